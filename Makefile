@@ -1,0 +1,63 @@
+# Targets that people and CI call. `make help` lists them.
+PYTHON ?= python3.11
+PLAN ?= params.yaml
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/installed-$(shell cat pyproject.toml requirements.lock | cksum | cut -d' ' -f1)
+NAME := $(basename $(notdir $(PLAN)))
+WORKSPACE := $(if $(filter params.yaml,$(PLAN)),.,runs/$(NAME))
+
+export OMP_NUM_THREADS ?= 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro smoke plan test check ui lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP) ## virtual environment with everything in it
+
+$(STAMP): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name yours with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	rm -f $(VENV)/installed-*
+	touch $(STAMP)
+
+repro: $(STAMP) workspace ## the main job: every stage of PLAN (params.yaml unless named)
+	cd $(WORKSPACE) && PATH="$(BIN):$$PATH" dvc repro
+
+smoke: ## the whole path in a few minutes
+	$(MAKE) repro PLAN=plans/smoke.yaml
+
+plan: $(STAMP) workspace ## what a run of PLAN would do, and how long
+	cd $(WORKSPACE) && $(BIN)/sixfold plan
+
+# A plan other than params.yaml runs the same pipeline in a folder of its own, a small DVC project beside the main one.
+.PHONY: workspace
+workspace: $(STAMP)
+ifneq ($(WORKSPACE),.)
+	@test -f $(PLAN) || { echo "PLAN=$(PLAN): no such file; have $$(ls plans/*.yaml | tr '\n' ' ')" >&2; exit 2; }
+	@mkdir -p $(WORKSPACE)
+	@cp dvc.yaml $(WORKSPACE)/dvc.yaml
+	@ln -sfn $(abspath $(PLAN)) $(WORKSPACE)/params.yaml
+	@test -d $(WORKSPACE)/.dvc || (cd $(WORKSPACE) && PATH="$(BIN):$$PATH" dvc init --no-scm --quiet && PATH="$(BIN):$$PATH" dvc config core.analytics false)
+endif
+
+ui: $(STAMP) ## MLflow's pages of PLAN's runs, on http port 5000
+	cd $(WORKSPACE) && $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+check: $(STAMP) ## linter and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: $(STAMP) ## all tests
+	$(BIN)/python -m pytest
+
+lock: ## write requirements.lock from the versions installed now
+	$(BIN)/python -m pip freeze --exclude-editable --exclude sixfold | sed 's/+cpu$$//' > requirements.lock
+
+clean: ## remove what runs made (the virtual environment stays)
+	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/environment.json results/report results/check mlflow.db* mlartifacts

@@ -1,0 +1,1 @@
+"""Six ways to compress a detector, and the cells their combinations make."""

@@ -1,0 +1,256 @@
+"""From a menu of methods to cells, and from cells to the nodes that make them, each made once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from compressors.distillation import Distillation
+from compressors.lightweight import Lightweight
+from compressors.low_rank import LowRank
+from compressors.nas import Nas
+from compressors.pruning import Pruning
+from compressors.quantization import Quantization
+from detection.blueprint import Blueprint
+from detection.frozen import Digest, Frozen, PositiveInt
+from detection.training import Recipe
+
+NODE_SCHEMA = 1
+MethodName = Literal["lightweight", "nas", "pruning", "low_rank", "distillation", "quantization"]
+METHODS: tuple[MethodName, ...] = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
+"""The order in which the methods of a cell are named."""
+
+VERSIONS: dict[str, int] = {
+    "lightweight": 1, "nas": 1, "pruning": 1, "low_rank": 1, "distillation": 1, "quantization": 1, "training": 1,
+}  # fmt: skip
+"""Part of every node's key. Raise a number when that source changes what it makes; a test notices when you forget."""
+
+MethodConfig = Annotated[
+    Lightweight | Nas | Pruning | LowRank | Distillation | Quantization,
+    Field(discriminator="method"),
+]
+NodeKind = Literal["teacher", "search", "architecture", "recovered", "quantized"]
+CONTROL = "none"
+
+
+class Menu(Frozen):
+    """The variants of each method that the grid crosses; a method without variants takes no part."""
+
+    lightweight: tuple[Lightweight, ...] = (Lightweight(),)
+    nas: tuple[Nas, ...] = (Nas(),)
+    pruning: tuple[Pruning, ...] = (Pruning(),)
+    low_rank: tuple[LowRank, ...] = (LowRank(),)
+    distillation: tuple[Distillation, ...] = (Distillation(),)
+    quantization: tuple[Quantization, ...] = (Quantization(),)
+
+    def variants(self, method: MethodName) -> tuple[Any, ...]:
+        """The configurations of one method."""
+        return tuple(getattr(self, method))
+
+
+class Cell(Frozen):
+    """One subset of the methods with one variant each; the empty one is the control."""
+
+    name: str
+    configs: tuple[MethodConfig, ...]
+
+    def config(self, method: MethodName) -> Any:
+        """The configuration of one method, or None where the cell does not use it."""
+        return next((config for config in self.configs if config.method == method), None)
+
+
+class Planned(Frozen):
+    """What a node will put through networks; the run must end with exactly these counts."""
+
+    train_epochs: int = 0
+    train_images: int = 0
+    search_images: int = 0
+    teacher_forwards: int = 0
+
+
+class Node(Frozen):
+    """One piece of work, named by all that decides its result."""
+
+    key: Digest
+    name: str
+    """For people: kind and methods."""
+    kind: NodeKind
+    parent: Digest | None
+    steps: tuple[MethodConfig, ...] = ()
+    objective: Distillation | None = None
+    runtime: str | None = None
+    threads: PositiveInt = 1
+    planned: Planned = Planned()
+
+
+class Foundation(Frozen):
+    """What all nodes of a sweep share and is part of their keys."""
+
+    teacher: Blueprint
+    training: Recipe
+    recovery: Recipe
+    reduction: tuple[Literal["pruning", "low_rank"], Literal["pruning", "low_rank"]] = ("pruning", "low_rank")
+    seed: int = 0
+    train_digest: Digest
+    val_digest: Digest
+    train_pictures: PositiveInt
+    val_pictures: PositiveInt
+    device: str
+    threads: PositiveInt
+    teacher_threads: PositiveInt
+    design_profile: Digest
+    libraries: dict[str, str]
+    """Name -> version of what trains and packs."""
+
+
+class Graph(Frozen):
+    """Nodes in an order in which each follows its parent, and which of them make up each cell."""
+
+    nodes: dict[Digest, Node]
+    recovered: dict[str, Digest]
+    """Cell name -> the node of its float detector."""
+    artifacts: dict[str, dict[str, Digest]]
+    """Cell name -> runtime -> the node whose file is shipped."""
+
+    def lineage(self, key: Digest) -> tuple[Node, ...]:
+        """A node and its ancestors, the teacher first."""
+        nodes = [self.nodes[key]]
+        while (parent := nodes[-1].parent) is not None:
+            nodes.append(self.nodes[parent])
+        return tuple(reversed(nodes))
+
+
+def cells_of(menu: Menu) -> tuple[Cell, ...]:
+    """Every combination, fewest methods first, the control at the head."""
+    options = [(None, *menu.variants(method)) for method in METHODS]
+    chosen = (tuple(config for config in row if config is not None) for row in itertools.product(*options))
+    cells = [Cell(name=_cell_name(configs, menu), configs=configs) for configs in chosen]
+    return tuple(sorted(cells, key=lambda cell: (len(cell.configs), [METHODS.index(c.method) for c in cell.configs])))
+
+
+def graph_of(cells: tuple[Cell, ...], base: Foundation, runtimes: tuple[str, ...]) -> Graph:
+    """The nodes that these cells need, each once."""
+    plan = _Planner(base)
+    recovered, artifacts = {}, {}
+    for cell in cells:
+        recovered[cell.name] = plan.recovered(cell)
+        quantization = cell.config("quantization")
+        artifacts[cell.name] = {
+            runtime: recovered[cell.name] if quantization is None else plan.quantized(cell, recovered[cell.name], runtime)
+            for runtime in runtimes
+        }
+    return Graph(nodes=plan.nodes, recovered=recovered, artifacts=artifacts)
+
+
+class _Planner:
+    def __init__(self, base: Foundation) -> None:
+        self.base = base
+        self.nodes: dict[Digest, Node] = {}
+        self.teacher = self._add("teacher", "teacher", None, recipe=base.training)
+
+    def recovered(self, cell: Cell) -> Digest:
+        by_name = {"pruning": cell.config("pruning"), "low_rank": cell.config("low_rank")}
+        steps = tuple(by_name[method] for method in self.base.reduction if by_name[method] is not None)
+        objective = cell.config("distillation")
+        name = _node_name("recovered", [c.method for c in cell.configs if c.method != "quantization"])
+        return self._add(name, "recovered", self._architecture(cell), steps, objective, recipe=self.base.recovery)
+
+    def quantized(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
+        name = _node_name(f"quantized {runtime}", [c.method for c in cell.configs])
+        return self._add(name, "quantized", parent, (cell.config("quantization"),), runtime=runtime)
+
+    def _architecture(self, cell: Cell) -> Digest:
+        """The teacher itself where nothing changes its architecture: its weights have had the same epochs."""
+        light, nas, objective = (cell.config(method) for method in ("lightweight", "nas", "distillation"))
+        if light is None and nas is None:
+            return self.teacher
+        methods = [c.method for c in (light, nas) if c is not None]
+        parent, steps = self.teacher, () if light is None else (light,)
+        if nas is not None:
+            parent, steps = self._add(_node_name("search", methods), "search", self.teacher, (*steps, nas)), ()
+        names = methods + (["distillation"] if objective else [])
+        return self._add(_node_name("architecture", names), "architecture", parent, steps, objective, recipe=self.base.training)
+
+    def _add(
+        self,
+        name: str,
+        kind: NodeKind,
+        parent: Digest | None,
+        steps: tuple[Any, ...] = (),
+        objective: Distillation | None = None,
+        runtime: str | None = None,
+        recipe: Recipe | None = None,
+    ) -> Digest:
+        identity = self._identity(kind, parent, steps, objective, runtime, recipe)
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        self.nodes.setdefault(
+            key,
+            Node(
+                key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, runtime=runtime,
+                threads=self._threads(kind), planned=self._planned(steps, objective, recipe),
+            ),
+        )  # fmt: skip
+        return key
+
+    def _identity(
+        self, kind: NodeKind, parent: Digest | None, steps: tuple[Any, ...], objective: Distillation | None,
+        runtime: str | None, recipe: Recipe | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
+        base = self.base
+        methods = {config.method for config in steps} | ({"distillation"} if objective else set())
+        searches = "nas" in methods
+        trains = recipe is not None or searches
+        if runtime is None:
+            libraries = {"torch"} | ({"torch-pruning"} if "pruning" in methods else set())
+            libraries |= {"tensorly"} if "low_rank" in methods else set()
+            libraries |= {"optuna"} if searches else set()
+        else:
+            libraries = {"torch", "onnx", runtime} | ({"nncf"} if runtime == "openvino" else set())
+        return {
+            "schema": NODE_SCHEMA,
+            "kind": kind,
+            "parent": parent,
+            "blueprint": base.teacher.model_dump(mode="json", by_alias=True) if kind == "teacher" else None,
+            "steps": [config.model_dump(mode="json") for config in steps],
+            "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": self.teacher},
+            "runtime": runtime,
+            "recipe": recipe.model_dump(mode="json") if recipe else base.training.model_dump(mode="json") if searches else None,
+            "seed": base.seed,
+            "train": base.train_digest,
+            "val": base.val_digest if searches else None,
+            "versions": {name: VERSIONS[name] for name in sorted(methods)} | ({"training": VERSIONS["training"]} if trains else {}),
+            "libraries": {name: base.libraries[name] for name in sorted(libraries)},
+            "compute": {"device": base.device, "threads": self._threads(kind)},
+            "design_profile": base.design_profile if searches else None,
+        }
+
+    def _threads(self, kind: NodeKind) -> int:
+        return self.base.teacher_threads if kind == "teacher" else self.base.threads
+
+    def _planned(self, steps: tuple[Any, ...], objective: Distillation | None, recipe: Recipe | None) -> Planned:
+        train, val = self.base.train_pictures, self.base.val_pictures
+        images = recipe.epochs * train if recipe else 0
+        searched = sum(config.search_images(train, val) for config in steps if isinstance(config, Nas | Pruning))
+        return Planned(
+            train_epochs=recipe.epochs if recipe else 0,
+            train_images=images,
+            search_images=searched,
+            teacher_forwards=images if objective else 0,
+        )
+
+
+def _cell_name(configs: tuple[Any, ...], menu: Menu) -> str:
+    names = [
+        config.method if len(menu.variants(config.method)) == 1 else f"{config.method}:{config.label()}" for config in configs
+    ]
+    return "+".join(names) or CONTROL
+
+
+def _node_name(kind: str, methods: list[str]) -> str:
+    ordered = [method for method in METHODS if method in methods]
+    return f"{kind} {'+'.join(ordered) or CONTROL}"

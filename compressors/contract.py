@@ -1,0 +1,94 @@
+"""The three shapes of method: what each may see, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from detection.blueprint import Blueprint
+from detection.checkpoint import Detector
+from detection.complexity import count_macs, count_params
+from detection.dataset import Images
+from detection.frozen import Frozen
+from detection.losses import Loss
+from detection.training import Recipe
+from hardware_profiles.profile import HardwareProfile
+
+
+class Spent(Frozen):
+    """What a method used besides the updates that every cell gets."""
+
+    search_images: int = 0
+    """Pictures that went through a network while it chose."""
+    teacher_forwards: int = 0
+    """Pictures that went through the teacher."""
+
+
+class Change(Frozen):
+    """What a method did to a detector, for people and for the record."""
+
+    method: str
+    summary: str
+    macs_before: int
+    macs_after: int
+    params_before: int
+    params_after: int
+    details: dict[str, Any] = {}
+    spent: Spent = Spent()
+
+    @property
+    def no_effect(self) -> bool:
+        """True when the method left the network's size as it was."""
+        return (self.macs_before, self.params_before) == (self.macs_after, self.params_after)
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """All a method may see. The test split is not here, on purpose."""
+
+    teacher: Detector
+    train: Images
+    val: Images
+    device: torch.device
+    seed: int
+    design_profile: HardwareProfile
+    recipe: Recipe
+    """The schedule of the architecture trainings; a search borrows all of it but the epochs."""
+
+
+class Transform(Protocol):
+    """lightweight, nas, pruning, low_rank: a detector in, another out. Untrained weights come back fresh."""
+
+    def __call__(self, detector: Detector, config: Any, workbench: Workbench) -> tuple[Detector, Change]:
+        """The changed detector and what changed; the one given is left alone."""
+        ...
+
+
+class Objective(Protocol):
+    """distillation: what a training in its cell lowers."""
+
+    def __call__(self, config: Any, teacher: Detector, student: Detector, device: torch.device) -> Loss:
+        """A loss that knows the teacher."""
+        ...
+
+
+def describe(
+    method: str, summary: str, before: Blueprint, after: Blueprint, details: dict[str, Any], spent: Spent | None = None
+) -> Change:
+    """The change between two blueprints, counted on both."""
+    return Change(
+        method=method,
+        summary=summary,
+        macs_before=count_macs(before),
+        macs_after=count_macs(after),
+        params_before=count_params(before),
+        params_after=count_params(after),
+        details=details,
+        spent=spent or Spent(),
+    )
+
+
+Progress = Callable[[str], None]

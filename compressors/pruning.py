@@ -1,0 +1,157 @@
+"""pruning: whole channels that matter least are removed along the dependency graph (DepGraph, arXiv:2301.12900)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import torch
+import torch_pruning as tp
+from pydantic import Field
+from torch import nn
+
+from compressors.contract import Change, Spent, Workbench, describe
+from detection.augmentation import make_batch
+from detection.blueprint import KeptChannels, LayerWidth
+from detection.checkpoint import Detector, freeze
+from detection.complexity import count_macs
+from detection.frozen import Frozen, Share
+from detection.losses import DetectionLoss
+from detection.network import Network
+
+STEPS = 200
+"""The pruner moves in this many steps towards its limit and stops at the first that reaches the target."""
+
+
+class Pruning(Frozen):
+    """How much to remove, and by which measure."""
+
+    method: Literal["pruning"] = "pruning"
+    importance: Literal["l2", "taylor", "lamp", "random"] = "taylor"
+    """`taylor`: squared gradient times weight on training pictures (Molchanov et al. 2019, arXiv:1906.10771)."""
+    keep_macs: Share = 0.5
+    """Share of multiply-adds that stays."""
+    most_removed: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """No layer loses more than this share of its channels."""
+    round_to: Annotated[int, Field(ge=1)] = 8
+    """Channels stay multiples of this: runtimes compute in blocks, so odd widths cost without helping."""
+    gradient_pictures: Annotated[int, Field(ge=1)] = 64
+    """Training pictures for `taylor`."""
+
+    def label(self) -> str:
+        """The choice in a word, for tables and MLflow params."""
+        return f"{self.importance}-{self.keep_macs:g}"
+
+    def search_images(self, train_pictures: int, _val_pictures: int) -> int:
+        """Pictures whose gradients are taken."""
+        return min(self.gradient_pictures, train_pictures) if self.importance == "taylor" else 0
+
+
+def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[Detector, Change]:
+    """The detector without its least important channels, weights inherited, and what was kept, layer by layer."""
+    network = detector.network()
+    images = _gradients(network, config, workbench) if config.importance == "taylor" else 0
+    means = _number_channels(network)
+    _remove(network, config, workbench.seed)
+    kept = _put_means_back(network, means)
+    widths = _changed_widths(detector.network(), network)
+    after = detector.blueprint.edited(KeptChannels(layers=widths)) if widths else detector.blueprint
+    summary = f"{config.importance}: {len(widths)} layers narrower"
+    details = {"kept_channels": kept, "importance": config.importance}
+    change = describe("pruning", summary, detector.blueprint, after, details, Spent(search_images=images))
+    return Detector(after, freeze(network).weights), change
+
+
+def _gradients(network: Network, config: Pruning, workbench: Workbench) -> int:
+    """Accumulate the gradients of the detection loss on training pictures; how many were seen."""
+    rng = np.random.default_rng(workbench.seed)
+    count = min(config.gradient_pictures, len(workbench.train))
+    rows = rng.permutation(len(workbench.train))[:count]
+    loss = DetectionLoss()
+    network.eval()  # the statistics the network will be folded with, and which must not move here
+    for start in range(0, count, workbench.recipe.batch_size):
+        batch = make_batch(workbench.train, rows[start : start + workbench.recipe.batch_size], None, rng)
+        loss(network, network(batch.images), batch).backward()  # type: ignore[no-untyped-call]
+    return count
+
+
+def _remove(network: Network, config: Pruning, seed: int) -> None:
+    example = torch.zeros(1, 3, *network.blueprint.input_size)
+    wanted = config.keep_macs * count_macs(network.blueprint)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")  # torch-pruning warns of parameters it leaves alone, which is what we ask of it
+        torch.manual_seed(seed)  # RandomImportance draws from the global generator
+        pruner = tp.pruner.BasePruner(
+            network,
+            example,
+            importance=_importance(config),
+            global_pruning=True,
+            pruning_ratio=config.most_removed,
+            max_pruning_ratio=config.most_removed,
+            iterative_steps=STEPS,
+            ignored_layers=[network.get_submodule(name) for name in network.protected_layers()],
+            round_to=config.round_to,
+            output_transform=lambda out: out.score_logits.sum() + out.box_logits.sum(),
+        )
+        for _ in range(STEPS):
+            pruner.step()
+            if _macs(network, example) <= wanted:
+                return
+
+
+def _importance(config: Pruning) -> Any:
+    table = {
+        "l2": tp.importance.GroupMagnitudeImportance,
+        "taylor": tp.importance.GroupTaylorImportance,
+        "lamp": tp.importance.LAMPImportance,
+        "random": tp.importance.RandomImportance,
+    }
+    return table[config.importance]()
+
+
+def _macs(network: Network, example: torch.Tensor) -> int:
+    total = 0
+
+    def add(conv: nn.Module, _: Any, output: torch.Tensor) -> None:
+        nonlocal total
+        total += cast(nn.Conv2d, conv).weight.numel() * output.shape[2] * output.shape[3]
+
+    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        network(example)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def _number_channels(network: Network) -> dict[str, torch.Tensor]:
+    """The running means, taken out and replaced by channel numbers: the pruner carries them along and so tells which stayed."""
+    means: dict[str, torch.Tensor] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            means[name] = cast(torch.Tensor, module.running_mean).clone()
+            module.running_mean = torch.arange(module.num_features, dtype=torch.float32)
+    return means
+
+
+def _put_means_back(network: Network, means: dict[str, torch.Tensor]) -> dict[str, list[int]]:
+    """The channels that stayed, by normalisation; their running means are restored."""
+    kept: dict[str, list[int]] = {}
+    for name, mean in means.items():
+        norm = cast(nn.BatchNorm2d, network.get_submodule(name))
+        numbers = cast(torch.Tensor, norm.running_mean).long()
+        norm.running_mean = mean[numbers]
+        kept[name] = numbers.tolist()
+    return kept
+
+
+def _changed_widths(before: Network, after: Network) -> dict[str, LayerWidth]:
+    changed: dict[str, LayerWidth] = {}
+    for (name, old), new in zip(before.named_modules(), after.modules(), strict=True):
+        if isinstance(new, nn.Conv2d) and isinstance(old, nn.Conv2d):
+            if (old.in_channels, old.out_channels) != (new.in_channels, new.out_channels):
+                changed[name] = LayerWidth(inputs=new.in_channels, outputs=new.out_channels)
+        elif isinstance(new, nn.BatchNorm2d) and isinstance(old, nn.BatchNorm2d) and old.num_features != new.num_features:
+            changed[name] = LayerWidth(inputs=new.num_features, outputs=new.num_features)
+    return changed

@@ -1,0 +1,102 @@
+"""Boxes, always xyxy in pixels: overlap, letterboxing, and the choice of final detections."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float32]
+LETTERBOX_GREY = 114
+"""Value of the padding: the mean grey of COCO pictures, the field's habit since YOLOv5."""
+
+
+class Letterbox(NamedTuple):
+    """How a picture was scaled and centred into the network's input."""
+
+    scale: float
+    top_px: int
+    left_px: int
+
+    def to_input(self, boxes_xyxy_px: Array) -> Array:
+        """Boxes of the original picture, in pixels of the letterboxed one."""
+        offset = np.array([self.left_px, self.top_px] * 2, dtype=np.float32)
+        return (boxes_xyxy_px * self.scale + offset).astype(np.float32)
+
+    def to_original(self, boxes_xyxy_px: Array) -> Array:
+        """Boxes of the letterboxed picture, in pixels of the original one."""
+        offset = np.array([self.left_px, self.top_px] * 2, dtype=np.float32)
+        return ((boxes_xyxy_px - offset) / self.scale).astype(np.float32)
+
+
+class Detections(NamedTuple):
+    """The final detections of one picture, best first."""
+
+    boxes_xyxy_px: Array  # (n, 4)
+    scores: Array  # (n,)
+    labels: NDArray[np.int64]  # (n,), index into the classes
+
+
+def fit_letterbox(picture_size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
+    """The largest centred fit of a picture into the input; both sizes are (height, width) in pixels."""
+    scale = min(input_size[0] / picture_size[0], input_size[1] / picture_size[1])
+    height_px, width_px = _scaled(picture_size, scale)
+    return Letterbox(scale, (input_size[0] - height_px) // 2, (input_size[1] - width_px) // 2)
+
+
+def letterbox(picture: NDArray[np.uint8], input_size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture (height, width, 3) scaled and padded to input_size (height, width)."""
+    fit = fit_letterbox(picture.shape[:2], input_size)
+    height_px, width_px = _scaled(picture.shape[:2], fit.scale)
+    how = cv2.INTER_AREA if fit.scale < 1 else cv2.INTER_LINEAR
+    canvas = np.full((*input_size, 3), LETTERBOX_GREY, dtype=np.uint8)
+    canvas[fit.top_px : fit.top_px + height_px, fit.left_px : fit.left_px + width_px] = cv2.resize(
+        picture, (width_px, height_px), interpolation=how  # OpenCV alone wants (width, height)
+    )
+    return canvas
+
+
+def pairwise_iou(a_xyxy_px: Tensor, b_xyxy_px: Tensor) -> Tensor:
+    """Overlap of every box of a with every box of b: (..., A, 4), (..., B, 4) -> (..., A, B), in [0, 1]."""
+    a, b = a_xyxy_px.unsqueeze(-2), b_xyxy_px.unsqueeze(-3)
+    top_left = torch.maximum(a[..., :2], b[..., :2])
+    bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
+    overlap_px2 = (bottom_right - top_left).clamp(min=0).prod(-1)
+    union_px2 = area_px2(a) + area_px2(b) - overlap_px2
+    return overlap_px2 / union_px2.clamp(min=1e-9)
+
+
+def area_px2(boxes_xyxy_px: Tensor) -> Tensor:
+    """Areas in square pixels, (..., 4) -> (...)."""
+    return (boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]).clamp(min=0).prod(-1)
+
+
+def select(
+    boxes_xyxy_px: Array, scores: Array, score_threshold: float, iou_threshold: float, most: int, candidates: int = 1000
+) -> Detections:
+    """Final detections of one picture: (N, 4) boxes and (N, C) scores after per-class non-maximum suppression.
+
+    A point may give several classes, as COCO's own protocol allows. Only the `candidates` best pairs enter the suppression.
+    """
+    points, labels = np.nonzero(scores > score_threshold)
+    pair_scores = scores[points, labels]
+    if len(pair_scores) > candidates:
+        best = np.argpartition(-pair_scores, candidates)[:candidates]
+        points, labels, pair_scores = points[best], labels[best], pair_scores[best]
+    boxes = boxes_xyxy_px[points]
+    if not len(boxes):
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+    kept = np.asarray(
+        cv2.dnn.NMSBoxesBatched(xywh.tolist(), pair_scores.tolist(), labels.tolist(), score_threshold, iou_threshold)
+    ).reshape(-1).astype(np.int64)
+    kept = kept[np.argsort(-pair_scores[kept], kind="stable")][:most]
+    return Detections(boxes[kept], pair_scores[kept].astype(np.float32), labels[kept].astype(np.int64))
+
+
+def _scaled(picture_size: tuple[int, ...], scale: float) -> tuple[int, int]:
+    return max(1, round(picture_size[0] * scale)), max(1, round(picture_size[1] * scale))

@@ -1,0 +1,73 @@
+"""A trained detector: its blueprint and its weights, as data. Nothing is pickled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from detection.blueprint import Blueprint
+from detection.frozen import Digest, InputError
+from detection.network import Network
+
+BLUEPRINT_FILE = "blueprint.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A blueprint with the weights that fit it; never changed once made."""
+
+    blueprint: Blueprint
+    weights: Mapping[str, Tensor]
+
+    def network(self) -> Network:
+        """A fresh network with a copy of these weights, in evaluation mode, on the CPU."""
+        network = Network(self.blueprint)
+        network.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()})
+        return network.eval()
+
+    @property
+    def digest(self) -> Digest:
+        """sha256 over the blueprint and every weight."""
+        content = hashlib.sha256(self.blueprint.model_dump_json(by_alias=True).encode())
+        for name in sorted(self.weights):
+            tensor = self.weights[name].contiguous()
+            content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            content.update(tensor.numpy().tobytes())
+        return content.hexdigest()
+
+
+def fresh(blueprint: Blueprint, seed: int) -> Detector:
+    """A detector with random weights; the same seed gives the same weights and leaves the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return freeze(Network(blueprint))
+
+
+def freeze(network: Network) -> Detector:
+    """The detector a network is now; later changes of the network do not reach it."""
+    state = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()}
+    return Detector(network.blueprint, MappingProxyType(state))
+
+
+def save(detector: Detector, folder: Path) -> None:
+    """Write `blueprint.json` and `weights.safetensors` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(detector.weights), folder / WEIGHTS_FILE)
+    (folder / BLUEPRINT_FILE).write_text(detector.blueprint.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def load(folder: Path) -> Detector:
+    """The detector saved in a folder; InputError where there is none."""
+    for name in (BLUEPRINT_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no {name} here, so no detector. Run `sixfold teacher` to train one.")
+    blueprint = Blueprint.model_validate_json((folder / BLUEPRINT_FILE).read_text())
+    return Detector(blueprint, MappingProxyType(load_file(folder / WEIGHTS_FILE)))

@@ -1,0 +1,126 @@
+"""A prepared data set: packed pixels, boxes in the network's pixels, and the COCO ground truth they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from detection.boxes import Letterbox, fit_letterbox
+from detection.frozen import Digest, Frozen, InputError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class SplitSummary(Frozen):
+    """What one split holds."""
+
+    pictures: int
+    boxes: int
+    clipped_boxes: int = 0
+    """Boxes that reached over the border and were cut there."""
+    dropped_boxes: int = 0
+    """Boxes without area, or wholly outside their picture."""
+    digest: Digest
+    """sha256 over the pixels and the ground truth of this split."""
+
+
+class Prepared(Frozen):
+    """`prepared.json`: what a prepared folder holds; written last, so its presence means the folder is whole."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    name: str
+    classes: tuple[str, ...]
+    input_size: tuple[int, int]
+    """(height, width) in pixels."""
+    splits: dict[Split, SplitSummary]
+    digest: Digest
+    """sha256 over classes, input size and the digests of all splits."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """One split in memory-mapped pixels; picture i has pixels[i], boxes_xyxy_px[i] and labels[i]."""
+
+    split: Split
+    pixels: NDArray[np.uint8]  # (pictures, height, width, 3), RGB, letterboxed
+    boxes_xyxy_px: tuple[NDArray[np.float32], ...]  # each (n, 4), in pixels of the letterboxed picture
+    labels: tuple[NDArray[np.int64], ...]  # each (n,), index into classes
+    picture_ids: tuple[int, ...]
+    letterboxes: tuple[Letterbox, ...]
+    classes: tuple[str, ...]
+    ground_truth: dict[str, Any]
+    """COCO format, in pixels of the original pictures; category id = label + 1."""
+    digest: Digest
+
+    def __len__(self) -> int:
+        return len(self.picture_ids)
+
+    @cached_property
+    def box_count(self) -> int:
+        """Labelled boxes that may be learned from (crowds are not)."""
+        return sum(len(boxes) for boxes in self.boxes_xyxy_px)
+
+
+def load_prepared(folder: Path) -> Prepared:
+    """What the prepared folder holds; InputError names the command that makes it where it is missing."""
+    manifest = folder / "prepared.json"
+    if not manifest.is_file():
+        raise InputError(f"{manifest}: no prepared data here. Run `sixfold prepare` first.")
+    return Prepared.model_validate_json(manifest.read_text())
+
+
+def load_split(folder: Path, split: Split) -> Images:
+    """One split of a prepared folder, its pixels mapped, not read."""
+    prepared = load_prepared(folder)
+    pixels = np.load(folder / f"{split}.npy", mmap_mode="r")
+    ground_truth = json.loads((folder / f"{split}.json").read_text())
+    letterboxes = tuple(
+        fit_letterbox((picture["height"], picture["width"]), prepared.input_size) for picture in ground_truth["images"]
+    )
+    boxes, labels = _targets(ground_truth, letterboxes)
+    return Images(
+        split=split,
+        pixels=pixels,
+        boxes_xyxy_px=boxes,
+        labels=labels,
+        picture_ids=tuple(picture["id"] for picture in ground_truth["images"]),
+        letterboxes=letterboxes,
+        classes=prepared.classes,
+        ground_truth=ground_truth,
+        digest=prepared.splits[split].digest,
+    )
+
+
+def split_digest(pixels: NDArray[np.uint8], ground_truth: dict[str, Any]) -> Digest:
+    """sha256 over the content of a split: same pixels and same boxes, same digest."""
+    content = hashlib.sha256(str(pixels.shape).encode())
+    content.update(np.ascontiguousarray(pixels))
+    content.update(json.dumps(ground_truth, sort_keys=True, separators=(",", ":")).encode())
+    return content.hexdigest()
+
+
+def _targets(
+    ground_truth: dict[str, Any], letterboxes: tuple[Letterbox, ...]
+) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.int64], ...]]:
+    rows = {picture["id"]: row for row, picture in enumerate(ground_truth["images"])}
+    boxes: list[list[list[float]]] = [[] for _ in rows]
+    labels: list[list[int]] = [[] for _ in rows]
+    for annotation in ground_truth["annotations"]:
+        if annotation["iscrowd"]:
+            continue
+        x, y, width, height = annotation["bbox"]
+        boxes[rows[annotation["image_id"]]].append([x, y, x + width, y + height])
+        labels[rows[annotation["image_id"]]].append(annotation["category_id"] - 1)
+    in_input = tuple(
+        fit.to_input(np.asarray(own, dtype=np.float32).reshape(-1, 4)) for own, fit in zip(boxes, letterboxes, strict=True)
+    )
+    return in_input, tuple(np.asarray(own, dtype=np.int64) for own in labels)

@@ -1,0 +1,84 @@
+"""COCO accuracy of an exported file, run in the runtime that will run it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.boxes import Array, Detections, Letterbox, select
+from detection.dataset import Images
+from detection.frozen import Frozen
+
+SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS = 0.001, 0.6, 100
+"""For mAP: nearly every score counts (the curve needs its tail), and COCO looks at the 100 best."""
+SCORE_DIGITS, BOX_DIGITS = 5, 2
+"""Digits kept in stored detections; mAP moves by less than 1e-4, files shrink threefold."""
+
+Infer = Callable[[Array], tuple[Array, Array]]
+"""(1, 3, height, width) pixels in [0, 1] -> boxes xyxy px (1, N, 4) and scores (1, N, C)."""
+
+
+class Accuracy(Frozen):
+    """COCO's shares in [0, 1]; a class without ground truth is absent from `per_class`."""
+
+    map_50_95: float
+    map_50: float
+    map_75: float
+    per_class: dict[str, float]
+
+
+def detect(infer: Infer, images: Images) -> list[dict[str, Any]]:
+    """COCO results of one split, in pixels of the original pictures."""
+    results: list[dict[str, Any]] = []
+    for row, picture_id in enumerate(images.picture_ids):
+        boxes, scores = infer(as_input(images.pixels[row]))
+        final = select(boxes[0], scores[0], SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS)
+        results += as_coco(final, images.letterboxes[row], picture_id)
+    return results
+
+
+def accuracy(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Accuracy:
+    """COCO's mAP of stored results, by hotcoco."""
+    import hotcoco
+
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    if not results:
+        return Accuracy(map_50_95=0.0, map_50=0.0, map_75=0.0, per_class={})
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = hotcoco.COCO(ground_truth)
+        evaluation = hotcoco.COCOeval(truth, truth.load_res(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = np.asarray(evaluation.eval["precision"])  # (IoU, recall, category, area, most)
+    per_class = {
+        names[category]: float(curve[curve > -1].mean())
+        for category, curve in zip(sorted(names), np.moveaxis(precision[:, :, :, 0, -1], 2, 0), strict=True)
+        if (curve > -1).any()
+    }
+    stats = [float(value) for value in evaluation.stats]
+    return Accuracy(map_50_95=stats[0], map_50=stats[1], map_75=stats[2], per_class=per_class)
+
+
+def as_input(pixels: NDArray[np.uint8]) -> Array:
+    """A letterboxed picture (height, width, 3) as the network's input (1, 3, height, width) in [0, 1]."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+
+
+def as_coco(final: Detections, fit: Letterbox, picture_id: int) -> list[dict[str, Any]]:
+    """The detections of one picture as COCO results: xywh in pixels of the original picture."""
+    boxes = fit.to_original(final.boxes_xyxy_px)
+    return [
+        {
+            "image_id": picture_id,
+            "category_id": int(label) + 1,
+            "bbox": [round(float(v), BOX_DIGITS) for v in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(float(score), SCORE_DIGITS),
+        }
+        for (x1, y1, x2, y2), score, label in zip(boxes, final.scores, final.labels, strict=True)
+    ]

@@ -1,0 +1,35 @@
+"""A detector as an ONNX file: pixels in, decoded boxes and scores out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+
+from detection.checkpoint import Detector
+from detection.network import Deployed
+
+OPSET = 18
+INPUT_NAME, BOXES_NAME, SCORES_NAME = "images", "boxes", "scores"
+
+
+def export_onnx(detector: Detector, path: Path) -> None:
+    """Write one self-contained ONNX file: `images` (1, 3, height, width) float32 in [0, 1] -> `boxes` (1, N, 4), `scores` (1, N, C)."""
+    height_px, width_px = detector.blueprint.input_size
+    example = torch.zeros(1, 3, height_px, width_px)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals; what it writes is checked by parity tests
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            Deployed(detector.network()).eval(),
+            (example,),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[BOXES_NAME, SCORES_NAME],
+        )

@@ -1,0 +1,205 @@
+"""The one training loop: every network of a sweep, the teacher included, is made by `fit`."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from detection.augmentation import Augmentation, make_batch
+from detection.checkpoint import Detector, freeze
+from detection.dataset import Images
+from detection.frozen import Frozen, PositiveInt
+from detection.losses import Batch, DetectionLoss, Loss
+from detection.network import Network
+
+GRADIENT_NORM = 10.0
+"""Longer gradients are cut to this length: early DFL steps spike otherwise."""
+BETAS = (0.9, 0.999)
+
+
+class Recipe(Frozen):
+    """How to train; what differs between the trainings of a sweep is only `epochs` and `learning_rate`."""
+
+    epochs: PositiveInt = 40
+    batch_size: PositiveInt = 8
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    """Peak; a cosine takes it to `final_share` of it."""
+    final_share: Annotated[float, Field(gt=0, le=1)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """On convolution weights only, not on normalisation or biases."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the convolutions while training (autocast); losses and weights stay float32."""
+    augmentation: Augmentation = Augmentation()
+
+
+class TrainingRecord(Frozen):
+    """What a training did."""
+
+    epochs: int
+    images: int
+    """Pictures that went through the network, counted one by one."""
+    steps: int
+    train_s: float
+    loss_per_epoch: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a training keeps its state between epochs, and how often it writes it."""
+
+    folder: Path
+    every_epochs: int = 10
+
+
+def fit(
+    detector: Detector,
+    train: Images,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    loss: Loss | None = None,
+    resume: Resume | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> tuple[Detector, TrainingRecord]:
+    """The detector after training (its moving average), and what that took. The one given is not changed."""
+    started_s = time.perf_counter()
+    loss = loss or DetectionLoss()
+    network = detector.network().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    run = _Run(network, loss, recipe, steps_per_epoch=math.ceil(len(train) / recipe.batch_size))
+    first_epoch, losses, before_s = run.restore(resume)
+    images = first_epoch * len(train)
+    for epoch in range(first_epoch, recipe.epochs):
+        rng = np.random.default_rng((seed, epoch))  # by epoch, so that a resumed training draws what the whole one would
+        order = rng.permutation(len(train))
+        total = 0.0
+        for start in range(0, len(order), recipe.batch_size):
+            batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
+            total += run.step(_to(batch, device)) * len(batch.images)
+            images += len(batch.images)
+        losses.append(total / len(train))
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(f"the loss became {losses[-1]} in epoch {epoch + 1}: lower `learning_rate` or use precision float32")
+        if on_epoch:
+            on_epoch(epoch + 1, losses[-1])
+        if resume and (epoch + 1) % resume.every_epochs == 0 and epoch + 1 < recipe.epochs:
+            run.store(resume.folder, epoch + 1, losses, before_s + time.perf_counter() - started_s)
+    took_s = before_s + time.perf_counter() - started_s
+    record = TrainingRecord(epochs=recipe.epochs, images=images, steps=run.steps, train_s=took_s, loss_per_epoch=tuple(losses))
+    return freeze(run.average), record
+
+
+class _Run:
+    """The moving parts of one training: weights, their average, the optimizer and the schedule."""
+
+    def __init__(self, network: Network, loss: Loss, recipe: Recipe, steps_per_epoch: int) -> None:
+        self.network, self.loss, self.recipe, self.steps = network, loss, recipe, 0
+        self.total_steps = steps_per_epoch * recipe.epochs
+        self.average = Network(network.blueprint).to(network.points_px.device)
+        self.average.load_state_dict(network.state_dict())
+        self.optimizer = _optimizer(network, loss, recipe)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def step(self, batch: Batch) -> float:
+        """One update; the loss before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        half = self.recipe.precision == "bfloat16"
+        with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=half):
+            outputs = self.network(batch.images)
+        value = self.loss(self.network, outputs, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
+        self.optimizer.step()
+        self.steps += 1
+        self._move_average()
+        return float(value.detach())
+
+    def _learning_rate(self) -> float:
+        recipe = self.recipe
+        warmup = min(recipe.warmup_steps, self.total_steps // 5)
+        if self.steps < warmup:
+            return recipe.learning_rate * (self.steps + 1) / warmup
+        progress = (self.steps - warmup) / max(1, self.total_steps - warmup)
+        cosine = (1 + math.cos(math.pi * progress)) / 2
+        return recipe.learning_rate * (recipe.final_share + (1 - recipe.final_share) * cosine)
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        # The ramp lets the average forget its random start (as in YOLOv5; a mean lifetime of a tenth of the steps).
+        ramp = 1 - math.exp(-self.steps / max(1.0, self.total_steps / 10))
+        decay = self.recipe.ema_decay * ramp
+        theirs, ours = self.average.state_dict(), self.network.state_dict()
+        moving = [name for name, tensor in ours.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([theirs[name] for name in moving], [ours[name] for name in moving], 1 - decay)
+        for name in theirs.keys() - set(moving):
+            theirs[name].copy_(ours[name])
+
+    def store(self, folder: Path, epoch: int, losses: list[float], train_s: float) -> None:
+        """Write all that a continuation needs; the small file last, so its presence means the rest is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for i, parameter in enumerate(self.parameters):
+            tensors[f"parameter.{i}"] = parameter.detach()
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{i}.{key}"] = value
+        name = f"epoch-{epoch}.safetensors"
+        save_file({key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}, folder / name)
+        state = {"epoch": epoch, "steps": self.steps, "losses": losses, "train_s": train_s, "file": name}
+        partial = folder / "state.partial"
+        partial.write_text(json.dumps(state))
+        partial.replace(folder / "state.json")
+        for old in folder.glob("epoch-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def restore(self, resume: Resume | None) -> tuple[int, list[float], float]:
+        """Epochs already done, their losses and the seconds they took; zeros for a fresh start."""
+        if resume is None or not (resume.folder / "state.json").is_file():
+            return 0, [], 0.0
+        state: dict[str, Any] = json.loads((resume.folder / "state.json").read_text())
+        tensors = load_file(resume.folder / state["file"])
+        self.network.load_state_dict(_under(tensors, "network."))
+        self.average.load_state_dict(_under(tensors, "average."))
+        with torch.no_grad():
+            for i, parameter in enumerate(self.parameters):
+                parameter.copy_(tensors[f"parameter.{i}"])
+                self.optimizer.state[parameter] = {
+                    key: value if key == "step" else value.to(parameter.device)
+                    for key, value in _under(tensors, f"optimizer.{i}.").items()
+                }
+        self.steps = state["steps"]
+        return state["epoch"], list(state["losses"]), state["train_s"]
+
+
+def _optimizer(network: Network, loss: Loss, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [*network.parameters(), *loss.parameters()]
+    weights = [p for p in parameters if p.ndim > 1]
+    rest = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""What happens, in which order: the DVC stages and what they share."""

@@ -1,0 +1,65 @@
+"""What all nodes of a sweep share, put together from params, data and machine; and the graph that follows."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from compressors.cells import Cell, Foundation, Graph, cells_of, graph_of
+from detection.blueprint import Blueprint
+from detection.dataset import load_prepared
+from detection.frozen import InputError
+from flows.params import Plan
+from hardware_profiles.profile import load_profile
+
+LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna")
+
+
+def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
+    """The shared part of every node's key; InputError where nothing is prepared."""
+    params, prepared = plan.params, load_prepared(prepared_folder)
+    blueprint = Blueprint(classes=prepared.classes, input_size=prepared.input_size, architecture=params.teacher.architecture)
+    profile = load_profile(params.grid.design_profile)
+    return Foundation(
+        teacher=blueprint,
+        training=params.teacher.training,
+        recovery=params.grid.recovery,
+        reduction=params.grid.reduction,
+        seed=params.seed,
+        train_digest=prepared.splits["train"].digest,
+        val_digest=prepared.splits["val"].digest,
+        train_pictures=prepared.splits["train"].pictures,
+        val_pictures=prepared.splits["val"].pictures,
+        device=choose_device(params.device).type,
+        threads=params.threads,
+        teacher_threads=params.teacher.threads,
+        design_profile=hashlib.sha256(profile.model_dump_json(by_alias=True).encode()).hexdigest(),
+        libraries={name: version(name) for name in LIBRARIES},
+    )
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to train on; `auto` takes CUDA where there is one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: cuda is wanted, but torch finds none here. Allowed: auto, cpu, cuda.")
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def chosen_cells(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
+    """The cells of the menu whose name matches the shell pattern; the control always, since all else is compared with it."""
+    cells = cells_of(plan.params.grid.methods)
+    if pattern is None:
+        return cells
+    matching = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, pattern)]
+    if not matching:
+        raise InputError(f"--cells {pattern!r}: matches none of the {len(cells)} cells, such as {cells[-1].name!r}. Patterns are as in a shell.")
+    return tuple(cell for cell in cells if not cell.configs or cell in matching)
+
+
+def make_graph(plan: Plan, base: Foundation, cells: tuple[Cell, ...]) -> Graph:
+    """The nodes that the cells need on the runtimes of the plan."""
+    return graph_of(cells, base, plan.params.grid.runtimes)

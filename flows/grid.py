@@ -1,0 +1,225 @@
+"""Stage `grid`: every cell's nodes made and scored, side by side, and one record per cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from compressors.cells import Cell, Graph, Node
+from detection.dataset import load_prepared
+from flows.cluster import Executor, Outcome, Task, run_tasks
+from flows.foundation import chosen_cells, lay_foundation, make_graph
+from flows.nodes import SECTION as NODES
+from flows.nodes import Context, Done, read_done
+from flows.params import Plan
+from flows.progress import counting
+from flows.records import BudgetRecord, CellRecord, CellsFile, DatasetRecord, write_records
+from flows.scoring import SECTION as SCORES
+from flows.scoring import read_artifact, score_key
+from flows.store import Store, StoreError
+from flows.tracking import Tracking
+
+Say = Callable[[str], None]
+INCOMPLETE = 3
+"""Exit code of a sweep with failed cells."""
+
+
+def grid(
+    plan: Plan, prepared: Path, store: Store, output: Path, *, pattern: str | None, executor: Executor, tracking: Tracking, say: Say
+) -> int:
+    """Make what is missing and write `cells.json`; 0, or 3 where cells failed and the params do not say `continue`."""
+    lock = FileLock(store.lock_path(plan.params.sweep))
+    try:
+        with lock.acquire(timeout=0):
+            return _grid(plan, prepared, store, output, pattern, executor, tracking, say)
+    except Timeout as error:
+        raise StoreError(f"{lock.lock_file}: another grid of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it.") from error
+
+
+def _grid(
+    plan: Plan, prepared: Path, store: Store, output: Path, pattern: str | None, executor: Executor, tracking: Tracking, say: Say
+) -> int:
+    base = lay_foundation(plan, prepared)
+    cells = chosen_cells(plan, pattern)
+    graph = make_graph(plan, base, cells)
+    context = Context(
+        prepared=prepared.resolve(), store=store.root, design_profile=plan.params.grid.design_profile, foundation=base
+    )
+    run = _Run(plan, prepared, store, cells, graph, tracking)
+    tasks = tasks_of(graph, prepared, store)
+    say(f"{len(cells)} cells, {len(graph.nodes)} nodes: {len(graph.nodes) - _nodes_in(tasks)} stored, {_nodes_in(tasks)} to make, "
+        f"{len(tasks) - _nodes_in(tasks)} to score")
+    run.track_finished()
+    with counting("grid", len(tasks)) as advance:
+
+        def arrived(outcome: Outcome) -> None:
+            advance(f"{outcome.task} {outcome.status}" + (f" in {outcome.took_s:.0f} s" if outcome.took_s else ""))
+            run.arrived(outcome)
+
+        run_tasks(tasks, context, executor, arrived)
+    records = run.records()
+    write_records(output, records)
+    return run.conclude(records, output, say)
+
+
+def tasks_of(graph: Graph, prepared: Path, store: Store) -> tuple[Task, ...]:
+    """What is not in the store yet, in an order in which each task follows what it needs; searches first, since most waits for them."""
+    missing = {key for key in graph.nodes if not _usable(store, key)}
+    tasks: list[Task] = []
+    for node in sorted(graph.nodes.values(), key=_rank):
+        if node.key in missing:
+            after = (task_name(graph.nodes[node.parent]),) if node.parent in missing else ()
+            tasks.append(Task(name=task_name(node), node=node, after=after))
+    scored = {(key, runtime) for row in graph.artifacts.values() for runtime, key in row.items()}
+    for key, runtime in sorted(scored, key=lambda pair: (_rank(graph.nodes[pair[0]]), pair[1])):
+        if key in missing or not store.has(SCORES, score_key(key, runtime, prepared)):
+            node = graph.nodes[key]
+            after = (task_name(node),) if key in missing else ()
+            tasks.append(Task(name=score_name(node, runtime), node=node, runtime=runtime, after=after))
+    return tuple(tasks)
+
+
+def task_name(node: Node) -> str:
+    """The name of the task that makes a node."""
+    return f"{node.name} {node.key[:8]}"
+
+
+def score_name(node: Node, runtime: str) -> str:
+    """The name of the task that scores a node's artifact."""
+    return f"score {runtime} {task_name(node)}"
+
+
+def _usable(store: Store, key: str) -> bool:
+    """Whole and as its manifest says; what is broken is moved aside and made again."""
+    if not store.has(NODES, key):
+        return False
+    try:
+        store.open(NODES, key)
+    except StoreError:
+        store.quarantine(NODES, key)
+        return False
+    return True
+
+
+def _rank(node: Node) -> tuple[int, str]:
+    return ("teacher", "search", "architecture", "recovered", "quantized").index(node.kind), node.name
+
+
+def _nodes_in(tasks: tuple[Task, ...]) -> int:
+    return sum(task.runtime is None for task in tasks)
+
+
+class _Run:
+    """What is known of a sweep while it runs."""
+
+    def __init__(self, plan: Plan, prepared: Path, store: Store, cells: tuple[Cell, ...], graph: Graph, tracking: Tracking) -> None:
+        self.plan, self.prepared, self.store = plan, prepared, store
+        self.cells, self.graph, self.tracking = cells, graph, tracking
+        self.failures: dict[str, Outcome] = {}
+        self.tracked: set[str] = set()
+
+    def arrived(self, outcome: Outcome) -> None:
+        if outcome.status != "ok":
+            self.failures[outcome.task] = outcome
+        self.track_finished()
+
+    def track_finished(self) -> None:
+        """Show every cell that has become whole since the last look."""
+        for cell in self.cells:
+            if cell.name not in self.tracked and self._is_whole(cell):
+                self._track(self._record(cell), cell)
+
+    def records(self) -> CellsFile:
+        prepared = load_prepared(self.prepared)
+        return CellsFile(
+            sweep=self.plan.params.sweep,
+            dataset=DatasetRecord(
+                name=prepared.name,
+                digest=prepared.digest,
+                classes=prepared.classes,
+                input_size=prepared.input_size,
+                pictures={split: summary.pictures for split, summary in prepared.splits.items()},
+            ),
+            runtimes=self.plan.params.grid.runtimes,
+            cells=tuple(self._record(cell) for cell in self.cells),
+            references=(),
+        )
+
+    def conclude(self, records: CellsFile, output: Path, say: Say) -> int:
+        """Say how it ended; the exit code."""
+        for record, cell in zip(records.cells, self.cells, strict=True):
+            if cell.name not in self.tracked:
+                self._track(record, cell)
+        bad = [record for record in records.cells if record.status != "ok"]
+        say(f"{len(records.cells) - len(bad)} of {len(records.cells)} cells ok: {output}")
+        for record in bad[:5]:
+            say(f"  {record.cell}: {record.error}")
+        if any(outcome.broken_store for outcome in self.failures.values()):
+            raise StoreError(next(o.error or "" for o in self.failures.values() if o.broken_store))
+        if bad:
+            say("Run the same command again: what is done is kept, only the rest is tried.")
+            return 0 if self.plan.params.grid.on_failure == "continue" else INCOMPLETE
+        say("Next: `sixfold measure`.")
+        return 0
+
+    def _track(self, record: CellRecord, cell: Cell) -> None:
+        self.tracked.add(cell.name)
+        self.tracking.log_cell(record, {config.method: config.label() for config in cell.configs})
+
+    def _is_whole(self, cell: Cell) -> bool:
+        return all(
+            self.store.has(NODES, key) and self.store.has(SCORES, score_key(key, runtime, self.prepared))
+            for runtime, key in self.graph.artifacts[cell.name].items()
+        )
+
+    def _record(self, cell: Cell) -> CellRecord:
+        node = self.graph.recovered[cell.name]
+        whole = self._is_whole(cell)
+        lineage = [read_done(self.store, n.key) for n in self.graph.lineage(node)] if whole else []
+        error = None if whole else self._why(cell)
+        return CellRecord(
+            cell=cell.name,
+            methods=tuple(config.method for config in cell.configs),
+            variant={config.method: config.model_dump(mode="json") for config in cell.configs},
+            seed=self.plan.params.seed,
+            status="ok" if whole else "skipped" if error and error.startswith("needs") else "failed",
+            error=error,
+            node=node,
+            params=lineage[-1].params if whole else None,
+            macs=lineage[-1].macs if whole else None,
+            no_effect=tuple(change.method for done in lineage for change in done.changes if change.no_effect),
+            artifacts={
+                runtime: read_artifact(key, runtime, self.prepared, self.store)
+                for runtime, key in self.graph.artifacts[cell.name].items()
+            }
+            if whole
+            else {},
+            budget=_budget(lineage) if whole else None,
+        )
+
+    def _why(self, cell: Cell) -> str:
+        """The first failure on the way to a cell."""
+        keys = {key for artifact in self.graph.artifacts[cell.name].values() for key in (n.key for n in self.graph.lineage(artifact))}
+        names = [task_name(self.graph.nodes[key]) for key in keys]
+        names += [score_name(self.graph.nodes[key], runtime) for runtime, key in self.graph.artifacts[cell.name].items()]
+        own = [self.failures[name] for name in names if name in self.failures]
+        own.sort(key=lambda outcome: outcome.status != "failed")
+        return own[0].error or "failed" if own else "not made: the run ended before"
+
+
+def _budget(lineage: list[Done]) -> BudgetRecord:
+    """What the weights have seen over the whole lineage, and what the methods spent besides."""
+    trained = [done.training for done in lineage if done.training is not None]
+    # A search hands on an architecture, not weights: architectures start fresh, so the teacher's epochs are not theirs.
+    fresh_from = max((i for i, done in enumerate(lineage) if done.node.kind in ("teacher", "architecture")), default=0)
+    own = [done.training for done in lineage[fresh_from:] if done.training is not None]
+    return BudgetRecord(
+        train_epochs=sum(record.epochs for record in own),
+        train_images=sum(record.images for record in own),
+        search_images=sum(done.search_images for done in lineage),
+        teacher_forwards=sum(done.teacher_forwards for done in lineage),
+        qat_updates=0,
+        train_s=sum(record.train_s for record in trained),
+    )

@@ -1,0 +1,178 @@
+"""From rounds or estimates to rows of `results/latency.json`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from flows.records import ArtifactRecord, CellRecord, LatencyRow, Source
+from hardware_profiles.estimate import Operator, estimate, fits_memory
+from hardware_profiles.measure import Block, RoundResult
+from hardware_profiles.profile import DType, HardwareProfile
+from hardware_profiles.runtimes import SessionError, runtime_version
+
+MIN_ROUNDS = 3
+"""Fewer rounds give a ratio but no interval."""
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """All rounds of one profile, or why there are none."""
+
+    results: tuple[RoundResult, ...] = ()
+    why: str | None = None
+
+    def blocks(self, digest: str) -> tuple[Block, ...]:
+        """What each round found about one file."""
+        return tuple(block for result in self.results for block in result.blocks if block.digest == digest)
+
+
+def measured_row(
+    record: CellRecord, control: CellRecord | None, profile: HardwareProfile, rounds: Rounds, environment: str, seed: int
+) -> LatencyRow:
+    """The row of one cell on a host profile; where there is no number, `why` says why."""
+    artifact = _artifact(record, profile)
+    digest = artifact.digest if artifact else None
+    blocks = rounds.blocks(digest) if digest else ()
+    if why := _no_number(record, profile, artifact, blocks, rounds):
+        return _row(record, profile, "measured", why=why, artifact_digest=digest, environment=environment)
+    rounds_s = _known(block.p50_s for block in blocks)
+    control_rounds_s, missing = _control_rounds(control, profile, rounds)
+    speedup, interval = speedup_of(rounds_s, control_rounds_s, seed) if control_rounds_s else (None, None)
+    peaks_bytes = _known(block.peak_rss_bytes for block in blocks)
+    peak_bytes = round(statistics.median(peaks_bytes)) if peaks_bytes else None
+    fits = _fits(peak_bytes, profile)
+    return _row(
+        record,
+        profile,
+        "measured",
+        artifact_digest=digest,
+        environment=environment,
+        rounds_s=rounds_s,
+        control_rounds_s=control_rounds_s,
+        p50_s=statistics.median(rounds_s),
+        p90_s=statistics.median(_known(block.p90_s for block in blocks)),
+        speedup=speedup,
+        speedup_ci95=interval,
+        interval_s=(min(rounds_s), max(rounds_s)),
+        end_to_end_p50_s=statistics.median(_known(block.end_to_end_p50_s for block in blocks)),
+        peak_rss_bytes=peak_bytes,
+        fits=fits,
+        why=f"needs {peak_bytes} bytes, {profile.id} allows {profile.memory.budget_bytes}" if fits is False else missing,
+    )
+
+
+def estimated_row(
+    record: CellRecord,
+    control: CellRecord | None,
+    profile: HardwareProfile,
+    operators_of: Callable[[CellRecord], Sequence[Operator]],
+) -> LatencyRow:
+    """The row of one cell on a profile that only describes a device: a modelled time and its interval, no rounds."""
+    if record.status != "ok":
+        return _row(record, profile, "estimated", why=_status(record))
+    operators, dtype = operators_of(record), _dtype(record, profile)
+    own = estimate(operators, profile, dtype)
+    notes = [own.note] if own.note else []
+    fits = fits_memory(operators, profile, dtype)
+    if fits is False:
+        notes.append(f"weights and activations exceed the {profile.memory.budget_bytes} bytes that {profile.id} allows")
+    speedup = None
+    if control is not None and control.status == "ok":
+        speedup = estimate(operators_of(control), profile, _dtype(control, profile)).point_s / own.point_s
+    return _row(
+        record,
+        profile,
+        "estimated",
+        p50_s=own.point_s,
+        interval_s=(own.low_s, own.high_s),
+        speedup=speedup,
+        fits=fits,
+        why="; ".join(notes) or None,
+    )
+
+
+def speedup_of(
+    rounds_s: Sequence[float], control_rounds_s: Sequence[float], seed: int
+) -> tuple[float, tuple[float, float] | None]:
+    """Median over the rounds of control time over cell time, and its 95 % interval (percentile bootstrap of the log ratios).
+
+    The interval of a handful of rounds is rough: it cannot reach beyond the rounds that were seen. None under MIN_ROUNDS.
+    """
+    logs = np.log(control_rounds_s) - np.log(rounds_s)
+    ratio = math.exp(float(np.median(logs)))
+    if len(logs) < MIN_ROUNDS:
+        return ratio, None
+    if float(np.ptp(logs)) == 0.0:  # the control beside itself
+        return ratio, (ratio, ratio)
+    drawn = bootstrap((logs,), np.median, confidence_level=0.95, method="percentile", rng=np.random.default_rng(seed))
+    return ratio, (math.exp(drawn.confidence_interval.low), math.exp(drawn.confidence_interval.high))
+
+
+def _artifact(record: CellRecord, profile: HardwareProfile) -> ArtifactRecord | None:
+    return next((artifact for runtime, artifact in record.artifacts.items() if runtime == profile.runtime), None)
+
+
+def _no_number(
+    record: CellRecord, profile: HardwareProfile, artifact: ArtifactRecord | None, blocks: Sequence[Block], rounds: Rounds
+) -> str | None:
+    """The first reason why there is nothing to report, or None."""
+    if record.status != "ok":
+        return _status(record)
+    if artifact is None:
+        return f"the cell has no file for {profile.runtime}"
+    if rounds.why is not None:
+        return rounds.why
+    return next((block.error for block in blocks if block.error is not None), None)
+
+
+def _control_rounds(control: CellRecord | None, profile: HardwareProfile, rounds: Rounds) -> tuple[tuple[float, ...], str | None]:
+    """The control's medians in the same rounds, or nothing and why."""
+    artifact = _artifact(control, profile) if control is not None and control.status == "ok" else None
+    blocks = rounds.blocks(artifact.digest) if artifact else ()
+    if not blocks or any(block.error is not None for block in blocks):
+        return (), "no speedup: the control has no time on this profile"
+    return _known(block.p50_s for block in blocks), None
+
+
+def _fits(peak_bytes: int | None, profile: HardwareProfile) -> bool | None:
+    budget_bytes = profile.memory.budget_bytes
+    return None if peak_bytes is None or budget_bytes is None else peak_bytes <= budget_bytes
+
+
+def _dtype(record: CellRecord, profile: HardwareProfile) -> DType:
+    return "int8" if "quantization" in record.methods else profile.float_dtype
+
+
+def _status(record: CellRecord) -> str:
+    return f"the cell {'failed' if record.status == 'failed' else 'was skipped'}: {record.error}"
+
+
+def _known(values: Any) -> tuple[Any, ...]:
+    return tuple(value for value in values if value is not None)
+
+
+def _row(record: CellRecord, profile: HardwareProfile, source: Source, **known: Any) -> LatencyRow:
+    """A row in which everything not given is empty."""
+    empty: dict[str, Any] = {
+        "artifact_digest": None, "rounds_s": (), "control_rounds_s": (), "p50_s": None, "p90_s": None, "speedup": None,
+        "speedup_ci95": None, "interval_s": None, "end_to_end_p50_s": None, "peak_rss_bytes": None, "fits": None, "why": None,
+        "environment": None,
+    }  # fmt: skip
+    return LatencyRow(cell=record.cell, profile=profile.id, source=source, runtime=_runtime(profile, source), **(empty | known))
+
+
+def _runtime(profile: HardwareProfile, source: Source) -> str:
+    """Name and version of what was run; the bare name of what was not."""
+    if source != "measured":
+        return profile.runtime
+    try:
+        return runtime_version(profile.runtime)
+    except SessionError:
+        return profile.runtime

@@ -1,0 +1,180 @@
+"""The work of one node: its parent out of the store, its steps, its training, the result into the store. No Ray here."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compressors import distillation, lightweight, low_rank, nas, pruning, quantization
+from compressors.cells import Foundation, Node
+from compressors.contract import Change, Transform, Workbench
+from detection import checkpoint, export
+from detection.checkpoint import Detector
+from detection.complexity import count_macs, count_params
+from detection.dataset import load_split
+from detection.frozen import Digest, Frozen
+from detection.training import Resume, TrainingRecord, fit
+from flows.store import Store
+from hardware_profiles.profile import load_profile
+
+SECTION = "nodes"
+DONE_FILE = "done.json"
+MODEL_FILES = ("model.onnx", "model.xml")
+
+TRANSFORMS: dict[str, Transform] = {
+    "lightweight": lightweight.rebuild,
+    "nas": nas.search,
+    "pruning": pruning.prune,
+    "low_rank": low_rank.factor,
+}
+
+
+class Context(Frozen):
+    """What a worker needs to find everything; paths mean the same on every machine of a cluster."""
+
+    prepared: Path
+    store: Path
+    design_profile: str
+    foundation: Foundation
+
+
+class Done(Frozen):
+    """What making a node took and gave; lies beside its files."""
+
+    node: Node
+    changes: tuple[Change, ...] = ()
+    training: TrainingRecord | None = None
+    search_images: int = 0
+    teacher_forwards: int = 0
+    params: int
+    macs: int
+    made_s: float
+    host: str
+
+
+def make_node(node: Node, context: Context) -> Done:
+    """Make one node and store it; everything it needs is already in the store. Progress goes to stdout, which is its log."""
+    started_s = time.perf_counter()
+    store = Store(context.store)
+    torch.set_num_threads(node.threads)
+    print(f"node {node.name} {node.key}", flush=True)
+    with store.writing(SECTION, node.key) as folder:
+        done = _quantize(node, context, store, folder) if node.kind == "quantized" else _make(node, context, store, folder)
+        done = done.model_copy(update={"made_s": time.perf_counter() - started_s})
+        (folder / DONE_FILE).write_text(done.model_dump_json(by_alias=True, indent=1) + "\n")
+    shutil.rmtree(store.scratch(node.key), ignore_errors=True)
+    print(f"made in {done.made_s:.1f} s: {done.params:,} parameters, {done.macs:,} multiply-adds", flush=True)
+    return done
+
+
+def read_done(store: Store, key: Digest) -> Done:
+    """The record of a finished node."""
+    return Done.model_validate_json((store.folder(SECTION, key) / DONE_FILE).read_text())
+
+
+def model_file(folder: Path) -> Path:
+    """The file that a runtime loads, in a node's folder."""
+    return next(folder / name for name in MODEL_FILES if (folder / name).is_file())
+
+
+def _make(node: Node, context: Context, store: Store, folder: Path) -> Done:
+    base = context.foundation
+    device = torch.device(base.device)
+    teacher, detector = _parents(node, base, store)
+    changes: list[Change] = []
+    for step in node.steps:
+        detector, change = TRANSFORMS[step.method](detector, step, _workbench(context, teacher, device))
+        print(f"{change.method}: {change.summary}; multiply-adds {change.macs_before:,} -> {change.macs_after:,}", flush=True)
+        changes.append(change)
+    detector, record, forwards = _train(node, detector, teacher, context, store, device)
+    checkpoint.save(detector, folder)
+    if node.kind != "search":
+        export.export_onnx(detector, folder / "model.onnx")
+    return Done(
+        node=node,
+        changes=tuple(changes),
+        training=record,
+        search_images=sum(change.spent.search_images for change in changes),
+        teacher_forwards=forwards,
+        params=count_params(detector.blueprint),
+        macs=count_macs(detector.blueprint),
+        made_s=0.0,
+        host=platform.node(),
+    )
+
+
+def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Detector]:
+    """The teacher (for its own node: a fresh detector) and the detector that this node starts from."""
+    if node.parent is None:
+        start = checkpoint.fresh(base.teacher, base.seed)
+        return start, start
+    parent = checkpoint.load(store.open(SECTION, node.parent))
+    ancestor = node.parent
+    while (done := read_done(store, ancestor)).node.parent is not None:
+        ancestor = done.node.parent
+    teacher = parent if ancestor == node.parent else checkpoint.load(store.open(SECTION, ancestor))
+    return teacher, parent
+
+
+def _workbench(context: Context, teacher: Detector, device: torch.device) -> Workbench:
+    base = context.foundation
+    return Workbench(
+        teacher=teacher,
+        train=load_split(context.prepared, "train"),
+        val=load_split(context.prepared, "val"),
+        device=device,
+        seed=base.seed,
+        design_profile=load_profile(context.design_profile),
+        recipe=base.training,
+    )
+
+
+def _train(
+    node: Node, detector: Detector, teacher: Detector, context: Context, store: Store, device: torch.device
+) -> tuple[Detector, TrainingRecord | None, int]:
+    """The trained detector, what that took, and the teacher's forward passes; nothing happens in a search's node."""
+    if node.kind == "search":
+        return detector, None, 0
+    base = context.foundation
+    recipe = base.recovery if node.kind == "recovered" else base.training
+    loss = distillation.teach(node.objective, teacher, detector, device) if node.objective else None
+    trained, record = fit(
+        detector,
+        load_split(context.prepared, "train"),
+        recipe,
+        seed=base.seed,
+        device=device,
+        loss=loss,
+        # A distilled training has adapters beside the network and is short enough to start over.
+        resume=Resume(store.scratch(node.key)) if loss is None else None,
+        on_epoch=lambda epoch, value: print(f"epoch {epoch}/{recipe.epochs}: loss {value:.4f}", flush=True),
+    )
+    return trained, record, loss.teacher_forwards if loss else 0
+
+
+def _quantize(node: Node, context: Context, store: Store, folder: Path) -> Done:
+    assert node.parent is not None and node.runtime is not None
+    (config,) = node.steps
+    assert isinstance(config, quantization.Quantization)
+    parent = store.open(SECTION, node.parent)
+    detector, before = checkpoint.load(parent), read_done(store, node.parent)
+    train = load_split(context.prepared, "train")
+    quantization.quantize(detector, config, node.runtime, train, context.foundation.seed, folder)
+    return Done(node=node, params=before.params, macs=before.macs, made_s=0.0, host=platform.node())
+
+
+def artifact_files(folder: Path) -> tuple[Path, ...]:
+    """The files that make up a node's artifact: an ONNX file, or an OpenVINO pair."""
+    main = model_file(folder)
+    return (main,) if main.suffix == ".onnx" else (main, main.with_suffix(".bin"))
+
+
+def describe_failure(error: BaseException) -> str:
+    """One line about what went wrong."""
+    text: Any = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"

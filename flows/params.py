@@ -1,0 +1,152 @@
+"""The params file: read once, checked once, at the door."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from compressors.cells import Menu
+from detection.blueprint import Architecture
+from detection.frozen import Frozen, InputError, PositiveInt
+from detection.sources import Data
+from detection.training import Recipe
+from flows.check import Check
+from flows.measure import Measure
+from flows.report import Report
+from hardware_profiles.profile import ProfileError, load_profile
+
+Runtime = Literal["onnxruntime", "openvino"]
+
+
+class StoreParams(Frozen):
+    """Where finished work lies."""
+
+    url: str = ".sixfold/store"
+    """A folder, relative to the params file."""
+
+
+class Teacher(Frozen):
+    """The detector to be compressed and how it is trained; every changed architecture trains by the same schedule."""
+
+    architecture: Architecture = Architecture()
+    training: Recipe = Recipe()
+    threads: PositiveInt = 1
+    """While the teacher trains nothing else can: it may have all cores. Threads change the order of sums, so they are part of its key."""
+
+
+class Grid(Frozen):
+    """Which cells, and how they are made."""
+
+    methods: Menu = Menu()
+    recovery: Recipe = Recipe(epochs=10, learning_rate=1e-3)
+    """The one training after the reduction phase; every cell gets it, the control too."""
+    reduction: tuple[Literal["pruning", "low_rank"], Literal["pruning", "low_rank"]] = ("pruning", "low_rank")
+    """Order within the reduction phase."""
+    runtimes: Annotated[tuple[Runtime, ...], Field(min_length=1)] = ("onnxruntime", "openvino")
+    design_profile: str = "x86-openvino-1t"
+    """The device whose estimated latency the search works against."""
+    on_failure: Literal["stop", "continue"] = "stop"
+    """`stop`: exit 3 when a cell failed; `continue`: exit 0. Either way everything else is finished first."""
+
+    @model_validator(mode="after")
+    def _reduction_names_both(self) -> Grid:
+        if len(set(self.reduction)) != 2:
+            raise ValueError("reduction must name pruning and low_rank once each")
+        return self
+
+
+class Params(Frozen):
+    """The whole file; each stage has a section of its name, `data` says what `prepare` reads."""
+
+    sweep: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """Name of the sweep: lower-case letters, digits and dashes."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt = 1
+    """Per training task; two one-thread tasks beat one two-thread task."""
+    store: StoreParams = StoreParams()
+    data: Data = Data()
+    teacher: Teacher = Teacher()
+    grid: Grid = Grid()
+    measure: Measure = Measure()
+    report: Report = Report()
+    check: Check = Check()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked params and where they came from."""
+
+    params: Params
+    base: Path
+    """Folder of the params file: its relative paths start here."""
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the checked params, independent of comments and layout."""
+        return hashlib.sha256(self.params.model_dump_json(by_alias=True).encode()).hexdigest()
+
+
+def load_plan(path: Path) -> Plan:
+    """The checked params of a file; InputError names the field, what was found and what is allowed."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such params file. Name one with --params; params.yaml and plans/*.yaml come with the project.")
+    text = path.read_text()
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: holds {type(tree).__name__}, but a params file is a mapping of sections to settings.")
+    try:
+        params = Params.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(explain(path, error)) from error
+    _check_profiles(path, params)
+    return Plan(params, path.resolve().parent, text)
+
+
+def explain(path: Path, error: ValidationError) -> str:
+    """One line per problem of a validation: field, what was found, what is allowed."""
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{field}: no such setting{_nearest(problem['loc'])}")
+        else:
+            found = "" if problem["type"] in ("missing", "value_error") else f" (found {problem['input']!r:.80})"
+            lines.append(f"{field}: {problem['msg']}{found}")
+    return f"{path}: " + "; ".join(lines)
+
+
+def _nearest(location: tuple[Any, ...]) -> str:
+    """A hint at the setting that was probably meant."""
+    model: Any = Params
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    names = list(getattr(model, "model_fields", {}))
+    near = difflib.get_close_matches(str(location[-1]), names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; allowed: {', '.join(names)}" if names else ""
+
+
+def _check_profiles(path: Path, params: Params) -> None:
+    try:
+        profiles = [load_profile(name) for name in (*params.measure.profiles, params.grid.design_profile)]
+    except ProfileError as error:
+        raise InputError(f"{path}: {error}") from error
+    for profile in profiles[:-1]:
+        if profile.kind == "host" and profile.runtime not in params.grid.runtimes:
+            raise InputError(
+                f"{path}: measure.profiles names {profile.id}, which runs {profile.runtime}, but grid.runtimes has only "
+                f"{', '.join(params.grid.runtimes)}. Add the runtime there or drop the profile."
+            )

@@ -1,0 +1,165 @@
+"""What the stages write and others read: one record per cell, one per (cell, profile). Contracts, versioned by `schema`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from detection.frozen import Digest, Frozen, InputError
+
+Status = Literal["ok", "failed", "skipped"]
+Source = Literal["measured", "calibrated", "estimated"]
+CONTROL = "none"
+"""Name of the cell to which no method was applied."""
+
+
+class Metrics(Frozen):
+    """COCO accuracy of one exported file in its own runtime, all shares in [0, 1]."""
+
+    map_50_95: float
+    map_50: float
+    map_75: float
+    per_class: dict[str, float]
+    """mAP 50-95 per class name; a class without ground truth in the split is absent."""
+    detections: str
+    """Where the per-picture detections lie in the store (COCO result list, JSON)."""
+
+
+class ArtifactRecord(Frozen):
+    """One file (or pair of files) that a runtime loads."""
+
+    url: str
+    """Of the file to load; an OpenVINO .xml has its .bin beside it."""
+    digest: Digest
+    size_bytes: int
+    val: Metrics
+    test: Metrics
+
+
+class BudgetRecord(Frozen):
+    """What the weights of a cell have seen, over its whole lineage, and what its methods spent besides."""
+
+    train_epochs: int
+    train_images: int
+    search_images: int
+    teacher_forwards: int
+    qat_updates: int
+    train_s: float
+
+
+class CellRecord(Frozen):
+    """One combination of methods: what it became, or why it did not."""
+
+    cell: str
+    methods: tuple[str, ...]
+    variant: dict[str, dict[str, Any]]
+    """Method name -> its configuration."""
+    seed: int
+    status: Status
+    error: str | None
+    """One line and where the log lies; None when ok."""
+    node: Digest
+    params: int | None
+    macs: int | None
+    no_effect: tuple[str, ...]
+    """Methods of this cell that changed nothing."""
+    artifacts: dict[str, ArtifactRecord]
+    """Runtime name -> artifact; empty unless ok."""
+    budget: BudgetRecord | None
+
+
+class DatasetRecord(Frozen):
+    """The prepared data the sweep ran on."""
+
+    name: str
+    digest: Digest
+    classes: tuple[str, ...]
+    input_size: tuple[int, int]
+    """(height, width) in pixels."""
+    pictures: dict[str, int]
+    """Split -> pictures."""
+
+
+class CellsFile(Frozen):
+    """`results/cells.json`."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    sweep: str
+    dataset: DatasetRecord
+    runtimes: tuple[str, ...]
+    cells: tuple[CellRecord, ...]
+    references: tuple[CellRecord, ...]
+
+    def cell(self, name: str) -> CellRecord | None:
+        """The record of the named cell, or None."""
+        return next((cell for cell in self.cells if cell.cell == name), None)
+
+
+class LatencyRow(Frozen):
+    """One cell on one profile. Measured rows have rounds; estimated ones a point, an interval and nothing else."""
+
+    cell: str
+    profile: str
+    source: Source
+    runtime: str
+    """Name and version, for instance "onnxruntime 1.31.1"."""
+    artifact_digest: Digest | None
+    rounds_s: tuple[float, ...]
+    """Median network time of each round (one fresh process each)."""
+    control_rounds_s: tuple[float, ...]
+    """The control's medians in the same rounds."""
+    p50_s: float | None
+    p90_s: float | None
+    speedup: float | None
+    """Control time over cell time: above 1 when the cell is faster."""
+    speedup_ci95: tuple[float, float] | None
+    interval_s: tuple[float, float] | None
+    """Range of the rounds where measured, interval of the model where estimated."""
+    end_to_end_p50_s: float | None
+    """With letterboxing before and selection of detections after."""
+    peak_rss_bytes: int | None
+    fits: bool | None
+    why: str | None
+    """Why there is no number, or why it does not fit; None where all is well."""
+    environment: Digest | None
+
+
+class LatencyFile(Frozen):
+    """`results/latency.json`."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    environment: dict[str, Any]
+    rows: tuple[LatencyRow, ...]
+
+    def row(self, cell: str, profile: str) -> LatencyRow | None:
+        """The row of one cell on one profile, or None."""
+        return next((row for row in self.rows if row.cell == cell and row.profile == profile), None)
+
+    def profiles(self) -> tuple[str, ...]:
+        """Names of the profiles, in order of first appearance."""
+        return tuple(dict.fromkeys(row.profile for row in self.rows))
+
+
+RecordFile = TypeVar("RecordFile", CellsFile, LatencyFile)
+
+
+def read_records(path: Path, kind: type[RecordFile]) -> RecordFile:
+    """The records in a file; InputError says which command makes the file where it is missing or of another schema."""
+    maker = "sixfold grid" if kind is CellsFile else "sixfold measure"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Run `{maker}` first.")
+    try:
+        return kind.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise InputError(f"{path}: not a file of schema 1 ({error.error_count()} problems, first: {error.errors()[0]}). "
+                         f"Run `{maker}` again.") from error
+
+
+def write_records(path: Path, records: Frozen) -> None:
+    """Write records as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(records.model_dump_json(by_alias=True, indent=1) + "\n")
+    partial.replace(path)

@@ -1,0 +1,158 @@
+"""Finished work under the name of its content: written whole or not at all, checked on every read, never overwritten."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from detection.frozen import Digest, Frozen, InputError
+
+MANIFEST = "manifest.json"
+
+
+class StoreError(RuntimeError):
+    """The store cannot be written or holds something broken: infrastructure, not input (exit 3)."""
+
+
+class StoredFile(Frozen):
+    """One file of an entry."""
+
+    size_bytes: int
+    sha256: Digest
+
+
+class Manifest(Frozen):
+    """What an entry holds; written last."""
+
+    schema_version: int = 1
+    section: str
+    key: Digest
+    files: dict[str, StoredFile]
+
+
+class Store:
+    """A folder of entries, `<section>/<first two>/<key>/`, each with a manifest. Failures are never entries."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def has(self, section: str, key: Digest) -> bool:
+        """True when the entry is whole; its content is checked when it is opened."""
+        return (self.folder(section, key) / MANIFEST).is_file()
+
+    def open(self, section: str, key: Digest) -> Path:
+        """The entry's folder after every file was compared with its digest; StoreError where it is missing or differs."""
+        folder = self.folder(section, key)
+        manifest = self.manifest(section, key)
+        for name, expected in manifest.files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != expected.size_bytes or file_digest(path) != expected.sha256:
+                raise StoreError(f"{path}: differs from its manifest. Remove {folder} and run the same command again.")
+        return folder
+
+    def manifest(self, section: str, key: Digest) -> Manifest:
+        """What the entry holds; StoreError where there is none, naming the command that makes it."""
+        path = self.folder(section, key) / MANIFEST
+        try:
+            return Manifest.model_validate_json(path.read_text())
+        except FileNotFoundError as error:
+            raise StoreError(f"{path.parent}: no such entry. `sixfold grid` makes it.") from error
+        except ValidationError as error:
+            raise StoreError(f"{path}: not a manifest. Remove {path.parent} and run the same command again.") from error
+
+    def quarantine(self, section: str, key: Digest) -> Path:
+        """Move a broken entry aside, so that it can be made again; where it went."""
+        aside = self.root / "broken" / f"{section}-{key}-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        self.folder(section, key).rename(aside)
+        return aside
+
+    @contextmanager
+    def writing(self, section: str, key: Digest) -> Iterator[Path]:
+        """An empty folder to fill; it becomes the entry when the block ends well, and vanishes otherwise."""
+        target = self.folder(section, key)
+        partial = self.root / "partial" / f"{key[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        with explained(self.root):
+            partial.mkdir(parents=True)
+        try:
+            yield partial
+            with explained(self.root):
+                self._commit(section, key, partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _commit(self, section: str, key: Digest, partial: Path, target: Path) -> None:
+        files = {
+            str(path.relative_to(partial)): StoredFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
+            for path in sorted(partial.rglob("*"))
+            if path.is_file()
+        }
+        manifest = Manifest(section=section, key=key, files=files)
+        (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise  # somebody else finished the same work first: theirs is as good
+
+    def folder(self, section: str, key: Digest) -> Path:
+        """Where an entry lies or would lie."""
+        return self.root / section / key[:2] / key
+
+    def log(self, key: Digest) -> Path:
+        """The log of a node's last run; logs are not entries and may be overwritten."""
+        path = self.root / "logs" / f"{key}.log"
+        with explained(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def scratch(self, key: Digest) -> Path:
+        """Where an unfinished training keeps what it needs to go on."""
+        return self.root / "unfinished" / key
+
+    def lock_path(self, name: str) -> Path:
+        """A file to lock so that one sweep is run by one driver."""
+        with explained(self.root):
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+        return self.root / "locks" / f"{name}.lock"
+
+
+def open_store(url: str, base: Path) -> Store:
+    """The store at a folder, relative to base, or at a file:// URL."""
+    if "://" in url and not url.startswith("file://"):
+        raise InputError(f"store.url: {url!r} is not supported; allowed is a folder, absolute or relative to the params file.")
+    return Store((base / url.removeprefix("file://")).resolve())
+
+
+def file_digest(path: Path) -> Digest:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn the operating system's refusal into one sentence about the store."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreError(f"{root}: the store cannot be written ({error.strerror}). Set store.url to a folder of yours.") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(f"{root}: the store is full ({error.strerror}). Free space, then run the same command again.") from error
+        raise
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())

@@ -1,0 +1,1 @@
+"""Where a detector must run: device descriptions, measured and estimated latency."""

@@ -1,0 +1,58 @@
+"""A detector-shaped ONNX file small enough to be worked by hand: one 1x1 convolution, then boxes and scores per pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+INPUT_SIZE = (8, 12)
+CLASSES = 2
+
+
+def write_model(path: Path, seed: int = 0, size: tuple[int, int] = INPUT_SIZE, boxes: str = "boxes", channels: int = 3) -> Path:
+    """Write the model; one point per pixel, 4 box channels and CLASSES sigmoid scores."""
+    weights, bias = parameters(seed, channels)
+    points = size[0] * size[1]
+    nodes = [
+        helper.make_node("Conv", ["images", "w", "b"], ["maps"], name="conv"),
+        helper.make_node("Reshape", ["maps", "shape"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["rows"], perm=[0, 2, 1]),
+        helper.make_node("Split", ["rows", "parts"], [boxes, "logits"], axis=2),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+    ]
+    constants = {
+        "w": weights, "b": bias, "shape": np.array([1, 4 + CLASSES, points]), "parts": np.array([4, CLASSES]),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, *size])],
+        [
+            helper.make_tensor_value_info(boxes, TensorProto.FLOAT, [1, points, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, points, CLASSES]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def expected(pixels: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the model computes, in numpy."""
+    weights, bias = parameters(seed)
+    maps = np.einsum("oc,nchw->nohw", weights[:, :, 0, 0], pixels) + bias[None, :, None, None]
+    rows = maps.reshape(1, 4 + CLASSES, -1).transpose(0, 2, 1)
+    return rows[..., :4], 1 / (1 + np.exp(-rows[..., 4:]))
+
+
+def parameters(seed: int, channels: int = 3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights (4 + CLASSES, channels, 1, 1) and bias of the convolution."""
+    random = np.random.default_rng(seed)
+    weights = random.standard_normal((4 + CLASSES, channels, 1, 1)).astype(np.float32)
+    return weights, random.standard_normal(4 + CLASSES).astype(np.float32)
