@@ -245,9 +245,7 @@ class _Planner:
 
 
 def _cell_name(configs: tuple[Any, ...], menu: Menu) -> str:
-    names = [
-        config.method if len(menu.variants(config.method)) == 1 else f"{config.method}:{config.label()}" for config in configs
-    ]
+    names = [config.method if len(menu.variants(config.method)) == 1 else f"{config.method}:{config.label()}" for config in configs]
     return "+".join(names) or CONTROL
 
 

@@ -36,7 +36,7 @@ class Change(Frozen):
     macs_after: int
     params_before: int
     params_after: int
-    details: dict[str, Any] = {}
+    details: dict[str, Any]
     spent: Spent = Spent()
 
     @property

@@ -18,7 +18,7 @@ Weight = Annotated[float, Field(ge=0.0)]
 
 
 class Distillation(Frozen):
-    """How strongly the student follows the teacher in each respect. Weights as found to work for this loss from the first epoch on."""
+    """How strongly the student follows the teacher in each respect; the weights work from the first epoch on."""
 
     method: Literal["distillation"] = "distillation"
     scores: Weight = 1.5
@@ -104,7 +104,7 @@ def _box_term(own: Tensor, taught: Tensor, taught_scores: Tensor, temperature: f
     """(B, N, 4 * K) logits of both -> divergence of the side distributions, weighted by the teacher's best score."""
     sure = taught_scores.sigmoid().amax(-1)  # (B, N)
     # The number of bins is not needed: four sides of equal length lie behind one another.
-    mine, theirs = (logits.unflatten(-1, (4, -1)) / temperature for logits in (own, taught))
+    mine, theirs = (torch.unflatten(logits, -1, (4, -1)) / temperature for logits in (own, taught))
     divergence = F.kl_div(mine.log_softmax(-1), theirs.log_softmax(-1), reduction="none", log_target=True).sum(-1).mean(-1)
     return (divergence * sure).sum() / sure.sum().clamp(min=1.0) * temperature**2
 

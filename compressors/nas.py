@@ -16,6 +16,7 @@ from compressors.search_space import SearchSpace, search_space
 from compressors.supernet import Supernet, draw, inherit
 from detection.augmentation import make_batch
 from detection.blueprint import Architecture, Blueprint
+from detection.boxes import Array
 from detection.checkpoint import Detector, fresh
 from detection.dataset import Images
 from detection.evaluation import accuracy, detect
@@ -143,7 +144,7 @@ def _front(candidates: list[Candidate]) -> list[Candidate]:
     return front
 
 
-def _infer(network: Network, pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _infer(network: Network, pixels: Array) -> tuple[Array, Array]:
     with torch.no_grad():
         boxes, scores = network.decode(network(torch.from_numpy(pixels)))
     return boxes.numpy(), scores.numpy()

@@ -83,8 +83,10 @@ def _for_onnxruntime(float_file: Path, config: Quantization, pictures: list[Any]
 
 
 def _for_openvino(float_file: Path, config: Quantization, pictures: list[Any], folder: Path) -> Path:
+    from hardware_profiles.runtimes import import_openvino
+
+    openvino = import_openvino()  # first: it keeps both from sending usage data
     import nncf
-    import openvino
 
     target = folder / "model.xml"
     with _quiet():
@@ -108,7 +110,7 @@ QUANTIZERS: dict[str, Callable[[Path, Quantization, list[Any], Path], Path]] = {
 def float_tail(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes that stay float: the last prediction convolutions and everything after them.
 
-    Decoding multiplies small errors by the stride, and scores live in the last bits: quantizing here is how detectors fall to 0 mAP.
+    Decoding multiplies small errors by the stride, and scores live in the last bits: int8 here is how detectors fall to 0 mAP.
     """
     producers = {output: node for node in model.graph.node for output in node.output}
     waiting = [producers[output.name] for output in model.graph.output]

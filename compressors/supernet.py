@@ -38,7 +38,9 @@ class Supernet:
         """Train along random paths; the pictures it took."""
         rng = np.random.default_rng((seed, 1))
         loss, images, step = DetectionLoss(), 0, 0
-        optimizer = torch.optim.AdamW(self.weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True)
+        optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
+        )
         steps = epochs * math.ceil(len(train) / recipe.batch_size)
         for _ in range(epochs):
             order = rng.permutation(len(train))
@@ -70,7 +72,7 @@ class Supernet:
                 module.reset_running_stats()
                 module.momentum = None  # a plain mean over the batches
         network.train()
-        for chunk in recalibration.split(16):
+        for chunk in torch.split(recalibration, 16):
             network(chunk)
         return network.eval()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # the rounds of `measure` select detections without torch in their memory
+    from torch import Tensor
 
 Array = NDArray[np.float32]
 LETTERBOX_GREY = 114
@@ -55,7 +56,9 @@ def letterbox(picture: NDArray[np.uint8], input_size: tuple[int, int]) -> NDArra
     how = cv2.INTER_AREA if fit.scale < 1 else cv2.INTER_LINEAR
     canvas = np.full((*input_size, 3), LETTERBOX_GREY, dtype=np.uint8)
     canvas[fit.top_px : fit.top_px + height_px, fit.left_px : fit.left_px + width_px] = cv2.resize(
-        picture, (width_px, height_px), interpolation=how  # OpenCV alone wants (width, height)
+        picture,
+        (width_px, height_px),
+        interpolation=how,  # OpenCV alone wants (width, height)
     )
     return canvas
 
@@ -63,8 +66,8 @@ def letterbox(picture: NDArray[np.uint8], input_size: tuple[int, int]) -> NDArra
 def pairwise_iou(a_xyxy_px: Tensor, b_xyxy_px: Tensor) -> Tensor:
     """Overlap of every box of a with every box of b: (..., A, 4), (..., B, 4) -> (..., A, B), in [0, 1]."""
     a, b = a_xyxy_px.unsqueeze(-2), b_xyxy_px.unsqueeze(-3)
-    top_left = torch.maximum(a[..., :2], b[..., :2])
-    bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
+    top_left = a[..., :2].maximum(b[..., :2])
+    bottom_right = a[..., 2:].minimum(b[..., 2:])
     overlap_px2 = (bottom_right - top_left).clamp(min=0).prod(-1)
     union_px2 = area_px2(a) + area_px2(b) - overlap_px2
     return overlap_px2 / union_px2.clamp(min=1e-9)
@@ -91,9 +94,11 @@ def select(
     if not len(boxes):
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    kept = np.asarray(
-        cv2.dnn.NMSBoxesBatched(xywh.tolist(), pair_scores.tolist(), labels.tolist(), score_threshold, iou_threshold)
-    ).reshape(-1).astype(np.int64)
+    kept = (
+        np.asarray(cv2.dnn.NMSBoxesBatched(xywh.tolist(), pair_scores.tolist(), labels.tolist(), score_threshold, iou_threshold))
+        .reshape(-1)
+        .astype(np.int64)
+    )
     kept = kept[np.argsort(-pair_scores[kept], kind="stable")][:most]
     return Detections(boxes[kept], pair_scores[kept].astype(np.float32), labels[kept].astype(np.int64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -50,7 +51,7 @@ def operator_costs(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
 
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda conv, inputs, output, name=name: record(name, cast(nn.Conv2d, conv), inputs[0], output))
+            module.register_forward_hook(lambda conv, x, output, name=name: record(name, cast(nn.Conv2d, conv), x[0], output))
     with torch.no_grad():
         network(torch.zeros(1, 3, *blueprint.input_size, device="meta"))
     return (*costs, *_elementwise(blueprint, costs))
@@ -83,7 +84,7 @@ def _convolutions_before_normalisation(network: Network) -> set[str]:
     names: set[str] = set()
     for parent_name, parent in network.named_modules():
         children = list(parent.named_children())
-        for (name, child), (_, following) in zip(children, children[1:], strict=False):
+        for (name, child), (_, following) in itertools.pairwise(children):
             if isinstance(following, nn.BatchNorm2d):
                 last = "" if isinstance(child, nn.Conv2d) else f".{len(list(child.children())) - 1}"
                 names.add(f"{parent_name}.{name}{last}" if parent_name else f"{name}{last}")
@@ -91,7 +92,7 @@ def _convolutions_before_normalisation(network: Network) -> set[str]:
 
 
 def _elementwise(blueprint: Blueprint, convolutions: list[OperatorCost]) -> list[OperatorCost]:
-    """Residual additions run fused after their convolution or alone, depending on the runtime; they are counted as moving memory."""
+    """Additions, fused into their convolution or not, depending on the runtime; they are counted as moving memory."""
     by_name = {cost.name: cost for cost in convolutions}
     added: list[OperatorCost] = []
     for name, cost in by_name.items():

@@ -103,7 +103,7 @@ def load_split(folder: Path, split: Split) -> Images:
 def split_digest(pixels: NDArray[np.uint8], ground_truth: dict[str, Any]) -> Digest:
     """sha256 over the content of a split: same pixels and same boxes, same digest."""
     content = hashlib.sha256(str(pixels.shape).encode())
-    content.update(np.ascontiguousarray(pixels))
+    content.update(np.ascontiguousarray(pixels).data)
     content.update(json.dumps(ground_truth, sort_keys=True, separators=(",", ":")).encode())
     return content.hexdigest()
 

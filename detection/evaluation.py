@@ -55,6 +55,7 @@ def accuracy(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Acc
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
+    assert evaluation.eval is not None, "accumulate() fills it"
     precision = np.asarray(evaluation.eval["precision"])  # (IoU, recall, category, area, most)
     per_class = {
         names[category]: float(curve[curve > -1].mean())

@@ -18,7 +18,10 @@ INPUT_NAME, BOXES_NAME, SCORES_NAME = "images", "boxes", "scores"
 
 
 def export_onnx(detector: Detector, path: Path) -> None:
-    """Write one self-contained ONNX file: `images` (1, 3, height, width) float32 in [0, 1] -> `boxes` (1, N, 4), `scores` (1, N, C)."""
+    """Write one self-contained ONNX file.
+
+    `images` (1, 3, height, width) float32 in [0, 1] -> `boxes` (1, N, 4) xyxy in pixels, `scores` (1, N, C) in [0, 1].
+    """
     height_px, width_px = detector.blueprint.input_size
     example = torch.zeros(1, 3, height_px, width_px)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -49,7 +49,7 @@ Range = Annotated[tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(
 class PictureCounts(Frozen):
     """Pictures per split; more of them leave the first ones as they were."""
 
-    train: PositiveInt = 1000
+    train: PositiveInt = 2000
     val: PositiveInt = 200
     test: PositiveInt = 400
 
@@ -61,20 +61,20 @@ class GeneratedSource(Frozen):
     pictures: PictureCounts = PictureCounts()
     picture_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (96, 128)
     """(height, width) in pixels."""
-    objects: Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ascending)] = (1, 6)
+    objects: Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ascending)] = (1, 5)
     """(least, most) digits wanted in a picture; a crowded scene may end with fewer."""
-    object_size_px: Range = (12.0, 48.0)
+    object_size_px: Range = (18.0, 44.0)
     """Longer side of a digit before it is turned; drawn evenly in its logarithm, so small ones are as common as large ones."""
     turn_deg: Annotated[float, Field(ge=0.0, le=30.0)] = 25.0
     """Most that a digit is turned to either side; bounded, or a 6 would become a 9."""
-    contrast: Range = (30.0, 110.0)
+    contrast: Range = (70.0, 170.0)
     """How far the ink is from the mean of what it covers, in grey levels of 255."""
-    opacity: Range = (0.7, 1.0)
-    most_hidden: Share = 0.4
+    opacity: Range = (0.85, 1.0)
+    most_hidden: Share = 0.25
     """Share of a digit's ink that later ones may cover."""
-    blur_px: Range = (0.0, 1.0)
+    blur_px: Range = (0.0, 0.8)
     """Standard deviation of the Gaussian blur of a whole picture."""
-    noise: Range = (0.0, 12.0)
+    noise: Range = (0.0, 8.0)
     """Standard deviation of the noise on every pixel and channel, in grey levels of 255."""
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ prefix of the full one (which the search relies on), and quantizers need no comm
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple, cast
 
@@ -66,7 +67,7 @@ class Network(nn.Module):
 
     def decode_boxes(self, box_logits: Tensor) -> Tensor:
         """Boxes xyxy in pixels, (B, N, 4): the expected distance of each side from its point."""
-        sides = box_logits.unflatten(-1, (4, len(self.bins))).softmax(-1)  # (B, N, 4, K)
+        sides = torch.unflatten(box_logits, -1, (4, len(self.bins))).softmax(-1)  # (B, N, 4, K)
         distance_px = (sides * self.bins).sum(-1) * self.strides_px  # (B, N, 4)
         return torch.cat([self.points_px - distance_px[..., :2], self.points_px + distance_px[..., 2:]], -1)
 
@@ -117,9 +118,7 @@ class Head(nn.Module):
         self.box_branch = _branch(arch)
         self.score = nn.Conv2d(arch.head_width, classes, 1)
         self.box = nn.Conv2d(arch.head_width, 4 * arch.box_bins, 1)
-        nn.init.normal_(self.score.weight, std=0.01)
         nn.init.constant_(cast(Tensor, self.score.bias), -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
-        nn.init.normal_(self.box.weight, std=0.01)
         nn.init.zeros_(cast(Tensor, self.box.bias))
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,9 +194,7 @@ def factored_conv(conv: nn.Conv2d, ranks: Ranks) -> nn.Sequential:
     last = nn.Conv2d(ranks.outputs, conv.out_channels, 1, bias=conv.bias is not None)
     if ranks.inputs is None:
         return nn.Sequential(nn.Conv2d(conv.in_channels, ranks.outputs, 1, bias=False), last)
-    core = nn.Conv2d(
-        ranks.inputs, ranks.outputs, cast(tuple[int, int], conv.kernel_size), conv.stride, conv.padding, bias=False  # type: ignore[arg-type]
-    )
+    core = nn.Conv2d(ranks.inputs, ranks.outputs, *_geometry(conv), bias=False)
     return nn.Sequential(nn.Conv2d(conv.in_channels, ranks.inputs, 1, bias=False), core, last)
 
 
@@ -206,8 +203,12 @@ def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
         return nn.BatchNorm2d(outputs)
     assert isinstance(layer, nn.Conv2d), f"only convolutions and normalisations have a width, not {type(layer).__name__}"
     groups = 1 if layer.groups == 1 else outputs  # every grouped convolution of ours is depthwise
-    kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=layer.bias is not None)  # type: ignore[arg-type]
+    return nn.Conv2d(inputs, outputs, *_geometry(layer), groups=groups, bias=layer.bias is not None)
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[int, int, int]:
+    """Kernel, stride and padding; all of ours are square."""
+    return conv.kernel_size[0], conv.stride[0], cast(tuple[int, int], conv.padding)[0]
 
 
 def _replace(root: nn.Module, name: str, layer: nn.Module) -> None:
@@ -227,9 +228,10 @@ def _stages(arch: Architecture) -> list[nn.Module]:
 
 def _branch(arch: Architecture) -> nn.Sequential:
     widths = [arch.neck_width] + [arch.head_width] * arch.head_depth
-    return nn.Sequential(*(conv_unit(arch.head_block, a, b, 3) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(conv_unit(arch.head_block, a, b, 3) for a, b in itertools.pairwise(widths)))
 
 
 def _conv_norm_act(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # torch's default leaves ReLU networks too quiet
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

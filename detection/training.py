@@ -92,7 +92,9 @@ def fit(
             images += len(batch.images)
         losses.append(total / len(train))
         if not math.isfinite(losses[-1]):
-            raise FloatingPointError(f"the loss became {losses[-1]} in epoch {epoch + 1}: lower `learning_rate` or use precision float32")
+            raise FloatingPointError(
+                f"the loss became {losses[-1]} in epoch {epoch + 1}: lower `learning_rate` or use precision float32"
+            )
         if on_epoch:
             on_epoch(epoch + 1, losses[-1])
         if resume and (epoch + 1) % resume.every_epochs == 0 and epoch + 1 < recipe.epochs:

@@ -6,15 +6,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 
 from detection.frozen import InputError
 from flows import workspace
 
 if TYPE_CHECKING:
     from flows.params import Plan
+    from flows.records import CellRecord
     from flows.store import Store
     from flows.tracking import Tracking
 
@@ -61,9 +63,12 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     total, stored = sum(found.nodes.values()), sum(found.stored.values())
     table.add_row("all", str(total), str(stored), str(total - stored), style="bold")
     Console().print(table)
-    print(f"to train {found.train_images:,} pictures (whole graph {found.train_images_whole:,}), to search {found.search_images:,}, "
-          f"teacher forwards {found.teacher_forwards:,}, artifacts to score {found.to_score}")
-    basis = f"times of {found.measured_on} stored nodes" if found.measured_on else "constants of one machine; true times may be twice or half"
+    print(
+        f"to train {found.train_images:,} pictures (whole graph {found.train_images_whole:,}), "
+        f"to search {found.search_images:,}, teacher forwards {found.teacher_forwards:,}, artifacts to score {found.to_score}"
+    )
+    guess = "constants of one machine; true times may be twice or half"
+    basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
     print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
 
 
@@ -109,9 +114,7 @@ def grid(
 
 
 @app.command()
-def measure(
-    params: ParamsPath = DEFAULT, tracking: Annotated[bool, typer.Option(help="Show latencies in MLflow.")] = True
-) -> None:
+def measure(params: ParamsPath = DEFAULT, tracking: Annotated[bool, typer.Option(help="Show latencies in MLflow.")] = True) -> None:
     """Time every cell on every hardware profile, or estimate it where the device is not here."""
     from compressors.latency import operators
     from detection.blueprint import Blueprint
@@ -130,13 +133,13 @@ def measure(
         loaded.params.measure,
         store.root / "observations" / "latency",
         lambda url: store.root / url,
-        lambda cell: operators(
-            Blueprint.model_validate_json((store.folder(SECTION, cell.node) / "blueprint.json").read_text())
-        ),
+        lambda cell: operators(Blueprint.model_validate_json((store.folder(SECTION, cell.node) / "blueprint.json").read_text())),
         print,
     )
     write_records(workspace.LATENCY, latency)
     tracker = _tracker(loaded, tracking)
+    for record in records.cells:
+        tracker.log_cell(record, _labels(record))
     tracker.log_latency(*latency.rows)
     tracker.close()
     print(f"{len(latency.rows)} rows: {workspace.LATENCY}\nNext: `sixfold report`.")
@@ -148,21 +151,23 @@ def report(
 ) -> None:
     """Say which combination to ship on each device, and what it costs."""
     from detection.dataset import load_split
+    from flows.answers import RecommendationFile
     from flows.records import CellsFile, LatencyFile, read_records
-    from flows.report import read_recommendation
     from flows.report import report as stage
 
     loaded, store = _open(params)
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
     stage(
-        records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report, workspace.REPORT, workspace.BEST,
-        lambda url: store.root / url, print,
+        records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report,
+        folder=workspace.REPORT, best_folder=workspace.BEST,
+        resolve=lambda url: store.root / url, report=print,
     )  # fmt: skip
     tracker = _tracker(loaded, tracking)
-    for own in read_recommendation(workspace.REPORT / "recommendation.json").profiles:
+    text = (workspace.REPORT / "recommendation.json").read_text()
+    for own in RecommendationFile.model_validate_json(text).profiles:
         folder = workspace.BEST / own.profile
-        if own.cell is not None and folder.is_dir():
-            tracker.log_winner(own.profile, own.cell, folder)
+        if own.chosen is not None and folder.is_dir():
+            tracker.log_winner(own.profile, own.chosen.cell, folder)
     tracker.close()
 
 
@@ -184,9 +189,8 @@ def check(
         print(f"accepted: {keep(accept, records, latency, lambda url: store.root / url, workspace.BASELINES)}")
         return
     truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
-    code = stage(
-        workspace.BASELINES / baseline, records, latency, truth, lambda url: store.root / url, loaded.params.check, workspace.VERDICT
-    )
+    settings = loaded.params.check
+    code = stage(workspace.BASELINES / baseline, records, latency, truth, lambda url: store.root / url, settings, workspace.VERDICT)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
     raise typer.Exit(code)
 
@@ -202,7 +206,8 @@ def profiles() -> None:
     table = Table("profile", "device", "runtime", "threads", "numbers are")
     for name in known_profiles():
         profile = load_profile(name)
-        table.add_row(name, profile.name, profile.runtime, str(profile.threads), "measured" if profile.kind == "host" else "estimated")
+        kind = "measured" if profile.kind == "host" else "estimated"
+        table.add_row(name, profile.name, profile.runtime, str(profile.threads), kind)
     Console().print(table)
     print("Name them in measure.profiles of the params file. docs/profiles.md shows how to add one.")
 
@@ -235,15 +240,23 @@ def _tracker(loaded: Plan, wanted: bool) -> Tracking:
     return Tracker.open(tracking_uri(Path.cwd()), loaded.params.sweep, loaded.digest, loaded.text)
 
 
+def _labels(record: CellRecord) -> dict[str, str]:
+    """Method -> its variant in a word."""
+    from compressors.cells import MethodConfig
+
+    adapter: TypeAdapter[Any] = TypeAdapter(MethodConfig)
+    return {method: adapter.validate_python(config).label() for method, config in record.variant.items()}
+
+
 def _exit_code(error: Exception) -> int | None:
     """The exit code of an error that is not ours to debug, or None."""
     from flows.cluster import ClusterError
     from flows.store import StoreError
-    from hardware_profiles.measure import RoundFailed
+    from hardware_profiles.measure import RoundError
     from hardware_profiles.profile import ProfileError
 
     if isinstance(error, InputError | ProfileError):
         return INPUT
-    if isinstance(error, StoreError | ClusterError | RoundFailed):
+    if isinstance(error, StoreError | ClusterError | RoundError):
         return INFRASTRUCTURE
     return None

@@ -149,13 +149,12 @@ def ray_cluster(cpus: int) -> Iterator[Any]:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="error", runtime_env=paths)
         else:
-            ray.init(
-                address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=paths
-            )
+            quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+            ray.init(address="local", num_cpus=cpus, runtime_env=paths, **quiet)
     except ConnectionError as error:
         raise ClusterError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there ({describe_failure(error)}). If one runs, compare RAY_AUTH_MODE here "
-            f"({os.environ['RAY_AUTH_MODE']}) with the cluster's; to run on this machine alone, unset RAY_ADDRESS."
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({describe_failure(error)}). If one runs, compare RAY_AUTH_MODE "
+            f"here ({os.environ['RAY_AUTH_MODE']}) with the cluster's; to run on this machine alone, unset RAY_ADDRESS."
         ) from error
     try:
         yield ray
@@ -165,5 +164,3 @@ def ray_cluster(cpus: int) -> Iterator[Any]:
 
 class ClusterError(RuntimeError):
     """The cluster cannot be used: infrastructure (exit 3)."""
-
-

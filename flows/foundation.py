@@ -56,7 +56,9 @@ def chosen_cells(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
         return cells
     matching = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, pattern)]
     if not matching:
-        raise InputError(f"--cells {pattern!r}: matches none of the {len(cells)} cells, such as {cells[-1].name!r}. Patterns are as in a shell.")
+        raise InputError(
+            f"--cells {pattern!r}: matches none of the {len(cells)} cells, such as {cells[-1].name!r}. Patterns are as in a shell."
+        )
     return tuple(cell for cell in cells if not cell.configs or cell in matching)
 
 

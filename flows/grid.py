@@ -35,7 +35,9 @@ def grid(
         with lock.acquire(timeout=0):
             return _grid(plan, prepared, store, output, pattern, executor, tracking, say)
     except Timeout as error:
-        raise StoreError(f"{lock.lock_file}: another grid of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it.") from error
+        raise StoreError(
+            f"{lock.lock_file}: another grid of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it."
+        ) from error
 
 
 def _grid(
@@ -49,8 +51,10 @@ def _grid(
     )
     run = _Run(plan, prepared, store, cells, graph, tracking)
     tasks = tasks_of(graph, prepared, store)
-    say(f"{len(cells)} cells, {len(graph.nodes)} nodes: {len(graph.nodes) - _nodes_in(tasks)} stored, {_nodes_in(tasks)} to make, "
-        f"{len(tasks) - _nodes_in(tasks)} to score")
+    say(
+        f"{len(cells)} cells, {len(graph.nodes)} nodes: {len(graph.nodes) - _nodes_in(tasks)} stored, {_nodes_in(tasks)} to make, "
+        f"{len(tasks) - _nodes_in(tasks)} to score"
+    )
     run.track_finished()
     with counting("grid", len(tasks)) as advance:
 
@@ -65,7 +69,7 @@ def _grid(
 
 
 def tasks_of(graph: Graph, prepared: Path, store: Store) -> tuple[Task, ...]:
-    """What is not in the store yet, in an order in which each task follows what it needs; searches first, since most waits for them."""
+    """What is not in the store yet, each task after what it needs; searches first, since most waits for them."""
     missing = {key for key in graph.nodes if not _usable(store, key)}
     tasks: list[Task] = []
     for node in sorted(graph.nodes.values(), key=_rank):
@@ -201,7 +205,8 @@ class _Run:
 
     def _why(self, cell: Cell) -> str:
         """The first failure on the way to a cell."""
-        keys = {key for artifact in self.graph.artifacts[cell.name].values() for key in (n.key for n in self.graph.lineage(artifact))}
+        artifacts = self.graph.artifacts[cell.name].values()
+        keys = {node.key for artifact in artifacts for node in self.graph.lineage(artifact)}
         names = [task_name(self.graph.nodes[key]) for key in keys]
         names += [score_name(self.graph.nodes[key], runtime) for runtime, key in self.graph.artifacts[cell.name].items()]
         own = [self.failures[name] for name in names if name in self.failures]

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from scipy.stats import bootstrap
-
 from flows.records import ArtifactRecord, CellRecord, LatencyRow, Source
+from flows.statistics import log_ratio_interval
 from hardware_profiles.estimate import Operator, estimate, fits_memory
 from hardware_profiles.measure import Block, RoundResult
 from hardware_profiles.profile import DType, HardwareProfile
 from hardware_profiles.runtimes import SessionError, runtime_version
-
-MIN_ROUNDS = 3
-"""Fewer rounds give a ratio but no interval."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Rounds:
 
 
 def measured_row(
-    record: CellRecord, control: CellRecord | None, profile: HardwareProfile, rounds: Rounds, environment: str, seed: int
+    record: CellRecord, control: CellRecord | None, profile: HardwareProfile, rounds: Rounds, *, environment: str
 ) -> LatencyRow:
     """The row of one cell on a host profile; where there is no number, `why` says why."""
     artifact = _artifact(record, profile)
@@ -44,7 +38,7 @@ def measured_row(
         return _row(record, profile, "measured", why=why, artifact_digest=digest, environment=environment)
     rounds_s = _known(block.p50_s for block in blocks)
     control_rounds_s, missing = _control_rounds(control, profile, rounds)
-    speedup, interval = speedup_of(rounds_s, control_rounds_s, seed) if control_rounds_s else (None, None)
+    speedup, interval = speedup_of(rounds_s, control_rounds_s) if control_rounds_s else (None, None)
     peaks_bytes = _known(block.peak_rss_bytes for block in blocks)
     peak_bytes = round(statistics.median(peaks_bytes)) if peaks_bytes else None
     fits = _fits(peak_bytes, profile)
@@ -98,21 +92,10 @@ def estimated_row(
     )
 
 
-def speedup_of(
-    rounds_s: Sequence[float], control_rounds_s: Sequence[float], seed: int
-) -> tuple[float, tuple[float, float] | None]:
-    """Median over the rounds of control time over cell time, and its 95 % interval (percentile bootstrap of the log ratios).
-
-    The interval of a handful of rounds is rough: it cannot reach beyond the rounds that were seen. None under MIN_ROUNDS.
-    """
-    logs = np.log(control_rounds_s) - np.log(rounds_s)
-    ratio = math.exp(float(np.median(logs)))
-    if len(logs) < MIN_ROUNDS:
-        return ratio, None
-    if float(np.ptp(logs)) == 0.0:  # the control beside itself
-        return ratio, (ratio, ratio)
-    drawn = bootstrap((logs,), np.median, confidence_level=0.95, method="percentile", rng=np.random.default_rng(seed))
-    return ratio, (math.exp(drawn.confidence_interval.low), math.exp(drawn.confidence_interval.high))
+def speedup_of(rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """Control time over cell time and its 95 % interval over the rounds; no interval where rounds are too few."""
+    found = log_ratio_interval(rounds_s, control_rounds_s)
+    return found.ratio, found.interval
 
 
 def _artifact(record: CellRecord, profile: HardwareProfile) -> ArtifactRecord | None:
@@ -161,10 +144,20 @@ def _known(values: Any) -> tuple[Any, ...]:
 def _row(record: CellRecord, profile: HardwareProfile, source: Source, **known: Any) -> LatencyRow:
     """A row in which everything not given is empty."""
     empty: dict[str, Any] = {
-        "artifact_digest": None, "rounds_s": (), "control_rounds_s": (), "p50_s": None, "p90_s": None, "speedup": None,
-        "speedup_ci95": None, "interval_s": None, "end_to_end_p50_s": None, "peak_rss_bytes": None, "fits": None, "why": None,
+        "artifact_digest": None,
+        "rounds_s": (),
+        "control_rounds_s": (),
+        "p50_s": None,
+        "p90_s": None,
+        "speedup": None,
+        "speedup_ci95": None,
+        "interval_s": None,
+        "end_to_end_p50_s": None,
+        "peak_rss_bytes": None,
+        "fits": None,
+        "why": None,
         "environment": None,
-    }  # fmt: skip
+    }
     return LatencyRow(cell=record.cell, profile=profile.id, source=source, runtime=_runtime(profile, source), **(empty | known))
 
 

@@ -36,22 +36,26 @@ Report = Callable[[str], None]
 LOCK = Path(tempfile.gettempdir()) / "sixfold-measure.lock"
 """One for the machine, not for the checkout: two measurements side by side spoil each other."""
 LOCK_TIMEOUT_S = 3600.0
+PICTURES = "pictures.npz"
 QUIET_SHARE = 0.9
 """Of the core; with less for us in the median file, the round's times are too long. Alone it is 0.98 and more."""
 
 
 class Measure(Frozen):
-    """How latency is measured. The defaults take about two seconds a cell and host profile."""
+    """How latency is measured. The defaults take about two seconds a cell and host profile on one server core."""
 
     profiles: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "x86-onnxruntime-1t", "x86-openvino-1t", "raspberry-pi-5", "jetson-nano",
-    )  # fmt: skip
+        "x86-onnxruntime-1t",
+        "x86-openvino-1t",
+        "raspberry-pi-5",
+        "jetson-nano",
+    )
     """Names of hardware profiles; `sixfold profiles` lists them."""
     rounds: PositiveInt = 5
     """Fresh processes per profile; the unit of repetition. Fewer than 3 give no interval."""
     timed_calls: PositiveInt = 30
     """Of the network alone, per file and round."""
-    end_to_end_calls: PositiveInt = 10
+    end_to_end_calls: PositiveInt = 5
     """With letterboxing and selection, per file and round."""
     warmup_calls: PositiveInt = 10
     warmup_s: Annotated[float, Field(ge=0.0)] = 0.02
@@ -78,8 +82,10 @@ class Measure(Frozen):
     def settings(self) -> dict[str, float]:
         """What the selection after the network needs."""
         return {
-            "score_threshold": self.score_threshold, "iou_threshold": self.iou_threshold, "most_detections": self.most_detections,
-        }  # fmt: skip
+            "score_threshold": self.score_threshold,
+            "iou_threshold": self.iou_threshold,
+            "most_detections": self.most_detections,
+        }
 
 
 def measure(
@@ -102,41 +108,36 @@ def measure(
     records = (*cells.cells, *cells.references)
     control = cells.cell(CONTROL)
     surroundings = environment()
-    rounds = _all_rounds([profile for profile in profiles if profile.kind == "host"], records, images, config, fetch, report)
+    hosts = [profile for profile in profiles if profile.kind == "host"]
+    files = {profile.id: _files(profile, records, fetch) for profile in hosts if _obstacle(profile) is None}
+    rounds = _all_rounds(hosts, files, images, config, report)
     _write_observations(observations, rounds, surroundings, config)
     rows: list[LatencyRow] = []
     for profile in profiles:
         for record in records:
             if profile.kind == "host":
-                rows.append(measured_row(record, control, profile, rounds[profile.id], digest_of(surroundings), config.seed))
+                rows.append(measured_row(record, control, profile, rounds[profile.id], environment=digest_of(surroundings)))
             else:
                 rows.append(estimated_row(record, control, profile, operators_of))
     return LatencyFile(environment=surroundings, rows=tuple(rows))
 
 
 def _all_rounds(
-    profiles: Sequence[HardwareProfile],
-    records: Sequence[CellRecord],
-    images: Images,
-    config: Measure,
-    fetch: Callable[[str], Path],
-    report: Report,
+    profiles: Sequence[HardwareProfile], files: Mapping[str, tuple[File, ...]], images: Images, config: Measure, report: Report
 ) -> dict[str, Rounds]:
     """Profile -> its rounds or why there are none. Profiles take turns, so that a slow minute hits them all alike."""
     found = {profile.id: Rounds(why=_obstacle(profile)) for profile in profiles}
-    files = {profile.id: _files(profile, records, fetch) for profile in profiles if found[profile.id].why is None}
     turns = [(index, profile) for index in range(config.rounds) for profile in profiles if files.get(profile.id)]
     if not turns:
         return found
     with _alone(report), tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name, _steps(len(turns), report) as step:
         folder = Path(name)
-        pictures = folder / "pictures.npz"
-        np.savez(pictures, *_as_taken(images, config.pictures))
+        np.savez(folder / PICTURES, *_as_taken(images, config.pictures))
         for index, profile in turns:
             if found[profile.id].why is not None:
                 continue
             started_s = time.perf_counter()
-            job = _job(profile, files[profile.id], index, pictures, folder / "result.json", config)
+            job = _job(profile, files[profile.id], index, folder, config)
             try:
                 result = in_fresh_process(job, "flows.measure_round", folder, config.round_timeout_s)
             except RoundError as error:
@@ -144,8 +145,8 @@ def _all_rounds(
                 report(f"measure: {profile.id}: {error}")
                 continue
             found[profile.id] = Rounds(results=(*found[profile.id].results, result))
-            took_s = time.perf_counter() - started_s
-            step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {len(job.files)} files in {took_s:.0f} s{_disturbed(result)}")
+            took = f"{len(job.files)} files in {time.perf_counter() - started_s:.0f} s"
+            step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {took}{_disturbed(result)}")
     return found
 
 
@@ -172,7 +173,7 @@ def _files(profile: HardwareProfile, records: Sequence[CellRecord], fetch: Calla
     return tuple(File(digest=digest, path=str(fetch(url))) for digest, url in sorted(urls.items()))
 
 
-def _job(profile: HardwareProfile, files: tuple[File, ...], index: int, pictures: Path, result: Path, config: Measure) -> Job:
+def _job(profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure) -> Job:
     return Job(
         runtime=profile.runtime,
         threads=profile.threads,
@@ -180,9 +181,9 @@ def _job(profile: HardwareProfile, files: tuple[File, ...], index: int, pictures
         files=files,
         order_seed=config.seed * 10_000 + index,  # another order in every round, the same in every run
         protocol=config.protocol(),
-        pictures=str(pictures),
+        pictures=str(folder / PICTURES),
         settings=config.settings(),
-        result=str(result),
+        result=str(folder / "result.json"),
     )
 
 
@@ -213,9 +214,14 @@ def _write_observations(folder: Path, rounds: Mapping[str, Rounds], surroundings
             place = folder / digest / profile / digest_of(surroundings) / digest_of(protocol)
             place.mkdir(parents=True, exist_ok=True)
             content = {
-                "schema": 1, "artifact_digest": digest, "profile": profile, "environment": surroundings, "protocol": protocol,
-                "measured_at": now, "rounds": blocks,
-            }  # fmt: skip
+                "schema": 1,
+                "artifact_digest": digest,
+                "profile": profile,
+                "environment": surroundings,
+                "protocol": protocol,
+                "measured_at": now,
+                "rounds": blocks,
+            }
             target = place / f"{now}-{uuid.uuid4().hex}.json"
             partial = target.with_suffix(".partial")
             partial.write_text(json.dumps(content, indent=1) + "\n")

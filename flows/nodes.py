@@ -158,7 +158,8 @@ def _train(
 
 
 def _quantize(node: Node, context: Context, store: Store, folder: Path) -> Done:
-    assert node.parent is not None and node.runtime is not None
+    assert node.parent is not None
+    assert node.runtime is not None
     (config,) = node.steps
     assert isinstance(config, quantization.Quantization)
     parent = store.open(SECTION, node.parent)

@@ -37,7 +37,7 @@ class Teacher(Frozen):
     architecture: Architecture = Architecture()
     training: Recipe = Recipe()
     threads: PositiveInt = 1
-    """While the teacher trains nothing else can: it may have all cores. Threads change the order of sums, so they are part of its key."""
+    """While the teacher trains nothing else can, so it may have more. Their number orders sums, so it is part of its key."""
 
 
 class Grid(Frozen):
@@ -90,14 +90,15 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """sha256 of the checked params, independent of comments and layout."""
-        return hashlib.sha256(self.params.model_dump_json(by_alias=True).encode()).hexdigest()
+        """sha256 of what makes the cells (not of what measures or reports them), independent of comments and layout."""
+        made = self.params.model_dump_json(by_alias=True, exclude={"store", "measure", "report", "check"})
+        return hashlib.sha256(made.encode()).hexdigest()
 
 
 def load_plan(path: Path) -> Plan:
     """The checked params of a file; InputError names the field, what was found and what is allowed."""
     if not path.is_file():
-        raise InputError(f"{path}: no such params file. Name one with --params; params.yaml and plans/*.yaml come with the project.")
+        raise InputError(f"{path}: no such params file. Name one with --params; the project brings params.yaml and plans/*.yaml.")
     text = path.read_text()
     try:
         tree = yaml.safe_load(text)

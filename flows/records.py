@@ -153,8 +153,9 @@ def read_records(path: Path, kind: type[RecordFile]) -> RecordFile:
     try:
         return kind.model_validate_json(path.read_text())
     except ValidationError as error:
-        raise InputError(f"{path}: not a file of schema 1 ({error.error_count()} problems, first: {error.errors()[0]}). "
-                         f"Run `{maker}` again.") from error
+        raise InputError(
+            f"{path}: not a file of schema 1 ({error.error_count()} problems, first: {error.errors()[0]}). Run `{maker}` again."
+        ) from error
 
 
 def write_records(path: Path, records: Frozen) -> None:

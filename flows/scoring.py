@@ -87,5 +87,3 @@ def artifact_digest(folder: Path) -> tuple[Digest, int]:
         content.update(data)
         size_bytes += len(data)
     return content.hexdigest(), size_bytes
-
-

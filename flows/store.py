@@ -147,9 +147,13 @@ def explained(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StoreError(f"{root}: the store cannot be written ({error.strerror}). Set store.url to a folder of yours.") from error
+            raise StoreError(
+                f"{root}: the store cannot be written ({error.strerror}). Set store.url to a folder of yours."
+            ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(f"{root}: the store is full ({error.strerror}). Free space, then run the same command again.") from error
+            raise StoreError(
+                f"{root}: the store is full ({error.strerror}). Free space, then run the same command again."
+            ) from error
         raise
 
 

@@ -46,8 +46,10 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
         **{split: getattr(artifact, split).model_dump(exclude={"detections"}) for split in ("val", "test")},
     }
     _publish(store.open(NODES, node.key), folder, metrics)
-    say(f"teacher: {done.params / 1e6:.2f} M parameters, {2 * done.macs / 1e9:.2f} GFLOP, val mAP {artifact.val.map_50_95:.3f}, "
-        f"test mAP {artifact.test.map_50_95:.3f}: {folder}")
+    say(
+        f"teacher: {done.params / 1e6:.2f} M parameters, {2 * done.macs / 1e9:.2f} GFLOP, val mAP {artifact.val.map_50_95:.3f}, "
+        f"test mAP {artifact.test.map_50_95:.3f}: {folder}"
+    )
     say("Next: `sixfold grid` (`sixfold plan` shows what it will do).")
 
 

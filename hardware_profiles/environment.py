@@ -14,9 +14,20 @@ from typing import Any
 from hardware_profiles.runtimes import RUNTIMES
 
 FLAGS = (
-    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",  # x86
-    "asimddp", "asimdhp", "i8mm", "bf16", "sve",  # Arm
-)  # fmt: skip
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",  # x86
+    "asimddp",
+    "asimdhp",
+    "i8mm",
+    "bf16",
+    "sve",  # Arm
+)
 """CPU features that change which kernels the runtimes choose."""
 
 

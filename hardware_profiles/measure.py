@@ -37,7 +37,7 @@ class Protocol(_Closed):
     """Calls before timing go on until both are reached."""
     timed_calls: Count = 30
     """Of the network alone."""
-    end_to_end_calls: Count = 10
+    end_to_end_calls: Count = 5
     """From the picture as the camera gives it to the final detections."""
 
 

@@ -60,4 +60,4 @@ def test_the_default_data_needs_no_folder(tmp_path: Path) -> None:
     """An empty section gives the ten digits, from nothing on disk."""
     labelled = read_source(Data().source, tmp_path / "nowhere", seed=0)
     assert labelled.classes == tuple("0123456789")
-    assert {split: len(pictures) for split, pictures in labelled.splits.items()} == {"train": 1000, "val": 200, "test": 400}
+    assert {split: len(pictures) for split, pictures in labelled.splits.items()} == {"train": 2000, "val": 200, "test": 400}

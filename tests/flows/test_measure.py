@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,60 +13,33 @@ import pytest
 from filelock import FileLock
 
 import flows.measure as stage
-from detection.boxes import fit_letterbox, letterbox
 from detection.dataset import Images
 from detection.frozen import InputError
-from flows.latency_rows import speedup_of
 from flows.measure import Measure, measure
 from flows.measure_round import detection_hooks
-from flows.records import ArtifactRecord, BudgetRecord, CellRecord, CellsFile, DatasetRecord, LatencyFile, LatencyRow, Metrics
-from hardware_profiles.estimate import Operator, estimate
-from hardware_profiles.measure import File, Job, Protocol, RoundError, RoundResult, run_round
+from flows.records import CellsFile, LatencyFile, LatencyRow
+from hardware_profiles.measure import Job, RoundError, RoundResult, run_round
 from hardware_profiles.profile import HardwareProfile, load_profile
-from tests.hardware_profiles.tiny_model import INPUT_SIZE, write_model
+from tests.flows.latency_factory import DENSE, THIN, record, sweep, three_pictures
+from tests.hardware_profiles.tiny_model import write_model
 
 ON_X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the shipped host profiles are for x86_64")
 QUICK = Measure(
-    profiles=("x86-onnxruntime-1t",), rounds=3, timed_calls=3, end_to_end_calls=2, warmup_calls=1, warmup_s=0.0, pictures=2, iou_threshold=0.5
+    profiles=("x86-onnxruntime-1t",),
+    rounds=3,
+    timed_calls=3,
+    end_to_end_calls=2,
+    warmup_calls=1,
+    warmup_s=0.0,
+    pictures=2,
+    iou_threshold=0.5,
 )
-METRICS = Metrics(map_50_95=0.5, map_50=0.7, map_75=0.5, per_class={}, detections="val.json")
-DENSE = Operator(
-    kind="conv3x3s1", macs=50_000_000, input_elements=64_000, output_elements=64_000, weight_elements=9_216, input_channels=32, output_channels=32
-)
-THIN = dataclasses.replace(DENSE, macs=10_000_000)
-
-
-def record(name: str, files: dict[str, Path] | None = None, status: str = "ok", error: str | None = None) -> CellRecord:
-    """A cell whose artifacts are the files, by runtime; their digests are those of the bytes."""
-    artifacts = {
-        runtime: ArtifactRecord(
-            url=str(path), digest=hashlib.sha256(path.read_bytes()).hexdigest(), size_bytes=path.stat().st_size, val=METRICS, test=METRICS
-        )
-        for runtime, path in (files or {}).items()
-    }
-    budget = BudgetRecord(train_epochs=1, train_images=1, search_images=0, teacher_forwards=0, qat_updates=0, train_s=1.0)
-    return CellRecord(
-        cell=name, methods=() if name == "none" else tuple(name.split("+")), variant={}, seed=0, status=status, error=error,
-        node="0" * 64, params=1, macs=1, no_effect=(), artifacts=artifacts, budget=budget,
-    )  # fmt: skip
-
-
-def sweep(*cells: CellRecord, references: Sequence[CellRecord] = ()) -> CellsFile:
-    """A cells file of the records."""
-    dataset = DatasetRecord(name="toy", digest="1" * 64, classes=("a", "b"), input_size=INPUT_SIZE, pictures={"val": 3})
-    return CellsFile(sweep="toy", dataset=dataset, runtimes=("onnxruntime",), cells=cells, references=tuple(references))
 
 
 @pytest.fixture
 def images() -> Images:
-    """Three pictures taken at 24 x 20 (height, width), of which one is dark, one grey, one light; letterboxed to the input."""
-    taken = [np.full((24, 20, 3), value, np.uint8) for value in (10, 120, 230)]
-    truth = {"images": [{"id": i + 1, "height": 24, "width": 20} for i in range(3)], "annotations": [], "categories": []}
-    return Images(
-        split="val", pixels=np.stack([letterbox(picture, INPUT_SIZE) for picture in taken]), boxes_xyxy_px=(np.zeros((0, 4), np.float32),) * 3,
-        labels=(np.zeros(0, np.int64),) * 3, picture_ids=(1, 2, 3), letterboxes=(fit_letterbox((24, 20), INPUT_SIZE),) * 3,
-        classes=("a", "b"), ground_truth=truth, digest="2" * 64,
-    )  # fmt: skip
+    """Three pictures taken at 24 x 20."""
+    return three_pictures()
 
 
 @pytest.fixture(autouse=True)
@@ -96,13 +68,28 @@ Run = Callable[..., LatencyFile]
 @pytest.fixture
 def run(images: Images, tmp_path: Path) -> Run:
     """The stage on the toy pictures; operators are DENSE for the control and THIN for every other cell."""
-    def start(cells: CellsFile, *profiles: str | HardwareProfile, config: Measure = QUICK, report: Callable[[str], None] = print) -> LatencyFile:
+
+    def start(
+        cells: CellsFile, *profiles: str | HardwareProfile, config: Measure = QUICK, report: Callable[[str], None] = print
+    ) -> LatencyFile:
         loaded = [load_profile(profile) if isinstance(profile, str) else profile for profile in profiles]
         return measure(
-            cells, loaded, images, config, tmp_path / "observations", Path, lambda cell: [DENSE] if cell.cell == "none" else [THIN], report
+            cells,
+            loaded,
+            images,
+            config,
+            observations=tmp_path / "observations",
+            fetch=Path,
+            operators_of=lambda cell: [DENSE] if cell.cell == "none" else [THIN],
+            report=report,
         )
 
     return start
+
+
+def control_only(folder: Path) -> CellsFile:
+    """A sweep of nothing but the control, for onnxruntime."""
+    return sweep(record("none", {"onnxruntime": write_model(folder / "none.onnx")}))
 
 
 def row_of(latency: LatencyFile, cell: str, profile: str = "x86-onnxruntime-1t") -> LatencyRow:
@@ -154,7 +141,7 @@ def test_equal_files_are_timed_once(run: Run, in_this_process: list[Job], tmp_pa
 @ON_X86
 def test_each_round_has_its_own_order(run: Run, in_this_process: list[Job], tmp_path: Path) -> None:
     """Seeds differ between rounds and repeat between runs; with another seed they are others."""
-    cells = sweep(record("none", {"onnxruntime": write_model(tmp_path / "none.onnx")}))
+    cells = control_only(tmp_path)
     run(cells, "x86-onnxruntime-1t")
     run(cells, "x86-onnxruntime-1t")
     run(cells, "x86-onnxruntime-1t", config=QUICK.model_copy(update={"seed": 1}))
@@ -210,6 +197,7 @@ def test_references_have_rows(run: Run, in_this_process: list[Job], tmp_path: Pa
 @ON_X86
 def test_a_crashed_round_spares_the_other_profiles(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One runtime's crash leaves its profile without numbers and with the reason; the other one is measured, round after round."""
+
     def crash(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
         if job.runtime == "openvino":
             raise RoundError("a round's process ended with exit code -11: no output")
@@ -224,22 +212,25 @@ def test_a_crashed_round_spares_the_other_profiles(run: Run, monkeypatch: pytest
 
 @ON_X86
 @pytest.mark.parametrize(("share", "disturbed"), [(0.6, True), (0.99, False)])
-def test_a_disturbed_round_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, disturbed: bool) -> None:
+def test_a_disturbed_round_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, disturbed: bool
+) -> None:
     """Where others had 40 % of the core the user reads so at once, not from odd numbers later."""
+
     def shared(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
         result = run_round(job, detection_hooks(job))
         return result.model_copy(update={"blocks": tuple(block.model_copy(update={"cpu_share": share}) for block in result.blocks)})
 
     monkeypatch.setattr(stage, "in_fresh_process", shared)
     lines: list[str] = []
-    run(sweep(record("none", {"onnxruntime": write_model(tmp_path / "n.onnx")})), "x86-onnxruntime-1t", report=lines.append)
+    run(control_only(tmp_path), "x86-onnxruntime-1t", report=lines.append)
     assert ["other work took 40% of the core" in line for line in lines] == [disturbed] * 3
 
 
 def test_a_foreign_machine_is_not_measured(run: Run, tmp_path: Path) -> None:
     """A host profile of another instruction set gets rows that say so, instead of this machine's times under its name."""
     foreign = load_profile("x86-onnxruntime-1t").model_copy(update={"machine": "riscv64"})
-    row = row_of(run(sweep(record("none", {"onnxruntime": write_model(tmp_path / "none.onnx")})), foreign), "none")
+    row = row_of(run(control_only(tmp_path), foreign), "none")
     assert row.why == f"this machine is {platform.machine()}, the profile is for riscv64"
     assert row.p50_s is None
 
@@ -249,49 +240,28 @@ def test_too_little_memory_does_not_fit(run: Run, in_this_process: list[Job], tm
     """Python alone exceeds a budget of a megabyte; the times are kept, for they are true."""
     host = load_profile("x86-onnxruntime-1t")
     tight = host.model_copy(update={"memory": host.memory.model_copy(update={"budget_bytes": 1_000_000})})
-    row = row_of(run(sweep(record("none", {"onnxruntime": write_model(tmp_path / "none.onnx")})), tight), "none")
+    row = row_of(run(control_only(tmp_path), tight), "none")
     assert row.fits is False
     assert row.why == f"needs {row.peak_rss_bytes} bytes, x86-onnxruntime-1t allows 1000000"
     assert row.p50_s > 0
 
 
-def test_datasheet_rows_are_estimates(run: Run) -> None:
-    """Point and interval of the model, the ratio of points, and nothing that only a measurement can know."""
-    pi = load_profile("raspberry-pi-5")
-    row = row_of(run(sweep(record("none"), record("pruning")), pi), "pruning", "raspberry-pi-5")
-    own, control = estimate([THIN], pi, "fp16"), estimate([DENSE], pi, "fp16")
-    assert (row.source, row.runtime, row.why) == ("estimated", "ncnn", None)
-    assert row.p50_s == own.point_s
-    assert row.interval_s == (own.low_s, own.high_s)
-    assert row.speedup == control.point_s / own.point_s > 1
-    assert (row.rounds_s, row.control_rounds_s) == ((), ())
-    assert (row.speedup_ci95, row.p90_s, row.end_to_end_p50_s, row.peak_rss_bytes, row.artifact_digest, row.environment) == (None,) * 6
-    assert row.fits is True
-
-
-def test_quantization_does_not_speed_up_a_device_without_int8(run: Run) -> None:
-    """On the Jetson Nano int8 is as fast as the float sibling, with a note; on the Pi it is faster, without one."""
-    cells = sweep(record("none"), record("pruning"), record("pruning+quantization"))
-    latency = run(cells, "jetson-nano", "raspberry-pi-5")
-    nano = [row_of(latency, cell, "jetson-nano") for cell in ("pruning", "pruning+quantization")]
-    pi = [row_of(latency, cell, "raspberry-pi-5") for cell in ("pruning", "pruning+quantization")]
-    assert nano[0].p50_s == nano[1].p50_s
-    assert nano[0].why is None
-    assert "has no int8: estimated at the speed of fp16" in nano[1].why
-    assert pi[1].p50_s < pi[0].p50_s
-    assert pi[1].why is None
-
-
-def test_failed_cells_are_not_estimated(run: Run) -> None:
-    """A cell that was not made has a row without a number on datasheet profiles too."""
-    row = row_of(run(sweep(record("none"), record("nas", status="failed", error="x")), "jetson-nano"), "nas", "jetson-nano")
-    assert (row.p50_s, row.why, row.source) == (None, "the cell failed: x", "estimated")
+def test_datasheet_profiles_are_estimated_beside_measured_ones(run: Run) -> None:
+    """Nothing runs for a datasheet profile, and its rows stand in the same file, marked as estimates."""
+    latency = run(sweep(record("none"), record("pruning")), "raspberry-pi-5", "jetson-nano")
+    assert [(row.cell, row.profile, row.source) for row in latency.rows] == [
+        ("none", "raspberry-pi-5", "estimated"),
+        ("pruning", "raspberry-pi-5", "estimated"),
+        ("none", "jetson-nano", "estimated"),
+        ("pruning", "jetson-nano", "estimated"),
+    ]
+    assert all(row.p50_s > 0 for row in latency.rows)
 
 
 @ON_X86
 def test_observations_are_kept_and_never_overwritten(run: Run, in_this_process: list[Job], tmp_path: Path) -> None:
     """Each run adds one file per artifact under (digest, profile, environment, protocol), raw blocks included."""
-    cells = sweep(record("none", {"onnxruntime": write_model(tmp_path / "none.onnx")}))
+    cells = control_only(tmp_path)
     latency = run(cells, "x86-onnxruntime-1t")
     before = {path: path.read_bytes() for path in (tmp_path / "observations").rglob("*.json")}
     run(cells, "x86-onnxruntime-1t")
@@ -313,9 +283,9 @@ def test_two_measurements_never_overlap(
 ) -> None:
     """While another holds the lock nothing is timed: the user is told, and after the timeout gets an error."""
     monkeypatch.setattr(stage, "LOCK_TIMEOUT_S", 0.1)
-    cells = sweep(record("none", {"onnxruntime": write_model(tmp_path / "none.onnx")}))
+    cells = control_only(tmp_path)
     lines: list[str] = []
-    with FileLock(own_lock), pytest.raises(RoundError, match="still held after 0.1 s"):
+    with FileLock(own_lock), pytest.raises(RoundError, match=r"still held after 0\.1 s"):
         run(cells, "x86-onnxruntime-1t", report=lines.append)
     assert in_this_process == []
     assert "another measurement runs on this machine" in lines[0]
@@ -323,8 +293,10 @@ def test_two_measurements_never_overlap(
 
 
 @ON_X86
-def test_pictures_are_as_large_as_they_were_taken(run: Run, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The round gets 24 x 20 pictures without padding, first and last of the split, for letterboxing to be part of end-to-end time."""
+def test_pictures_are_as_large_as_they_were_taken(
+    run: Run, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round gets 24 x 20 pictures without padding, so that letterboxing is part of end-to-end time."""
     taken: list[np.ndarray] = []
 
     def look(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
@@ -333,7 +305,7 @@ def test_pictures_are_as_large_as_they_were_taken(run: Run, images: Images, tmp_
         return run_round(job, detection_hooks(job))
 
     monkeypatch.setattr(stage, "in_fresh_process", look)
-    run(sweep(record("none", {"onnxruntime": write_model(tmp_path / "n.onnx")})), "x86-onnxruntime-1t", config=QUICK.model_copy(update={"rounds": 1}))
+    run(control_only(tmp_path), "x86-onnxruntime-1t", config=QUICK.model_copy(update={"rounds": 1}))
     assert [picture.shape for picture in taken] == [(24, 20, 3)] * 2
     assert [np.unique(picture).tolist() for picture in taken] == [[10], [230]]
 
@@ -342,42 +314,12 @@ def test_no_pictures_is_an_input_error(images: Images, tmp_path: Path) -> None:
     """An empty split is refused before anything starts."""
     empty = dataclasses.replace(images, picture_ids=())
     with pytest.raises(InputError, match="split 'val' holds no pictures"):
-        measure(sweep(record("none")), [load_profile("jetson-nano")], empty, QUICK, tmp_path, Path, lambda cell: [DENSE])
-
-
-def test_speedup_is_the_median_of_paired_ratios() -> None:
-    """Ratios 2, 4, 1.5, 3, 2.5 have the median 2.5; a slow round hits both sides and cancels."""
-    control = [2.0, 4.0, 1.5, 3.0, 25.0]
-    own = [1.0, 1.0, 1.0, 1.0, 10.0]
-    speedup, interval = speedup_of(own, control, seed=0)
-    assert speedup == pytest.approx(2.5)
-    assert 1.5 - 1e-9 <= interval[0] < 2.5 < interval[1] <= 4 + 1e-9
-    assert speedup_of(own, control, seed=0)[1] == interval
-
-
-def test_the_interval_of_five_rounds_is_nearly_their_range() -> None:
-    """A resampled median of 5 is the least value with probability P(Binomial(5, 1/5) >= 3) = 5.8 %, so 2.5 % falls on it."""
-    _, interval = speedup_of([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0], seed=0)
-    assert interval == pytest.approx((1.0, 5.0))
-
-
-@pytest.mark.parametrize("rounds", [1, 2])
-def test_few_rounds_give_no_interval(rounds: int) -> None:
-    """One or two rounds have a ratio, but nothing to say how sure it is."""
-    assert speedup_of([1.0] * rounds, [2.0] * rounds, seed=0) == (pytest.approx(2.0), None)
-
-
-def test_final_detections_are_in_pixels_of_the_original(tmp_path: Path) -> None:
-    """A 24 x 20 picture is scaled by 1/3 into 8 x 12 and moved 3 px to the right (round(20/3) = 7 columns, 2 of 5 left): a box at
-    x 2..5, y 1..4 of the input is x 0..9, y 3..12 of the picture."""
-    job = Job(
-        runtime="onnxruntime", threads=1, cores=None, files=(File(digest="d", path="p"),), order_seed=0, protocol=Protocol(),
-        pictures="", settings=QUICK.settings(), result="",
-    )  # fmt: skip
-    picture = np.zeros((24, 20, 3), np.uint8)
-    boxes, scores = np.array([[[2, 1, 5, 4], [0, 0, 1, 1]]], np.float32), np.array([[[0.9, 0.1], [0.2, 0.2]]], np.float32)
-    hooks = detection_hooks(job)
-    final = hooks.after(boxes, scores, picture, INPUT_SIZE)
-    np.testing.assert_allclose(final.boxes_xyxy_px, [[0, 3, 9, 12]], atol=1e-4)
-    assert final.labels.tolist() == [0]
-    assert hooks.before(picture, INPUT_SIZE).shape == (1, 3, *INPUT_SIZE)
+        measure(
+            sweep(record("none")),
+            [load_profile("jetson-nano")],
+            empty,
+            QUICK,
+            observations=tmp_path,
+            fetch=Path,
+            operators_of=lambda cell: [DENSE],
+        )

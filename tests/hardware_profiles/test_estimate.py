@@ -11,23 +11,40 @@ from hardware_profiles.estimate import Operator, computed_as, estimate, fits_mem
 from hardware_profiles.profile import HardwareProfile, ProfileError, load_profile
 
 CONV = Operator(
-    kind="conv3x3s1", macs=36_864_000, input_elements=16 * 4000, output_elements=64 * 4000, weight_elements=9216,
-    input_channels=16, output_channels=64,
-)  # fmt: skip
+    kind="conv3x3s1",
+    macs=36_864_000,
+    input_elements=16 * 4000,
+    output_elements=64 * 4000,
+    weight_elements=9216,
+    input_channels=16,
+    output_channels=64,
+)
 ADD = Operator(
     kind="other", macs=0, input_elements=512_000, output_elements=256_000, weight_elements=0, input_channels=64, output_channels=64
 )
 
 
 def profile(**changes: Any) -> HardwareProfile:
-    """100 G float operations and 200 G int8 operations a second at half use, 10 GB/s, blocks of 16, 5 and 20 us an operator, k = 2."""
+    """100 G float and 200 G int8 operations a second at half use, 10 GB/s, blocks of 16, 5 and 20 us an operator, k = 2."""
     tree: dict[str, Any] = {
-        "schema": 1, "id": "bench", "name": "bench", "device_class": "arm_cpu", "kind": "datasheet", "machine": "aarch64",
-        "runtime": "ncnn", "threads": 1, "dtypes": ["fp32", "int8"], "float_dtype": "fp32",
-        "peak_gops": {"fp32": 100, "int8": 200}, "utilisation": {"fp32": 0.5, "int8": 0.5}, "channel_alignment": {"fp32": 16, "int8": 16},
-        "memory": {"bandwidth_effective_gbs": 10}, "op_overhead_us": {"fp32": 5, "int8": 20}, "interval_factor": 2,
+        "schema": 1,
+        "id": "bench",
+        "name": "bench",
+        "device_class": "arm_cpu",
+        "kind": "datasheet",
+        "machine": "aarch64",
+        "runtime": "ncnn",
+        "threads": 1,
+        "dtypes": ["fp32", "int8"],
+        "float_dtype": "fp32",
+        "peak_gops": {"fp32": 100, "int8": 200},
+        "utilisation": {"fp32": 0.5, "int8": 0.5},
+        "channel_alignment": {"fp32": 16, "int8": 16},
+        "memory": {"bandwidth_effective_gbs": 10},
+        "op_overhead_us": {"fp32": 5, "int8": 20},
+        "interval_factor": 2,
         "requires_reduce_range": False,
-    } | changes  # fmt: skip
+    } | changes
     numbers = {
         f"{field}.{name}" if name else field
         for field, value in tree.items()
@@ -67,6 +84,7 @@ def test_a_fused_operator_is_free() -> None:
 
 def test_pruning_inside_a_block_gains_nothing() -> None:
     """49 to 64 channels take the same time where channels are computed in blocks of 16; 48 take three quarters."""
+
     def kept(channels: int) -> float:
         share = replace(CONV, macs=CONV.macs * channels // 64, output_channels=channels, output_elements=4000 * channels)
         return estimate([share], profile(), "fp32").point_s - 5e-6

@@ -60,9 +60,16 @@ def job(folder: Path, files: dict[str, Path], seed: int = 0, runtime: str = "onn
     random = np.random.default_rng(0)
     np.savez(pictures, *(random.integers(0, 255, (16, 16, 3), dtype=np.uint8) for _ in range(2)))
     return Job(
-        runtime=runtime, threads=1, cores=None, files=tuple(File(digest=name, path=str(path)) for name, path in files.items()),
-        order_seed=seed, protocol=PROTOCOL, pictures=str(pictures), settings={}, result=str(folder / "result.json"),
-    )  # fmt: skip
+        runtime=runtime,
+        threads=1,
+        cores=None,
+        files=tuple(File(digest=name, path=str(path)) for name, path in files.items()),
+        order_seed=seed,
+        protocol=PROTOCOL,
+        pictures=str(pictures),
+        settings={},
+        result=str(folder / "result.json"),
+    )
 
 
 @pytest.fixture
@@ -89,6 +96,7 @@ def test_every_file_is_timed_once(runtime: str, files: dict[str, Path], tmp_path
 
 def test_the_order_is_the_seeds(files: dict[str, Path], tmp_path: Path) -> None:
     """The same seed repeats the order, another one changes it, and none of them is the order given."""
+
     def order(seed: int) -> list[str]:
         blocks = run_round(job(tmp_path, files, seed), Counted().hooks()).blocks
         return [block.digest for block in sorted(blocks, key=lambda block: block.position)]
@@ -112,7 +120,9 @@ def test_each_file_gets_its_own_input_size(tmp_path: Path) -> None:
     """A file of lower resolution is fed pictures of its own size, within the same round."""
     sizes = {"small": (4, 8), "large": (12, 16)}
     counted = Counted()
-    result = run_round(job(tmp_path, {n: write_model(tmp_path / f"{n}.onnx", size=size) for n, size in sizes.items()}), counted.hooks())
+    result = run_round(
+        job(tmp_path, {n: write_model(tmp_path / f"{n}.onnx", size=size) for n, size in sizes.items()}), counted.hooks()
+    )
     assert [block.error for block in result.blocks] == [None, None]
     assert set(counted.before_sizes) == set(sizes.values())
 
@@ -130,7 +140,9 @@ def test_a_broken_file_fails_alone(files: dict[str, Path], tmp_path: Path) -> No
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     for seed in range(3):
-        blocks = {block.digest: block for block in run_round(job(tmp_path, files | {"broken": broken}, seed), Counted().hooks()).blocks}
+        blocks = {
+            block.digest: block for block in run_round(job(tmp_path, files | {"broken": broken}, seed), Counted().hooks()).blocks
+        }
         assert "broken.onnx: onnxruntime cannot open it" in (blocks["broken"].error or "")
         assert blocks["broken"].p50_s is None
         assert all(blocks[digest].p50_s for digest in files)
@@ -185,10 +197,12 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin processes")
 def test_a_round_runs_pinned_in_another_process(entry: Path, tmp_path: Path) -> None:
     """The process is not ours, may use the one core only, and is told its number of threads."""
-    entry.write_text(ENTRY.format(body=(
-        "(Path(job.result).parent / 'seen').write_text(f\"{os.getpid()} {sorted(os.sched_getaffinity(0))} {os.environ['OMP_NUM_THREADS']}\")\n"
-        "Path(job.result).write_text(RoundResult(blocks=(), baseline_rss_bytes=None).model_dump_json())"
-    )))  # fmt: skip
+    body = """
+seen = f"{os.getpid()} {sorted(os.sched_getaffinity(0))} {os.environ['OMP_NUM_THREADS']}"
+(Path(job.result).parent / "seen").write_text(seen)
+Path(job.result).write_text(RoundResult(blocks=(), baseline_rss_bytes=None).model_dump_json())
+"""
+    entry.write_text(ENTRY.format(body=body))
     cores = choose_cores(1)
     here = sorted(os.sched_getaffinity(0))
     assert in_fresh_process(job(tmp_path, {}).model_copy(update={"cores": cores}), "entry_module", tmp_path, 60).blocks == ()
@@ -201,12 +215,13 @@ def test_a_round_runs_pinned_in_another_process(entry: Path, tmp_path: Path) -> 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin processes")
 def test_a_shared_core_shows(files: dict[str, Path], entry: Path, tmp_path: Path) -> None:
     """Beside a busy loop on the same core we get about half of it, and the blocks say so."""
-    entry.write_text(ENTRY.format(body=(
-        "import numpy as np\n"
-        "from hardware_profiles.measure import Hooks, run_round\n"
-        "as_input = lambda picture, size: np.zeros((1, 3, *size), np.float32)\n"
-        "Path(job.result).write_text(run_round(job, Hooks(as_input, lambda *given: None)).model_dump_json())"
-    )))  # fmt: skip
+    body = """
+import numpy as np
+from hardware_profiles.measure import Hooks, run_round
+hooks = Hooks(lambda picture, size: np.zeros((1, 3, *size), np.float32), lambda *given: None)
+Path(job.result).write_text(run_round(job, hooks).model_dump_json())
+"""
+    entry.write_text(ENTRY.format(body=body))
     cores = choose_cores(1)
     big = write_model(tmp_path / "big.onnx", size=(256, 256))
     wanted = job(tmp_path, {"big": big}).model_copy(update={"cores": cores, "protocol": Protocol(timed_calls=200)})

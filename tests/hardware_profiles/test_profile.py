@@ -51,8 +51,11 @@ def test_jetson_nano_has_no_int8() -> None:
 def test_producible_follows_the_runtime() -> None:
     """Files are made for onnxruntime and openvino; TensorRT and ncnn devices can only be estimated."""
     assert {name: load_profile(name).producible for name in SHIPPED} == {
-        "jetson-nano": False, "raspberry-pi-5": False, "x86-onnxruntime-1t": True, "x86-openvino-1t": True,
-    }  # fmt: skip
+        "jetson-nano": False,
+        "raspberry-pi-5": False,
+        "x86-onnxruntime-1t": True,
+        "x86-openvino-1t": True,
+    }
 
 
 def test_raspberry_pi_peaks_are_arithmetic() -> None:
@@ -119,14 +122,14 @@ def test_a_number_without_source_is_refused(tmp_path: Path) -> None:
     sources = yaml.safe_load((FOLDER / "raspberry-pi-5.yaml").read_text())["sources"]
     del sources["utilisation.fp16"]
     write(tmp_path, sources=sources)
-    with pytest.raises(ProfileError, match="no source for utilisation.fp16"):
+    with pytest.raises(ProfileError, match=r"no source for utilisation\.fp16"):
         load_profile("board", tmp_path)
 
 
 def test_a_source_without_number_is_refused(tmp_path: Path) -> None:
     """A number set to null takes its source with it; a misspelt field is found this way too."""
     write(tmp_path, op_overhead_us={"fp32": None, "fp16": None, "int8": None})
-    with pytest.raises(ProfileError, match=r"sources name op_overhead_us.fp16, op_overhead_us.fp32, op_overhead_us.int8, no number"):
+    with pytest.raises(ProfileError, match=r"sources name op_overhead_us.fp16, .*op_overhead_us.int8, no number"):
         load_profile("board", tmp_path)
 
 
@@ -137,7 +140,7 @@ def test_a_dtype_needs_its_peak(tmp_path: Path) -> None:
     tree["peak_gops"]["fp16"] = None
     del tree["sources"]["peak_gops.fp16"]
     path.write_text(yaml.safe_dump(tree))
-    with pytest.raises(ProfileError, match="peak_gops.fp16 is null, but fp16 is among dtypes"):
+    with pytest.raises(ProfileError, match=r"peak_gops\.fp16 is null, but fp16 is among dtypes"):
         load_profile("board", tmp_path)
 
 

@@ -25,8 +25,11 @@ def write_model(path: Path, seed: int = 0, size: tuple[int, int] = INPUT_SIZE, b
         helper.make_node("Sigmoid", ["logits"], ["scores"]),
     ]
     constants = {
-        "w": weights, "b": bias, "shape": np.array([1, 4 + CLASSES, points]), "parts": np.array([4, CLASSES]),
-    }  # fmt: skip
+        "w": weights,
+        "b": bias,
+        "shape": np.array([1, 4 + CLASSES, points]),
+        "parts": np.array([4, CLASSES]),
+    }
     graph = helper.make_graph(
         nodes,
         "tiny",
