@@ -1,0 +1,86 @@
+"""What every test may use: a tiny detector, tiny data, a workbench and a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from compressors.contract import Workbench
+from detection.augmentation import Augmentation
+from detection.blueprint import Architecture, Blueprint
+from detection.checkpoint import Detector, fresh
+from detection.dataset import Images, load_split
+from detection.generated import PictureCounts
+from detection.sources import Data, GeneratedSource
+from detection.training import Recipe
+from flows.prepare import prepare
+from flows.store import Store
+from hardware_profiles.profile import load_profile
+
+torch.set_num_threads(1)
+
+TINY = Architecture(
+    stem_width=8,
+    stage_widths=(16, 16, 24, 32),
+    stage_depths=(1, 1, 1, 1),
+    neck_width=16,
+    head_width=16,
+    head_depth=1,
+    box_bins=4,
+)
+"""Every kind of part that the real detector has, at a thousandth of its cost."""
+
+
+@pytest.fixture(scope="session")
+def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of 24 + 8 + 8 pictures of 64 x 96 pixels."""
+    folder = tmp_path_factory.mktemp("data") / "prepared"
+    source = GeneratedSource(pictures=PictureCounts(train=24, val=8, test=8), picture_size=(64, 96), object_size_px=(16.0, 40.0))
+    prepare(Data(name="tiny", source=source, input_size=(64, 96)), folder, folder, 0, lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_train(tiny_prepared: Path) -> Images:
+    """The training split."""
+    return load_split(tiny_prepared, "train")
+
+
+@pytest.fixture(scope="session")
+def tiny_val(tiny_prepared: Path) -> Images:
+    """The val split."""
+    return load_split(tiny_prepared, "val")
+
+
+@pytest.fixture(scope="session")
+def tiny_detector(tiny_train: Images) -> Detector:
+    """A detector of 40 thousand parameters with random weights, ten classes, 64 x 96 pixels."""
+    return fresh(Blueprint(classes=tiny_train.classes, input_size=(64, 96), architecture=TINY), seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    """One short epoch."""
+    return Recipe(epochs=1, batch_size=8, augmentation=Augmentation(flip_horizontal=0.0))
+
+
+@pytest.fixture(scope="session")
+def workbench(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tiny_recipe: Recipe) -> Workbench:
+    """All that a method may see."""
+    return Workbench(
+        teacher=tiny_detector,
+        train=tiny_train,
+        val=tiny_val,
+        device=torch.device("cpu"),
+        seed=0,
+        design_profile=load_profile("x86-openvino-1t"),
+        recipe=tiny_recipe,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "store")

@@ -1,0 +1,109 @@
+"""A detector on disk is the detector: same blueprint, same weights, same digest, nothing pickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+import torch
+
+from detection.checkpoint import BLUEPRINT_FILE, WEIGHTS_FILE, Detector, freeze, fresh, load, save
+from detection.frozen import InputError
+from tests.detection.variants import PLAIN, VARIANTS, lively
+
+
+def changed(detector: Detector, name: str) -> Detector:
+    """The same detector with one number of one tensor nudged by the smallest possible amount."""
+    tensor = detector.weights[name].clone()
+    tensor.view(-1)[0] = torch.nextafter(tensor.view(-1)[0], torch.tensor(1e9))
+    return Detector(detector.blueprint, MappingProxyType(dict(detector.weights) | {name: tensor}))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
+    """Blueprint, every weight and the digest survive, edits included, and the network answers as before."""
+    detector = lively(VARIANTS[name])
+    save(detector, tmp_path / "deep" / "folder")
+    again = load(tmp_path / "deep" / "folder")
+    assert again.blueprint == detector.blueprint
+    assert set(again.weights) == set(detector.weights)
+    assert all(torch.equal(again.weights[key], tensor) for key, tensor in detector.weights.items())
+    assert again.digest == detector.digest
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(again.network()(picture).score_logits, detector.network()(picture).score_logits)
+
+
+def test_the_files_are_plain_data(tmp_path: Path) -> None:
+    """JSON and safetensors (eight bytes of length, then a JSON header), and nothing else."""
+    save(lively(PLAIN), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {BLUEPRINT_FILE, WEIGHTS_FILE}
+    assert json.loads((tmp_path / BLUEPRINT_FILE).read_text())["input_size"] == [64, 96]
+    content = (tmp_path / WEIGHTS_FILE).read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert header["stem.0.weight"] == {"dtype": "F32", "shape": [8, 3, 3, 3], "data_offsets": header["stem.0.weight"]["data_offsets"]}
+
+
+@pytest.mark.parametrize("name", ["stem.0.weight", "heads.2.box.bias", "stages.0.0.1.running_mean"])
+def test_one_weight_changes_the_digest(name: str) -> None:
+    """The last bit of one number, in a weight, a bias or a running mean, makes it another detector."""
+    detector = lively(PLAIN)
+    assert changed(detector, name).digest != detector.digest
+    assert len(detector.digest) == 64
+
+
+def test_the_blueprint_is_part_of_the_digest() -> None:
+    """The same weights under other class names or for another input are another detector."""
+    detector = lively(PLAIN)
+    renamed = detector.blueprint.model_copy(update={"classes": ("a", "b", "c")})
+    resized = detector.blueprint.model_copy(update={"input_size": (96, 64)})
+    assert len({Detector(blueprint, detector.weights).digest for blueprint in (detector.blueprint, renamed, resized)}) == 3
+
+
+def test_the_order_of_weights_is_not_part_of_the_digest() -> None:
+    """A file may list tensors in any order."""
+    detector = lively(PLAIN)
+    backwards = MappingProxyType(dict(reversed(detector.weights.items())))
+    assert Detector(detector.blueprint, backwards).digest == detector.digest
+
+
+@pytest.mark.parametrize("missing", [BLUEPRINT_FILE, WEIGHTS_FILE])
+def test_half_a_detector_is_no_detector(missing: str, tmp_path: Path) -> None:
+    """The message names the folder, the file and the command that makes one."""
+    save(lively(PLAIN), tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(InputError, match=f"no {missing} here.*sixfold teacher"):
+        load(tmp_path)
+
+
+def test_a_missing_folder_is_an_input_error(tmp_path: Path) -> None:
+    """Not a FileNotFoundError from three calls down."""
+    with pytest.raises(InputError, match="nowhere"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_seed_decides_the_fresh_weights_and_nothing_else() -> None:
+    """Same seed, same detector; another seed, another one; the global generator goes on as if nothing had happened."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = fresh(PLAIN, 0), fresh(PLAIN, 0), fresh(PLAIN, 1)
+    assert torch.equal(torch.rand(3), expected)
+    assert first.digest == again.digest != other.digest
+
+
+def test_what_happens_to_a_network_does_not_reach_its_detector() -> None:
+    """Neither to one it was frozen from, nor to one it gave out; and its weights cannot be assigned."""
+    detector = lively(PLAIN)
+    before = detector.digest
+    network = detector.network()
+    frozen = freeze(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    assert detector.digest == frozen.digest == before
+    assert not network.training
+    with pytest.raises(TypeError):
+        detector.weights["stem.0.weight"] = torch.zeros(8, 3, 3, 3)  # type: ignore[index]

@@ -1,0 +1,152 @@
+"""A params file of a sweep small enough to be run in a test, and the running of it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.cluster import Executor
+from flows.grid import grid
+from flows.params import Plan, load_plan
+from flows.plan import Forecast
+from flows.records import CellsFile, read_records
+from flows.store import Store
+from flows.tracking import NoTracking, Tracking
+
+_RECIPE = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001, "augmentation": {"flip_horizontal": 0.0}}
+TINY_TREE: dict[str, Any] = {
+    "sweep": "tiny",
+    "device": "cpu",
+    "data": {
+        "name": "tiny",
+        "source": {
+            "kind": "generated",
+            "pictures": {"train": 24, "val": 8, "test": 8},
+            "picture_size": [64, 96],
+            "object_size_px": [16, 32],
+        },
+        "input_size": [64, 96],
+    },
+    "teacher": {
+        "architecture": {
+            "stem_width": 8,
+            "stage_widths": [16, 16, 24, 32],
+            "stage_depths": [1, 1, 1, 1],
+            "neck_width": 16,
+            "head_width": 16,
+            "head_depth": 1,
+            "box_bins": 4,
+        },
+        "training": {**_RECIPE, "epochs": 2, "learning_rate": 0.003},
+    },
+    "grid": {
+        "methods": {
+            "lightweight": [],
+            "nas": [],
+            "low_rank": [],
+            "pruning": [{"gradient_pictures": 8}],
+            "quantization": [{"pictures": 8}],
+        },
+        "recovery": _RECIPE,
+        "runtimes": ["onnxruntime"],
+    },
+    "measure": {
+        "profiles": ["x86-onnxruntime-1t", "raspberry-pi-5"],
+        "rounds": 3,
+        "timed_calls": 5,
+        "end_to_end_calls": 2,
+        "warmup_calls": 2,
+    },
+    "report": {"pictures": 2, "bootstrap_draws": 100},
+}
+"""Three methods, 8 cells, one runtime: 1 teacher + 4 recovered + 4 quantized = 9 nodes and 8 scores."""
+
+
+def tiny_tree(**changes: Any) -> dict[str, Any]:
+    """The tiny params as data, with settings replaced: dotted names are written with two underscores (grid__on_failure)."""
+    tree = copy.deepcopy(TINY_TREE)
+    for name, value in changes.items():
+        *sections, last = name.split("__")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return tree
+
+
+def write_params(folder: Path, **changes: Any) -> Path:
+    """params.yaml in the folder, made of `tiny_tree`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(tiny_tree(**changes), sort_keys=False))
+    return path
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A workspace with a finished grid in it, and what was known before and said while it ran."""
+
+    folder: Path
+    plan: Plan
+    prepared: Path
+    store: Store
+    forecast: Forecast
+    """Of the empty store."""
+    code: int
+    said: tuple[str, ...]
+
+    @property
+    def cells_path(self) -> Path:
+        """Where the records lie."""
+        return self.folder / "results" / "cells.json"
+
+    @property
+    def cells(self) -> CellsFile:
+        """The records."""
+        return read_records(self.cells_path, CellsFile)
+
+    def copied_to(self, folder: Path) -> Sweep:
+        """The same in another folder, to be spoiled there; stored files are links, so replace them, never write into them."""
+        shutil.copytree(self.folder, folder, copy_function=os.link, dirs_exist_ok=True)
+        return Sweep(
+            folder, load_plan(folder / "params.yaml"), folder / "data/prepared", Store(folder / ".sixfold/store"), self.forecast,
+            self.code, self.said,
+        )  # fmt: skip
+
+
+@dataclass
+class Listener(NoTracking):
+    """Remembers which cells it was told of, in order."""
+
+    cells: list[tuple[str, str]] = field(default_factory=list)
+    """(cell, status)."""
+
+    def log_cell(self, cell: Any, labels: Any = None) -> None:
+        del labels
+        self.cells.append((cell.cell, cell.status))
+
+
+def run_grid(
+    sweep: Sweep, plan: Plan | None = None, pattern: str | None = None, tracking: Tracking | None = None, executor: Executor = "inline"
+) -> tuple[int, list[str]]:
+    """The exit code of a grid in the sweep's folder, and the lines it said."""
+    said: list[str] = []
+    code = grid(
+        plan or sweep.plan, sweep.prepared, sweep.store, sweep.cells_path, pattern=pattern, executor=executor,
+        tracking=tracking or NoTracking(), say=said.append,
+    )  # fmt: skip
+    return code, said
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of everything below a folder; folders have none."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }
