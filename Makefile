@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro smoke plan test check ui lock clean
+.PHONY: help install repro smoke plan test check ui lock publish clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ test: $(STAMP) ## all tests
 
 lock: ## write requirements.lock from the versions installed now
 	$(BIN)/python -m pip freeze --exclude-editable --exclude sixfold | sed 's/+cpu$$//' > requirements.lock
+
+publish: $(STAMP) ## copy the records of PLAN's run to docs/results/ and rewrite docs/results.md
+	$(BIN)/python -m flows.publish $(WORKSPACE) "make repro$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
 
 clean: ## remove what runs made (the virtual environment stays)
 	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/environment.json results/report results/check mlflow.db* mlartifacts

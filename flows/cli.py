@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from flows.store import Store
     from flows.tracking import Tracking
 
+STAGES = ("prepare", "teacher", "grid", "measure", "report")
 INPUT, INFRASTRUCTURE = 2, 3
 """Exit codes besides 0 ok, 1 regression, 4 no baseline."""
 
@@ -37,8 +39,12 @@ DEFAULT = Path("params.yaml")
 def main() -> None:
     """Run the command line; whatever is wrong with the input or the surroundings ends in one message, not in a traceback."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    started_s = time.time()
     try:
         app()
+    except SystemExit as end:
+        _note_stage(started_s, end.code)
+        raise
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -222,6 +228,16 @@ def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSO
     if write is not None:
         write.parent.mkdir(parents=True, exist_ok=True)
         write.write_text(text + "\n")
+
+
+def _note_stage(started_s: float, code: object) -> None:
+    """One line about a finished stage, for the table of where the time of a run went."""
+    stage = sys.argv[1] if len(sys.argv) > 1 else ""
+    if stage in STAGES and "--help" not in sys.argv:
+        workspace.STAGE_TIMES.parent.mkdir(exist_ok=True)
+        line = {"stage": stage, "started": round(started_s), "wall_s": round(time.time() - started_s, 1), "exit": code or 0}
+        with workspace.STAGE_TIMES.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def _open(params: Path) -> tuple[Plan, Store]:

@@ -13,3 +13,5 @@ ENVIRONMENT = Path("results/environment.json")
 REPORT = Path("results/report")
 VERDICT = Path("results/check")
 BASELINES = Path("baselines")
+STAGE_TIMES = Path(".sixfold/stages.jsonl")
+"""One line per stage that ran here, with its wall time."""

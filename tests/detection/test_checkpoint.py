@@ -43,7 +43,11 @@ def test_the_files_are_plain_data(tmp_path: Path) -> None:
     assert json.loads((tmp_path / BLUEPRINT_FILE).read_text())["input_size"] == [64, 96]
     content = (tmp_path / WEIGHTS_FILE).read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert header["stem.0.weight"] == {"dtype": "F32", "shape": [8, 3, 3, 3], "data_offsets": header["stem.0.weight"]["data_offsets"]}
+    assert header["stem.0.weight"] == {
+        "dtype": "F32",
+        "shape": [8, 3, 3, 3],
+        "data_offsets": header["stem.0.weight"]["data_offsets"],
+    }
 
 
 @pytest.mark.parametrize("name", ["stem.0.weight", "heads.2.box.bias", "stages.0.0.1.running_mean"])

@@ -117,7 +117,10 @@ def test_taken_points_lie_in_their_box_and_want_its_class(seed: int) -> None:
 def test_the_best_point_wants_its_overlap() -> None:
     """One box, one point predicting half of it: the soft score is that overlap (TOOD, section 3.3)."""
     targets = assign(
-        torch.full((1, 1, 3), 0.3), torch.tensor([[[0.0, 0, 10, 20]]]), torch.tensor([[5.0, 5.0]]), batch_of([(1, (0.0, 0, 20, 20))])
+        torch.full((1, 1, 3), 0.3),
+        torch.tensor([[[0.0, 0, 10, 20]]]),
+        torch.tensor([[5.0, 5.0]]),
+        batch_of([(1, (0.0, 0, 20, 20))]),
     )
     torch.testing.assert_close(targets.scores, torch.tensor([[[0.0, 0.5, 0.0]]]))
 

@@ -150,7 +150,9 @@ def test_units_of_every_kind_fit_the_same_place(kind: str) -> None:
     assert out.min() == 0
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="the cheap half has one channel less than the real one, so groups do not divide")
+@pytest.mark.xfail(
+    strict=True, raises=ValueError, reason="the cheap half has one channel less than the real one, so groups do not divide"
+)
 def test_a_ghost_unit_may_have_an_odd_width() -> None:
     """Widths are any positive number, as the params say."""
     assert conv_unit("ghost", 6, 15, 3)(torch.zeros(1, 6, 8, 8)).shape == (1, 15, 8, 8)

@@ -50,11 +50,16 @@ VARIANTS = {
 
 
 def lively(blueprint: Blueprint, seed: int = 0) -> Detector:
-    """A detector in which normalisations shift and scale, as after training: folding them wrongly would show."""
+    """A detector in which normalisations shift and scale, as after training: folding them wrongly would show.
+
+    Kernels keep the size of the signal, whatever the layers' own initialisation, so that every part has a say in the answer.
+    """
     generator = torch.Generator().manual_seed(seed)
     weights = dict(fresh(blueprint, seed).weights)
     for name, tensor in weights.items():
-        if name.endswith("running_var"):
+        if tensor.ndim == 4:
+            weights[name] = torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5
+        elif name.endswith("running_var"):
             weights[name] = torch.rand(tensor.shape, generator=generator) + 0.5
         elif tensor.ndim == 1 and tensor.is_floating_point():  # means, scales and biases
             weights[name] = tensor + 0.3 * torch.randn(tensor.shape, generator=generator)

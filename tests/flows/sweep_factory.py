@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,8 +111,8 @@ class Sweep:
         return read_records(self.cells_path, CellsFile)
 
     def copied_to(self, folder: Path) -> Sweep:
-        """The same in another folder, to be spoiled there; stored files are links, so replace them, never write into them."""
-        shutil.copytree(self.folder, folder, copy_function=os.link, dirs_exist_ok=True)
+        """The same in another folder, to be spoiled there."""
+        shutil.copytree(self.folder, folder)
         return Sweep(
             folder, load_plan(folder / "params.yaml"), folder / "data/prepared", Store(folder / ".sixfold/store"), self.forecast,
             self.code, self.said,

@@ -21,11 +21,11 @@ from tests.flows.sweep_factory import write_params
 
 
 @pytest.fixture
-def context(tmp_path: Path, tiny_prepared: Path) -> Context:
+def context(tmp_path: Path, sweep_prepared: Path) -> Context:
     """What the tasks of the tiny sweep get, with an empty store."""
     plan = load_plan(write_params(tmp_path))
-    base = lay_foundation(plan, tiny_prepared)
-    return Context(prepared=tiny_prepared, store=tmp_path / "store", design_profile="x86-openvino-1t", foundation=base)
+    base = lay_foundation(plan, sweep_prepared)
+    return Context(prepared=sweep_prepared, store=tmp_path / "store", design_profile="x86-openvino-1t", foundation=base)
 
 
 @pytest.fixture

@@ -63,20 +63,24 @@ def test_an_exception_leaves_nothing(store: Store) -> None:
 
 
 def test_the_manifest_is_written_last_and_the_folder_moved_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the one move that makes the entry visible, every file and the manifest are already in place."""
-    seen: dict[str, Any] = {}
-    rename = Path.rename
+    """The manifest comes after the files, and the one move that makes the entry visible after both."""
+    seen: list[tuple[str, set[str]]] = []
+    write_text, rename = Path.write_text, Path.rename
 
-    def watched(self: Path, target: Path) -> Path:
-        seen["files"] = {path.name for path in self.rglob("*") if path.is_file()}
-        written = [path for path in self.rglob("*") if path.is_file()]
-        seen["last"] = max(written, key=lambda path: path.stat().st_mtime_ns).name
-        seen["target existed"] = target.exists()
+    def watched_write(self: Path, text: str, *args: Any, **kwargs: Any) -> int:
+        if self.name == MANIFEST:
+            seen.append(("manifest", {path.name for path in self.parent.rglob("*") if path.is_file()}))
+        return write_text(self, text, *args, **kwargs)
+
+    def watched_rename(self: Path, target: Path) -> Path:
+        seen.append(("moved", {path.name for path in self.rglob("*") if path.is_file()}))
+        assert not target.exists()
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", watched)
+    monkeypatch.setattr(Path, "write_text", watched_write)
+    monkeypatch.setattr(Path, "rename", watched_rename)
     filled(store)
-    assert seen == {"files": {"one.txt", "two.bin", MANIFEST}, "last": MANIFEST, "target existed": False}
+    assert seen == [("manifest", {"one.txt", "two.bin"}), ("moved", {"one.txt", "two.bin", MANIFEST})]
 
 
 def test_a_folder_without_manifest_is_no_entry(store: Store) -> None:

@@ -1,0 +1,64 @@
+"""The bridge from a blueprint to a profile's estimate."""
+
+from __future__ import annotations
+
+import pytest
+
+from compressors.latency import estimated_latency, operators
+from detection.blueprint import Blueprint
+from detection.checkpoint import Detector
+from detection.complexity import count_macs, count_params, operator_costs
+from hardware_profiles.estimate import estimate
+from hardware_profiles.profile import load_profile
+
+
+@pytest.fixture
+def blueprint(tiny_detector: Detector) -> Blueprint:
+    return tiny_detector.blueprint
+
+
+def test_no_operator_and_no_count_is_lost(blueprint: Blueprint) -> None:
+    """The profile sees every operator that the blueprint has: same number, same multiply-adds, same weights, same channels."""
+    seen, counted = operators(blueprint), operator_costs(blueprint)
+    assert len(seen) == len(counted)
+    assert sum(operator.macs for operator in seen) == count_macs(blueprint)
+    assert sum(operator.weight_elements for operator in seen) == count_params(blueprint)
+    assert [(o.kind, o.input_channels, o.output_channels) for o in seen] == [
+        (c.kind, c.input_channels, c.output_channels) for c in counted
+    ]
+    assert [(o.input_elements, o.output_elements) for o in seen] == [(c.input_elements, c.output_elements) for c in counted]
+
+
+def test_the_stem_by_hand(blueprint: Blueprint) -> None:
+    """3 -> 8 channels, 3x3, stride 2 on 64 x 96: 8 * 3 * 9 weights and 8 biases, 216 multiply-adds for each of 32 * 48 points."""
+    stem = operators(blueprint)[0]
+    assert (stem.kind, stem.input_channels, stem.output_channels) == ("conv_other", 3, 8)
+    assert stem.weight_elements == 8 * 3 * 9 + 8
+    assert stem.macs == 8 * 3 * 9 * 32 * 48
+    assert (stem.input_elements, stem.output_elements) == (3 * 64 * 96, 8 * 32 * 48)
+
+
+@pytest.mark.parametrize("profile_id", ["x86-onnxruntime-1t", "x86-openvino-1t", "raspberry-pi-5", "jetson-nano"])
+def test_the_estimate_is_the_profiles_own(profile_id: str, blueprint: Blueprint) -> None:
+    """The latency of a blueprint is the profile's estimate of its operators: a positive time inside its interval."""
+    profile = load_profile(profile_id)
+    ours = estimated_latency(blueprint, profile, "fp32")
+    assert ours == estimate(operators(blueprint), profile, "fp32")
+    assert 0 < ours.low_s < ours.point_s < ours.high_s
+
+
+def test_a_narrower_network_is_estimated_faster(blueprint: Blueprint) -> None:
+    """Half the channels in the two coarse stages cost less time, in float and in int8."""
+    narrow = blueprint.model_copy(
+        update={"architecture": blueprint.architecture.model_copy(update={"stage_widths": (16, 16, 16, 16), "neck_width": 8})}
+    )
+    profile = load_profile("x86-openvino-1t")
+    for dtype in ("fp32", "int8"):
+        assert estimated_latency(narrow, profile, dtype).point_s < estimated_latency(blueprint, profile, dtype).point_s
+
+
+def test_a_larger_picture_is_estimated_slower(blueprint: Blueprint) -> None:
+    """Twice the height is more work for every operator, though the blueprint's weights are the same."""
+    profile = load_profile("x86-openvino-1t")
+    tall = blueprint.model_copy(update={"input_size": (128, 96)})
+    assert estimated_latency(tall, profile, "fp32").point_s > estimated_latency(blueprint, profile, "fp32").point_s

@@ -1,0 +1,85 @@
+"""The detector rebuilt from light blocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from compressors.contract import Workbench
+from compressors.lightweight import Lightweight, rebuild
+from detection.blueprint import Factored, Ranks
+from detection.checkpoint import Detector, fresh
+from detection.complexity import count_macs
+from detection.frozen import InputError
+
+
+def test_depthwise_blocks_by_hand(tiny_detector: Detector, workbench: Workbench) -> None:
+    """A 3x3 convolution 8 -> 16 with stride 2 becomes 8 single-channel 3x3 with that stride, then 1x1 8 -> 16 without."""
+    light, _ = rebuild(tiny_detector, Lightweight(), workbench)
+    depthwise, pointwise = (light.network().get_submodule(f"stages.0.0.{part}.0") for part in (0, 1))
+    assert isinstance(depthwise, nn.Conv2d)
+    assert isinstance(pointwise, nn.Conv2d)
+    assert (depthwise.groups, depthwise.kernel_size, depthwise.stride) == (8, (3, 3), (2, 2))
+    assert (pointwise.groups, pointwise.kernel_size, pointwise.stride) == (1, (1, 1), (1, 1))
+    assert tuple(depthwise.weight.shape) == (8, 1, 3, 3)
+    assert tuple(pointwise.weight.shape) == (16, 8, 1, 1)
+
+
+def test_ghost_blocks_by_hand(tiny_detector: Detector, workbench: Workbench) -> None:
+    """Of 16 maps 8 come from a real convolution and 8 from a depthwise one on those."""
+    light, _ = rebuild(tiny_detector, Lightweight(block="ghost"), workbench)
+    assert tuple(light.weights["stages.0.0.primary.0.weight"].shape) == (8, 8, 3, 3)
+    assert tuple(light.weights["stages.0.0.cheap.0.weight"].shape) == (8, 1, 3, 3)
+
+
+def test_stem_and_1x1_convolutions_stay_dense(tiny_detector: Detector, workbench: Workbench) -> None:
+    """The stem, the laterals and the last prediction convolutions have the shapes they had."""
+    light, _ = rebuild(tiny_detector, Lightweight(), workbench)
+    kept = [name for name in tiny_detector.weights if name.startswith(("stem.", "neck.laterals.")) or ".score." in name]
+    assert len(kept) > 10
+    assert all(light.weights[name].shape == tiny_detector.weights[name].shape for name in kept)
+
+
+@pytest.mark.parametrize("block", ["depthwise", "ghost"])
+def test_light_blocks_cost_less(block: str, tiny_detector: Detector, workbench: Workbench) -> None:
+    """Either block needs under 60 % of the multiply-adds, and the change counts what both blueprints count."""
+    light, change = rebuild(tiny_detector, Lightweight.model_validate({"block": block}), workbench)
+    assert change.macs_after == count_macs(light.blueprint) < 0.6 * count_macs(tiny_detector.blueprint)
+    assert change.macs_before == count_macs(tiny_detector.blueprint)
+    assert not change.no_effect
+
+
+def test_only_the_chosen_parts_change(tiny_detector: Detector, workbench: Workbench) -> None:
+    """Without neck and head only the backbone's blocks are light, and the change says so."""
+    light, change = rebuild(tiny_detector, Lightweight(neck=False, head=False), workbench)
+    architecture = light.blueprint.architecture
+    assert (architecture.backbone_block, architecture.neck_block, architecture.head_block) == ("depthwise", "dense", "dense")
+    assert change.details == {"parts": ["backbone"]}
+
+
+def test_choosing_no_part_has_no_effect(tiny_detector: Detector, workbench: Workbench) -> None:
+    """With nothing to rebuild the blueprint stays, and the change owns up to it."""
+    light, change = rebuild(tiny_detector, Lightweight(backbone=False, neck=False, head=False), workbench)
+    assert light.blueprint == tiny_detector.blueprint
+    assert change.no_effect
+
+
+def test_weights_come_back_fresh_from_the_seed(tiny_detector: Detector, workbench: Workbench) -> None:
+    """Same seed, same weights; another seed, others; the global generator is left as it was."""
+    before = torch.get_rng_state()
+    light, _ = rebuild(tiny_detector, Lightweight(), workbench)
+    other, _ = rebuild(tiny_detector, Lightweight(), replace(workbench, seed=1))
+    assert light.digest == fresh(light.blueprint, workbench.seed).digest
+    assert light.digest != other.digest
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_edited_detector_is_refused(tiny_detector: Detector, workbench: Workbench) -> None:
+    """Ranks of an earlier factoring mean nothing in another architecture: the order is said in the message."""
+    edit = Factored(layers={"stages.3.0.0": Ranks(inputs=8, outputs=8)})
+    edited = fresh(tiny_detector.blueprint.edited(edit), 0)
+    with pytest.raises(InputError, match="before pruning and low_rank"):
+        rebuild(edited, Lightweight(), workbench)

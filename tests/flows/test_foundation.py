@@ -1,0 +1,135 @@
+"""What all nodes of a sweep share comes from params, data and machine, and every bit of it is in their keys."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compressors.cells import Graph
+from detection.dataset import load_prepared
+from detection.frozen import InputError
+from flows.foundation import LIBRARIES, choose_device, chosen_cells, lay_foundation, make_graph
+from flows.params import Plan, load_plan
+from tests.flows.sweep_factory import write_params
+
+
+def plan_of(folder: Path, **changes: Any) -> Plan:
+    """The plan of tiny params with changes."""
+    return load_plan(write_params(folder, **changes))
+
+
+def graph_of(folder: Path, prepared: Path, **changes: Any) -> Graph:
+    """The whole graph of tiny params with changes."""
+    plan = plan_of(folder, **changes)
+    return make_graph(plan, lay_foundation(plan, prepared), chosen_cells(plan, None))
+
+
+def keys(graph: Graph, kind: str) -> set[str]:
+    """Keys of the nodes of one kind."""
+    return {key for key, node in graph.nodes.items() if node.kind == kind}
+
+
+def test_the_foundation_is_params_data_and_machine(tmp_path: Path, sweep_prepared: Path) -> None:
+    """Classes, sizes, counts and digests are the data's; schedules the params'; versions those installed."""
+    base, prepared = lay_foundation(plan_of(tmp_path), sweep_prepared), load_prepared(sweep_prepared)
+    assert (base.teacher.classes, base.teacher.input_size) == (prepared.classes, (64, 96))
+    assert (base.train_digest, base.val_digest) == (prepared.splits["train"].digest, prepared.splits["val"].digest)
+    assert (base.train_pictures, base.val_pictures) == (24, 8)
+    assert (base.training.epochs, base.recovery.epochs, base.device) == (2, 1, "cpu")
+    assert base.libraries == {name: version(name) for name in LIBRARIES}
+
+
+def test_nothing_prepared_names_the_command(tmp_path: Path) -> None:
+    """The message says where data was looked for and which command makes it."""
+    with pytest.raises(InputError, match=r"prepared.json: no prepared data here. Run `sixfold prepare` first."):
+        lay_foundation(plan_of(tmp_path), tmp_path / "data")
+
+
+def test_the_test_split_is_in_no_node(tmp_path: Path, sweep_prepared: Path) -> None:
+    """Other test pictures change no key: nothing is searched, trained or calibrated on them."""
+    other = tmp_path / "prepared"
+    shutil.copytree(sweep_prepared, other)
+    tree = json.loads((other / "prepared.json").read_text())
+    tree["splits"]["test"]["digest"] = "0" * 64
+    (other / "prepared.json").write_text(json.dumps(tree))
+    assert graph_of(tmp_path / "b", other).nodes.keys() == graph_of(tmp_path / "a", sweep_prepared).nodes.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "remade"),
+    [
+        ({"seed": 1}, {"teacher", "recovered", "quantized"}),
+        ({"teacher__training__epochs": 3}, {"teacher", "recovered", "quantized"}),
+        ({"teacher__architecture__head_width": 24}, {"teacher", "recovered", "quantized"}),
+        ({"teacher__threads": 2}, {"teacher", "recovered", "quantized"}),
+        ({"threads": 2}, {"recovered", "quantized"}),
+        ({"grid__recovery__epochs": 2}, {"recovered", "quantized"}),
+        ({"grid__methods__quantization": [{"pictures": 9}]}, {"quantized"}),
+        ({"grid__on_failure": "continue"}, set()),
+        ({"grid__design_profile": "raspberry-pi-5"}, set()),
+        ({"sweep": "another"}, set()),
+        ({"measure__rounds": 4}, set()),
+    ],
+)
+def test_a_setting_makes_again_what_it_decides(
+    changes: dict[str, Any], remade: set[str], tmp_path: Path, sweep_prepared: Path
+) -> None:
+    """Kinds of nodes whose keys all change with the setting; the others keep theirs, so nothing is made for nothing."""
+    before, after = graph_of(tmp_path / "a", sweep_prepared), graph_of(tmp_path / "b", sweep_prepared, **changes)
+    for kind in ("teacher", "recovered", "quantized"):
+        if kind in remade:
+            assert not keys(before, kind) & keys(after, kind), kind
+        else:
+            assert keys(before, kind) == keys(after, kind), kind
+
+
+def test_the_design_profile_decides_a_search(tmp_path: Path, sweep_prepared: Path) -> None:
+    """With nas in the menu another design profile makes search and what follows from it again, and the teacher not."""
+    menu: dict[str, Any] = {"grid__methods": {name: [] for name in ("lightweight", "pruning", "low_rank", "distillation", "quantization")}}
+    before = graph_of(tmp_path / "a", sweep_prepared, **menu)
+    after = graph_of(tmp_path / "b", sweep_prepared, **menu, grid__design_profile="raspberry-pi-5")
+    assert [len(keys(before, kind)) for kind in ("teacher", "search", "architecture", "recovered")] == [1, 1, 1, 2]
+    assert keys(before, "teacher") == keys(after, "teacher")
+    assert not keys(before, "search") & keys(after, "search")
+    assert len(keys(before, "recovered") & keys(after, "recovered")) == 1, "the control's"
+
+
+def test_a_runtime_more_adds_quantizations_only(tmp_path: Path, sweep_prepared: Path) -> None:
+    """Everything of the first runtime keeps its key."""
+    one = graph_of(tmp_path / "a", sweep_prepared)
+    two = graph_of(tmp_path / "b", sweep_prepared, grid__runtimes=["onnxruntime", "openvino"])
+    added = [two.nodes[key] for key in two.nodes.keys() - one.nodes.keys()]
+    assert one.nodes.keys() < two.nodes.keys()
+    assert {(node.kind, node.runtime) for node in added} == {("quantized", "openvino")}
+
+
+def test_the_device_is_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """auto takes CUDA where torch finds it; asking for what is not there is refused with the choices."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [choose_device(wanted).type for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(InputError, match="device: cuda is wanted, but torch finds none here. Allowed: auto, cpu, cuda."):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [choose_device(wanted).type for wanted in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+def test_patterns_are_as_in_a_shell(tmp_path: Path) -> None:
+    """The control is always among them; matching is of the whole name and minds the case."""
+    plan = plan_of(tmp_path)
+
+    def names(pattern: str | None) -> list[str]:
+        return [cell.name for cell in chosen_cells(plan, pattern)]
+
+    assert len(names(None)) == len(names("*")) == 8
+    assert names("quantization") == ["none", "quantization"]
+    assert names("*+quantization") == ["none", "pruning+quantization", "distillation+quantization",
+                                       "pruning+distillation+quantization"]  # fmt: skip
+    for nothing in ("Pruning", "prun", ""):
+        with pytest.raises(InputError, match="matches none of the 8 cells, such as 'pruning\\+distillation\\+quantization'"):
+            names(nothing)

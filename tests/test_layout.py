@@ -1,0 +1,159 @@
+"""The shape of the project: which package may import which, who owns the heavy libraries, and how large a file may be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "detection": {"detection"},
+    "hardware_profiles": {"hardware_profiles"},
+    "compressors": {"compressors", "detection", "hardware_profiles"},
+    "flows": {"flows", "compressors", "detection", "hardware_profiles"},
+}
+SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+OWNERS = {"ray": "flows/cluster.py", "mlflow": "flows/tracking.py"}
+UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
+MOST_LINES = 350
+"""About 300 is the habit; beyond this a file is two files."""
+HEAVY = ("torch", "ray", "mlflow", "onnxruntime", "openvino", "nncf", "plotly", "optuna", "cv2", "hotcoco")
+
+
+def name(path: Path) -> str:
+    """Relative to the checkout, for test ids and messages."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module a file imports anywhere: at the top, inside functions, for types only, or by name through importlib."""
+    package = name(path).removesuffix(".py").split("/")[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("import_module", "importlib.import_module", "__import__"):
+            yield from (
+                argument.value for argument in node.args if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            )
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after a statement."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_there_are_sources_to_look_at() -> None:
+    """Each package has files, or every other test here would be empty."""
+    assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == set(MAY_IMPORT)
+    assert len(SOURCES) > 40
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_imports_go_one_way(path: Path) -> None:
+    """detection and hardware_profiles import none of ours but themselves, compressors those two, flows all; none imports tests."""
+    package = path.relative_to(ROOT).parts[0]
+    wrong = {module for module in imported(path) if module.partition(".")[0] in {*MAY_IMPORT, "tests"} - MAY_IMPORT[package]}
+    assert not wrong, (
+        f"{name(path)} imports {sorted(wrong)}; {package} may import only {sorted(MAY_IMPORT[package])}. Move what it needs down."
+    )
+
+
+@pytest.mark.parametrize(("library", "owner"), OWNERS.items())
+def test_one_file_knows_the_library(library: str, owner: str) -> None:
+    """Ray and MLflow stay at the rim: replacing one touches one file."""
+    users = {name(path) for path in SOURCES if any(module.partition(".")[0] == library for module in imported(path))}
+    assert users == {owner}, f"only {owner} imports {library}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_nothing_is_pickled(path: Path) -> None:
+    """A file from a store or a colleague must not be able to run code: no pickle by any name, no torch.load, no allow_pickle."""
+    modules = {module.partition(".")[0] for module in imported(path)}
+    assert not modules & UNSAFE
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert ast.unparse(node) not in ("torch.load", "torch.save", "torch.jit.load", "yaml.load", "yaml.unsafe_load"), name(
+                path
+            )
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert ast.unparse(node.value) == "False", name(path)
+    assert not {"torch.load", "torch.save", "torch.jit.load", "yaml.load"} & set(imported(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_files_are_short_and_say_what_they_are(path: Path) -> None:
+    """Every source file has a docstring, fits in a few screens, and postpones annotations as all the others do."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{name(path)} has no docstring"
+    lines = len(text.splitlines())
+    assert lines <= MOST_LINES, f"{name(path)} has {lines} lines; split it where the picture gets clearer"
+    if len(tree.body) > 1:
+        assert "__future__.annotations" in set(imported(path))
+
+
+def test_no_vague_modules() -> None:
+    """Files are named by what they hold."""
+    assert not {path.stem for path in SOURCES} & {"utils", "util", "common", "helpers", "misc", "manager"}
+
+
+def test_the_command_line_starts_light() -> None:
+    """`sixfold --help` and a mistyped verb must not wait for torch, Ray or MLflow."""
+    heavy = loaded_by("import flows.cli") & set(HEAVY)
+    assert not heavy, f"importing flows.cli loads {sorted(heavy)}; import them where they are used"
+
+
+@pytest.mark.parametrize("module", ["detection.boxes", "detection.evaluation", "flows.measure_round", "hardware_profiles.measure"])
+def test_rounds_of_measure_run_without_torch(module: str) -> None:
+    """Torch in the measured process would count as the detector's memory."""
+    loaded = loaded_by(f"import {module}")
+    assert "numpy" in loaded
+    assert not loaded & {"torch", "ray", "mlflow", "hotcoco"}
+
+
+@pytest.mark.parametrize("module", ["flows.grid", "flows.measure", "flows.report"])
+def test_stages_load_neither_ray_nor_mlflow_by_themselves(module: str) -> None:
+    """Both take seconds; they are loaded when a task or a run needs them."""
+    assert not loaded_by(f"import {module}") & {"ray", "mlflow"}
+
+
+def test_a_stage_has_one_word() -> None:
+    """DVC stage, module of flows and verb of the command line are the same word; its section of params.yaml as well."""
+    import yaml
+    from typer.main import get_command
+
+    from flows.cli import app
+
+    verbs = set(get_command(app).commands)  # type: ignore[attr-defined]
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    environment = stages.pop("environment")  # not a stage of the work: what `doctor` sees
+    assert environment["cmd"].startswith("sixfold doctor ")
+    assert list(stages) == ["prepare", "teacher", "grid", "measure", "report"]
+    for stage, about in stages.items():
+        assert about["cmd"].split()[:2] == ["sixfold", stage]
+        assert stage in verbs
+        assert (ROOT / "flows" / f"{stage}.py").is_file()
+        assert (stage if stage != "prepare" else "data") in about["params"]
+
+
+def test_tests_mirror_the_packages() -> None:
+    """A test file of a package is named after a module of that package."""
+    tests = [path for package in MAY_IMPORT for path in (ROOT / "tests" / package).glob("test_*.py")]
+    modules = {name(path) for path in SOURCES}
+    lost = [name(path) for path in tests if f"{path.parent.name}/{path.name.removeprefix('test_')}" not in modules]
+    assert tests
+    assert not lost, f"{lost}: no module of that name"
