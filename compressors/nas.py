@@ -15,7 +15,7 @@ from compressors.latency import estimated_latency
 from compressors.search_space import SearchSpace, search_space
 from compressors.supernet import Supernet, draw, inherit
 from detection.augmentation import make_batch
-from detection.blueprint import Architecture, Blueprint
+from detection.blueprint import Architecture
 from detection.boxes import Array
 from detection.checkpoint import Detector, fresh
 from detection.dataset import Images
@@ -31,8 +31,12 @@ class Nas(Frozen):
     """How large the space is and how long to look."""
 
     method: Literal["nas"] = "nas"
-    latency_share: Share = 0.5
-    """Budget: share of the starting architecture's estimated float latency on the design profile."""
+    budget_share: Share = 0.5
+    """Where the latency budget lies between the smallest architecture of the space (0) and the one searched from (1).
+
+    Estimated float latency on the design profile. A plain share of the start's latency would be out of reach for small networks,
+    where the fixed cost of every operator is most of it.
+    """
     width_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.625, 0.75, 0.875, 1.0)
     round_to: PositiveInt = 8
     supernet_epochs: PositiveInt = 10
@@ -45,7 +49,7 @@ class Nas(Frozen):
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params."""
-        return f"nsga2-{self.latency_share:g}"
+        return f"nsga2-{self.budget_share:g}"
 
     def search_images(self, train_pictures: int, val_pictures: int) -> int:
         """Pictures that a search on splits of these sizes puts through networks."""
@@ -69,8 +73,9 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     space = search_space(detector.blueprint.architecture, config.width_shares, config.round_to)
     supernet = Supernet(inherit(workbench.teacher, detector))
     images = supernet.train(space, workbench.train, workbench.recipe, config.supernet_epochs, workbench.seed)
-    budget_s = config.latency_share * _latency_s(detector.blueprint, workbench)
     judge = _Judge(supernet, config, workbench)
+    least_s, most_s = judge.latency_s(space.architecture(space.smallest())), judge.latency_s(space.largest)
+    budget_s = least_s + config.budget_share * (most_s - least_s)
     candidates = _explore(space, config, budget_s, judge, workbench.seed)
     best = max(candidates, key=lambda c: (c.val_map, -c.latency_s))
     after = detector.blueprint.model_copy(update={"architecture": best.architecture})
@@ -102,7 +107,8 @@ class _Judge:
         return accuracy(self.val.ground_truth, detect(lambda pixels: _infer(network, pixels), self.val)).map_50_95
 
     def latency_s(self, architecture: Architecture) -> float:
-        return _latency_s(self.supernet.blueprint.model_copy(update={"architecture": architecture}), self.workbench)
+        blueprint = self.supernet.blueprint.model_copy(update={"architecture": architecture})
+        return estimated_latency(blueprint, self.workbench.design_profile, "fp32").point_s
 
 
 def _explore(space: SearchSpace, config: Nas, budget_s: float, judge: _Judge, seed: int) -> list[Candidate]:
@@ -122,17 +128,18 @@ def _explore(space: SearchSpace, config: Nas, budget_s: float, judge: _Judge, se
         choice = {name: trial.suggest_categorical(name, options) for name, options in space.options().items()}
         architecture = space.architecture(choice)
         latency_s, key = judge.latency_s(architecture), architecture.model_dump_json()
-        if latency_s > budget_s and found:
+        if latency_s > budget_s:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             continue
         if key not in found:
             found[key] = Candidate(architecture, judge.val_map(architecture), latency_s)
         study.tell(trial, [found[key].val_map, latency_s])
+    if len(found) < config.evaluations:
+        raise InputError(
+            f"nas: found only {len(found)} different architectures within the budget in {_size(space)}, but evaluations is "
+            f"{config.evaluations}. Raise budget_share or width_shares, or lower evaluations."
+        )
     return list(found.values())
-
-
-def _latency_s(blueprint: Blueprint, workbench: Workbench) -> float:
-    return estimated_latency(blueprint, workbench.design_profile, "fp32").point_s
 
 
 def _front(candidates: list[Candidate]) -> list[Candidate]:

@@ -30,6 +30,18 @@ class Architecture(Frozen):
     neck_block: BlockKind = "dense"
     head_block: BlockKind = "dense"
 
+    @model_validator(mode="after")
+    def _ghost_widths_are_even(self) -> Architecture:
+        parts = {
+            "backbone_block": (*self.stage_widths, *(width // 2 for width in self.stage_widths)),
+            "neck_block": (self.neck_width,),
+            "head_block": (self.head_width,),
+        }
+        odd = [width for part, widths in parts.items() if getattr(self, part) == "ghost" for width in widths if width % 2]
+        if odd:
+            raise ValueError(f"ghost blocks halve their width, so it must be even, and a stage's a multiple of 4; found {odd[0]}")
+        return self
+
 
 class LayerWidth(Frozen):
     """Channels that go into and come out of one layer; a normalisation has both equal."""
@@ -73,6 +85,12 @@ class Blueprint(Frozen):
     """(height, width) of the letterboxed image in pixels."""
     architecture: Architecture
     edits: tuple[Edit, ...] = ()
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> Blueprint:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes {self.classes}: each name may stand once")
+        return self
 
     @model_validator(mode="after")
     def _input_fits_the_pyramid(self) -> Blueprint:

@@ -94,6 +94,7 @@ def select(
     if not len(boxes):
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+    xywh[:, :2] -= xywh[:, :2].min()  # OpenCV keeps classes apart by an offset that counts on positive coordinates
     kept = (
         np.asarray(cv2.dnn.NMSBoxesBatched(xywh.tolist(), pair_scores.tolist(), labels.tolist(), score_threshold, iou_threshold))
         .reshape(-1)

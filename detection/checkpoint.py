@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -69,5 +71,9 @@ def load(folder: Path) -> Detector:
     for name in (BLUEPRINT_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name} here, so no detector. Run `sixfold teacher` to train one.")
-    blueprint = Blueprint.model_validate_json((folder / BLUEPRINT_FILE).read_text())
-    return Detector(blueprint, MappingProxyType(load_file(folder / WEIGHTS_FILE)))
+    try:
+        blueprint = Blueprint.model_validate_json((folder / BLUEPRINT_FILE).read_text())
+        weights = load_file(folder / WEIGHTS_FILE)
+    except (ValidationError, SafetensorError) as error:
+        raise InputError(f"{folder}: broken ({str(error).splitlines()[0]}). Remove it and run the command that made it.") from error
+    return Detector(blueprint, MappingProxyType(weights))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from detection.blueprint import Blueprint
-from detection.network import Network
+from detection.network import GhostUnit, Network, ResidualBlock
 
 OperatorKind = Literal["conv3x3s1", "conv1x1", "conv_other", "depthwise", "other"]
 
@@ -40,21 +40,36 @@ def count_macs(blueprint: Blueprint) -> int:
 
 
 def operator_costs(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
-    """Every convolution, and every addition and resize between them, for one picture; nothing is computed (meta tensors)."""
+    """Every convolution, addition, resize and concatenation for one picture; nothing is computed (meta tensors)."""
     with torch.device("meta"):
         network = Network(blueprint).eval()
     costs: list[OperatorCost] = []
     folded = _convolutions_before_normalisation(network)
 
-    def record(name: str, conv: nn.Conv2d, inputs: Tensor, output: Tensor) -> None:
-        costs.append(_convolution(name, conv, inputs, output, name in folded))
-
-    for name, module in network.named_modules():
+    def record(name: str, module: nn.Module, inputs: Tensor, output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda conv, x, output, name=name: record(name, cast(nn.Conv2d, conv), x[0], output))
+            costs.append(_convolution(name, module, inputs, output, name in folded))
+        elif isinstance(module, ResidualBlock):
+            costs.append(_moving(f"{name}:add", 2, output))
+        elif isinstance(module, GhostUnit):
+            costs.append(_moving(f"{name}:concat", 1, output))
+        elif name in fusions:  # what came before the unit: the sum of two levels, one of them resized on the way down
+            costs.append(_moving(f"{name}:add", 2, inputs))
+            if name.startswith("neck.top_down"):
+                costs.append(_moving(f"{name}:resize", 0.25, inputs))
+
+    fusions = {f"neck.{part}.{level}" for part in ("top_down", "bottom_up") for level in range(len(network.neck.top_down))}
+    for name, module in network.named_modules():
+        module.register_forward_hook(lambda own, x, output, name=name: record(name, own, x[0], output))
     with torch.no_grad():
         network(torch.zeros(1, 3, *blueprint.input_size, device="meta"))
-    return (*costs, *_elementwise(blueprint, costs))
+    return tuple(costs)
+
+
+def _moving(name: str, inputs_per_output: float, output: Tensor) -> OperatorCost:
+    """An operator without arithmetic worth counting: it reads and writes."""
+    size, channels = output[0].numel(), output.shape[1]
+    return OperatorCost(name, "other", 0, round(inputs_per_output * size), size, 0, channels, channels)
 
 
 def _convolution(name: str, conv: nn.Conv2d, inputs: Tensor, output: Tensor, folded: bool) -> OperatorCost:
@@ -89,14 +104,3 @@ def _convolutions_before_normalisation(network: Network) -> set[str]:
                 last = "" if isinstance(child, nn.Conv2d) else f".{len(list(child.children())) - 1}"
                 names.add(f"{parent_name}.{name}{last}" if parent_name else f"{name}{last}")
     return names
-
-
-def _elementwise(blueprint: Blueprint, convolutions: list[OperatorCost]) -> list[OperatorCost]:
-    """Additions, fused into their convolution or not, depending on the runtime; they are counted as moving memory."""
-    by_name = {cost.name: cost for cost in convolutions}
-    added: list[OperatorCost] = []
-    for name, cost in by_name.items():
-        if ".expand." in name or name.startswith(("neck.top_down", "neck.bottom_up")):
-            size = cost.output_elements if ".expand." in name else cost.input_elements
-            added.append(OperatorCost(f"{name}:add", "other", 0, 2 * size, size, 0, cost.output_channels, cost.output_channels))
-    return added

@@ -48,7 +48,8 @@ def accuracy(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Acc
 
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     if not results:
-        return Accuracy(map_50_95=0.0, map_50=0.0, map_75=0.0, per_class={})
+        present = {annotation["category_id"] for annotation in ground_truth["annotations"] if not annotation.get("iscrowd")}
+        return Accuracy(map_50_95=0.0, map_50=0.0, map_75=0.0, per_class={names[category]: 0.0 for category in sorted(present)})
     with contextlib.redirect_stdout(io.StringIO()):
         truth = hotcoco.COCO(ground_truth)
         evaluation = hotcoco.COCOeval(truth, truth.load_res(results), "bbox")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def export_onnx(detector: Detector, path: Path) -> None:
     example = torch.zeros(1, 3, height_px, width_px)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals; what it writes is checked by parity tests
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
             Deployed(detector.network()).eval(),
             (example,),

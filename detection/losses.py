@@ -86,9 +86,8 @@ def assign(scores: Tensor, boxes_xyxy_px: Tensor, points_px: Tensor, batch: Batc
     inside = _inside(points_px, batch.boxes_xyxy_px) & batch.present[..., None]
     alignment = own_scores.pow(SCORE_POWER) * overlap.pow(OVERLAP_POWER) * inside
     claimed = _claims(alignment, inside)
-    contested = claimed.sum(1, keepdim=True) > 1
-    best = F.one_hot(overlap.argmax(1), overlap.shape[1]).transpose(1, 2).bool()
-    claimed = torch.where(contested, claimed & (best | ~(claimed & best).any(1, keepdim=True)), claimed)
+    best = F.one_hot(overlap.masked_fill(~claimed, -1.0).argmax(1), overlap.shape[1]).transpose(1, 2).bool()
+    claimed = claimed & best  # a contested point goes to the claimant that it overlaps most
     owner = claimed.float().argmax(1)  # (B, N)
     taken = claimed.any(1)
     soft = _soft_scores(alignment * claimed, overlap * claimed).gather(1, owner[:, None]).squeeze(1) * taken  # (B, N)

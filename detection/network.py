@@ -235,5 +235,5 @@ def _conv_norm_act(inputs: int, outputs: int, kernel: int, stride: int, groups: 
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     # He et al. (arXiv:1502.01852). Torch's default is smaller, and under a normalisation smaller weights mean larger steps: with
     # it, training on ten classes found the boxes and stayed at chance with the classes for a thousand steps.
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.normal_(conv.weight, std=math.sqrt(2 * groups / (kernel * kernel * outputs)))
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from compressors.cells import Cell, Graph, Node
 from detection.dataset import load_prepared
+from flows.audit import audit
 from flows.cluster import Executor, Outcome, Task, run_tasks
 from flows.foundation import chosen_cells, lay_foundation, make_graph
 from flows.nodes import SECTION as NODES
@@ -65,6 +66,7 @@ def _grid(
         run_tasks(tasks, context, executor, arrived)
     records = run.records()
     write_records(output, records)
+    say(audit(records, graph, base, store))
     return run.conclude(records, output, say)
 
 

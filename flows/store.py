@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 from detection.frozen import Digest, Frozen, InputError
 
 MANIFEST = "manifest.json"
+JOURNAL = "journal.jsonl"
 
 
 class StoreError(RuntimeError):
@@ -100,10 +103,22 @@ class Store:
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._note(section, key)
             partial.rename(target)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise  # somebody else finished the same work first: theirs is as good
+
+    def _note(self, section: str, key: Digest) -> None:
+        """One line per piece of finished work, before it is put in place: what was done twice shows here."""
+        with (self.root / JOURNAL).open("a") as journal:
+            journal.write(json.dumps({"section": section, "key": key, "pid": os.getpid(), "time": round(time.time(), 1)}) + "\n")
+
+    def times_made(self, section: str) -> Counter[Digest]:
+        """How often each entry of a section was finished, by the store's journal."""
+        path = self.root / JOURNAL
+        lines = path.read_text().splitlines() if path.is_file() else []
+        return Counter(entry["key"] for entry in map(json.loads, lines) if entry["section"] == section)
 
     def folder(self, section: str, key: Digest) -> Path:
         """Where an entry lies or would lie."""
@@ -155,8 +170,3 @@ def explained(root: Path) -> Iterator[None]:
                 f"{root}: the store is full ({error.strerror}). Free space, then run the same command again."
             ) from error
         raise
-
-
-def read_json(path: Path) -> object:
-    """The content of a JSON file."""
-    return json.loads(path.read_text())

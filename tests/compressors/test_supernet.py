@@ -112,7 +112,8 @@ def test_one_step_changes_only_the_path(start: Detector, small: Architecture, ti
     supernet = Supernet(start)
     before = {name: weight.detach().clone() for name, weight in supernet.weights.items()}
     assert one_step(supernet, only(small, start.blueprint.architecture), tiny_train) == len(tiny_train)
-    path = {name: parameter.shape for name, parameter in Supernet(start).extract(small, torch.zeros(1, 3, 64, 96)).named_parameters()}
+    network = Supernet(start).extract(small, torch.zeros(1, 3, 64, 96))
+    path = {name: parameter.shape for name, parameter in network.named_parameters()}
     moved = 0
     for name, weight in supernet.weights.items():
         now, was = weight.detach().clone(), before[name]

@@ -19,7 +19,8 @@ from detection.evaluation import MOST_DETECTIONS, accuracy, as_coco, as_input, d
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "coco_eval"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the COCO fixtures (../shared/fixtures/coco_eval) are not here")
 PAIRS = [
-    pytest.param("instances_val2014_100", "instances_val2014_fakebbox100_results", (0.5045806987, 0.6969727247, 0.5729816669), id="val2014"),
+    pytest.param("instances_val2014_100", "instances_val2014_fakebbox100_results",
+                 (0.5045806987, 0.6969727247, 0.5729816669), id="val2014"),
     pytest.param("edge_gt", "edge_dt", (0.712871, 0.712871, 0.712871), id="edge"),
 ]  # fmt: skip
 

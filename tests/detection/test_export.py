@@ -22,7 +22,7 @@ PIXELS = np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_runtime_says_what_torch_says(name: str, runtime: str, exported: dict[str, Path]) -> None:
-    """Decoded boxes to a hundredth of a pixel (bf16 would be off by tenths), scores to 1e-4, normalisations folded; and the answer depends on the picture."""
+    """Boxes to a hundredth of a pixel (bf16 would be off by tenths), scores to 1e-4; and the answer depends on the picture."""
     with torch.no_grad():
         wanted_boxes, wanted_scores = Deployed(lively(VARIANTS[name]).network())(torch.from_numpy(PIXELS))
     session = open_session(runtime, exported[name], threads=1)

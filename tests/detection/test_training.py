@@ -23,8 +23,8 @@ SHORT = Recipe(epochs=4, batch_size=10, augmentation=Augmentation(flip_horizonta
 """24 pictures: two batches of ten and one of four an epoch."""
 
 
-class Stop(Exception):
-    """The power went out."""
+class PowerCutError(Exception):
+    """The training was interrupted."""
 
 
 def train(detector: Detector, images: Images, recipe: Recipe = SHORT, seed: int = 0) -> tuple[Detector, TrainingRecord]:
@@ -80,10 +80,10 @@ def test_a_resumed_training_is_the_whole_one(
     def watch(epoch: int, _: float) -> None:
         seen.append(epoch)
         if len(seen) == stop_after:
-            raise Stop
+            raise PowerCutError
 
     resume = Resume(tmp_path, every_epochs=1)
-    with pytest.raises(Stop):
+    with pytest.raises(PowerCutError):
         fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=resume, on_epoch=watch)
     again, record = fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=resume, on_epoch=watch)
     assert seen == [*range(1, stop_after + 1), *range(stop_after, 5)]
@@ -153,10 +153,10 @@ def test_their_state_is_resumed_too(tiny_detector: Detector, tiny_train: Images,
 
     def stop(epoch: int, _: float) -> None:
         if epoch == 3:
-            raise Stop
+            raise PowerCutError
 
     resume = Resume(tmp_path, every_epochs=1)
-    with pytest.raises(Stop):
+    with pytest.raises(PowerCutError):
         fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, loss=Adapted(), resume=resume, on_epoch=stop)
     found = Adapted()
     fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, loss=found, resume=resume)

@@ -76,7 +76,7 @@ def test_all_cells_are_made(swept: Sweep) -> None:
     assert swept.code == 0
     assert [(cell.cell, cell.status, cell.error) for cell in swept.cells.cells] == [(name, "ok", None) for name in CELLS]
     assert swept.said[0] == "8 cells, 9 nodes: 0 stored, 9 to make, 8 to score"
-    assert swept.said[1] == f"8 of 8 cells ok: {swept.cells_path}"
+    assert swept.said[-2] == f"8 of 8 cells ok: {swept.cells_path}"
 
 
 def test_the_file_has_the_agreed_keys(swept: Sweep) -> None:
@@ -295,7 +295,7 @@ def test_a_method_that_raises_marks_exactly_its_cells(
     listener = Listener()
     ended, said = run_grid(swept_copy, plan, tracking=listener)
     assert ended == code
-    assert said[1].startswith("4 of 8 cells ok")
+    assert any(line.startswith("4 of 8 cells ok") for line in said)
     for cell in swept_copy.cells.cells:
         if "pruning" not in cell.methods:
             assert (cell.status, cell.error) == ("ok", None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from detection.frozen import InputError
-from flows.store import MANIFEST, Manifest, Store, StoreError, open_store
+from flows.store import JOURNAL, MANIFEST, Manifest, Store, StoreError, open_store
 
 KEY, OTHER = "a" * 64, "b" * 64
 
@@ -27,8 +27,9 @@ def filled(store: Store, key: str = KEY, text: str = "content") -> Path:
 
 
 def files_in(store: Store) -> list[str]:
-    """Every file below the store, relative to it."""
-    return sorted(path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file())
+    """Every file below the store but its journal, relative to it."""
+    files = (path for path in store.root.rglob("*") if path.is_file() and path.name != JOURNAL)
+    return sorted(path.relative_to(store.root).as_posix() for path in files)
 
 
 def test_an_entry_appears_when_the_block_ends(store: Store) -> None:

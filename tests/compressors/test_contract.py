@@ -1,0 +1,253 @@
+"""One contract for every method and every pair: the cells of the default menu are made as a sweep makes them, only smaller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compressors.cells import Cell, Foundation, Graph, Menu, Node, cells_of, graph_of
+from compressors.contract import Workbench
+from compressors.distillation import Distillation
+from compressors.lightweight import Lightweight
+from compressors.low_rank import LowRank
+from compressors.nas import Nas
+from compressors.pruning import Pruning
+from compressors.quantization import Quantization
+from detection import checkpoint
+from detection.blueprint import Architecture, Blueprint
+from detection.checkpoint import Detector
+from detection.complexity import count_macs, count_params
+from detection.dataset import Images
+from detection.evaluation import as_input
+from detection.frozen import Digest
+from detection.network import Network
+from detection.training import Recipe
+from flows.foundation import LIBRARIES
+from flows.nodes import SECTION, TRANSFORMS, Context, Done, make_node, model_file, read_done
+from flows.store import Store
+from hardware_profiles.profile import load_profile
+from hardware_profiles.runtimes import open_session
+
+RUNTIMES = ("onnxruntime", "openvino")
+DESIGN_PROFILE = "raspberry-pi-5"
+MENU = Menu(
+    lightweight=(Lightweight(),),
+    nas=(Nas(supernet_epochs=1, evaluations=2, population=4, recalibration_pictures=8, val_pictures=4),),
+    pruning=(Pruning(keep_macs=0.8, gradient_pictures=8),),
+    low_rank=(LowRank(energy=0.4, round_to=4),),
+    distillation=(Distillation(),),
+    quantization=(Quantization(pictures=8),),
+)
+CELLS = {cell.name: cell for cell in cells_of(MENU) if len(cell.configs) <= 2}
+RECIPE = Recipe(epochs=1, batch_size=12)
+
+
+def foundation(blueprint: Blueprint, train: Digest, val: Digest) -> Foundation:
+    """What the nodes share, on 24 + 8 pictures."""
+    return Foundation(
+        teacher=blueprint,
+        training=RECIPE,
+        recovery=RECIPE,
+        train_digest=train,
+        val_digest=val,
+        train_pictures=24,
+        val_pictures=8,
+        device="cpu",
+        threads=1,
+        teacher_threads=1,
+        design_profile="0" * 64,
+        libraries={name: version(name) for name in LIBRARIES},
+    )
+
+
+def graph(base: Foundation, cells: tuple[Cell, ...] = tuple(CELLS.values())) -> Graph:
+    """The nodes of all cells of at most two methods."""
+    return graph_of(cells, base, RUNTIMES)
+
+
+ANY_TEACHER = Blueprint(classes=("a",), input_size=(64, 96), architecture=Architecture())
+NODES = tuple(
+    node.name
+    for node in graph(foundation(ANY_TEACHER, "0" * 64, "1" * 64)).nodes.values()
+    if node.kind != "quantized" and node.steps
+)
+"""Names of the nodes that transform a detector; names do not depend on data or teacher."""
+
+
+@dataclass
+class Sweep:
+    """Nodes made when first asked for, as a worker makes them."""
+
+    context: Context
+    graph: Graph
+
+    @property
+    def store(self) -> Store:
+        return Store(self.context.store)
+
+    def made(self, key: Digest) -> Path:
+        """The folder of a node, its ancestors made first."""
+        for node in self.graph.lineage(key):
+            if not self.store.has(SECTION, node.key):
+                make_node(node, self.context)
+        return self.store.open(SECTION, key)
+
+    def detector(self, key: Digest) -> Detector:
+        return checkpoint.load(self.made(key))
+
+    def done(self, key: Digest) -> Done:
+        self.made(key)
+        return read_done(self.store, key)
+
+    def named(self, name: str) -> Node:
+        return next(node for node in self.graph.nodes.values() if node.name == name)
+
+
+@pytest.fixture(scope="module")
+def context(
+    tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory
+) -> Context:
+    """A worker's context over the tiny data and an empty store that all tests here share."""
+    base = foundation(tiny_detector.blueprint, tiny_train.digest, tiny_val.digest)
+    return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=DESIGN_PROFILE, foundation=base)
+
+
+@pytest.fixture(scope="module")
+def sweep(context: Context) -> Sweep:
+    """All cells of at most two methods."""
+    return Sweep(context, graph(context.foundation))
+
+
+@pytest.fixture
+def bench(sweep: Sweep, tiny_train: Images, tiny_val: Images) -> Workbench:
+    """What the nodes of the sweep give to their methods."""
+    return Workbench(
+        teacher=sweep.detector(sweep.named("teacher").key),
+        train=tiny_train,
+        val=tiny_val,
+        device=torch.device("cpu"),
+        seed=0,
+        design_profile=load_profile(DESIGN_PROFILE),
+        recipe=RECIPE,
+    )
+
+
+def protected_outputs(detector: Detector) -> dict[str, int]:
+    """Name of each last prediction convolution -> its outputs."""
+    network = detector.network()
+    return {name: len(detector.weights[f"{name}.bias"]) for name in network.protected_layers()}
+
+
+def test_the_suite_covers_every_method_and_pair() -> None:
+    """The control, six methods and fifteen pairs; among the nodes each of the four transforms appears."""
+    assert len(CELLS) == 1 + 6 + 15
+    assert len(NODES) == 15
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_detects_in_every_runtime(name: str, runtime: str, sweep: Sweep, tiny_val: Images) -> None:
+    """The exported file opens, and says finite boxes and scores in [0, 1] for every point and class; float files as torch does."""
+    key = sweep.graph.artifacts[name][runtime]
+    session = open_session(runtime, model_file(sweep.made(key)), 1)
+    pixels = as_input(tiny_val.pixels[0])
+    boxes, scores = session(pixels)
+    points = sum((64 // stride) * (96 // stride) for stride in (8, 16, 32))
+    assert boxes.shape == (1, points, 4)
+    assert scores.shape == (1, points, len(tiny_val.classes))
+    assert np.isfinite(boxes).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert (boxes[..., 2:] >= boxes[..., :2]).all()
+    if CELLS[name].config("quantization") is None:
+        network = sweep.detector(key).network()
+        with torch.no_grad():
+            torch_boxes, torch_scores = network.decode(network(torch.from_numpy(pixels)))
+        np.testing.assert_allclose(boxes, torch_boxes, atol=0.05)
+        np.testing.assert_allclose(scores, torch_scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_blueprint_rebuilds_the_weights(name: str, sweep: Sweep) -> None:
+    """Through JSON and back every cell's blueprint builds exactly the shapes of its weights; classes and size are the teacher's."""
+    detector = sweep.detector(sweep.graph.recovered[name])
+    blueprint = Blueprint.model_validate_json(detector.blueprint.model_dump_json(by_alias=True))
+    assert blueprint == detector.blueprint
+    shapes = {key: tensor.shape for key, tensor in Network(blueprint).state_dict().items()}
+    assert shapes == {key: tensor.shape for key, tensor in detector.weights.items()}
+    teacher = sweep.context.foundation.teacher
+    assert (blueprint.classes, blueprint.input_size) == (teacher.classes, teacher.input_size)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_spends_what_was_planned(name: str, sweep: Sweep) -> None:
+    """Epochs, pictures, search pictures and teacher forwards are those of the plan, node by node, and sizes are the blueprint's."""
+    for node in sweep.graph.lineage(sweep.graph.recovered[name]):
+        done, planned, blueprint = sweep.done(node.key), node.planned, sweep.detector(node.key).blueprint
+        assert done.node == node
+        assert (done.training.epochs if done.training else 0) == planned.train_epochs
+        assert (done.training.images if done.training else 0) == planned.train_images
+        assert done.search_images == planned.search_images
+        assert done.teacher_forwards == planned.teacher_forwards
+        assert (done.params, done.macs) == (count_params(blueprint), count_macs(blueprint))
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_transforms_keep_their_contract(name: str, sweep: Sweep, bench: Workbench) -> None:
+    """Step by step: what is given stays as it was, what comes back is the same twice, and the change is counted truly."""
+    node = sweep.named(name)
+    assert node.parent is not None
+    given, changes = sweep.detector(node.parent), []
+    for step in node.steps:
+        before, teacher = given.digest, bench.teacher.digest
+        (result, change), (again, change_again) = (TRANSFORMS[step.method](given, step, bench) for _ in range(2))
+        assert (given.digest, bench.teacher.digest) == (before, teacher)
+        assert (result.digest, change) == (again.digest, change_again)
+        assert change.method == step.method
+        assert change.macs_before == count_macs(given.blueprint)
+        assert change.macs_after == count_macs(result.blueprint)
+        assert change.params_before == count_params(given.blueprint)
+        assert change.params_after == count_params(result.blueprint)
+        assert change.macs_after <= change.macs_before
+        assert protected_outputs(result) == protected_outputs(given)
+        assert (result.blueprint.classes, result.blueprint.input_size) == (given.blueprint.classes, given.blueprint.input_size)
+        given = result
+        changes.append(change)
+    assert tuple(changes) == sweep.done(node.key).changes
+    if node.kind == "search":
+        assert given.digest == sweep.detector(node.key).digest
+    assert given.blueprint == sweep.detector(node.key).blueprint
+
+
+@pytest.mark.parametrize("name", ["lightweight", "pruning", "low_rank"])
+def test_methods_that_change_the_network_have_an_effect_here(name: str, sweep: Sweep) -> None:
+    """Or the contract would be about nothing: alone, each leaves fewer multiply-adds than the control has."""
+    own, control = (sweep.done(sweep.graph.recovered[cell]) for cell in (name, "none"))
+    assert own.macs < control.macs
+
+
+def test_distillation_trains_the_same_network_to_other_weights(sweep: Sweep) -> None:
+    """Taught by itself the control keeps its blueprint and ends with other weights than without a teacher."""
+    taught, control = (sweep.detector(sweep.graph.recovered[cell]) for cell in ("distillation", "none"))
+    assert taught.blueprint == control.blueprint
+    assert taught.digest != control.digest
+
+
+def test_reductions_can_be_swapped(context: Context) -> None:
+    """With low_rank first the pair is made in that order, from the same teacher, and detects."""
+    swapped = context.foundation.model_copy(update={"reduction": ("low_rank", "pruning")})
+    other = Sweep(context.model_copy(update={"foundation": swapped}), graph(swapped, (CELLS["pruning+low_rank"],)))
+    key = other.graph.recovered["pruning+low_rank"]
+    assert [edit.edit for edit in other.detector(key).blueprint.edits] == ["factored", "kept_channels"]
+    assert [change.method for change in other.done(key).changes] == ["low_rank", "pruning"]
+
+
+def test_a_node_made_elsewhere_is_the_same(sweep: Sweep, context: Context, tmp_path: Path) -> None:
+    """Another store, the same plan: teacher and a distilled, pruned detector come out with the same weights, bit for bit."""
+    elsewhere = Sweep(context.model_copy(update={"store": tmp_path / "store"}), sweep.graph)
+    key = sweep.graph.recovered["pruning+distillation"]
+    assert elsewhere.detector(key).digest == sweep.detector(key).digest

@@ -1,0 +1,103 @@
+"""A method whose source changes gets a new version, or the store would hand out what the old source made.
+
+The table `source_digests.json` is rewritten by `python tests/compressors/test_versions.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from compressors.cells import METHODS, VERSIONS
+
+ROOT = Path(__file__).parents[2]
+TABLE = Path(__file__).with_name("source_digests.json")
+SOURCES: dict[str, tuple[str, ...]] = {
+    "lightweight": ("compressors/lightweight.py",),
+    "nas": ("compressors/nas.py", "compressors/supernet.py", "compressors/search_space.py"),
+    "pruning": ("compressors/pruning.py",),
+    "low_rank": ("compressors/low_rank.py",),
+    "distillation": ("compressors/distillation.py",),
+    "quantization": ("compressors/quantization.py",),
+    "training": tuple(
+        f"detection/{module}.py" for module in ("training", "losses", "augmentation", "network", "boxes", "checkpoint")
+    ),
+}
+"""What each version stands for."""
+
+
+def source_digest(source: str) -> str:
+    """sha256 of what the source does: comments, docstrings and formatting do not count."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [statement for statement in body if not is_docstring(statement)]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def is_docstring(statement: ast.stmt) -> bool:
+    """True for a string that stands alone: the documentation of a module, a function or a field."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+
+
+def digest_of(method: str) -> str:
+    """One digest over all sources of a method, each under its path."""
+    parts = [f"{path} {source_digest((ROOT / path).read_text())}" for path in SOURCES[method]]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def current() -> dict[str, dict[str, int | str]]:
+    """The table as it should be now."""
+    return {method: {"version": VERSIONS[method], "source": digest_of(method)} for method in SOURCES}
+
+
+def test_every_version_stands_for_sources() -> None:
+    """The six methods and the training have a version and a list of sources each, and every source exists."""
+    assert set(SOURCES) == set(VERSIONS) == {*METHODS, "training"}
+    assert not [path for paths in SOURCES.values() for path in paths if not (ROOT / path).is_file()]
+
+
+@pytest.mark.parametrize("method", SOURCES)
+def test_a_changed_source_has_a_new_version(method: str) -> None:
+    """The committed table knows this source under this version."""
+    known, now = json.loads(TABLE.read_text())[method], current()[method]
+    if known == now:
+        return
+    rewrite = f"python {Path(__file__).relative_to(ROOT)}"
+    if known["version"] == now["version"]:
+        pytest.fail(
+            f"{', '.join(SOURCES[method])}: changed, but VERSIONS[{method!r}] in compressors/cells.py is still {now['version']}. "
+            f"If it makes anything else than before, raise that number: nodes in people's stores were made by the old source. "
+            f"If it makes the same, leave the number. Then run `{rewrite}` and commit the table."
+        )
+    pytest.fail(f"VERSIONS[{method!r}] is {now['version']}, in the table {known['version']}. Run `{rewrite}` and commit the table.")
+
+
+def test_the_digest_sees_code_and_nothing_else() -> None:
+    """Comments, docstrings, quotes and line breaks leave it as it is; a constant, a name or an order does not."""
+    plain = source_digest("def f(x, y):\n    return x + 1\n")
+    assert plain == source_digest('"""Module."""\n\ndef f(x,\n      y):  # why\n    """What comes back."""\n    return (x + 1)\n')
+    assert source_digest("class A:\n    a: int = 1\n") == source_digest('class A:\n    a: int = 1\n    """Documented."""\n')
+    others = ("def f(x, y):\n    return x + 2\n", "def f(x, z):\n    return x + 1\n", "def f(y, x):\n    return x + 1\n")
+    assert plain not in {source_digest(other) for other in others}
+    assert source_digest("x = 'a'\n") == source_digest('x = "a"\n') != source_digest("x = 'b'\n")
+
+
+def main() -> int:
+    """Rewrite the table and say what became of each entry; the exit code is 0."""
+    known = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
+    TABLE.write_text(json.dumps(current(), indent=1) + "\n")
+    for method, entry in current().items():
+        print(f"{method}: version {entry['version']}, {'as it was' if known.get(method) == entry else 'rewritten'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
