@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from detection.boxes import Letterbox, fit_letterbox
 from detection.frozen import Digest, Frozen, InputError
@@ -75,7 +75,10 @@ def load_prepared(folder: Path) -> Prepared:
     manifest = folder / "prepared.json"
     if not manifest.is_file():
         raise InputError(f"{manifest}: no prepared data here. Run `sixfold prepare` first.")
-    return Prepared.model_validate_json(manifest.read_text())
+    try:
+        return Prepared.model_validate_json(manifest.read_text())
+    except ValidationError as error:
+        raise InputError(f"{manifest}: damaged, or of another version. Run `sixfold prepare` again.") from error
 
 
 def load_split(folder: Path, split: Split) -> Images:

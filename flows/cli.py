@@ -105,11 +105,15 @@ def grid(
     tracking: Annotated[bool, typer.Option(help="Show the cells in MLflow as they come.")] = True,
 ) -> None:
     """Make every cell: what is stored is not made again."""
+    from flows.foundation import chosen_cells, lay_foundation, make_graph
     from flows.grid import grid as stage
 
     if executor not in ("ray", "inline"):
         raise InputError(f"--executor {executor!r}: allowed are ray and inline.")
     loaded, store = _open(params)
+    make_graph(
+        loaded, lay_foundation(loaded, workspace.PREPARED), chosen_cells(loaded, cells)
+    )  # bad input ends here, before MLflow
     tracker = _tracker(loaded, tracking)
     code = stage(
         loaded, workspace.PREPARED, store, workspace.CELLS, pattern=cells, executor="ray" if executor == "ray" else "inline",
@@ -138,8 +142,8 @@ def measure(params: ParamsPath = DEFAULT, tracking: Annotated[bool, typer.Option
         load_split(workspace.PREPARED, "val"),
         loaded.params.measure,
         store.root / "observations" / "latency",
-        lambda url: store.root / url,
-        lambda cell: operators(Blueprint.model_validate_json((store.folder(SECTION, cell.node) / "blueprint.json").read_text())),
+        store.file,
+        lambda cell: operators(Blueprint.model_validate_json((store.open(SECTION, cell.node) / "blueprint.json").read_text())),
         print,
     )
     write_records(workspace.LATENCY, latency)
@@ -166,7 +170,7 @@ def report(
     stage(
         records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report,
         folder=workspace.REPORT, best_folder=workspace.BEST,
-        resolve=lambda url: store.root / url, report=print,
+        resolve=store.file, report=print,
     )  # fmt: skip
     tracker = _tracker(loaded, tracking)
     text = (workspace.REPORT / "recommendation.json").read_text()
@@ -192,11 +196,11 @@ def check(
     loaded, store = _open(params)
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
     if accept is not None:
-        print(f"accepted: {keep(accept, records, latency, lambda url: store.root / url, workspace.BASELINES)}")
+        print(f"accepted: {keep(accept, records, latency, store.file, workspace.BASELINES)}")
         return
     truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
     settings = loaded.params.check
-    code = stage(workspace.BASELINES / baseline, records, latency, truth, lambda url: store.root / url, settings, workspace.VERDICT)
+    code = stage(workspace.BASELINES / baseline, records, latency, truth, store.file, settings, workspace.VERDICT)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
     raise typer.Exit(code)
 

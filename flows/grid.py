@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from compressors.cells import Cell, Graph, Node
+from compressors.cells import Cell, Foundation, Graph, Node
 from detection.dataset import load_prepared
 from flows.audit import audit
 from flows.cluster import Executor, Outcome, Task, run_tasks
@@ -31,31 +31,30 @@ def grid(
     plan: Plan, prepared: Path, store: Store, output: Path, *, pattern: str | None, executor: Executor, tracking: Tracking, say: Say
 ) -> int:
     """Make what is missing and write `cells.json`; 0, or 3 where cells failed and the params do not say `continue`."""
+    base = lay_foundation(plan, prepared)  # before anything is written: this is where the input is looked at
+    cells = chosen_cells(plan, pattern)
+    graph = make_graph(plan, base, cells)
+    run = _Run(plan, prepared, store, cells, graph, tracking)
     lock = FileLock(store.lock_path(plan.params.sweep))
     try:
         with lock.acquire(timeout=0):
-            return _grid(plan, prepared, store, output, pattern, executor, tracking, say)
+            records = _make(run, base, executor, say)
+            write_records(output, records)
+            say(audit(records, graph, base, store))
+            return run.conclude(records, output, say)
     except Timeout as error:
         raise StoreError(
             f"{lock.lock_file}: another grid of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it."
         ) from error
 
 
-def _grid(
-    plan: Plan, prepared: Path, store: Store, output: Path, pattern: str | None, executor: Executor, tracking: Tracking, say: Say
-) -> int:
-    base = lay_foundation(plan, prepared)
-    cells = chosen_cells(plan, pattern)
-    graph = make_graph(plan, base, cells)
-    context = Context(
-        prepared=prepared.resolve(), store=store.root, design_profile=plan.params.grid.design_profile, foundation=base
-    )
-    run = _Run(plan, prepared, store, cells, graph, tracking)
-    tasks = tasks_of(graph, prepared, store)
-    say(
-        f"{len(cells)} cells, {len(graph.nodes)} nodes: {len(graph.nodes) - _nodes_in(tasks)} stored, {_nodes_in(tasks)} to make, "
-        f"{len(tasks) - _nodes_in(tasks)} to score"
-    )
+def _make(run: _Run, base: Foundation, executor: Executor, say: Say) -> CellsFile:
+    """Do what is left to do; the records of all cells."""
+    design_profile = run.plan.params.grid.design_profile
+    context = Context(prepared=run.prepared.resolve(), store=run.store.root, design_profile=design_profile, foundation=base)
+    tasks = tasks_of(run.graph, run.prepared, run.store)
+    nodes, to_make = len(run.graph.nodes), _nodes_in(tasks)
+    say(f"{len(run.cells)} cells, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
     run.track_finished()
     with counting("grid", len(tasks)) as advance:
 
@@ -64,15 +63,15 @@ def _grid(
             run.arrived(outcome)
 
         run_tasks(tasks, context, executor, arrived)
-    records = run.records()
-    write_records(output, records)
-    say(audit(records, graph, base, store))
-    return run.conclude(records, output, say)
+    return run.records()
 
 
-def tasks_of(graph: Graph, prepared: Path, store: Store) -> tuple[Task, ...]:
-    """What is not in the store yet, each task after what it needs; searches first, since most waits for them."""
-    missing = {key for key in graph.nodes if not _usable(store, key)}
+def tasks_of(graph: Graph, prepared: Path, store: Store, *, repair: bool = True) -> tuple[Task, ...]:
+    """What is not in the store yet, each task after what it needs; searches first, since most waits for them.
+
+    With repair, broken entries are moved aside on the way; without, they only count as missing.
+    """
+    missing = {key for key in graph.nodes if not _usable(store, key, repair)}
     tasks: list[Task] = []
     for node in sorted(graph.nodes.values(), key=_rank):
         if node.key in missing:
@@ -97,14 +96,15 @@ def score_name(node: Node, runtime: str) -> str:
     return f"score {runtime} {task_name(node)}"
 
 
-def _usable(store: Store, key: str) -> bool:
-    """Whole and as its manifest says; what is broken is moved aside and made again."""
+def _usable(store: Store, key: str, repair: bool) -> bool:
+    """Whole and as its manifest says."""
     if not store.has(NODES, key):
         return False
     try:
         store.open(NODES, key)
     except StoreError:
-        store.quarantine(NODES, key)
+        if repair:
+            store.quarantine(NODES, key)
         return False
     return True
 
@@ -176,7 +176,8 @@ class _Run:
 
     def _is_whole(self, cell: Cell) -> bool:
         return all(
-            self.store.has(NODES, key) and self.store.has(SCORES, score_key(key, runtime, self.prepared))
+            all(self.store.has(NODES, node.key) for node in self.graph.lineage(key))
+            and self.store.has(SCORES, score_key(key, runtime, self.prepared))
             for runtime, key in self.graph.artifacts[cell.name].items()
         )
 

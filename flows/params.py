@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -99,10 +99,10 @@ def load_plan(path: Path) -> Plan:
     """The checked params of a file; InputError names the field, what was found and what is allowed."""
     if not path.is_file():
         raise InputError(f"{path}: no such params file. Name one with --params; the project brings params.yaml and plans/*.yaml.")
-    text = path.read_text()
     try:
+        text = path.read_text()
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise InputError(f"{path}: holds {type(tree).__name__}, but a params file is a mapping of sections to settings.")
@@ -129,15 +129,22 @@ def explain(path: Path, error: ValidationError) -> str:
 
 def _nearest(location: tuple[Any, ...]) -> str:
     """A hint at the setting that was probably meant."""
-    model: Any = Params
-    for part in location[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field else None
-    names = list(getattr(model, "model_fields", {}))
+    models = [Params]
+    for part in location[:-1]:  # list positions and names of variants lead no deeper
+        inner = [model for outer in models if part in outer.model_fields for model in _models(outer.model_fields[part].annotation)]
+        models = inner or models
+    names = [name for model in models for name in model.model_fields]
     near = difflib.get_close_matches(str(location[-1]), names, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; allowed: {', '.join(names)}" if names else ""
+    return f"; allowed: {', '.join(names)}"
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The models anywhere inside a type: in a union, a tuple, an Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
 def _check_profiles(path: Path, params: Params) -> None:

@@ -52,7 +52,7 @@ def forecast(plan: Plan, prepared: Path, store: Store, pattern: str | None) -> F
     base = lay_foundation(plan, prepared)
     cells = chosen_cells(plan, pattern)
     graph = make_graph(plan, base, cells)
-    tasks = tasks_of(graph, prepared, store)
+    tasks = tasks_of(graph, prepared, store, repair=False)
     missing = [task.node for task in tasks if task.runtime is None]
     to_score = len(tasks) - len(missing)
     rates, known = _rates(graph, store, base)

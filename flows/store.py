@@ -72,6 +72,13 @@ class Store:
         except ValidationError as error:
             raise StoreError(f"{path}: not a manifest. Remove {path.parent} and run the same command again.") from error
 
+    def file(self, url: str) -> Path:
+        """The file that a record's URL names; StoreError where the store does not have it."""
+        path = self.root / url
+        if not path.is_file():
+            raise StoreError(f"{path}: not in the store. Run `sixfold grid` again: it makes what is missing.")
+        return path
+
     def quarantine(self, section: str, key: Digest) -> Path:
         """Move a broken entry aside, so that it can be made again; where it went."""
         aside = self.root / "broken" / f"{section}-{key}-{uuid.uuid4().hex[:8]}"
@@ -87,8 +94,8 @@ class Store:
         with explained(self.root):
             partial.mkdir(parents=True)
         try:
-            yield partial
             with explained(self.root):
+                yield partial
                 self._commit(section, key, partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -165,6 +172,8 @@ def explained(root: Path) -> Iterator[None]:
             raise StoreError(
                 f"{root}: the store cannot be written ({error.strerror}). Set store.url to a folder of yours."
             ) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise StoreError(f"{root}: the store needs a folder, and a file is in its way ({error.filename}).") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"{root}: the store is full ({error.strerror}). Free space, then run the same command again."

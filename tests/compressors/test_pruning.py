@@ -188,9 +188,7 @@ def test_taylor_asks_the_data_and_l2_does_not(lively: Detector, workbench: Workb
 
 def test_taylor_depends_on_the_pictures(lively: Detector, workbench: Workbench) -> None:
     """Gradients on one picture and on twenty-four keep different channels; the same pictures keep the same."""
-    kept = [
-        prune(lively, Pruning(gradient_pictures=count), workbench)[1].details["kept_channels"] for count in (1, 24, 24)
-    ]
+    kept = [prune(lively, Pruning(gradient_pictures=count), workbench)[1].details["kept_channels"] for count in (1, 24, 24)]
     assert kept[0] != kept[1] == kept[2]
 
 

@@ -93,6 +93,7 @@ def test_missing_params_stop_every_stage_at_the_door(stage: str, sixfold: Sixfol
         ({"measure__profiles": ["toaster"]}, ["no hardware profile 'toaster'", "raspberry-pi-5"]),
         ({"grid__design_profile": "toaster"}, ["no hardware profile 'toaster'", "raspberry-pi-5"]),
         ({"measure__profiles": ["x86-openvino-1t"]}, ["grid.runtimes has only onnxruntime"]),
+        ({"data__source": {"kind": "tarot"}}, ["data.source: ", "'tarot'", "'generated', 'coco', 'voc'"]),
         ({"seed": "lucky"}, ["seed: ", "'lucky'", "integer"]),
         ({"store__url": "s3://bucket"}, ["store.url: 's3://bucket' is not supported"]),
     ],
@@ -105,7 +106,7 @@ def test_impossible_params_are_one_message(changes: dict[str, Any], words: list[
     assert listing(fresh) == before
 
 
-@pytest.mark.parametrize("kind", ["voc", "yolo", "coco"])
+@pytest.mark.parametrize("kind", ["voc", "coco"])
 def test_a_missing_data_folder_is_one_message(kind: str, sixfold: Sixfold, fresh: Path) -> None:
     """Each reader names the folder that is not there; not even an empty data/ is left."""
     source: dict[str, Any] = {"kind": kind, "root": "nowhere"}
