@@ -141,6 +141,7 @@ def ray_cluster(cpus: int) -> Iterator[Any]:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would let any other process of the machine starve a training
     import ray
 
     address = os.environ.get("RAY_ADDRESS")

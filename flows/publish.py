@@ -10,15 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows import workspace
-from flows.analysis import flags, panels
+from flows.analysis import Panel, choose, flags, panels
 from flows.answers import RecommendationFile
 from flows.effects import interactions, main_effects, methods_of
-from flows.records import CellsFile, LatencyFile, read_records
+from flows.records import CONTROL, CellsFile, LatencyFile, read_records
 from flows.still import draw_pareto
 from flows.table import as_markdown, make_table
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/results.md")
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+SHOWN = ("bccd",)
+"""Sweeps whose headline the README shows."""
 
 
 def publish(source: Path, checkout: Path, command: str) -> Path:
@@ -33,7 +36,56 @@ def publish(source: Path, checkout: Path, command: str) -> Path:
     stages = {line["stage"]: line for line in map(json.loads, lines)}  # the last run of each
     draw_pareto(cells, read_records(source / workspace.LATENCY, LatencyFile), folder / "pareto.svg")
     (folder / "stages.json").write_text(json.dumps({"command": command, "stages": list(stages.values())}, indent=1) + "\n")
+    write_readme(checkout)
     return write_page(checkout)
+
+
+def write_readme(checkout: Path) -> None:
+    """Put answer, picture and best rows of the first sweep on real pictures between the marks of README.md."""
+    readme = checkout / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    blocks = [block for name in SHOWN if (checkout / RESULTS / name).is_dir() for block in _headline(checkout / RESULTS / name)]
+    readme.write_text("\n".join([before + BEGIN, *blocks, END + after]))
+
+
+def _headline(folder: Path) -> list[str]:
+    cells, latency = read_records(folder / "cells.json", CellsFile), read_records(folder / "latency.json", LatencyFile)
+    control = cells.cell(CONTROL)
+    run = json.loads((folder / "stages.json").read_text())
+    lines = [
+        f"## What it found: {cells.dataset.name}",
+        "",
+        f"From `{run['command']}`, {len(cells.cells)} cells; all of it in [docs/results.md](docs/results.md).",
+        "",
+        f"![val mAP against measured latency, both runtimes]({folder.relative_to(folder.parents[2]).as_posix()}/pareto.svg)",
+        "",
+        "| device | cell | ms | speedup [95 %] | file, MB | val mAP | test mAP |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for panel in panels(cells, latency):
+        if panel.is_measured and control is not None:
+            lines += [_row(cells, panel, name) for name in _best(panel)]
+    return [*lines, ""]
+
+
+def _best(panel: Panel) -> tuple[str, ...]:
+    """The control, then along the front: the fastest within 1, 2 and 5 points of the control's val mAP."""
+    own = next(point for point in panel.points if point.cell == CONTROL)
+    fastest = [choose(panel, drop).cell for drop in (0.01, 0.02, 0.05)]
+    return tuple(dict.fromkeys([own.cell, *(name for name in fastest if name is not None)]))
+
+
+def _row(cells: CellsFile, panel: Panel, name: str) -> str:
+    record, point = cells.cell(name), next(point for point in panel.points if point.cell == name)
+    assert record is not None, "a point is of a cell"
+    artifact = record.artifacts[panel.artifacts_of]
+    interval = f" [{point.speedup_ci95[0]:.2f}, {point.speedup_ci95[1]:.2f}]" if point.speedup_ci95 else ""
+    shown = "none (the control)" if name == CONTROL else name.replace("+", " + ")
+    return (
+        f"| {panel.profile} | {shown} | {1e3 * point.p50_s:.2f} | {point.speedup or 1:.2f}{interval} "
+        f"| {artifact.size_bytes / 1e6:.2f} | {point.val_map:.3f} | {artifact.test.map_50_95:.3f} |"
+    )
 
 
 def write_page(checkout: Path) -> Path:

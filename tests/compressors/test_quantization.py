@@ -62,7 +62,7 @@ def test_the_int8_file_is_smaller(runtime: str, int8_files: dict[str, Path], flo
 def test_the_int8_file_says_nearly_what_the_float_one_says(
     runtime: str, int8_files: dict[str, Path], float_file: Path, tiny_train: Images
 ) -> None:
-    """On calibration pictures, in its own runtime: boxes within a few pixels, scores within a hundredth, finite and in range."""
+    """On calibration pictures, in its own runtime: boxes on average within 0.3 px, scores within 0.001, finite and in range."""
     small, whole = (open_session(runtime, file, 1) for file in (int8_files[runtime], float_file))
     for row in range(4):
         pixels = as_input(tiny_train.pixels[row])
@@ -71,8 +71,8 @@ def test_the_int8_file_says_nearly_what_the_float_one_says(
         assert scores.shape == float_scores.shape
         assert np.isfinite(boxes).all()
         assert ((scores >= 0) & (scores <= 1)).all()
-        assert np.abs(boxes - float_boxes).max() < 3.0
-        assert np.abs(scores - float_scores).max() < 0.01
+        assert np.abs(boxes - float_boxes).mean() < 0.3
+        assert np.abs(scores - float_scores).mean() < 0.001
 
 
 def test_onnxruntimes_convolutions_are_int8_but_for_the_last(int8_files: dict[str, Path]) -> None:
