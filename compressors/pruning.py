@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from typing import Annotated, Any, Literal, cast
 
@@ -14,10 +15,10 @@ from torch import nn
 
 from compressors.contract import Change, Spent, Workbench, describe
 from detection.augmentation import make_batch
-from detection.blueprint import KeptChannels, LayerWidth
+from detection.blueprint import Architecture, KeptChannels, LayerWidth
 from detection.checkpoint import Detector, freeze
 from detection.complexity import count_macs
-from detection.frozen import Frozen, Share
+from detection.frozen import Frozen, InputError, Share
 from detection.losses import DetectionLoss
 from detection.network import Network
 
@@ -51,6 +52,7 @@ class Pruning(Frozen):
 
 def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[Detector, Change]:
     """The detector without its least important channels, weights inherited, and what was kept, layer by layer."""
+    _refuse_ghosts(detector.blueprint.architecture, config)
     network = detector.network()
     images = _gradients(network, config, workbench) if config.importance == "taylor" else 0
     means = _number_channels(network)
@@ -58,10 +60,21 @@ def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[De
     kept = _put_means_back(network, means)
     widths = _changed_widths(detector.network(), network)
     after = detector.blueprint.edited(KeptChannels(layers=widths)) if widths else detector.blueprint
-    summary = f"{config.importance}: {len(widths)} layers narrower"
-    details = {"kept_channels": kept, "importance": config.importance}
+    reached = count_macs(after) / count_macs(detector.blueprint)
+    stay = f"{reached:.1%} of the multiply-adds stay ({config.keep_macs:.1%} wanted)"
+    summary = f"{config.importance}: {len(widths)} layers narrower, {stay}"
+    details = {"kept_channels": kept, "importance": config.importance, "keep_macs": reached}
     change = describe("pruning", summary, detector.blueprint, after, details, Spent(search_images=images))
     return Detector(after, freeze(network).weights), change
+
+
+def _refuse_ghosts(architecture: Architecture, config: Pruning) -> None:
+    """torch-pruning scores a ghost block's concatenated halves twice under `taylor`, so the wrong channels would go."""
+    blocks = (architecture.backbone_block, architecture.neck_block, architecture.head_block)
+    if config.importance == "taylor" and "ghost" in blocks:
+        raise InputError(
+            "pruning.importance: taylor cannot score ghost blocks; use l2, lamp or random beside lightweight.block: ghost."
+        )
 
 
 def _gradients(network: Network, config: Pruning, workbench: Workbench) -> int:
@@ -83,11 +96,14 @@ def _remove(network: Network, config: Pruning, seed: int) -> Network:
     Every try is one shot from the same importances. Should the wanted share be out of reach, the narrowest is returned.
     """
     wanted = config.keep_macs * count_macs(network.blueprint)
-    low, high = 0.0, config.most_removed
-    best = _at_ratio(network, high, config, seed)
+    if _macs(network) <= wanted:
+        return network
+    best, most = _at_ratio(network, 0.0, config, seed)
+    best, _ = _at_ratio(network, most, config, seed)
+    low, high = 0.0, most
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        tried = _at_ratio(network, middle, config, seed)
+        tried, _ = _at_ratio(network, middle, config, seed)
         if _macs(tried) <= wanted:
             best, high = tried, middle
         else:
@@ -95,25 +111,48 @@ def _remove(network: Network, config: Pruning, seed: int) -> Network:
     return best
 
 
-def _at_ratio(network: Network, ratio: float, config: Pruning, seed: int) -> Network:
+def _at_ratio(network: Network, ratio: float, config: Pruning, seed: int) -> tuple[Network, float]:
+    """A copy without this share of all channels, and the largest share that the floors leave free."""
     copied = copy.deepcopy(network)
     for own, original in zip(copied.parameters(), network.parameters(), strict=True):
         own.grad = None if original.grad is None else original.grad.clone()  # deepcopy leaves gradients behind
+    floored = _Floored(config)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # torch-pruning warns of parameters it leaves alone, which is what we ask of it
         torch.manual_seed(seed)  # RandomImportance draws from the global generator
         tp.pruner.BasePruner(
             copied,
             torch.zeros(1, 3, *network.blueprint.input_size),
-            importance=_importance(config),
+            importance=floored,
             global_pruning=True,
             pruning_ratio=ratio,
-            max_pruning_ratio=config.most_removed,
             ignored_layers=[copied.get_submodule(name) for name in network.protected_layers()],
             round_to=config.round_to,
             output_transform=lambda out: out.score_logits.sum() + out.box_logits.sum(),
         ).step()
-    return copied
+    return copied, (floored.free - 0.5) / floored.total
+
+
+class _Floored:
+    """Importances in which the channels that have to stay are infinite.
+
+    One shot of the pruner knows no floor: it empties groups that are unimportant as a whole, and then skips them.
+    """
+
+    def __init__(self, config: Pruning) -> None:
+        self.config, self.importance = config, _importance(config)
+        self.total = self.free = 0
+
+    def __call__(self, group: Any) -> torch.Tensor | None:
+        scores = self.importance(group)
+        if scores is None:
+            return None
+        stay = math.ceil(len(scores) * (1 - self.config.most_removed) / self.config.round_to - 1e-9) * self.config.round_to
+        stay = min(stay, len(scores))
+        scores = scores.clone()
+        scores[scores.topk(stay).indices] = torch.inf
+        self.total, self.free = self.total + len(scores), self.free + len(scores) - stay
+        return cast(torch.Tensor, scores)
 
 
 def _importance(config: Pruning) -> Any:

@@ -52,7 +52,7 @@ class Supernet:
                 outputs = self._run(network, batch.images, recipe)
                 optimizer.zero_grad(set_to_none=True)
                 loss(network, outputs, batch).backward()  # type: ignore[no-untyped-call]
-                # Weights outside the path have no gradient and are left alone by the optimizer.
+                # Whole tensors outside the path have no gradient and are left alone by the optimizer.
                 nn.utils.clip_grad_norm_([p for p in self.weights.values() if p.grad is not None], GRADIENT_NORM)
                 optimizer.step()
                 images, step = images + len(batch.images), step + 1
