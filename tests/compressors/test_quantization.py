@@ -136,7 +136,7 @@ def test_the_same_seed_gives_the_same_file(
     assert (other / "model.onnx").read_bytes() != whole
 
 
-@pytest.mark.parametrize("calibrator", ["entropy", "percentile"])
+@pytest.mark.parametrize("calibrator", ["percentile"])
 def test_the_calibrator_moves_the_ranges(
     calibrator: str, tiny_detector: Detector, tiny_train: Images, int8_files: dict[str, Path], tmp_path: Path
 ) -> None:

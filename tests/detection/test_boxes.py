@@ -127,7 +127,6 @@ def test_classes_do_not_suppress_each_other() -> None:
     np.testing.assert_array_equal(found.boxes_xyxy_px, boxes((5, 5, 20, 20), (5, 5, 20, 20)))
 
 
-@pytest.mark.xfail(strict=True, reason="NMSBoxesBatched moves classes apart by the largest coordinate, which negative ones undo")
 def test_classes_do_not_suppress_each_other_across_the_border() -> None:
     """A box that reaches over the top left corner has nothing to do with one of another class at the bottom right."""
     own = boxes((60, 60, 100, 100), (-41, -41, -1, -1))

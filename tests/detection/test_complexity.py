@@ -67,21 +67,22 @@ def test_parameters_are_those_of_the_exported_file(name: str, exported: dict[str
 
 
 def test_operators_that_add_do_not_multiply() -> None:
-    """One addition per residual block and per fusion of two levels, without multiply-adds or weights, as large as what is added."""
-    adds = {cost.name: cost for cost in operator_costs(PLAIN) if cost.kind == "other"}
-    assert len(adds) == 4 + 2 + 2
-    assert all(cost.macs == cost.weight_elements == 0 for cost in adds.values())
-    first = adds["stages.0.1.expand.0:add"]
+    """One addition per residual block and per fusion of two levels and a resize on the way down, without multiply-adds or weights."""
+    moving = {cost.name: cost for cost in operator_costs(PLAIN) if cost.kind == "other"}
+    assert sum(name.endswith(":add") for name in moving) == 4 + 2 + 2
+    assert sum(name.endswith(":resize") for name in moving) == 2
+    assert len(moving) == 10
+    assert all(cost.macs == cost.weight_elements == 0 for cost in moving.values())
+    first = moving["stages.0.1:add"]
     assert (first.input_elements, first.output_elements) == (2 * 16 * 16 * 24, 16 * 16 * 24)
 
 
-@pytest.mark.xfail(strict=True, reason="an addition is counted for every convolution inside an expand or neck unit, not once")
 @pytest.mark.parametrize("name", ["depthwise", "ghost", "factored-expand"])
 def test_additions_do_not_depend_on_the_kind_of_block(name: str) -> None:
     """Pairs, ghosts and factored rows are added once, like the dense convolution they stand for."""
     factored = PLAIN.edited(Factored(layers={"stages.2.1.expand.0": Ranks(inputs=4, outputs=4)}))
     blueprint = factored if name == "factored-expand" else VARIANTS[name]
-    moved = [sum(cost.output_elements for cost in operator_costs(own) if cost.kind == "other") for own in (PLAIN, blueprint)]
+    moved = [sum(cost.output_elements for cost in operator_costs(own) if cost.name.endswith(":add")) for own in (PLAIN, blueprint)]
     assert moved[0] == moved[1]
 
 

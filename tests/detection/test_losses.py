@@ -135,7 +135,6 @@ def test_a_contested_point_goes_to_the_box_it_overlaps_most(first: int) -> None:
     assert targets.scores[0, 0].tolist() == [0.0, 1.0, 0.0]
 
 
-@pytest.mark.xfail(strict=True, reason="where a box that does not claim the point overlaps it most, the first claimant wins")
 def test_a_bystander_does_not_decide_a_contest() -> None:
     """The point (24, 10) lies outside A, which its prediction overlaps most, and in B (4/57) and C (3/20): it is C's."""
     own = [(0, (0.0, 0.0, 20.0, 20.0)), (1, (22.0, 0.0, 60.0, 20.0)), (2, (20.0, 0.0, 40.0, 20.0))]

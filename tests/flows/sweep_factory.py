@@ -132,7 +132,11 @@ class Listener(NoTracking):
 
 
 def run_grid(
-    sweep: Sweep, plan: Plan | None = None, pattern: str | None = None, tracking: Tracking | None = None, executor: Executor = "inline"
+    sweep: Sweep,
+    plan: Plan | None = None,
+    pattern: str | None = None,
+    tracking: Tracking | None = None,
+    executor: Executor = "inline",
 ) -> tuple[int, list[str]]:
     """The exit code of a grid in the sweep's folder, and the lines it said."""
     said: list[str] = []
@@ -145,7 +149,4 @@ def run_grid(
 
 def listing(folder: Path) -> dict[str, bytes]:
     """Relative path -> content of everything below a folder; folders have none."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b""
-        for path in sorted(folder.rglob("*"))
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}

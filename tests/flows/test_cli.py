@@ -132,11 +132,6 @@ def test_a_grid_with_nothing_prepared_is_one_message(arguments: tuple[str, ...],
     refused(sixfold(fresh, "grid", "--executor", "inline", *arguments), "Run `sixfold prepare` first.")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="flows.cli.grid opens MLflow, and flows.grid.grid makes the lock's folder, before the input has been looked at",
-)
 @pytest.mark.parametrize("arguments", [(), ("--no-tracking",)], ids=str)
 def test_a_refused_grid_writes_nothing(arguments: tuple[str, ...], sixfold: Sixfold, fresh: Path) -> None:
     """Neither a store nor a database with a run in it."""
@@ -181,23 +176,19 @@ def test_records_of_another_kind_are_one_message(text: str, sixfold: Sixfold, sw
     refused(sixfold(swept_copy.folder, "measure"), "results/cells.json: not a file of schema 1", "Run `sixfold grid` again.")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="detection.dataset.load_prepared lets pydantic's ValidationError through")
 def test_a_damaged_prepared_folder_is_one_message(sixfold: Sixfold, swept_copy: Sweep) -> None:
     """prepared.json cut in half is the user's disk, not our bug."""
     (swept_copy.prepared / "prepared.json").write_text("{")
     refused(sixfold(swept_copy.folder, "plan"), "prepared.json", "sixfold prepare")
 
 
-@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="flows.cli.measure reads blueprint.json without asking the store")
 def test_a_lost_store_names_the_command_that_fills_it(sixfold: Sixfold, swept_copy: Sweep) -> None:
     """cells.json is here, but the store it speaks of is not: `sixfold grid` makes it again."""
     swept_copy.store.root.rename(swept_copy.folder / "away")
     assert "sixfold grid" in sixfold(swept_copy.folder, "measure", "--no-tracking").err
 
 
-def test_no_baseline_is_a_code_of_its_own(
-    sixfold: Sixfold, swept_copy: Sweep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_baseline_is_a_code_of_its_own(sixfold: Sixfold, swept_copy: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 4, the verdict on stdout and in a file, and the command that accepts one; once accepted, exit 0 against itself."""
     from flows.records import LatencyFile, write_records
 
@@ -224,9 +215,7 @@ def test_a_bad_name_of_a_baseline_is_one_message(sixfold: Sixfold, swept_copy: S
     refused(sixfold(swept_copy.folder, "check", "--accept", "../main"), "baseline name '../main'")
 
 
-@pytest.mark.parametrize(
-    ("number", "words"), [(errno.EROFS, "the store cannot be written"), (errno.ENOSPC, "the store is full")]
-)
+@pytest.mark.parametrize(("number", "words"), [(errno.EROFS, "the store cannot be written"), (errno.ENOSPC, "the store is full")])
 @pytest.mark.parametrize("command", [("teacher",), ("grid", "--executor", "inline", "--no-tracking")], ids=lambda c: c[0])
 def test_a_store_that_cannot_be_written_is_one_message(
     command: tuple[str, ...], number: int, words: str, sixfold: Sixfold, fresh: Path, sweep_prepared: Path,
@@ -249,11 +238,8 @@ def test_a_store_that_cannot_be_written_is_one_message(
     assert listing(fresh) == before
 
 
-@pytest.mark.xfail(strict=True, raises=NotADirectoryError, reason="flows.store.explained knows neither ENOTDIR nor EEXIST")
 @pytest.mark.parametrize("command", [("teacher",), ("grid", "--executor", "inline", "--no-tracking")], ids=lambda c: c[0])
-def test_a_file_where_the_store_should_be_is_one_message(
-    command: tuple[str, ...], sixfold: Sixfold, swept_copy: Sweep
-) -> None:
+def test_a_file_where_the_store_should_be_is_one_message(command: tuple[str, ...], sixfold: Sixfold, swept_copy: Sweep) -> None:
     """store.url names a file: this works for root too, unlike permissions."""
     swept_copy.store.root.rename(swept_copy.folder / "away")
     swept_copy.store.root.write_text("a file")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import flows.cluster as cluster
 from compressors.cells import Node
+from flows import cluster
 from flows.cluster import Outcome, Task, perform, run_tasks
 from flows.foundation import lay_foundation
 from flows.nodes import Context

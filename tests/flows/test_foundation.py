@@ -91,7 +91,9 @@ def test_a_setting_makes_again_what_it_decides(
 
 def test_the_design_profile_decides_a_search(tmp_path: Path, sweep_prepared: Path) -> None:
     """With nas in the menu another design profile makes search and what follows from it again, and the teacher not."""
-    menu: dict[str, Any] = {"grid__methods": {name: [] for name in ("lightweight", "pruning", "low_rank", "distillation", "quantization")}}
+    menu: dict[str, Any] = {
+        "grid__methods": {name: [] for name in ("lightweight", "pruning", "low_rank", "distillation", "quantization")}
+    }
     before = graph_of(tmp_path / "a", sweep_prepared, **menu)
     after = graph_of(tmp_path / "b", sweep_prepared, **menu, grid__design_profile="raspberry-pi-5")
     assert [len(keys(before, kind)) for kind in ("teacher", "search", "architecture", "recovered")] == [1, 1, 1, 2]
@@ -113,7 +115,7 @@ def test_the_device_is_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """auto takes CUDA where torch finds it; asking for what is not there is refused with the choices."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert [choose_device(wanted).type for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
-    with pytest.raises(InputError, match="device: cuda is wanted, but torch finds none here. Allowed: auto, cpu, cuda."):
+    with pytest.raises(InputError, match=r"device: cuda is wanted, but torch finds none here. Allowed: auto, cpu, cuda."):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [choose_device(wanted).type for wanted in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]

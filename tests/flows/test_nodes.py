@@ -131,7 +131,7 @@ def test_a_missing_parent_is_the_store_s_failure(graph: Graph, context: Context)
     assert node.parent is not None
     for key in (node.key, node.parent):
         shutil.rmtree(store.folder(SECTION, key))
-    with pytest.raises(StoreError, match="no such entry. `sixfold grid` makes it"):
+    with pytest.raises(StoreError, match=r"no such entry. `sixfold grid` makes it"):
         make_node(node, context)
     assert not store.has(SECTION, node.key)
 

@@ -94,7 +94,6 @@ def test_planning_writes_nothing(swept_copy: Sweep) -> None:
     assert listing(swept_copy.folder) == before
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="forecast asks flows.grid.tasks_of, which quarantines what is broken")
 def test_planning_leaves_a_damaged_entry_where_it_is(swept_copy: Sweep) -> None:
     """To count it as missing is enough; to move it aside is for the grid, which holds the lock."""
     for path in swept_copy.store.root.glob(f"{SECTION}/*/*/model.onnx"):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import flows.scoring as scoring
 from detection.dataset import load_split
 from detection.evaluation import accuracy
+from flows import scoring
 from flows.nodes import SECTION as NODES
 from flows.scoring import SECTION, artifact_digest, read_artifact, score, score_key
 from flows.store import Store, StoreError

@@ -106,7 +106,7 @@ def test_a_damaged_teacher_is_not_published(swept_copy: Sweep, folder: Path) -> 
     shutil.rmtree(folder)
     weights = swept_copy.store.folder(NODES, teacher_key(swept_copy)) / "weights.safetensors"
     weights.write_bytes(b"")
-    with pytest.raises(StoreError, match="differs from its manifest. Remove .* and run the same command again"):
+    with pytest.raises(StoreError, match=r"differs from its manifest. Remove .* and run the same command again"):
         teach(swept_copy, folder)
     assert not folder.exists()
 
