@@ -53,7 +53,7 @@ def operator_costs(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
             costs.append(_moving(f"{name}:add", 2, output))
         elif isinstance(module, GhostUnit):
             costs.append(_moving(f"{name}:concat", 1, output))
-        elif name in fusions:  # what came before the unit: the sum of two levels, one of them resized on the way down
+        if name in fusions:  # what came before the unit: the sum of two levels, one of them resized on the way down
             costs.append(_moving(f"{name}:add", 2, inputs))
             if name.startswith("neck.top_down"):
                 costs.append(_moving(f"{name}:resize", 0.25, inputs))

@@ -12,8 +12,11 @@ class AuditError(RuntimeError):
     """A promise was broken: a bug of ours, and the records of this sweep are not to be trusted."""
 
 
-def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store) -> str:
-    """One sentence on what was checked; AuditError names the first cell or node that breaks a promise."""
+def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_bytes: int) -> str:
+    """One sentence on what was checked; AuditError names the first cell or node that breaks a promise.
+
+    since_bytes marks the start of this run in the store's journal.
+    """
     ok = [cell for cell in cells.cells if cell.status == "ok" and cell.budget is not None]
     epochs = base.training.epochs + base.recovery.epochs
     for cell in ok:
@@ -25,7 +28,7 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store) -> str
             )
     made = [key for key in graph.nodes if store.has(SECTION, key)]
     pictures = sum(_pictures(key, graph, store) for key in made)
-    again = {key: times for key, times in store.times_made(SECTION).items() if times > 1 and key in graph.nodes}
+    again = {key: times for key, times in store.times_made(SECTION, since_bytes).items() if times > 1 and key in graph.nodes}
     if again:
         key, times = next(iter(again.items()))
         raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from flows.scoring import score
 from flows.store import Store, StoreError
 
 Executor = Literal["ray", "inline"]
+CONNECT_TIMEOUT_S = 10.0
 
 
 class Task(Frozen):
@@ -146,6 +148,8 @@ def ray_cluster(cpus: int) -> Iterator[Any]:
 
     address = os.environ.get("RAY_ADDRESS")
     paths = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}}
+    if address:
+        _knock(address)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="error", runtime_env=paths)
@@ -161,6 +165,20 @@ def ray_cluster(cpus: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """ClusterError unless something listens there; ray itself would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # "auto" and the like: only ray knows where that is
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({describe_failure(error)}). Start one, correct the address, or "
+            f"unset RAY_ADDRESS to run on this machine alone."
+        ) from error
 
 
 class ClusterError(RuntimeError):

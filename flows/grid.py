@@ -38,9 +38,10 @@ def grid(
     lock = FileLock(store.lock_path(plan.params.sweep))
     try:
         with lock.acquire(timeout=0):
+            start_bytes = store.journal_bytes()
             records = _make(run, base, executor, say)
             write_records(output, records)
-            say(audit(records, graph, base, store))
+            say(audit(records, graph, base, store, start_bytes))
             return run.conclude(records, output, say)
     except Timeout as error:
         raise StoreError(
@@ -71,7 +72,7 @@ def tasks_of(graph: Graph, prepared: Path, store: Store, *, repair: bool = True)
 
     With repair, broken entries are moved aside on the way; without, they only count as missing.
     """
-    missing = {key for key in graph.nodes if not _usable(store, key, repair)}
+    missing = {key for key in graph.nodes if not _usable(store, NODES, key, repair)}
     tasks: list[Task] = []
     for node in sorted(graph.nodes.values(), key=_rank):
         if node.key in missing:
@@ -79,7 +80,7 @@ def tasks_of(graph: Graph, prepared: Path, store: Store, *, repair: bool = True)
             tasks.append(Task(name=task_name(node), node=node, after=after))
     scored = {(key, runtime) for row in graph.artifacts.values() for runtime, key in row.items()}
     for key, runtime in sorted(scored, key=lambda pair: (_rank(graph.nodes[pair[0]]), pair[1])):
-        if key in missing or not store.has(SCORES, score_key(key, runtime, prepared)):
+        if key in missing or not _usable(store, SCORES, score_key(key, runtime, prepared), repair):
             node = graph.nodes[key]
             after = (task_name(node),) if key in missing else ()
             tasks.append(Task(name=score_name(node, runtime), node=node, runtime=runtime, after=after))
@@ -96,15 +97,15 @@ def score_name(node: Node, runtime: str) -> str:
     return f"score {runtime} {task_name(node)}"
 
 
-def _usable(store: Store, key: str, repair: bool) -> bool:
+def _usable(store: Store, section: str, key: str, repair: bool) -> bool:
     """Whole and as its manifest says."""
-    if not store.has(NODES, key):
+    if not store.has(section, key):
         return False
     try:
-        store.open(NODES, key)
+        store.open(section, key)
     except StoreError:
         if repair:
-            store.quarantine(NODES, key)
+            store.quarantine(section, key)
         return False
     return True
 

@@ -48,6 +48,8 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
     folder = store.open(NODES, node_key)
     session = open_session(runtime, model_file(folder), 1)
     found: dict[Split, Accuracy] = {}
+    if store.has(SECTION, score_key(node_key, runtime, prepared)):  # of a file that was made again since, perhaps with other bytes
+        store.quarantine(SECTION, score_key(node_key, runtime, prepared))
     with store.writing(SECTION, score_key(node_key, runtime, prepared)) as target:
         for split in SCORED:
             images = load_split(prepared, split)

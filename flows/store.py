@@ -121,10 +121,15 @@ class Store:
         with (self.root / JOURNAL).open("a") as journal:
             journal.write(json.dumps({"section": section, "key": key, "pid": os.getpid(), "time": round(time.time(), 1)}) + "\n")
 
-    def times_made(self, section: str) -> Counter[Digest]:
-        """How often each entry of a section was finished, by the store's journal."""
+    def journal_bytes(self) -> int:
+        """Length of the journal now: a mark from which `times_made` can count."""
         path = self.root / JOURNAL
-        lines = path.read_text().splitlines() if path.is_file() else []
+        return path.stat().st_size if path.is_file() else 0
+
+    def times_made(self, section: str, since_bytes: int) -> Counter[Digest]:
+        """How often each entry of a section was finished since a mark in the store's journal."""
+        path = self.root / JOURNAL
+        lines = path.read_bytes()[since_bytes:].decode().splitlines() if path.is_file() else []
         return Counter(entry["key"] for entry in map(json.loads, lines) if entry["section"] == section)
 
     def folder(self, section: str, key: Digest) -> Path:

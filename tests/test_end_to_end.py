@@ -303,7 +303,6 @@ def workers_of_first_job(session: Path) -> list[Path]:
 
 
 @needs_programs
-@pytest.mark.xfail(strict=True, raises=subprocess.TimeoutExpired, reason="ray.init tries for a quarter of an hour before it gives up")
 def test_a_cluster_that_does_not_answer_is_one_message(started_sweep: Path) -> None:
     """RAY_ADDRESS names a port where nothing listens: within a minute exit 3, what to compare and what to unset."""
     ended = run(started_sweep, "sixfold", "grid", "--no-tracking", limit_s=60, RAY_ADDRESS="127.0.0.1:1")

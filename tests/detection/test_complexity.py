@@ -67,7 +67,7 @@ def test_parameters_are_those_of_the_exported_file(name: str, exported: dict[str
 
 
 def test_operators_that_add_do_not_multiply() -> None:
-    """One addition per residual block and per fusion of two levels and a resize on the way down, without multiply-adds or weights."""
+    """One addition per residual block and fusion of two levels, and a resize on the way down; no multiply-adds, no weights."""
     moving = {cost.name: cost for cost in operator_costs(PLAIN) if cost.kind == "other"}
     assert sum(name.endswith(":add") for name in moving) == 4 + 2 + 2
     assert sum(name.endswith(":resize") for name in moving) == 2

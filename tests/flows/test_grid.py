@@ -16,7 +16,6 @@ from filelock import FileLock
 import flows.nodes
 from compressors.cells import Graph, Node
 from detection.dataset import load_prepared
-from flows.audit import AuditError
 from flows.foundation import chosen_cells, lay_foundation, make_graph
 from flows.grid import INCOMPLETE, tasks_of
 from flows.nodes import SECTION as NODES
@@ -210,9 +209,6 @@ def test_a_lost_score_is_made_without_training(swept_copy: Sweep) -> None:
     assert {entry for entry in after if after[entry] != before[entry]} == {f"{SCORES}/{key[:2]}/{key}"}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AuditError, reason="flows.audit takes what was moved aside and made again for work that was done twice"
-)
 @pytest.mark.parametrize("name", ["quantized onnxruntime quantization", "recovered distillation"])
 def test_a_damaged_node_is_moved_aside_and_made_again(name: str, swept_copy: Sweep) -> None:
     """The damage is noticed before anything builds on it; what stands on the node keeps its name and its work."""
@@ -236,9 +232,6 @@ def test_a_damaged_node_is_moved_aside_and_made_again(name: str, swept_copy: Swe
     assert {cell.status for cell in swept_copy.cells.cells} == {"ok"}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="tasks_of scores a remade node again, but Store._commit keeps the old score"
-)
 def test_the_score_of_a_node_made_again_is_of_its_new_file(swept_copy: Sweep) -> None:
     """A file that comes out with other bytes (OpenVINO's does) is not described by the old one's digest and mAP."""
     node = named(graph_in(swept_copy), "quantized onnxruntime quantization")
@@ -254,9 +247,6 @@ def test_the_score_of_a_node_made_again_is_of_its_new_file(swept_copy: Sweep) ->
     assert artifact.digest == artifact_digest((swept_copy.store.root / artifact.url).parent)[0]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="tasks_of checks the content of nodes but not of scores, and read_artifact then raises"
-)
 def test_a_damaged_score_is_made_again(swept_copy: Sweep) -> None:
     """As a damaged node is."""
     node = named(graph_in(swept_copy), "recovered distillation")
