@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from detection.dataset import Split, load_prepared, load_split
@@ -49,7 +50,7 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
     session = open_session(runtime, model_file(folder), 1)
     found: dict[Split, Accuracy] = {}
     if store.has(SECTION, score_key(node_key, runtime, prepared)):  # of a file that was made again since, perhaps with other bytes
-        store.quarantine(SECTION, score_key(node_key, runtime, prepared))
+        shutil.rmtree(store.quarantine(SECTION, score_key(node_key, runtime, prepared)))
     with store.writing(SECTION, score_key(node_key, runtime, prepared)) as target:
         for split in SCORED:
             images = load_split(prepared, split)
