@@ -24,8 +24,8 @@ SHOWN = ("bccd",)
 """Sweeps whose headline the README shows."""
 
 
-def publish(source: Path, checkout: Path, command: str) -> Path:
-    """Copy the records of the sweep that ran in source, and rewrite the page; where the page is."""
+def publish(source: Path, checkout: Path, command: str, note: str = "") -> Path:
+    """Copy the records of the sweep that ran in source, and rewrite the page; where the page is. The note goes below the times."""
     cells = read_records(source / workspace.CELLS, CellsFile)
     folder = checkout / RESULTS / cells.sweep
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,9 @@ def publish(source: Path, checkout: Path, command: str) -> Path:
     lines = (source / workspace.STAGE_TIMES).read_text().splitlines() if (source / workspace.STAGE_TIMES).is_file() else []
     stages = {line["stage"]: line for line in map(json.loads, lines)}  # the last run of each
     draw_pareto(cells, read_records(source / workspace.LATENCY, LatencyFile), folder / "pareto.svg")
-    (folder / "stages.json").write_text(json.dumps({"command": command, "stages": list(stages.values())}, indent=1) + "\n")
+    (folder / "stages.json").write_text(
+        json.dumps({"command": command, "note": note, "stages": list(stages.values())}, indent=1) + "\n"
+    )
     write_readme(checkout)
     return write_page(checkout)
 
@@ -117,7 +119,7 @@ def _sweep(folder: Path) -> list[str]:
         *(f"- {own.answer}" for own in recommended.profiles),
         "",
         *_teachers(folder),
-        *_budget(run["stages"]),
+        *_budget(run["stages"], run["note"]),
         *_effects(cells, latency),
         *_flags(cells, latency),
         "### Every cell",
@@ -148,13 +150,22 @@ def _teachers(folder: Path) -> list[str]:
     ]
 
 
-def _budget(stages: Sequence[dict[str, object]]) -> list[str]:
+def _budget(stages: Sequence[dict[str, object]], note: str) -> list[str]:
     """Where the time of the run went."""
     if not stages:
         return []
     rows = [f"| {own['stage']} | {float(str(own['wall_s'])):.0f} |" for own in stages]
     total = sum(float(str(own["wall_s"])) for own in stages)
-    return ["### Where the time went", "", "| stage | wall seconds |", "|---|---|", *rows, f"| all | {total:.0f} |", ""]
+    return [
+        "### Where the time went",
+        "",
+        "| stage | wall seconds |",
+        "|---|---|",
+        *rows,
+        f"| all | {total:.0f} |",
+        "",
+        *([note, ""] if note else []),
+    ]
 
 
 def _effects(cells: CellsFile, latency: LatencyFile) -> list[str]:
@@ -198,6 +209,6 @@ def _flags(cells: CellsFile, latency: LatencyFile) -> list[str]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m flows.publish FOLDER_OF_THE_RUN COMMAND_THAT_MADE_IT")
-    print(publish(Path(sys.argv[1]), Path.cwd(), sys.argv[2]))
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: python -m flows.publish FOLDER_OF_THE_RUN COMMAND_THAT_MADE_IT [NOTE]")
+    print(publish(Path(sys.argv[1]), Path.cwd(), *sys.argv[2:]))

@@ -21,7 +21,10 @@ from flows.tracking import NoTracking, Tracking
 _RECIPE = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001, "augmentation": {"flip_horizontal": 0.0}}
 TINY_TREE: dict[str, Any] = {
     "sweep": "tiny",
+    "seed": 0,
     "device": "cpu",
+    "threads": 1,
+    "store": {"url": ".sixfold/store"},
     "data": {
         "name": "tiny",
         "source": {

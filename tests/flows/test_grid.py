@@ -301,9 +301,11 @@ def test_a_method_that_raises_marks_exactly_its_cells(
 
 def test_a_failure_is_tried_again_and_only_it(swept_copy: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the cause is gone the same command makes the failed cells; what was ok is not made again."""
-    node = named(graph_in(swept_copy), "recovered pruning")
-    for lost in (node, named(graph_in(swept_copy), "quantized onnxruntime pruning+quantization")):
-        forget(swept_copy, NODES, lost.key)
+    graph = graph_in(swept_copy)
+    for name in ("recovered pruning", "quantized onnxruntime pruning+quantization"):
+        key = named(graph, name).key
+        forget(swept_copy, NODES, key)
+        forget(swept_copy, SCORES, score_key(key, "onnxruntime", swept_copy.prepared))
     with monkeypatch.context() as patch:
         patch.setitem(flows.nodes.TRANSFORMS, "pruning", broken)
         assert run_grid(swept_copy)[0] == INCOMPLETE
@@ -313,7 +315,7 @@ def test_a_failure_is_tried_again_and_only_it(swept_copy: Sweep, monkeypatch: py
     assert run_grid(swept_copy)[0] == 0
     assert {cell.status for cell in swept_copy.cells.cells} == {"ok"}
     after = times_in(swept_copy)
-    assert len(after) == len(before) + 2
+    assert len(after) == len(before) + 4, "two nodes and their scores"
     assert {entry: after[entry] for entry in before} == before
 
 
