@@ -136,7 +136,10 @@ def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
 
 
 def choose(panel: Panel, max_drop: float) -> Choice:
-    """The fastest cell whose val mAP lies at most max_drop below the control's; the control where none of them is faster."""
+    """The fastest cell whose val mAP lies at most max_drop below the control's; the control where none of them is faster.
+
+    Of cells that the clock cannot tell from the fastest, the one with the highest val mAP is taken.
+    """
     control = panel.point(CONTROL)
     others = [point for point in panel.points if point.cell != CONTROL]
     front = tuple(point.cell for point in pareto(panel.points))
@@ -154,7 +157,9 @@ def choose(panel: Panel, max_drop: float) -> Choice:
             tiers=(),
         )
     within = [point for point in others if control.val_map - point.val_map <= max_drop + ROUNDING]
-    best = min([*within, control], key=_fastest_first)
+    fastest = min([*within, control], key=_fastest_first)
+    as_fast = [] if fastest is control else [point for point in within if _overlap(point, fastest)]
+    best = max([fastest, *as_fast], key=lambda point: point.val_map)
     return Choice(
         profile=panel.profile,
         source=panel.source,

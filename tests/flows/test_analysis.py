@@ -75,10 +75,11 @@ def test_each_profile_has_its_own_choice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_drop", "cell"), [(0.05, "pruning+distillation+quantization"), (0.005, "pruning"), (0.0, "pruning+distillation")]
+    ("max_drop", "cell"),
+    [(0.05, "pruning+distillation+quantization"), (0.005, "pruning+distillation"), (0.0, "pruning+distillation")],
 )
 def test_choice_follows_the_permitted_drop(max_drop: float, cell: str) -> None:
-    """A wider drop buys speed, a narrower one costs it."""
+    """A wider drop buys speed, a narrower one costs it; at 0.005 `pruning` leads by less than its interval."""
     assert choose(panels(*eight_cells())[0], max_drop).cell == cell
 
 
