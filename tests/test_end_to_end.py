@@ -115,10 +115,11 @@ def ran_and_skipped(text: str) -> tuple[list[str], list[str]]:
 
 
 @needs_programs
+@pytest.mark.timeout(1200)
 def test_dvc_makes_everything_once(workspace: Path, clone: Path) -> None:
     """From a fresh checkout to the report; 8 cells, a row for each on every profile, runs in MLflow; then nothing more to do."""
     started_s = time.monotonic()
-    first = run(workspace, "dvc", "repro", limit_s=500, PYTHONPATH=str(clone))
+    first = run(workspace, "dvc", "repro", limit_s=1000, PYTHONPATH=str(clone))
     print(f"first dvc repro: {time.monotonic() - started_s:.0f} s")
     assert first.returncode == 0, first.stdout
     assert sorted(ran_and_skipped(first.stdout)[0]) == sorted(STAGES)
