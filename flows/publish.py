@@ -129,7 +129,7 @@ def _sweep(folder: Path) -> list[str]:
         "",
         as_markdown(table),
         "",
-        f"Machine: {latency.environment.get('cpu_model', 'unknown')}. Records: `docs/results/{folder.name}/`.",
+        f"Machine: {latency.environment.get('cpu', 'unknown')}. Records: `docs/results/{folder.name}/`.",
     ]
 
 

@@ -25,6 +25,7 @@ def draw_pareto(cells: CellsFile, latency: LatencyFile, path: Path) -> None:
 
 def _draw(axes: object, panel: Panel) -> None:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import ScalarFormatter
 
     assert isinstance(axes, Axes)
     for int8, colour, name in ((False, FLOAT, "float"), (True, INT8, "int8")):
@@ -41,6 +42,8 @@ def _draw(axes: object, panel: Panel) -> None:
             )
             axes.scatter([1e3 * point.p50_s], [point.val_map], s=70, facecolors="none", edgecolors=INK)
     axes.set_xscale("log")
+    for axis_ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_ticks(ScalarFormatter())
     axes.set_title(panel.profile, loc="left", fontsize=11)
     axes.set_xlabel("median latency, ms (measured, logarithmic)")
     axes.set_ylabel("val mAP 50-95")
