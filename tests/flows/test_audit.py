@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flows.audit import AuditError, audit
+from flows.foundation import chosen_cells, lay_foundation, make_graph
+from flows.nodes import SECTION
+from flows.store import JOURNAL
+from tests.flows.sweep_factory import Sweep
+
+
+def checked(sweep: Sweep, since_bytes: int = 0) -> str:
+    """What the audit says of a sweep."""
+    base = lay_foundation(sweep.plan, sweep.prepared)
+    graph = make_graph(sweep.plan, base, chosen_cells(sweep.plan, None))
+    return audit(sweep.cells, graph, base, sweep.store, since_bytes)
+
+
+def test_a_whole_sweep_is_counted(swept: Sweep) -> None:
+    """8 cells with 2 + 1 epochs; 24 pictures: teacher 48, recovered 4 * 24, two taught 2 * 24, two prunings 2 * 8."""
+    assert checked(swept).startswith("checked: 8 cells with 3 train epochs each; 9 nodes put 208 pictures")
+
+
+def test_a_node_made_twice_is_named(swept_copy: Sweep) -> None:
+    """A second line of the journal about the same node; before the mark it belongs to an earlier run."""
+    key = swept_copy.cells.cells[0].node
+    journal = swept_copy.store.root / JOURNAL
+    mark = swept_copy.store.journal_bytes()
+    journal.write_text(journal.read_text() + json.dumps({"section": SECTION, "key": key, "pid": 1, "time": 0}) + "\n")
+    with pytest.raises(AuditError, match="was made 2 times"):
+        checked(swept_copy)
+    assert "none was made twice" in checked(swept_copy, mark)
+
+
+def test_pictures_other_than_planned_are_named(swept_copy: Sweep) -> None:
+    """One picture too many in one training breaks the promise of equal budgets."""
+    path = swept_copy.store.folder(SECTION, swept_copy.cells.cells[0].node) / "done.json"
+    done = json.loads(path.read_text())
+    done["training"]["images"] += 1
+    path.unlink()
+    path.write_text(json.dumps(done))
+    with pytest.raises(AuditError, match="train_images is 25, planned were 24"):
+        checked(swept_copy)
