@@ -211,7 +211,7 @@ def grid_process(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[byt
 
 def end_all(processes: set[psutil.Process]) -> None:
     """Give processes that lost their parent a while to notice, and end those that did not."""
-    _, alive = psutil.wait_procs(list(processes), timeout=30)
+    _, alive = psutil.wait_procs(list(processes), timeout=10)
     for process in alive:
         if process.is_running():
             process.kill()
