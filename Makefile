@@ -11,10 +11,10 @@ export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro smoke plan test check ui lock publish clean
+.PHONY: help install repro smoke plan test check ui lock publish measurement-study profiles-accuracy clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 install: $(STAMP) ## virtual environment with everything in it
 
@@ -57,10 +57,19 @@ test: $(STAMP) ## all tests
 	$(BIN)/python -m pytest
 
 lock: ## write requirements.lock from the versions installed now
-	$(BIN)/python -m pip freeze --exclude-editable --exclude sixfold | sed 's/+cpu$$//' > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable --exclude sixfold | sed -e 's/+cpu$$//' -e 's/^mlcommons_loadgen==.*/&; platform_machine == "x86_64"/' > requirements.lock
 
 publish: $(STAMP) ## copy the records of PLAN's run to docs/results/ and rewrite docs/results.md
 	$(BIN)/python -m flows.publish $(WORKSPACE) "make repro$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
+
+STUDY_RUN := $(if $(filter params.yaml,$(PLAN)),runs/bccd,$(WORKSPACE))
+STUDY_ORIGIN := make measurement-study$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))
+measurement-study: $(STAMP) ## does measured latency hold? docs/measurement.md, from runs/bccd or PLAN's run; an hour on an idle machine
+	$(BIN)/python -m studies.measurement observe --run $(STUDY_RUN)
+	$(BIN)/python -m studies.measurement page --run $(STUDY_RUN) --command "$(STUDY_ORIGIN)"
+
+profiles-accuracy: $(STAMP) ## how good are the estimates? docs/profiles.md, from runs/bccd or PLAN's run and published latencies; five minutes
+	$(BIN)/python -m studies.profiles accuracy --run $(STUDY_RUN) --command "make profiles-accuracy$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
 
 clean: ## remove what runs made (the virtual environment stays)
 	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/environment.json results/report results/check mlflow.db* mlartifacts

@@ -25,9 +25,11 @@ METHODS: tuple[MethodName, ...] = ("lightweight", "nas", "pruning", "low_rank", 
 """The order in which the methods of a cell are named."""
 
 VERSIONS: dict[str, int] = {
-    "lightweight": 1, "nas": 1, "pruning": 2, "low_rank": 1, "distillation": 1, "quantization": 2, "training": 1,
+    "lightweight": 1, "nas": 2, "pruning": 2, "low_rank": 1, "distillation": 1, "quantization": 2,
+    "training": 1, "export": 1, "estimate": 2,
 }  # fmt: skip
-"""Part of every node's key. Raise a number when that source changes what it makes; a test notices when you forget."""
+"""Each is part of the keys of the nodes that use it. Raise a number when that source changes what it makes; a test notices when
+you forget. `export` writes the float file of every node but a search, `estimate` is what a search keeps its budget by."""
 
 MethodConfig = Annotated[
     Lightweight | Nas | Pruning | LowRank | Distillation | Quantization,
@@ -205,6 +207,9 @@ class _Planner:
         methods = {config.method for config in steps} | ({"distillation"} if objective else set())
         searches = "nas" in methods
         trains = recipe is not None or searches
+        # A search works against the estimate and hands on an architecture; every other node writes a file.
+        uses = methods | ({"training"} if trains else set()) | ({"estimate"} if searches else set())
+        uses |= {"export"} if kind != "search" else set()
         if runtime is None:
             libraries = {"torch"} | ({"torch-pruning"} if "pruning" in methods else set())
             libraries |= {"tensorly"} if "low_rank" in methods else set()
@@ -223,7 +228,7 @@ class _Planner:
             "seed": base.seed,
             "train": base.train_digest,
             "val": base.val_digest if searches else None,
-            "versions": {name: VERSIONS[name] for name in sorted(methods)} | ({"training": VERSIONS["training"]} if trains else {}),
+            "versions": {name: VERSIONS[name] for name in sorted(uses)},
             "libraries": {name: base.libraries[name] for name in sorted(libraries)},
             "compute": {"device": base.device, "threads": self._threads(kind)},
             "design_profile": base.design_profile if searches else None,

@@ -4,24 +4,48 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import torch
+
 from detection.blueprint import Blueprint
-from detection.complexity import operator_costs
+from detection.complexity import DECODING, operator_costs
+from detection.network import Network
 from hardware_profiles.estimate import Estimate, Operator, estimate
 from hardware_profiles.profile import DType, HardwareProfile
 
+OP_TYPES = {
+    "add": "Add",
+    "resize": "Resize",
+    "concat": "Concat",
+    "transpose": "Transpose",
+    "softmax": "Softmax",
+    "mul": "Mul",
+    "reduce_sum": "ReduceSum",
+    "slice": "Slice",
+    "sub": "Sub",
+    "sigmoid": "Sigmoid",
+}
+"""The end of an operator's name in detection.complexity -> what ONNX calls it; everything else is a convolution."""
+
 
 def estimated_latency(blueprint: Blueprint, profile: HardwareProfile, dtype: DType) -> Estimate:
-    """Modelled seconds for one picture on the profile's device, with an interval."""
-    return estimate(operators(blueprint), profile, dtype)
+    """Modelled seconds for one picture on the profile's device, with an interval; int8: as if quantized after training."""
+    return estimate(operators(blueprint, dtype), profile)
 
 
-def operators(blueprint: Blueprint) -> tuple[Operator, ...]:
-    """The blueprint's operators in the terms of the hardware profiles."""
-    return _operators(blueprint.model_dump_json(by_alias=True))
+def operators(blueprint: Blueprint, dtype: DType = "fp32") -> tuple[Operator, ...]:
+    """The blueprint's operators in the terms of the hardware profiles.
+
+    In int8 all are quantized but the last prediction convolutions and the decoding after them, which every tool leaves in float.
+    What a runtime adds or fuses at the borders between the two is in the exported file alone: `hardware_profiles.graph` reads it.
+    """
+    return _operators(blueprint.model_dump_json(by_alias=True), dtype == "int8")
 
 
 @lru_cache(maxsize=256)
-def _operators(blueprint_json: str) -> tuple[Operator, ...]:
+def _operators(blueprint_json: str, quantized: bool) -> tuple[Operator, ...]:
+    blueprint = Blueprint.model_validate_json(blueprint_json)
+    with torch.device("meta"):
+        stay_float = set(Network(blueprint).protected_layers())
     return tuple(
         Operator(
             kind=cost.kind,
@@ -31,6 +55,8 @@ def _operators(blueprint_json: str) -> tuple[Operator, ...]:
             weight_elements=cost.weight_elements,
             input_channels=cost.input_channels,
             output_channels=cost.output_channels,
+            op_type=OP_TYPES.get(cost.name.rpartition(":")[2], "Conv"),
+            quantized=quantized and cost.name not in stay_float and not cost.name.startswith(DECODING),
         )
-        for cost in operator_costs(Blueprint.model_validate_json(blueprint_json))
+        for cost in operator_costs(blueprint)
     )

@@ -71,7 +71,7 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     if detector.blueprint.edits:
         raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
     space = search_space(detector.blueprint.architecture, config.width_shares, config.round_to)
-    supernet = Supernet(inherit(workbench.teacher, detector))
+    supernet = Supernet(inherit(workbench.teacher, detector), workbench.device)
     images = supernet.train(space, workbench.train, workbench.recipe, config.supernet_epochs, workbench.seed)
     judge = _Judge(supernet, config, workbench)
     least_s, most_s = judge.latency_s(space.architecture(space.smallest())), judge.latency_s(space.largest)
@@ -97,7 +97,7 @@ class _Judge:
     def __init__(self, supernet: Supernet, config: Nas, workbench: Workbench) -> None:
         rng = np.random.default_rng((workbench.seed, 2))
         rows = rng.permutation(len(workbench.train))[: config.recalibration_pictures]
-        self.recalibration = make_batch(workbench.train, rows, None, rng).images
+        self.recalibration = make_batch(workbench.train, rows, None, rng).images.to(workbench.device)
         self.val = _first(workbench.val, config.val_pictures)
         self.supernet, self.workbench, self.images = supernet, workbench, 0
 
@@ -153,8 +153,8 @@ def _front(candidates: list[Candidate]) -> list[Candidate]:
 
 def _infer(network: Network, pixels: Array) -> tuple[Array, Array]:
     with torch.no_grad():
-        boxes, scores = network.decode(network(torch.from_numpy(pixels)))
-    return boxes.numpy(), scores.numpy()
+        boxes, scores = network.decode(network(torch.from_numpy(pixels).to(network.points_px.device)))
+    return boxes.cpu().numpy(), scores.cpu().numpy()
 
 
 def _first(images: Images, count: int) -> Images:

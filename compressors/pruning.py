@@ -21,6 +21,7 @@ from detection.complexity import count_macs
 from detection.frozen import Frozen, InputError, Share
 from detection.losses import DetectionLoss
 from detection.network import Network
+from detection.training import on_device
 
 BISECTIONS = 10
 """Halvings of the interval in which the global ratio is looked for: 0.1 % of the channels."""
@@ -78,15 +79,20 @@ def _refuse_ghosts(architecture: Architecture, config: Pruning) -> None:
 
 
 def _gradients(network: Network, config: Pruning, workbench: Workbench) -> int:
-    """Accumulate the gradients of the detection loss on training pictures; how many were seen."""
+    """Accumulate the gradients of the detection loss on training pictures; how many were seen.
+
+    The network comes back to the CPU with them: walking the dependency graph gains nothing from an accelerator.
+    """
     rng = np.random.default_rng(workbench.seed)
     count = min(config.gradient_pictures, len(workbench.train))
     rows = rng.permutation(len(workbench.train))[:count]
     loss = DetectionLoss()
-    network.eval()  # the statistics the network will be folded with, and which must not move here
+    network.to(workbench.device).eval()  # the statistics the network will be folded with, and which must not move here
     for start in range(0, count, workbench.recipe.batch_size):
-        batch = make_batch(workbench.train, rows[start : start + workbench.recipe.batch_size], None, rng)
+        drawn = make_batch(workbench.train, rows[start : start + workbench.recipe.batch_size], None, rng)
+        batch = on_device(drawn, workbench.device)
         loss(network, network(batch.images), batch).backward()  # type: ignore[no-untyped-call]
+    network.to("cpu")
     return count
 
 

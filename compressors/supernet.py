@@ -18,7 +18,7 @@ from detection.checkpoint import Detector
 from detection.dataset import Images
 from detection.losses import DetectionLoss
 from detection.network import Network, Outputs
-from detection.training import GRADIENT_NORM, Recipe
+from detection.training import BETAS, GRADIENT_NORM, Recipe, decay_groups, on_device
 
 
 class Supernet:
@@ -28,24 +28,25 @@ class Supernet:
     prefix of every width is a working network.
     """
 
-    def __init__(self, start: Detector) -> None:
-        self.blueprint = start.blueprint
-        self.weights = {name: nn.Parameter(tensor.clone()) for name, tensor in start.weights.items() if _is_learned(name)}
-        self.statistics = {name: tensor.clone() for name, tensor in start.weights.items() if not _is_learned(name)}
+    def __init__(self, start: Detector, device: torch.device) -> None:
+        self.blueprint, self.device = start.blueprint, device
+        self.weights = {
+            name: nn.Parameter(tensor.to(device, copy=True)) for name, tensor in start.weights.items() if _is_learned(name)
+        }
         self._networks: dict[str, Network] = {}
 
     def train(self, space: SearchSpace, train: Images, recipe: Recipe, epochs: int, seed: int) -> int:
         """Train along random paths; the pictures it took."""
         rng = np.random.default_rng((seed, 1))
         loss, images, step = DetectionLoss(), 0, 0
-        optimizer = torch.optim.AdamW(
-            self.weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
-        )
+        groups = decay_groups(self.weights.values(), recipe.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
         steps = epochs * math.ceil(len(train) / recipe.batch_size)
         for _ in range(epochs):
             order = rng.permutation(len(train))
             for start in range(0, len(order), recipe.batch_size):
-                batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
+                drawn = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
+                batch = on_device(drawn, self.device)
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
                 network = self._network(space.architecture(draw(space, rng))).train()
@@ -60,11 +61,13 @@ class Supernet:
 
     @torch.no_grad()
     def extract(self, architecture: Architecture, recalibration: Tensor) -> Network:
-        """The network of one architecture, its normalisation statistics taken afresh from pictures (B, 3, height, width).
+        """The network of one architecture on the supernet's device, its normalisation statistics taken afresh from pictures.
+
+        The pictures are (B, 3, height, width), on the same device.
 
         The statistics of the supernet are those of no single path (the same paper, section 3.4).
         """
-        network = Network(self._blueprint(architecture))
+        network = Network(self._blueprint(architecture)).to(self.device)
         weights = self._sliced(network)
         network.load_state_dict(weights | {n: t for n, t in network.state_dict().items() if n not in weights})
         for module in network.modules():
@@ -92,7 +95,8 @@ class Supernet:
         if key not in self._networks:
             if len(self._networks) >= 64:  # small spaces repeat; large ones must not fill the memory
                 self._networks.pop(next(iter(self._networks)))
-            self._networks[key] = Network(self._blueprint(architecture)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = Network(self._blueprint(architecture))
+            self._networks[key] = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._networks[key]
 
     def _blueprint(self, architecture: Architecture) -> Blueprint:

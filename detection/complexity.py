@@ -9,9 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detection.blueprint import Blueprint
+from detection.blueprint import STRIDES, Blueprint
 from detection.network import GhostUnit, Network, ResidualBlock
 
+DECODING = "decode"
+"""What the names of the operators after the last convolutions begin with."""
 OperatorKind = Literal["conv3x3s1", "conv1x1", "conv_other", "depthwise", "other"]
 
 
@@ -40,7 +42,7 @@ def count_macs(blueprint: Blueprint) -> int:
 
 
 def operator_costs(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
-    """Every convolution, addition, resize and concatenation for one picture; nothing is computed (meta tensors)."""
+    """Every operator for one picture, decoding included, as the exported file has them; nothing is computed (meta tensors)."""
     with torch.device("meta"):
         network = Network(blueprint).eval()
     costs: list[OperatorCost] = []
@@ -63,7 +65,30 @@ def operator_costs(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
         module.register_forward_hook(lambda own, x, output, name=name: record(name, own, x[0], output))
     with torch.no_grad():
         network(torch.zeros(1, 3, *blueprint.input_size, device="meta"))
-    return tuple(costs)
+    return (*costs, *_decoding(blueprint))
+
+
+def _decoding(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
+    """From the levels' predictions to boxes and scores: N points, C classes, K bins for each of the four sides of a box."""
+    height, width = blueprint.input_size
+    levels = [(height // stride_px) * (width // stride_px) for stride_px in STRIDES]
+    points, bins, classes = sum(levels), blueprint.architecture.box_bins, len(blueprint.classes)
+    elements = [  # operator, elements that it reads, elements that it writes
+        *(("transpose", side * places, side * places) for places in levels for side in (classes, 4 * bins)),
+        ("concat", points * classes, points * classes),
+        ("concat", points * 4 * bins, points * 4 * bins),
+        ("softmax", points * 4 * bins, points * 4 * bins),
+        ("mul", points * 4 * bins, points * 4 * bins),
+        ("reduce_sum", points * 4 * bins, points * 4),
+        ("mul", points * 4, points * 4),
+        ("slice", points * 4, points * 2),
+        ("slice", points * 4, points * 2),
+        ("sub", points * 2, points * 2),
+        ("add", points * 2, points * 2),
+        ("concat", points * 4, points * 4),
+        ("sigmoid", points * classes, points * classes),
+    ]
+    return tuple(OperatorCost(f"{DECODING}:{name}", "other", 0, read, written, 0, 1, 1) for name, read, written in elements)
 
 
 def _moving(name: str, inputs_per_output: float, output: Tensor) -> OperatorCost:

@@ -33,6 +33,15 @@ class SplitSummary(Frozen):
     """sha256 over the pixels and the ground truth of this split."""
 
 
+class Provenance(Frozen):
+    """What prepared data was made from; another digest means that other pictures, boxes or splits are asked for now."""
+
+    settings: Digest
+    """sha256 over the `data` section of the params, the seed, and the version of the reading."""
+    files: Digest | None
+    """sha256 over the data set's files; None where the pictures are generated, or their folder is not on this machine."""
+
+
 class Prepared(Frozen):
     """`prepared.json`: what a prepared folder holds; written last, so its presence means the folder is whole."""
 
@@ -44,6 +53,8 @@ class Prepared(Frozen):
     splits: dict[Split, SplitSummary]
     digest: Digest
     """sha256 over classes, input size and the digests of all splits."""
+    made_from: Provenance | None = None
+    """None where an older version prepared it."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,7 +88,7 @@ def fit(
         total = 0.0
         for start in range(0, len(order), recipe.batch_size):
             batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
-            total += run.step(_to(batch, device)) * len(batch.images)
+            total += run.step(on_device(batch, device)) * len(batch.images)
             images += len(batch.images)
         losses.append(total / len(train))
         if not math.isfinite(losses[-1]):
@@ -102,6 +102,20 @@ def fit(
     took_s = before_s + time.perf_counter() - started_s
     record = TrainingRecord(epochs=recipe.epochs, images=images, steps=run.steps, train_s=took_s, loss_per_epoch=tuple(losses))
     return freeze(run.average), record
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for an optimizer: convolution weights decay, normalisations and biases do not."""
+    own = list(parameters)
+    weights, rest = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The same batch where the network is."""
+    if device.type == "cpu":
+        return batch
+    return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
 
 class _Run:
@@ -190,17 +204,8 @@ class _Run:
 
 
 def _optimizer(network: Network, loss: Loss, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [*network.parameters(), *loss.parameters()]
-    weights = [p for p in parameters if p.ndim > 1]
-    rest = [p for p in parameters if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    groups = decay_groups([*network.parameters(), *loss.parameters()], recipe.weight_decay)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,20 +5,29 @@ from __future__ import annotations
 from typing import Literal
 
 from detection.frozen import Frozen
-from flows.records import CONTROL, CellRecord, CellsFile, LatencyFile, LatencyRow, Source
+from flows.records import (
+    CONTROL,
+    CellRecord,
+    CellsFile,
+    FlagKind,
+    LatencyFile,
+    LatencyRow,
+    Source,
+    SpeedVerdict,
+    artifact_runtime,
+)
 
 ROUNDING = 1e-9
 """Slack when mAPs are compared: 0.52 - 0.50 is a little more than 0.02 in floating point."""
 TIERS = (0.99, 0.95)
 """Shares of the control's mAP that MLPerf's edge suite accepts."""
-SMALLER_SHARE = 0.95
-"""A file counts as smaller from 5 % on: below that graph metadata decides."""
 
 
 class Point(Frozen):
     """All that a choice may look at: cost and val accuracy of one ok cell on one profile. No test number, on purpose."""
 
     cell: str
+    source: Source
     methods: tuple[str, ...]
     val_map: float
     size_bytes: int
@@ -26,6 +35,20 @@ class Point(Frozen):
     interval_s: tuple[float, float] | None
     speedup: float | None
     speedup_ci95: tuple[float, float] | None
+    verdict: SpeedVerdict | None
+    """Against the control; None where nothing was tested."""
+    minimal_effect: float | None
+    """The ratio that would probably have been found."""
+    rounds: int
+    """Behind the time; 0 where it is modelled."""
+    speedup_range: tuple[float, float] | None
+    """Smallest and largest of a round; None without rounds."""
+    flags: tuple[FlagKind, ...]
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there were rounds enough to say faster, slower or neither."""
+        return self.verdict not in (None, "too few rounds")
 
     @property
     def is_int8(self) -> bool:
@@ -34,15 +57,18 @@ class Point(Frozen):
 
 
 class Panel(Frozen):
-    """One profile with the cells that have a number there; measured and estimated numbers never share a panel."""
+    """One profile with the cells that have a number there; measured and modelled numbers never share a panel."""
 
     profile: str
     source: Source
+    """Of its times; where some are calibrated and others estimated, estimated."""
     runtime: str
     """Name and version, as recorded."""
     artifacts_of: str
     """Runtime whose files give accuracy and size: the profile's own, or the sweep's first where the sweep made none for it."""
     points: tuple[Point, ...]
+    validated_on: tuple[str, ...] = ()
+    """Which networks the errors of its modelled times were found on; empty where measured, or fitted on none."""
 
     @property
     def is_measured(self) -> bool:
@@ -87,43 +113,36 @@ class Choice(Frozen):
     tiers: tuple[Tier, ...]
 
 
-class Flag(Frozen):
-    """A combination that did not buy what one expects of it."""
-
-    kind: Literal["smaller, not faster", "int8 slower than float"]
-    cell: str
-    profile: str
-    source: Source
-    why: str
-
-
 def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
-    """One panel per (profile, source), in the order of the latency file; cells without number, or that do not fit, are left out."""
+    """One panel per profile and kind, measured or modelled, in the order of the latency file.
+
+    Cells without number, or that do not fit, are left out.
+    """
     ok = {cell.cell: cell for cell in cells.cells if cell.status == "ok"}
-    grouped: dict[tuple[str, Source], list[LatencyRow]] = {}
+    grouped: dict[tuple[str, bool], list[LatencyRow]] = {}
     for row in latency.rows:
         if row.cell in ok and row.p50_s is not None and row.fits is not False:
-            grouped.setdefault((row.profile, row.source), []).append(row)
+            grouped.setdefault((row.profile, row.is_measured), []).append(row)
     found = []
-    for (profile, source), rows in grouped.items():
+    for (profile, _), rows in grouped.items():
         artifacts_of = artifact_runtime(cells, rows[0])
         points = (_point(ok[row.cell], artifacts_of, row) for row in rows)
         found.append(
             Panel(
                 profile=profile,
-                source=source,
+                source=weakest({row.source for row in rows}),
                 runtime=rows[0].runtime,
                 artifacts_of=artifacts_of,
                 points=tuple(point for point in points if point is not None),
+                validated_on=tuple(dict.fromkeys(row.validated_on for row in rows if row.validated_on)),
             )
         )
     return tuple(found)
 
 
-def artifact_runtime(cells: CellsFile, row: LatencyRow) -> str:
-    """The sweep's runtime whose files speak for a row: its own, or the first where the sweep made no file for it."""
-    name = row.runtime.split()[0] if row.runtime.strip() else ""
-    return name if name in cells.runtimes else cells.runtimes[0]
+def weakest(sources: set[Source]) -> Source:
+    """What can be said of all: a profile may be calibrated in float and only estimated in int8."""
+    return next(source for source in ("estimated", "calibrated", "measured") if source in sources)
 
 
 def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
@@ -138,7 +157,8 @@ def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
 def choose(panel: Panel, max_drop: float) -> Choice:
     """The fastest cell whose val mAP lies at most max_drop below the control's; the control where none of them is faster.
 
-    Of cells that the clock cannot tell from the fastest, the one with the highest val mAP is taken.
+    Where the rounds allow a test, faster means beyond chance; where they do not, or the time is an estimate, by the point. Of
+    cells that the clock cannot tell from the fastest, the one with the highest val mAP is taken.
     """
     control = panel.point(CONTROL)
     others = [point for point in panel.points if point.cell != CONTROL]
@@ -157,8 +177,9 @@ def choose(panel: Panel, max_drop: float) -> Choice:
             tiers=(),
         )
     within = [point for point in others if control.val_map - point.val_map <= max_drop + ROUNDING]
-    fastest = min([*within, control], key=_fastest_first)
-    as_fast = [] if fastest is control else [point for point in within if _overlap(point, fastest)]
+    candidates = [point for point in within if point.verdict == "faster" or not point.is_tested]
+    fastest = min([*candidates, control], key=_fastest_first)
+    as_fast = [] if fastest is control else [point for point in candidates if _overlap(point, fastest)]
     best = max([fastest, *as_fast], key=lambda point: point.val_map)
     return Choice(
         profile=panel.profile,
@@ -174,31 +195,14 @@ def choose(panel: Panel, max_drop: float) -> Choice:
     )
 
 
-def flags(found: tuple[Panel, ...]) -> tuple[Flag, ...]:
-    """Every cell that is smaller without being faster, and every int8 cell slower than its own float parent."""
-    raised: list[Flag] = []
-    for panel in found:
-        for point in panel.points:
-            why = {
-                "smaller, not faster": _smaller_not_faster(panel, point),
-                "int8 slower than float": _slower_than_float(panel, point),
-            }
-            raised += [
-                Flag.model_validate(
-                    {"kind": kind, "cell": point.cell, "profile": panel.profile, "source": panel.source, "why": reason}
-                )
-                for kind, reason in why.items()
-                if reason
-            ]
-    return tuple(raised)
-
-
 def _point(cell: CellRecord, runtime: str, row: LatencyRow) -> Point | None:
     artifact = cell.artifacts.get(runtime)
     if artifact is None or row.p50_s is None:
         return None
+    ratios = [control / own for control, own in zip(row.control_rounds_s, row.rounds_s, strict=False)]  # no control, no ratios
     return Point(
         cell=cell.cell,
+        source=row.source,
         methods=cell.methods,
         val_map=artifact.val.map_50_95,
         size_bytes=artifact.size_bytes,
@@ -206,6 +210,11 @@ def _point(cell: CellRecord, runtime: str, row: LatencyRow) -> Point | None:
         interval_s=row.interval_s,
         speedup=row.speedup,
         speedup_ci95=row.speedup_ci95,
+        verdict=row.verdict,
+        minimal_effect=row.minimal_effect,
+        rounds=len(row.rounds_s),
+        speedup_range=(min(ratios), max(ratios)) if ratios else None,
+        flags=row.flags,
     )
 
 
@@ -224,29 +233,3 @@ def _tier(points: tuple[Point, ...], control: Point, share: float) -> Tier:
     kept = [point for point in points if point.val_map >= share * control.val_map - ROUNDING]
     fastest = min(kept, key=_fastest_first)  # the control itself keeps all of its mAP, so there is always one
     return Tier(share=share, cell=fastest.cell, speedup=fastest.speedup)
-
-
-def _smaller_not_faster(panel: Panel, point: Point) -> str:
-    control = panel.point(CONTROL)
-    if control is None or point.speedup is None or point.size_bytes > SMALLER_SHARE * control.size_bytes:
-        return ""
-    if (point.speedup_ci95[0] if point.speedup_ci95 else point.speedup) > 1.0:
-        return ""
-    return f"{control.size_bytes / point.size_bytes:.1f}x smaller, yet {_speed(point)} the control's speed"
-
-
-def _slower_than_float(panel: Panel, point: Point) -> str:
-    parent = next((p for p in panel.points if point.is_int8 and p.methods == _without_int8(point.methods)), None)
-    if parent is None or point.p50_s <= parent.p50_s:
-        return ""
-    apart = "" if point.speedup_ci95 is None or not _overlap(point, parent) else ", intervals overlap"
-    return f"{point.p50_s * 1e3:.2f} ms against {parent.p50_s * 1e3:.2f} ms of {parent.cell}{apart}"
-
-
-def _without_int8(methods: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(method for method in methods if method != "quantization")
-
-
-def _speed(point: Point) -> str:
-    interval = f" [{point.speedup_ci95[0]:.2f}, {point.speedup_ci95[1]:.2f}]" if point.speedup_ci95 else ""
-    return f"{point.speedup:.2f}x{interval}"

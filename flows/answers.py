@@ -9,8 +9,10 @@ from pydantic import Field
 
 from detection.frozen import Digest, Frozen
 from flows.analysis import Choice, Panel, Point, Tier, choose
-from flows.records import CONTROL, ArtifactRecord, CellsFile, Source
-from flows.statistics import Difference
+from flows.flags import times
+from flows.map_difference import Difference
+from flows.records import CONTROL, ArtifactRecord, CellsFile, Source, SpeedVerdict
+from flows.statistics import MIN_ROUNDS
 
 MINUS = "\u2212"
 MOST_NAMES = 4
@@ -46,6 +48,10 @@ class Recommendation(Frozen):
     control: Side | None
     speedup: float | None
     speedup_ci95: tuple[float, float] | None
+    speed_verdict: SpeedVerdict | None = None
+    """Of the chosen one against the control; None where nothing was measured or tested."""
+    minimal_effect: float | None = None
+    """The ratio of times that its rounds would probably have found."""
     test_difference: Difference | None
     """Chosen minus control; None where the control itself is kept."""
     front: tuple[str, ...]
@@ -127,6 +133,8 @@ def _recommendation(cells: CellsFile, panel: Panel, choice: Choice, compare: Com
         control=control,
         speedup=point.speedup if point else None,
         speedup_ci95=point.speedup_ci95 if point else None,
+        speed_verdict=point.verdict if point else None,
+        minimal_effect=point.minimal_effect if point else None,
         test_difference=difference,
         front=choice.front,
         not_told_apart=choice.not_told_apart,
@@ -165,7 +173,7 @@ def _answer(
     if point is None or chosen is None or control is None:
         return f"On `{panel.profile}` nothing can be recommended: the control has no number there, so no drop can be judged."
     if choice.verdict == "keep_control":
-        return f"On `{panel.profile}` keep the control: {_why_control(choice)}."
+        return f"On `{panel.profile}` keep the control: {_why_control(panel, choice)}."
     lead = f"On `{panel.profile}` ship `{chosen.cell}`"
     if not panel.is_measured:
         lead = f"On `{panel.profile}`, by estimate and not by measurement, `{chosen.cell}` comes first"
@@ -177,7 +185,7 @@ def _answer(
     return f"{lead}: {', '.join([part for part in parts if part] + [test])}."
 
 
-def _why_control(choice: Choice) -> str:
+def _why_control(panel: Panel, choice: Choice) -> str:
     if not choice.compared:
         return "no combination has a number there"
     if not choice.within_drop:
@@ -185,17 +193,28 @@ def _why_control(choice: Choice) -> str:
             f"no combination qualifies, each of the {choice.compared} loses more than {choice.max_drop * 100:g} points of val mAP"
         )
     kept = f"{choice.within_drop} of {choice.compared} combinations stay within {choice.max_drop * 100:g} points of val mAP"
-    return f"{kept}, and none of them is faster"
+    return f"{kept}, and none of them {_none_faster(panel)}"
+
+
+def _none_faster(panel: Panel) -> str:
+    """The absence of a finding, with what would have been found."""
+    effects = [point.minimal_effect for point in panel.points if point.verdict == "no difference" and point.minimal_effect]
+    if not any(point.is_tested for point in panel.points):
+        return "is faster"
+    found = f" (a ratio of {times(max(effects))} would probably have been found in each)" if effects else ""
+    return f"is faster beyond chance{found}"
 
 
 def _faster(panel: Panel, point: Point, control: Side) -> str:
-    times = f"{milliseconds(point.p50_s)} ms against {milliseconds(control.p50_s)} ms"
+    seconds = f"{milliseconds(point.p50_s)} ms against {milliseconds(control.p50_s)} ms"
     if point.speedup is None:
-        return times
+        return seconds
     interval = f" [{point.speedup_ci95[0]:.1f}, {point.speedup_ci95[1]:.1f}]" if point.speedup_ci95 else ""
     if not panel.is_measured and point.interval_s:
-        times += f", interval {milliseconds(point.interval_s[0])} to {milliseconds(point.interval_s[1])} ms"
-    return f"{'' if panel.is_measured else 'about '}{point.speedup:.1f}x faster{interval} ({times})"
+        seconds += f", interval {milliseconds(point.interval_s[0])} to {milliseconds(point.interval_s[1])} ms"
+    if panel.is_measured and point.verdict != "faster":  # rounds too few for a test, so for the word as well
+        return f"{point.speedup:.1f}x the control's speed{interval} ({seconds})"
+    return f"{'' if panel.is_measured else 'about '}{point.speedup:.1f}x faster{interval} ({seconds})"
 
 
 def _smaller(chosen: Side, control: Side) -> str:
@@ -208,8 +227,9 @@ def _smaller(chosen: Side, control: Side) -> str:
 def _notes(panel: Panel, choice: Choice, difference: Difference | None) -> tuple[str, ...]:
     notes = []
     point = panel.point(choice.cell) if choice.cell else None
-    if choice.verdict == "ship" and point and point.speedup_ci95 and point.speedup_ci95[0] <= 1.0:
-        notes.append("The interval of its speedup includes 1: these rounds do not show that it is faster.")
+    if choice.verdict == "ship" and panel.is_measured and point and not point.is_tested:
+        rounds = f"{point.rounds} {'round' if point.rounds == 1 else 'rounds'}"
+        notes.append(f"Not tested: {rounds} are too few to say more than their range; {MIN_ROUNDS} are needed.")
     if difference is not None and difference.mean < -choice.max_drop:
         notes.append(f"Val chose it; on test it loses more than the {choice.max_drop * 100:g} points permitted on val.")
     if choice.not_told_apart and choice.verdict == "ship":
@@ -222,6 +242,8 @@ def _notes(panel: Panel, choice: Choice, difference: Difference | None) -> tuple
             for tier in choice.tiers
         )
         notes.append(f"Fastest that keeps this share of the control's val mAP: {kept}.")
+    if panel.validated_on:
+        notes.append(f"The error of these estimates was found on {'; '.join(panel.validated_on)}.")
     if not panel.has_own_artifacts:
         runtime = panel.runtime or "its runtime"
         borrowed = f"accuracy and size are those of the {panel.artifacts_of} file"

@@ -88,7 +88,8 @@ def export_best(
         if own.exported_to is None or own.chosen is None:
             continue
         cell = cells.cell(own.chosen.cell)
-        row = next(row for row in latency.rows if (row.cell, row.profile, row.source) == (own.chosen.cell, own.profile, own.source))
+        place = (own.chosen.cell, own.profile, own.source == "measured")
+        row = next(row for row in latency.rows if (row.cell, row.profile, row.is_measured) == place)
         assert cell is not None, f"{own.chosen.cell} came from these records"
         (folder / own.exported_to).mkdir()
         files = _copy(cell.artifacts[own.artifacts_of], resolve, folder / own.exported_to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -13,11 +14,11 @@ import typer
 from pydantic import TypeAdapter
 
 from detection.frozen import InputError
-from flows import workspace
+from flows import profiles, workspace
 
 if TYPE_CHECKING:
     from flows.params import Plan
-    from flows.records import CellRecord
+    from flows.records import CellRecord, CellsFile, LatencyFile
     from flows.store import Store
     from flows.tracking import Tracking
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(profiles.app, name="profiles")
 ParamsPath = Annotated[Path, typer.Option("--params", help="The params file; its relative paths start in its own folder.")]
 CellsPattern = Annotated[str | None, typer.Option("--cells", help="Only cells whose name matches, as in a shell: '*pruning*'.")]
 DEFAULT = Path("params.yaml")
@@ -49,7 +51,7 @@ def main() -> None:
         code = _exit_code(error)
         if code is None:
             raise
-        print(f"sixfold: {error}", file=sys.stderr)
+        print(f"sixfold: {_message(error)}", file=sys.stderr)
         sys.exit(code)
 
 
@@ -83,7 +85,7 @@ def prepare(params: ParamsPath = DEFAULT) -> None:
     """Pack the labelled pictures and write their COCO ground truth."""
     from flows.prepare import prepare as stage
 
-    loaded, _ = _open(params)
+    loaded, _ = _open(params, workspace.PREPARED)
     stage(loaded.params.data, loaded.base, workspace.PREPARED, loaded.params.seed, print)
     print("Next: `sixfold teacher`.")
 
@@ -93,7 +95,7 @@ def teacher(params: ParamsPath = DEFAULT) -> None:
     """Train the detector that is to be compressed."""
     from flows.teacher import teacher as stage
 
-    loaded, store = _open(params)
+    loaded, store = _open(params, workspace.TEACHER)
     stage(loaded, workspace.PREPARED, store, workspace.TEACHER, print)
 
 
@@ -110,7 +112,7 @@ def grid(
 
     if executor not in ("ray", "inline"):
         raise InputError(f"--executor {executor!r}: allowed are ray and inline.")
-    loaded, store = _open(params)
+    loaded, store = _open(params, workspace.CELLS)
     make_graph(
         loaded, lay_foundation(loaded, workspace.PREPARED), chosen_cells(loaded, cells)
     )  # bad input ends here, before MLflow
@@ -124,34 +126,35 @@ def grid(
 
 
 @app.command()
-def measure(params: ParamsPath = DEFAULT, tracking: Annotated[bool, typer.Option(help="Show latencies in MLflow.")] = True) -> None:
+def measure(
+    params: ParamsPath = DEFAULT,
+    tracking: Annotated[bool, typer.Option(help="Show latencies in MLflow.")] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds and calls: a look, without intervals.")] = False,
+    export: Annotated[Path | None, typer.Option("--export", help="Instead: write what a device needs to measure itself.")] = None,
+    profile: Annotated[list[str] | None, typer.Option("--profile", help="With --export: which device; may be repeated.")] = None,
+    results: Annotated[Path | None, typer.Option("--import", help="Instead: read the results.json of a device.")] = None,
+) -> None:
     """Time every cell on every hardware profile, or estimate it where the device is not here."""
-    from compressors.latency import operators
-    from detection.blueprint import Blueprint
-    from detection.dataset import load_split
-    from flows.measure import measure as stage
-    from flows.nodes import SECTION
-    from flows.records import CellsFile, read_records, write_records
-    from hardware_profiles.profile import load_profile
+    from flows.bench import export_profiles, import_profile, measure_profiles, open_bench
+    from flows.records import write_records
 
-    loaded, store = _open(params)
-    records = read_records(workspace.CELLS, CellsFile)
-    latency = stage(
-        records,
-        [load_profile(name) for name in loaded.params.measure.profiles],
-        load_split(workspace.PREPARED, "val"),
-        loaded.params.measure,
-        store.root / "observations" / "latency",
-        store.file,
-        lambda cell: operators(Blueprint.model_validate_json((store.open(SECTION, cell.node) / "blueprint.json").read_text())),
-        print,
-    )
+    if (profile and export is None) or (export is not None and results is not None):
+        raise InputError("--profile goes with --export FOLDER, and --export does not go with --import.")
+    loaded, store = _open(params, workspace.LATENCY)
+    bench = open_bench(loaded, store, quick)
+    if export is not None:
+        export_profiles(bench, profile or (), export)
+        return
+    latency = measure_profiles(bench) if results is None else import_profile(bench, results)
+    if latency is None:
+        return
     write_records(workspace.LATENCY, latency)
     tracker = _tracker(loaded, tracking)
-    for record in records.cells:
+    for record in bench.records.cells:
         tracker.log_cell(record, _labels(record))
     tracker.log_latency(*latency.rows)
     tracker.close()
+    _print_verdicts(bench.records, latency)
     print(f"{len(latency.rows)} rows: {workspace.LATENCY}\nNext: `sixfold report`.")
 
 
@@ -165,7 +168,7 @@ def report(
     from flows.records import CellsFile, LatencyFile, read_records
     from flows.report import report as stage
 
-    loaded, store = _open(params)
+    loaded, store = _open(params, workspace.REPORT, workspace.BEST)
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
     stage(
         records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report,
@@ -186,40 +189,26 @@ def check(
     params: ParamsPath = DEFAULT,
     accept: Annotated[str | None, typer.Option(help="Keep the current results as the baseline of this name.")] = None,
     baseline: Annotated[str, typer.Option(help="The baseline to compare with.")] = "main",
+    confirm: Annotated[bool, typer.Option(help="Measure again what looks slower or faster, before it is called so.")] = True,
 ) -> None:
     """Compare with a baseline: 0 ok, 1 regression, 2 not comparable, 3 incomplete, 4 no baseline."""
     from detection.dataset import load_split
     from flows.baseline import accept as keep
     from flows.check import check as stage
+    from flows.confirm import confirmer
     from flows.records import CellsFile, LatencyFile, read_records
 
-    loaded, store = _open(params)
+    loaded, store = _open(params, workspace.VERDICT if accept is None else workspace.BASELINES)
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
     if accept is not None:
         print(f"accepted: {keep(accept, records, latency, store.file, workspace.BASELINES)}")
         return
     truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
     settings = loaded.params.check
-    code = stage(workspace.BASELINES / baseline, records, latency, truth, store.file, settings, workspace.VERDICT)
+    again = confirmer(loaded, store, records, latency) if confirm else None
+    code = stage(workspace.BASELINES / baseline, records, latency, truth, store.file, settings, workspace.VERDICT, again)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
     raise typer.Exit(code)
-
-
-@app.command()
-def profiles() -> None:
-    """List the hardware profiles."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from hardware_profiles.profile import known_profiles, load_profile
-
-    table = Table("profile", "device", "runtime", "threads", "numbers are")
-    for name in known_profiles():
-        profile = load_profile(name)
-        kind = "measured" if profile.kind == "host" else "estimated"
-        table.add_row(name, profile.name, profile.runtime, str(profile.threads), kind)
-    Console().print(table)
-    print("Name them in measure.profiles of the params file. docs/profiles.md shows how to add one.")
 
 
 @app.command()
@@ -227,6 +216,7 @@ def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSO
     """Print what this machine is and which versions run on it."""
     from hardware_profiles.environment import environment
 
+    workspace.require_place(*([write] if write else []))
     text = json.dumps(environment(), indent=1, sort_keys=True)
     print(text)
     if write is not None:
@@ -235,20 +225,36 @@ def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSO
 
 
 def _note_stage(started_s: float, code: object) -> None:
-    """One line about a finished stage, for the table of where the time of a run went."""
+    """One line about a finished stage, for the table of where the time of a run went; a stage does not fail for want of it."""
     stage = sys.argv[1] if len(sys.argv) > 1 else ""
-    if stage in STAGES and "--help" not in sys.argv:
+    if stage not in STAGES or "--help" in sys.argv:
+        return
+    with contextlib.suppress(OSError):
         workspace.STAGE_TIMES.parent.mkdir(exist_ok=True)
         line = {"stage": stage, "started": round(started_s), "wall_s": round(time.time() - started_s, 1), "exit": code or 0}
         with workspace.STAGE_TIMES.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def _open(params: Path) -> tuple[Plan, Store]:
+def _print_verdicts(records: CellsFile, latency: LatencyFile) -> None:
+    """How the cells compare with the control on each profile, and what to warn of."""
+    from rich.console import Console
+
+    from flows.flags import in_sentences, raised
+    from flows.table import verdict_table
+
+    Console().print(verdict_table(latency.rows))
+    for sentence in in_sentences(raised(records, latency.rows)):
+        print(sentence)
+
+
+def _open(params: Path, *outputs: Path) -> tuple[Plan, Store]:
+    """The checked params and their store, once it is known that the outputs can be written."""
     from flows.params import load_plan
     from flows.store import open_store
 
     loaded = load_plan(params)
+    workspace.require_place(*outputs)
     return loaded, open_store(loaded.params.store.url, loaded.base)
 
 
@@ -277,6 +283,14 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, InputError | ProfileError):
         return INPUT
-    if isinstance(error, StoreError | ClusterError | RoundError):
+    if isinstance(error, StoreError | ClusterError | RoundError | OSError):
         return INFRASTRUCTURE
     return None
+
+
+def _message(error: Exception) -> str:
+    """The error in one line; the operating system's refusals with the place and what to do."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}. See to space and permissions, then run the same command again: what is stored is kept."
+    return str(error)

@@ -7,7 +7,8 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,10 @@ from flows.store import Store, StoreError
 
 Executor = Literal["ray", "inline"]
 CONNECT_TIMEOUT_S = 10.0
+DEVICE_LABEL, BENCH_SLOT = "device", "bench_slot"
+"""What a machine joins with that is there to be measured: a label with the name of its profile, and one slot."""
+SENT_TO_DEVICES = ("hardware_profiles", "detection", "flows")
+"""Packages that travel to a device, so that it runs the same code as the machine at home."""
 
 
 class Task(Frozen):
@@ -104,15 +109,20 @@ def _logged(path: Path, append: bool) -> Iterator[None]:
 
 
 def _run_on_ray(tasks: tuple[Task, ...], context: Context, arrived: Arrived) -> None:
-    cpus = os.cpu_count() or 1
-    with ray_cluster(cpus) as ray:
+    cores, wants_gpu = os.cpu_count() or 1, context.foundation.device == "cuda"
+    with ray_cluster(cores) as ray:
+        is_shared = bool(os.environ.get("RAY_ADDRESS"))
+        if is_shared:
+            _check_room(ray.nodes(), tasks, wants_gpu)
         worker = ray.remote(max_retries=3)(_remote_perform)
         shared = ray.put(context.model_dump_json(by_alias=True))
         references: dict[str, Any] = {}
         for task in tasks:
             before = [references[name] for name in task.after if name in references]
-            gpus = 1 if context.foundation.device == "cuda" and task.runtime is None else 0
-            call = worker.options(name=task.name, num_cpus=min(task.node.threads, cpus), num_gpus=gpus)
+            gpus = 1 if wants_gpu and task.runtime is None else 0
+            # On this machine alone more threads than cores take turns; in a cluster every task has the room it asks for.
+            cpus = task.node.threads if is_shared else min(task.node.threads, cores)
+            call = worker.options(name=task.name, num_cpus=cpus, num_gpus=gpus)
             references[task.name] = call.remote(task.model_dump_json(by_alias=True), shared, *before)
         waiting = list(references.values())
         names = {reference: name for name, reference in references.items()}
@@ -120,6 +130,21 @@ def _run_on_ray(tasks: tuple[Task, ...], context: Context, arrived: Arrived) -> 
             done, waiting = ray.wait(waiting, num_returns=1)
             for reference in done:
                 arrived(_outcome(ray, reference, names[reference]))
+
+
+def _check_room(nodes: list[dict[str, Any]], tasks: tuple[Task, ...], wants_gpu: bool) -> None:
+    """ClusterError where a task asks for more than any node of the cluster has: Ray would let it wait for ever without a word."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    for task in tasks:
+        wanted = {"CPU": task.node.threads, "GPU": int(wants_gpu and task.runtime is None)}
+        if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in alive):
+            sizes = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in alive) or "none is alive"
+            threads = "teacher.threads" if task.node.kind == "teacher" else "threads"
+            raise ClusterError(
+                f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: no node of the cluster can hold {task.name!r}, which asks for "
+                f"{wanted['CPU']} CPUs and {wanted['GPU']} GPUs (nodes: {sizes}). Lower `{threads}` in the params, "
+                f"{'set `device: cpu`, ' if wanted['GPU'] else ''}or add a node that is large enough."
+            )
 
 
 def _outcome(ray: Any, reference: Any, name: str) -> Outcome:
@@ -137,8 +162,11 @@ def _remote_perform(task: str, context: str, *before: str) -> str:
 
 
 @contextlib.contextmanager
-def ray_cluster(cpus: int) -> Iterator[Any]:
-    """Ray, connected: to the cluster at RAY_ADDRESS where that is set, otherwise to a private one that ends with the block."""
+def ray_cluster(cpus: int, packages: Sequence[str] = ()) -> Iterator[Any]:
+    """Ray, connected: to the cluster at RAY_ADDRESS where that is set, otherwise to a private one that ends with the block.
+
+    `packages` of ours are sent along, for machines that have no checkout.
+    """
     # Ray 2.59+ writes a token on a local start that later turns authentication on behind one's back: say what is meant.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -147,7 +175,10 @@ def ray_cluster(cpus: int) -> Iterator[Any]:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}}
+    root = Path(__file__).parent.parent
+    paths: dict[str, Any] = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}}
+    if packages:
+        paths |= {"py_modules": [str(root / package) for package in packages], "excludes": ["__pycache__"]}
     if address:
         _knock(address)
     try:
@@ -165,6 +196,58 @@ def ray_cluster(cpus: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@dataclass(frozen=True)
+class DeviceNode:
+    """A machine that joined the cluster to be measured: it does one piece of our work at a time."""
+
+    name: str
+    """Of its profile, from its label."""
+    node_id: str
+    ray: Any
+
+    def send(self, content: object) -> Any:
+        """A handle to something large; `run` takes it as an argument, and the content travels once."""
+        return self.ray.put(content)
+
+    def run(self, work: Callable[..., str], *arguments: Any, timeout_s: float) -> str:
+        """What work(*arguments) returned on the device; ClusterError where it failed, took too long, or the device was lost."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(self.node_id, soft=False)
+        options = {"num_cpus": 0, "resources": {BENCH_SLOT: 1}, "scheduling_strategy": here, "max_retries": 0}
+        reference = self.ray.remote(work).options(**options).remote(*arguments)
+        try:
+            return str(self.ray.get(reference, timeout=timeout_s))
+        except self.ray.exceptions.GetTimeoutError as error:
+            self.ray.cancel(reference, force=True)
+            raise ClusterError(f"the device {self.name} gave no answer within {timeout_s:g} s") from error
+        except self.ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error  # what the work raised, without Ray's account of where
+            raise ClusterError(f"the device {self.name}: {describe_failure(cause)}") from error
+
+
+@contextlib.contextmanager
+def joined_devices() -> Iterator[dict[str, DeviceNode]]:
+    """Profile name -> the machine that joined the cluster at RAY_ADDRESS with that label and a slot; empty without RAY_ADDRESS."""
+    if not os.environ.get("RAY_ADDRESS"):
+        yield {}  # a private cluster has no other machines, and starting one takes seconds
+        return
+    with ray_cluster(0, SENT_TO_DEVICES) as ray:
+        yield {
+            node["Labels"][DEVICE_LABEL]: DeviceNode(node["Labels"][DEVICE_LABEL], node["NodeID"], ray)
+            for node in ray.nodes()
+            if node["Alive"] and DEVICE_LABEL in node["Labels"] and node["Resources"].get(BENCH_SLOT, 0) >= 1
+        }
+
+
+def join_command(name: str) -> str:
+    """What to type on the device so that it joins as `name`."""
+    address, mode = os.environ.get("RAY_ADDRESS", "HEAD_ADDRESS:6379"), os.environ.get("RAY_AUTH_MODE", "disabled")
+    slot = f"--resources='{{\"{BENCH_SLOT}\": 1}}'"
+    normal = "RAY_worker_niceness=0"  # Ray's 15 would let every other process of the device go first
+    return f"RAY_AUTH_MODE={mode} {normal} ray start --address={address} --num-cpus=0 {slot} --labels={DEVICE_LABEL}={name}"
 
 
 def _knock(address: str) -> None:

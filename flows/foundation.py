@@ -11,19 +11,21 @@ import torch
 
 from compressors.cells import Cell, Foundation, Graph, cells_of, graph_of
 from detection.blueprint import Blueprint
-from detection.dataset import load_prepared
+from detection.dataset import Prepared, load_prepared
 from detection.frozen import InputError
+from detection.provenance import provenance
 from flows.params import Plan
-from hardware_profiles.profile import load_profile
+from hardware_profiles.library import load_profile
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna")
 
 
 def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
-    """The shared part of every node's key; InputError where nothing is prepared."""
+    """The shared part of every node's key; InputError where nothing is prepared, or something else than the params ask for."""
     params, prepared = plan.params, load_prepared(prepared_folder)
+    _check_current(plan, prepared, prepared_folder)
     blueprint = Blueprint(classes=prepared.classes, input_size=prepared.input_size, architecture=params.teacher.architecture)
-    profile = load_profile(params.grid.design_profile)
+    profile = load_profile(params.grid.design_profile, plan.profiles_folder)
     return Foundation(
         teacher=blueprint,
         training=params.teacher.training,
@@ -40,6 +42,18 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         design_profile=hashlib.sha256(profile.model_dump_json(by_alias=True).encode()).hexdigest(),
         libraries={name: version(name) for name in LIBRARIES},
     )
+
+
+def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
+    """Data from before a change of the params would give results under the wrong name; DVC notices, a bare command would not."""
+    made_from, wanted = prepared.made_from, provenance(plan.params.data, plan.base, plan.params.seed)
+    if made_from is None or made_from.settings != wanted.settings:
+        why = "it was not noted from what" if made_from is None else "`data` or `seed` of the params have changed since"
+    elif None not in (made_from.files, wanted.files) and made_from.files != wanted.files:
+        why = "the files of the data set have changed since"
+    else:
+        return
+    raise InputError(f"{folder}: prepared as {prepared.name!r}, but {why}. Run `sixfold prepare` again.")
 
 
 def choose_device(wanted: str) -> torch.device:

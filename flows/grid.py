@@ -16,7 +16,7 @@ from flows.nodes import SECTION as NODES
 from flows.nodes import Context, Done, read_done
 from flows.params import Plan
 from flows.progress import counting
-from flows.records import BudgetRecord, CellRecord, CellsFile, DatasetRecord, write_records
+from flows.records import BudgetRecord, CellRecord, CellsFile, DatasetRecord, Status, write_records
 from flows.scoring import SECTION as SCORES
 from flows.scoring import read_artifact, score_key
 from flows.store import Store, StoreError
@@ -38,6 +38,7 @@ def grid(
     lock = FileLock(store.lock_path(plan.params.sweep))
     try:
         with lock.acquire(timeout=0):
+            store.sweep_partial()
             start_bytes = store.journal_bytes()
             records = _make(run, base, executor, say)
             write_records(output, records)
@@ -51,8 +52,10 @@ def grid(
 
 def _make(run: _Run, base: Foundation, executor: Executor, say: Say) -> CellsFile:
     """Do what is left to do; the records of all cells."""
-    design_profile = run.plan.params.grid.design_profile
-    context = Context(prepared=run.prepared.resolve(), store=run.store.root, design_profile=design_profile, foundation=base)
+    context = Context(
+        prepared=run.prepared.resolve(), store=run.store.root, design_profile=run.plan.params.grid.design_profile,
+        profiles_folder=run.plan.profiles_folder, foundation=base,
+    )  # fmt: skip
     tasks = tasks_of(run.graph, run.prepared, run.store)
     nodes, to_make = len(run.graph.nodes), _nodes_in(tasks)
     say(f"{len(run.cells)} cells, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
@@ -160,8 +163,10 @@ class _Run:
             if cell.name not in self.tracked:
                 self._track(record, cell)
         bad = [record for record in records.cells if record.status != "ok"]
-        say(f"{len(records.cells) - len(bad)} of {len(records.cells)} cells ok: {output}")
-        for record in bad[:5]:
+        failed = [record for record in bad if record.status == "failed"]
+        ended = f" ({len(failed)} failed, {len(bad) - len(failed)} skipped: they share work with a failed one)" if bad else ""
+        say(f"{len(records.cells) - len(bad)} of {len(records.cells)} cells ok{ended}: {output}")
+        for record in failed[:5]:
             say(f"  {record.cell}: {record.error}")
         if any(outcome.broken_store for outcome in self.failures.values()):
             raise StoreError(next(o.error or "" for o in self.failures.values() if o.broken_store))
@@ -186,13 +191,13 @@ class _Run:
         node = self.graph.recovered[cell.name]
         whole = self._is_whole(cell)
         lineage = [read_done(self.store, n.key) for n in self.graph.lineage(node)] if whole else []
-        error = None if whole else self._why(cell)
+        status, error = ("ok", None) if whole else self._why(cell)
         return CellRecord(
             cell=cell.name,
             methods=tuple(config.method for config in cell.configs),
             variant={config.method: config.model_dump(mode="json") for config in cell.configs},
             seed=self.plan.params.seed,
-            status="ok" if whole else "skipped" if error and error.startswith("needs") else "failed",
+            status=status,
             error=error,
             node=node,
             params=lineage[-1].params if whole else None,
@@ -207,15 +212,24 @@ class _Run:
             budget=_budget(lineage) if whole else None,
         )
 
-    def _why(self, cell: Cell) -> str:
-        """The first failure on the way to a cell."""
-        artifacts = self.graph.artifacts[cell.name].values()
-        keys = {node.key for artifact in artifacts for node in self.graph.lineage(artifact)}
-        names = [task_name(self.graph.nodes[key]) for key in keys]
-        names += [score_name(self.graph.nodes[key], runtime) for runtime, key in self.graph.artifacts[cell.name].items()]
-        own = [self.failures[name] for name in names if name in self.failures]
-        own.sort(key=lambda outcome: outcome.status != "failed")
-        return own[0].error or "failed" if own else "not made: the run ended before"
+    def _why(self, cell: Cell) -> tuple[Status, str]:
+        """The first failure on the way to a cell. It is the failure of the first cell that needs the work, the one with the fewest
+        methods; the others were never tried and are skipped."""
+        for name in self._tasks_on_the_way(cell):
+            failure = self.failures.get(name)
+            if failure is None or failure.status != "failed":
+                continue
+            error = failure.error or "no reason recorded"
+            first = next(own for own in self.cells if name in self._tasks_on_the_way(own))
+            return ("failed", error) if first is cell else ("skipped", f"needs {name}, which failed: {error}")
+        return "failed", "not made: the run ended before"
+
+    def _tasks_on_the_way(self, cell: Cell) -> list[str]:
+        """Names of all that has to be made and scored for a cell, the teacher first."""
+        artifacts = self.graph.artifacts[cell.name]
+        lineage = {node.key: node for artifact in artifacts.values() for node in self.graph.lineage(artifact)}
+        scores = [score_name(self.graph.nodes[key], runtime) for runtime, key in artifacts.items()]
+        return [task_name(node) for node in sorted(lineage.values(), key=_rank)] + scores
 
 
 def _budget(lineage: list[Done]) -> BudgetRecord:

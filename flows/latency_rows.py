@@ -1,17 +1,16 @@
-"""From rounds or estimates to rows of `results/latency.json`."""
+"""From rounds to rows of `results/latency.json`."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flows.records import ArtifactRecord, CellRecord, LatencyRow, Source
 from flows.statistics import log_ratio_interval
-from hardware_profiles.estimate import Operator, estimate, fits_memory
 from hardware_profiles.measure import Block, RoundResult
-from hardware_profiles.profile import DType, HardwareProfile
+from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.runtimes import SessionError, runtime_version
 
 
@@ -21,6 +20,8 @@ class Rounds:
 
     results: tuple[RoundResult, ...] = ()
     why: str | None = None
+    environment: Mapping[str, Any] | None = None
+    """Of the device that was measured; None: this machine's."""
 
     def blocks(self, digest: str) -> tuple[Block, ...]:
         """What each round found about one file."""
@@ -35,14 +36,15 @@ def measured_row(
     digest = artifact.digest if artifact else None
     blocks = rounds.blocks(digest) if digest else ()
     if why := _no_number(record, profile, artifact, blocks, rounds):
-        return _row(record, profile, "measured", why=why, artifact_digest=digest, environment=environment)
+        return empty_row(record, profile, "measured", why=why, artifact_digest=digest, environment=environment)
     rounds_s = _known(block.p50_s for block in blocks)
     control_rounds_s, missing = _control_rounds(control, profile, rounds)
-    speedup, interval = speedup_of(rounds_s, control_rounds_s) if control_rounds_s else (None, None)
-    peaks_bytes = _known(block.peak_rss_bytes for block in blocks)
-    peak_bytes = round(statistics.median(peaks_bytes)) if peaks_bytes else None
+    control_artifact = _artifact(control, profile) if control is not None else None
+    same_file = control_artifact is not None and control_artifact.digest == digest
+    speedup, interval = speedup_of(rounds_s, control_rounds_s, same_file) if control_rounds_s else (None, None)
+    peak_bytes = _median_bytes(block.peak_rss_bytes for block in blocks)
     fits = _fits(peak_bytes, profile)
-    return _row(
+    return empty_row(
         record,
         profile,
         "measured",
@@ -51,49 +53,32 @@ def measured_row(
         rounds_s=rounds_s,
         control_rounds_s=control_rounds_s,
         p50_s=statistics.median(rounds_s),
-        p90_s=statistics.median(_known(block.p90_s for block in blocks)),
+        p90_s=_median(block.p90_s for block in blocks),
         speedup=speedup,
         speedup_ci95=interval,
         interval_s=(min(rounds_s), max(rounds_s)),
-        end_to_end_p50_s=statistics.median(_known(block.end_to_end_p50_s for block in blocks)),
+        end_to_end_p50_s=_median(block.end_to_end_p50_s for block in blocks),
+        postprocess_p50_s=_median(block.postprocess_p50_s for block in blocks),
+        load_s=_median(block.load_s for block in blocks),
+        first_s=_median(block.first_s for block in blocks),
         peak_rss_bytes=peak_bytes,
+        runtime_rss_bytes=_median_bytes(block.runtime_rss_bytes for block in blocks),
+        repeated_blocks=sum(block.repeats > 0 for block in blocks),
+        disturbed_blocks=sum(block.disturbed for block in blocks),
         fits=fits,
         why=f"needs {peak_bytes} bytes, {profile.id} allows {profile.memory.budget_bytes}" if fits is False else missing,
     )
 
 
-def estimated_row(
-    record: CellRecord,
-    control: CellRecord | None,
-    profile: HardwareProfile,
-    operators_of: Callable[[CellRecord], Sequence[Operator]],
-) -> LatencyRow:
-    """The row of one cell on a profile that only describes a device: a modelled time and its interval, no rounds."""
-    if record.status != "ok":
-        return _row(record, profile, "estimated", why=_status(record))
-    operators, dtype = operators_of(record), _dtype(record, profile)
-    own = estimate(operators, profile, dtype)
-    notes = [own.note] if own.note else []
-    fits = fits_memory(operators, profile, dtype)
-    if fits is False:
-        notes.append(f"weights and activations exceed the {profile.memory.budget_bytes} bytes that {profile.id} allows")
-    speedup = None
-    if control is not None and control.status == "ok":
-        speedup = estimate(operators_of(control), profile, _dtype(control, profile)).point_s / own.point_s
-    return _row(
-        record,
-        profile,
-        "estimated",
-        p50_s=own.point_s,
-        interval_s=(own.low_s, own.high_s),
-        speedup=speedup,
-        fits=fits,
-        why="; ".join(notes) or None,
-    )
+def speedup_of(
+    rounds_s: Sequence[float], control_rounds_s: Sequence[float], same_file: bool = False
+) -> tuple[float, tuple[float, float] | None]:
+    """Control time over cell time and its 95 % interval over the rounds; no interval where rounds are too few.
 
-
-def speedup_of(rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    """Control time over cell time and its 95 % interval over the rounds; no interval where rounds are too few."""
+    The same file is exactly as fast as itself, however many rounds there were.
+    """
+    if same_file:
+        return 1.0, (1.0, 1.0)
     found = log_ratio_interval(rounds_s, control_rounds_s)
     return found.ratio, found.interval
 
@@ -107,11 +92,13 @@ def _no_number(
 ) -> str | None:
     """The first reason why there is nothing to report, or None."""
     if record.status != "ok":
-        return _status(record)
+        return why_not_made(record)
     if artifact is None:
         return f"the cell has no file for {profile.runtime}"
     if rounds.why is not None:
         return rounds.why
+    if not blocks:
+        return f"no times of this file: it was not there when {profile.id} was measured; measure or export again"
     return next((block.error for block in blocks if block.error is not None), None)
 
 
@@ -129,19 +116,28 @@ def _fits(peak_bytes: int | None, profile: HardwareProfile) -> bool | None:
     return None if peak_bytes is None or budget_bytes is None else peak_bytes <= budget_bytes
 
 
-def _dtype(record: CellRecord, profile: HardwareProfile) -> DType:
-    return "int8" if "quantization" in record.methods else profile.float_dtype
-
-
-def _status(record: CellRecord) -> str:
+def why_not_made(record: CellRecord) -> str:
+    """Why a cell that failed or was skipped has no number."""
     return f"the cell {'failed' if record.status == 'failed' else 'was skipped'}: {record.error}"
+
+
+def _median(values: Any) -> float | None:
+    """Of the known ones; None where none is."""
+    known = _known(values)
+    return statistics.median(known) if known else None
+
+
+def _median_bytes(values: Any) -> int | None:
+    """The same, in whole bytes."""
+    middle = _median(values)
+    return None if middle is None else round(middle)
 
 
 def _known(values: Any) -> tuple[Any, ...]:
     return tuple(value for value in values if value is not None)
 
 
-def _row(record: CellRecord, profile: HardwareProfile, source: Source, **known: Any) -> LatencyRow:
+def empty_row(record: CellRecord, profile: HardwareProfile, source: Source, **known: Any) -> LatencyRow:
     """A row in which everything not given is empty."""
     empty: dict[str, Any] = {
         "artifact_digest": None,

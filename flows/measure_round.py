@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hardware_profiles.measure import Hooks, Job, Picture, pin, run_round
+from hardware_profiles.measure import Job, pin, run_round
 from hardware_profiles.runtimes import Array
+from hardware_profiles.timing import Hooks, Picture
 
 
 def main(job_file: Path) -> None:

@@ -20,7 +20,7 @@ from detection.dataset import load_split
 from detection.frozen import Digest, Frozen
 from detection.training import Resume, TrainingRecord, fit
 from flows.store import Store
-from hardware_profiles.profile import load_profile
+from hardware_profiles.library import load_profile
 
 SECTION = "nodes"
 DONE_FILE = "done.json"
@@ -40,6 +40,7 @@ class Context(Frozen):
     prepared: Path
     store: Path
     design_profile: str
+    profiles_folder: Path | None = None
     foundation: Foundation
 
 
@@ -129,7 +130,7 @@ def _workbench(context: Context, teacher: Detector, device: torch.device) -> Wor
         val=load_split(context.prepared, "val"),
         device=device,
         seed=base.seed,
-        design_profile=load_profile(context.design_profile),
+        design_profile=load_profile(context.design_profile, context.profiles_folder),
         recipe=base.training,
     )
 

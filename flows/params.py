@@ -19,7 +19,8 @@ from detection.training import Recipe
 from flows.check import Check
 from flows.measure import Measure
 from flows.report import Report
-from hardware_profiles.profile import ProfileError, load_profile
+from hardware_profiles.library import load_profile
+from hardware_profiles.profile import ProfileError
 
 Runtime = Literal["onnxruntime", "openvino"]
 
@@ -89,6 +90,12 @@ class Plan:
     text: str
 
     @property
+    def profiles_folder(self) -> Path | None:
+        """Where the user's own hardware profiles lie, or None."""
+        folder = self.params.measure.profiles_folder
+        return None if folder is None else self.base / folder
+
+    @property
     def digest(self) -> str:
         """sha256 of what makes the cells (not of what measures or reports them), independent of comments and layout."""
         made = self.params.model_dump_json(by_alias=True, exclude={"store", "measure", "report", "check"})
@@ -97,6 +104,13 @@ class Plan:
 
 def load_plan(path: Path) -> Plan:
     """The checked params of a file; InputError names the field, what was found and what is allowed."""
+    plan = read_plan(path)
+    _check_profiles(path, plan)
+    return plan
+
+
+def read_plan(path: Path) -> Plan:
+    """As load_plan, but without a look at the hardware profiles it names: for the commands that say what is wrong with those."""
     if not path.is_file():
         raise InputError(f"{path}: no such params file. Name one with --params; the project brings params.yaml and plans/*.yaml.")
     try:
@@ -110,7 +124,6 @@ def load_plan(path: Path) -> Plan:
         params = Params.model_validate(tree)
     except ValidationError as error:
         raise InputError(explain(path, error)) from error
-    _check_profiles(path, params)
     return Plan(params, path.resolve().parent, text)
 
 
@@ -147,11 +160,17 @@ def _models(annotation: Any) -> list[Any]:
     return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
-def _check_profiles(path: Path, params: Params) -> None:
+def _check_profiles(path: Path, plan: Plan) -> None:
+    params = plan.params
     try:
-        profiles = [load_profile(name) for name in (*params.measure.profiles, params.grid.design_profile)]
+        profiles = [load_profile(name, plan.profiles_folder) for name in (*params.measure.profiles, params.grid.design_profile)]
     except ProfileError as error:
         raise InputError(f"{path}: {error}") from error
+    if profiles[-1].float_dtype is None:
+        raise InputError(
+            f"{path}: grid.design_profile names {profiles[-1].id}, which takes int8 alone, but a search compares float networks. "
+            f"Name a profile with a float type, for instance {profiles[-1].fallback}."
+        )
     for profile in profiles[:-1]:
         if profile.kind == "host" and profile.runtime not in params.grid.runtimes:
             raise InputError(

@@ -23,6 +23,7 @@ from detection.boxes import letterbox
 from detection.dataset import SPLITS, Prepared, Split, SplitSummary, split_digest
 from detection.frozen import InputError
 from detection.labelled import Labelled, Picture, Pictures
+from detection.provenance import provenance
 from detection.sources import Data, read_source
 
 OUTPUTS = frozenset({"prepared.json", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
@@ -45,7 +46,14 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Report) -> 
     with _whole(folder) as unfinished:
         splits = {split: _write_split(unfinished, split, labelled, data.input_size, report) for split in SPLITS}
         digest = _digest(labelled.classes, data.input_size, splits)
-        prepared = Prepared(name=data.name, classes=labelled.classes, input_size=data.input_size, splits=splits, digest=digest)
+        prepared = Prepared(
+            name=data.name,
+            classes=labelled.classes,
+            input_size=data.input_size,
+            splits=splits,
+            digest=digest,
+            made_from=provenance(data, base, seed),
+        )
         (unfinished / "prepared.json").write_text(prepared.model_dump_json(by_alias=True, indent=2) + "\n")
     report(f"prepared {data.name!r} ({len(labelled.classes)} classes, {data.input_size[0]} x {data.input_size[1]}) in {folder}")
     return prepared

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows import workspace
-from flows.analysis import Panel, choose, flags, panels
+from flows.analysis import Panel, choose, panels
 from flows.answers import RecommendationFile
 from flows.effects import interactions, main_effects, methods_of
+from flows.flags import FLAG_TITLES, in_sentences, raised
 from flows.records import CONTROL, CellsFile, LatencyFile, read_records
 from flows.still import draw_pareto
 from flows.table import as_markdown, make_table
@@ -201,11 +202,11 @@ def _shown(kind: str, mean: float, low: float, high: float) -> str:
 
 
 def _flags(cells: CellsFile, latency: LatencyFile) -> list[str]:
-    found = flags(panels(cells, latency))
+    found = raised(cells, latency.rows)
     if not found:
         return []
-    lines = [f"- {flag.kind}, {flag.profile} ({flag.source}): `{flag.cell}`: {flag.why}" for flag in found]
-    return ["### Smaller but not faster, int8 slower than float", "", *lines, ""]
+    lines = [f"- {FLAG_TITLES[flag.kind]}, {flag.profile} ({flag.source}): `{flag.cell}`: {flag.why}" for flag in found]
+    return ["### Smaller but not faster, int8 slower than float", "", *in_sentences(found), "", *lines, ""]
 
 
 if __name__ == "__main__":

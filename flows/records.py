@@ -10,7 +10,14 @@ from pydantic import Field, ValidationError
 from detection.frozen import Digest, Frozen, InputError
 
 Status = Literal["ok", "failed", "skipped"]
+"""Of a cell. `failed`: work that no simpler cell of the sweep needs went wrong. `skipped`: it was not tried, because work that it
+shares with a simpler cell, which is `failed`, went wrong."""
 Source = Literal["measured", "calibrated", "estimated"]
+SpeedVerdict = Literal["faster", "slower", "no difference", "too few rounds", "same file"]
+"""Of a measured time beside another one. `faster` and `slower` only where the rounds exclude chance after the correction for
+having compared many; `same file`: nothing to test, the ratio is 1."""
+FlagKind = Literal["smaller_not_faster", "int8_slower_than_float"]
+"""What a compressed network is most often reproached with; `flows.flags` says when."""
 CONTROL = "none"
 """Name of the cell to which no method was applied."""
 
@@ -107,7 +114,7 @@ class LatencyRow(Frozen):
     """Name and version, for instance "onnxruntime 1.31.1"."""
     artifact_digest: Digest | None
     rounds_s: tuple[float, ...]
-    """Median network time of each round (one fresh process each)."""
+    """Median network time of each round (one fresh process each); the only numbers of the row that statistics start from."""
     control_rounds_s: tuple[float, ...]
     """The control's medians in the same rounds."""
     p50_s: float | None
@@ -124,6 +131,36 @@ class LatencyRow(Frozen):
     why: str | None
     """Why there is no number, or why it does not fit; None where all is well."""
     environment: Digest | None
+    verdict: SpeedVerdict | None = None
+    """Against the control; None where nothing was measured, or no control beside it."""
+    p_holm: float | None = None
+    """That cell and control are equally fast, corrected (Holm) for every file measured on the profile; None where untested."""
+    minimal_effect: float | None = None
+    """The ratio of times, either way, that these rounds find with a probability of 0.8: 1.02 is 2 %. None where untested."""
+    first_s: float | None = None
+    """The first inference after loading; median over rounds, as are the next three."""
+    load_s: float | None = None
+    """Reading and compiling the file."""
+    postprocess_p50_s: float | None = None
+    """The part of end to end that chooses the final detections."""
+    runtime_rss_bytes: int | None = None
+    """What the process holds with an empty detector open: the part of peak_rss_bytes that is not the file's doing."""
+    repeated_blocks: int | None = None
+    """Rounds in which this file was timed again because something else disturbed it."""
+    disturbed_blocks: int | None = None
+    """Of those, how many were still disturbed the last time; their times count all the same."""
+    parameter_bytes: int | None = None
+    """Weights as stored in the file."""
+    peak_activation_bytes: int | None = None
+    """Most that must be held at once between operators."""
+    validated_on: str | None = None
+    """Which kind of networks the error of a modelled time was found on; None where measured, or fitted on none."""
+    flags: tuple[FlagKind, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the time comes from a clock; calibrated and estimated ones come from a model."""
+        return self.source == "measured"
 
 
 class LatencyFile(Frozen):
@@ -131,6 +168,8 @@ class LatencyFile(Frozen):
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     environment: dict[str, Any]
+    protocol: dict[str, Any] = Field(default_factory=dict)
+    """How the measured rows were timed: rounds, calls, thresholds; empty in files older than this field."""
     rows: tuple[LatencyRow, ...]
 
     def row(self, cell: str, profile: str) -> LatencyRow | None:
@@ -140,6 +179,12 @@ class LatencyFile(Frozen):
     def profiles(self) -> tuple[str, ...]:
         """Names of the profiles, in order of first appearance."""
         return tuple(dict.fromkeys(row.profile for row in self.rows))
+
+
+def artifact_runtime(cells: CellsFile, row: LatencyRow) -> str:
+    """The sweep's runtime whose files speak for a row: its own, or the first where the sweep made no file for it."""
+    name = row.runtime.split()[0] if row.runtime.strip() else ""
+    return name if name in cells.runtimes else cells.runtimes[0]
 
 
 RecordFile = TypeVar("RecordFile", CellsFile, LatencyFile)

@@ -16,14 +16,16 @@ from pydantic import Field
 from detection.dataset import Images
 from detection.evaluation import IOU_THRESHOLD
 from detection.frozen import Frozen, PositiveInt, Share
-from flows.analysis import Panel, choose, flags, panels
+from flows.analysis import Panel, choose, panels
 from flows.answers import RecommendationFile, points, recommend
 from flows.best import export_best
 from flows.effects import QuantityKind, interactions, main_effects, methods_of, seeds_of
 from flows.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
+from flows.flags import FLAG_TITLES, in_sentences, raised
+from flows.map_difference import NO_DIFFERENCE, Difference, paired_map_difference
 from flows.pictures import HOW_CHOSEN, Picture, draw_pictures, read_detections
 from flows.records import CONTROL, ArtifactRecord, CellsFile, LatencyFile
-from flows.statistics import Difference, paired_map_difference
+from flows.statistics import ALPHA, MIN_ROUNDS, POWER
 from flows.table import as_markdown, make_table
 
 TEMPLATE = "report.html.j2"
@@ -78,6 +80,8 @@ def report(
     _replace(partial_page, folder)
     for own in recommended.profiles:
         report(own.answer)
+    for sentence in context["flag_sentences"]:
+        report(sentence)
     report(f"report: {folder / 'index.html'}; models: {best_folder}")
     return folder / "index.html"
 
@@ -85,6 +89,9 @@ def report(
 def _paired(
     control: ArtifactRecord, chosen: ArtifactRecord, test: Images, config: Report, resolve: Callable[[str], Path]
 ) -> Difference:
+    """Of test mAP, chosen minus control; a file does not differ from itself."""
+    if control.digest == chosen.digest:
+        return NO_DIFFERENCE
     first, second = (read_detections(resolve(artifact.test.detections)) for artifact in (control, chosen))
     return paired_map_difference(test.ground_truth, first, second, seed=config.seed, draws=config.bootstrap_draws)
 
@@ -101,7 +108,7 @@ def _context(
     """What both the page and its Markdown twin say."""
     methods = methods_of(cells)
     references = panels(cells.model_copy(update={"cells": cells.references}), latency)
-    numbered = {(panel.profile, panel.source) for panel in found}
+    flags = raised(cells, latency.rows)
     return {
         "cells": cells,
         "config": config,
@@ -109,10 +116,13 @@ def _context(
         "methods": methods,
         "seeds": seeds_of(cells),
         "table": make_table(cells, found, references, methods, recommended),
-        "flags": flags(found),
+        "flags": flags,
+        "flag_titles": FLAG_TITLES,
+        "flag_sentences": in_sentences(flags),
+        "test": {"alpha": ALPHA, "power": POWER, "min_rounds": MIN_ROUNDS},
         "failed": [cell for cell in (*cells.cells, *cells.references) if cell.status != "ok"],
         "unnumbered": [row for row in latency.rows if (row.p50_s is None or row.fits is False) and _is_ok(cells, row.cell)],
-        "without_panel": sorted({row.profile for row in latency.rows} - {profile for profile, _ in numbered}),
+        "without_panel": sorted({row.profile for row in latency.rows} - {panel.profile for panel in found}),
         "rounds": {panel.profile: _rounds(latency, panel) for panel in found if panel.is_measured},
         "environment": list(_flat("", latency.environment)),
         "best_name": best_name,
@@ -124,7 +134,7 @@ def _is_ok(cells: CellsFile, name: str) -> bool:
 
 
 def _rounds(latency: LatencyFile, panel: Panel) -> str:
-    rows = [row for row in latency.rows if (row.profile, row.source) == (panel.profile, panel.source)]
+    rows = [row for row in latency.rows if (row.profile, row.is_measured) == (panel.profile, panel.is_measured)]
     counts = sorted({len(row.rounds_s) for row in rows if row.rounds_s})
     return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "an unknown number of"
 
@@ -199,8 +209,12 @@ def _markdown(context: dict[str, Any]) -> str:
         as_markdown(context["table"]),
     ]
     if context["flags"]:
-        lines += ["", "## Flags", ""]
-        lines += [f"- `{flag.cell}` on `{flag.profile}` ({flag.source}): {flag.kind}; {flag.why}." for flag in context["flags"]]
+        lines += ["", "## Smaller but not faster, int8 slower than float", ""]
+        lines += [*context["flag_sentences"], ""]
+        lines += [
+            f"- `{flag.cell}` on `{flag.profile}` ({flag.source}): {FLAG_TITLES[flag.kind]}; {flag.why}."
+            for flag in context["flags"]
+        ]
     if context["failed"]:
         lines += ["", "## Not made", ""]
         lines += [f"- `{cell.cell}` ({cell.status}): {_one_line(cell.error)}" for cell in context["failed"]]

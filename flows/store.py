@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import time
 import uuid
 from collections import Counter
@@ -17,8 +16,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from detection.frozen import Digest, Frozen, InputError
+from flows.unfinished import sweep_unfinished, unfinished_folder
 
 MANIFEST = "manifest.json"
+PARTIAL = "partial"
 JOURNAL = "journal.jsonl"
 
 
@@ -90,15 +91,13 @@ class Store:
     def writing(self, section: str, key: Digest) -> Iterator[Path]:
         """An empty folder to fill; it becomes the entry when the block ends well, and vanishes otherwise."""
         target = self.folder(section, key)
-        partial = self.root / "partial" / f"{key[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        with explained(self.root):
-            partial.mkdir(parents=True)
-        try:
-            with explained(self.root):
-                yield partial
-                self._commit(section, key, partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with explained(self.root), unfinished_folder(self.root / PARTIAL, key[:16]) as partial:
+            yield partial
+            self._commit(section, key, partial, target)
+
+    def sweep_partial(self) -> int:
+        """Remove what killed writers left behind, leaving alone what others are writing now; how many folders."""
+        return sweep_unfinished(self.root / PARTIAL)
 
     def _commit(self, section: str, key: Digest, partial: Path, target: Path) -> None:
         files = {

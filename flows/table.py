@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import rich.table
+
 from detection.frozen import Frozen
 from flows.analysis import Panel, Point
 from flows.answers import RecommendationFile, megabytes, milliseconds, points
-from flows.records import CONTROL, CellRecord, CellsFile
+from flows.flags import FLAG_TITLES, count_verdicts, in_words, times
+from flows.records import CONTROL, CellRecord, CellsFile, LatencyRow, Source, SpeedVerdict
 
 
 class Value(Frozen):
@@ -56,6 +59,7 @@ class Table(Frozen):
     references: tuple[Row, ...]
 
 
+VERDICTS: tuple[SpeedVerdict, ...] = ("faster", "slower", "no difference", "same file", "too few rounds")
 MISSING = Value(text="\u2013")
 
 
@@ -75,19 +79,30 @@ def make_table(
     groups += [
         Group(
             title=panel.profile,
-            note=f"{panel.source}, {panel.runtime}",
+            note=f"{' and '.join(_sources(panel))}, {panel.runtime}",
             is_estimate=not panel.is_measured,
             columns=_latency_columns(panel),
         )
         for panel in found
     ]
-    by_place = {(panel.profile, panel.source): panel for panel in reference_panels}
-    reference_of = [by_place.get((panel.profile, panel.source)) for panel in found]
+    by_place = {(panel.profile, panel.is_measured): panel for panel in reference_panels}
+    reference_of = [by_place.get((panel.profile, panel.is_measured)) for panel in found]
     return Table(
         groups=tuple(groups),
         rows=tuple(_row(cell, cells, found, methods, recommended) for cell in cells.cells if cell.status == "ok"),
         references=tuple(_row(cell, cells, reference_of, methods, recommended) for cell in cells.references if cell.status == "ok"),
     )
+
+
+def verdict_table(rows: Sequence[LatencyRow]) -> rich.table.Table:
+    """For a terminal, a line per profile: how often each verdict and flag, and what "no difference" would have found."""
+    table = rich.table.Table("profile", "times", *VERDICTS, *FLAG_TITLES.values(), "would find")
+    for (profile, source), counts in count_verdicts(rows).items():
+        own = [row for row in rows if (row.profile, row.source) == (profile, source) and row.verdict == "no difference"]
+        effects = sorted(row.minimal_effect for row in own if row.minimal_effect is not None)
+        shown = " to ".join(dict.fromkeys((times(effects[0]), times(effects[-1])))) if effects else ""
+        table.add_row(profile, source, *(str(counts[column] or "") for column in (*VERDICTS, *FLAG_TITLES)), shown)
+    return table
 
 
 def as_markdown(table: Table) -> str:
@@ -99,6 +114,11 @@ def as_markdown(table: Table) -> str:
         values = [f"{value.text} {value.detail}".strip() + (" ●" if value.on_front else "") for value in row.values]
         lines.append(f"| `{row.cell}`{mark} | " + " | ".join(values) + " |")
     return "\n".join(lines)
+
+
+def _sources(panel: Panel) -> tuple[Source, ...]:
+    """Where its numbers come from, in order of first appearance."""
+    return tuple(dict.fromkeys(point.source for point in panel.points)) or (panel.source,)
 
 
 def _latency_columns(panel: Panel) -> tuple[str, ...]:
@@ -154,14 +174,29 @@ def _accuracy(cell: CellRecord, control: CellRecord | None, runtime: str) -> lis
 def _latency(panel: Panel | None, point: Point | None, on_front: bool) -> list[Value]:
     if panel is None or point is None:
         return [MISSING] * 2
-    interval = point.interval_s if not panel.is_measured else None
+    details = []
+    if not panel.is_measured:
+        interval = point.interval_s
+        details += [f"[{milliseconds(interval[0])}, {milliseconds(interval[1])}]"] if interval else []
+        details += [point.source] if len(_sources(panel)) > 1 else []
     time = Value(
         text=f"{'' if panel.is_measured else '≈ '}{milliseconds(point.p50_s)}",
         sort=point.p50_s,
         on_front=on_front,
-        detail=f"[{milliseconds(interval[0])}, {milliseconds(interval[1])}]" if interval else "",
+        detail=" ".join(details),
     )
     if point.speedup is None:
         return [time, MISSING]
-    detail = f"[{point.speedup_ci95[0]:.2f}, {point.speedup_ci95[1]:.2f}]" if point.speedup_ci95 else ""
-    return [time, Value(text=f"{'' if panel.is_measured else '≈ '}{point.speedup:.2f}x", detail=detail, sort=point.speedup)]
+    told = [f"[{point.speedup_ci95[0]:.2f}, {point.speedup_ci95[1]:.2f}]"] if point.speedup_ci95 else []
+    told += [words for words in (_verdict(point),) if words] + [FLAG_TITLES[kind] for kind in point.flags]
+    text = f"{'' if panel.is_measured else '≈ '}{point.speedup:.2f}x"
+    return [time, Value(text=text, detail="; ".join(told), sort=point.speedup)]
+
+
+def _verdict(point: Point) -> str:
+    """What the interval does not already say: that there is no difference, and how small a one would have been found."""
+    if point.cell == CONTROL or point.verdict == "faster":
+        return ""
+    if point.verdict == "too few rounds" and point.speedup_range:
+        return f"{point.speedup_range[0]:.2f} to {point.speedup_range[1]:.2f} in {point.rounds} rounds, too few to test"
+    return in_words(point.verdict, point.minimal_effect)

@@ -31,8 +31,9 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
         say(f"teacher is stored: {store.folder(NODES, node.key)}")
     else:
         context = Context(
-            prepared=prepared.resolve(), store=store.root, design_profile=plan.params.grid.design_profile, foundation=base
-        )
+            prepared=prepared.resolve(), store=store.root, design_profile=plan.params.grid.design_profile,
+            profiles_folder=plan.profiles_folder, foundation=base,
+        )  # fmt: skip
         make_node(node, context)
     if not store.has(SCORES, score_key(node.key, RUNTIME, prepared)):
         score(node.key, RUNTIME, prepared, store)

@@ -14,9 +14,10 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from flows.records import CellRecord, LatencyRow, Source
+from flows.records import CellRecord, LatencyRow
+from flows.run_values import cell_metrics, choice, latency_metrics, latency_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,8 +27,6 @@ EXPERIMENT = "sixfold"
 METHODS = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
 """Each is a param of every run, "none" where absent: MLflow's comparison charts want the same short params everywhere."""
 RUN_STATUS = {"ok": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
-LATENCY_PREFIX: dict[Source, str] = {"measured": "", "calibrated": "calibrated_", "estimated": "estimated_"}
-"""A measured and a modelled latency never share a metric."""
 SQLITE = "sqlite:///"
 MOST_TEXT = 500
 """Characters of an error kept in a tag or a warning; a cell's whole error stands in its record, an artifact of the run."""
@@ -189,20 +188,22 @@ class Tracker:
         elif "error" in run.tags:
             client.delete_tag(run.run_id, "error")
             del run.tags["error"]
-        params = {method: labels.get(method) or _choice(method, cell) for method in METHODS}
-        written = _write(client, run, _cell_metrics(cell), params, tags)
+        params = {method: labels.get(method) or choice(method, cell) for method in METHODS}
+        written = _write(client, run, cell_metrics(cell), params, tags)
         if written or run.status != RUN_STATUS[cell.status]:
             client.log_dict(run.run_id, cell.model_dump(mode="json"), "cell.json")
             client.set_terminated(run.run_id, RUN_STATUS[cell.status])
             run.status = RUN_STATUS[cell.status]
 
     def _write_latencies(self, client: MlflowClient, rows: Iterable[LatencyRow]) -> None:
-        by_cell: dict[str, dict[str, float]] = {}
+        metrics: dict[str, dict[str, float]] = {}
+        tags: dict[str, dict[str, str]] = {}
         for row in rows:
-            by_cell.setdefault(row.cell, {}).update(_latency_metrics(row))
-        for cell, metrics in by_cell.items():
+            metrics.setdefault(row.cell, {}).update(latency_metrics(row))
+            tags.setdefault(row.cell, {}).update(latency_tags(row))
+        for cell, numbers in metrics.items():
             if cell in self._latest:
-                _write(client, self._latest[cell], metrics, {}, {})
+                _write(client, self._latest[cell], numbers, {}, tags[cell])
 
     def _write_winner(self, client: MlflowClient, profile: str, cell: str, folder: Path) -> None:
         tag = f"champion-{re.sub(r'[^A-Za-z0-9_-]', '_', profile)}"
@@ -259,38 +260,3 @@ def _write(client: MlflowClient, run: _CellRun, metrics: dict[str, float], param
     run.params |= set(new_params)
     run.tags |= new_tags
     return True
-
-
-def _choice(method: str, cell: CellRecord) -> str:
-    """The choice in a word: the first setting of the method that is one, "on" where all are numbers, "none" where it is absent."""
-    if method not in cell.methods:
-        return "none"
-    settings: dict[str, Any] = cell.variant.get(method, {})
-    return next((value for key, value in settings.items() if key != "method" and isinstance(value, str)), "on")
-
-
-def _cell_metrics(cell: CellRecord) -> dict[str, float]:
-    counts = {"params": cell.params, "macs": cell.macs}
-    metrics = {name: float(count) for name, count in counts.items() if count is not None}
-    if cell.budget is not None:
-        metrics |= {f"budget_{name}": float(spent) for name, spent in cell.budget.model_dump().items()}
-    for runtime, artifact in cell.artifacts.items():
-        metrics[_key(f"size_bytes_{runtime}")] = float(artifact.size_bytes)
-        metrics[_key(f"map_50_95_val_{runtime}")] = artifact.val.map_50_95
-        metrics[_key(f"map_50_95_test_{runtime}")] = artifact.test.map_50_95
-    return metrics
-
-
-def _latency_metrics(row: LatencyRow) -> dict[str, float]:
-    prefix = LATENCY_PREFIX[row.source]
-    metrics = {}
-    if row.p50_s is not None:
-        metrics[_key(f"{prefix}latency_p50_ms_{row.profile}")] = row.p50_s * 1000.0
-    if row.speedup is not None:
-        metrics[_key(f"{prefix}speedup_{row.profile}")] = row.speedup
-    return metrics
-
-
-def _key(name: str) -> str:
-    """A metric key MLflow takes: letters, digits and _-./ only."""
-    return re.sub(r"[^A-Za-z0-9_\-./]", "_", name)

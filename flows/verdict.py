@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from pydantic import Field
 
 from detection.frozen import Frozen
 
-ItemVerdict = Literal["ok", "regressed", "improved", "inconclusive", "missing"]
+ItemVerdict = Literal["ok", "regressed", "improved", "unconfirmed", "inconclusive", "missing"]
+"""`unconfirmed`: looks slower or faster, and could not be measured again."""
 Overall = Literal["ok", "regressed", "not_comparable", "incomplete", "no_baseline"]
 EXIT_CODES: dict[Overall, int] = {"ok": 0, "regressed": 1, "not_comparable": 2, "incomplete": 3, "no_baseline": 4}
 TITLES: dict[Overall, str] = {
@@ -20,8 +21,8 @@ TITLES: dict[Overall, str] = {
     "incomplete": "incomplete",
     "no_baseline": "no baseline",
 }
-SHOWN: tuple[ItemVerdict, ...] = ("regressed", "missing", "inconclusive", "improved")
-"""Verdicts that get a table, worst first; what is ok is only counted."""
+SHOWN: tuple[ItemVerdict, ...] = ("regressed", "missing", "unconfirmed", "inconclusive", "improved")
+"""Verdicts that get a table, worst first; what is ok is counted, with what would have been found where that was tested."""
 
 
 class Item(Frozen):
@@ -40,6 +41,8 @@ class Item(Frozen):
     """Of the change; None for exact counts."""
     p_holm: float | None = None
     """That there is no change, corrected for being one of many; None where nothing was tested."""
+    minimal_effect: float | None = None
+    """The smallest change that would probably have been found: of mAP a share, of a speedup a ratio. None where not tested."""
     why: str | None = None
 
 
@@ -68,7 +71,8 @@ def summarise(items: tuple[Item, ...]) -> tuple[Overall, str]:
     undecided = (
         f" {items_with['inconclusive']} cannot be decided by this many pictures or rounds." if items_with["inconclusive"] else ""
     )
-    rest = undecided + (f" {items_with['improved']} got better." if items_with["improved"] else "")
+    unsure = f" {items_with['unconfirmed']} look slower or faster, unconfirmed." if items_with["unconfirmed"] else ""
+    rest = unsure + undecided + (f" {items_with['improved']} got better." if items_with["improved"] else "")
     if worse_in:
         missing = f" {items_with['missing']} are missing." if missing_in else ""
         return (
@@ -95,6 +99,7 @@ def render(verdict: Verdict) -> str:
     unchanged = sum(item.verdict == "ok" for item in verdict.items)
     if verdict.items:
         lines += [f"{unchanged} of {len(verdict.items)} items are ok and not listed.", ""]
+    lines += _bullets("No difference found", _no_differences(verdict.items))
     lines += _bullets("Notes", verdict.notes) + _bullets("How it was judged", verdict.rules)
     return "\n".join(lines)
 
@@ -106,8 +111,8 @@ def _table(kind: ItemVerdict, items: list[Item]) -> list[str]:
     return [
         f"## {kind.capitalize()} ({len(items)})",
         "",
-        "| cell | where | quantity | before | now | change | p (Holm) | why |",
-        "|---|---|---|---:|---:|---:|---:|---|",
+        "| cell | where | quantity | before | now | change | would find | p (Holm) | why |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|",
         *rows,
         "",
     ]
@@ -122,6 +127,7 @@ def _cells(item: Item) -> tuple[str, ...]:
         _number(item, item.before),
         _number(item, item.now),
         _change(item),
+        _minimal_effect(item),
         p,
         _one_line(item.why or ""),
     )
@@ -145,6 +151,25 @@ def _change(item: Item) -> str:
         percent = item.interval and ((item.interval[0] - 1) * 100, (item.interval[1] - 1) * 100)
         return _with_interval((item.change - 1) * 100, percent, "+.1f", " %")
     return f"{item.change:+,.0f}"
+
+
+def _minimal_effect(item: Item) -> str:
+    """In the unit of the change, either way."""
+    if item.minimal_effect is None:
+        return ""
+    if item.quantity == "map_50_95":
+        return f"{item.minimal_effect * 100:.2f} points"
+    return f"{(item.minimal_effect - 1) * 100:.1f} %"
+
+
+def _no_differences(items: Iterable[Item]) -> Iterator[str]:
+    """For each quantity and place the tested items that are ok, with the smallest change that would have been found."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        if item.verdict == "ok" and item.minimal_effect is not None:
+            groups.setdefault((item.quantity, item.where or ""), []).append(f"`{item.cell}` ({_minimal_effect(item)})")
+    for (quantity, where), names in groups.items():
+        yield f"{quantity} on {where}, in brackets the change that would probably have been found: {', '.join(names)}."
 
 
 def _with_interval(value: float, interval: tuple[float, float] | None, form: str, unit: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from detection.frozen import InputError
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
@@ -15,3 +18,25 @@ VERDICT = Path("results/check")
 BASELINES = Path("baselines")
 STAGE_TIMES = Path(".sixfold/stages.jsonl")
 """One line per stage that ran here, with its wall time."""
+
+
+def require_place(*outputs: Path) -> None:
+    """Nothing; an error where one of the outputs could not be written, so that nobody learns it after hours of work.
+
+    An output with a suffix is a file, any other a folder. Nothing is made here: a refused command leaves no empty folders.
+    InputError where something else is in the way, PermissionError where the folder cannot be written.
+    """
+    for output in outputs:
+        if output.exists() and output.is_dir() == bool(output.suffix):
+            found, wanted = ("a folder", "a file") if output.suffix else ("a file", "a folder")
+            raise InputError(f"{output}: {found}, but this command writes {wanted} of that name. Move or remove it.")
+        parent = next(folder for folder in output.absolute().parents if folder.exists() or folder.is_symlink())
+        if not parent.is_dir():
+            raise InputError(
+                f"{parent}: no folder, but {output} is to be written below it. Move or remove it, or run the command elsewhere."
+            )
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(
+                f"{parent}: cannot be written, but {output} is to be written below it. Change its permissions, or run the command "
+                f"in a folder of yours."
+            )

@@ -31,25 +31,48 @@ FLAGS = (
 """CPU features that change which kernels the runtimes choose."""
 
 
+LIBRARIES = ("numpy", "opencv-python-headless")
+"""What else is in the time of a detector: letterboxing and selection."""
+SYSTEM = Path("/sys/devices/system/cpu")
+
+
 def environment() -> dict[str, Any]:
-    """What latency depends on besides the file: CPU, its features, cores, kernel, governor and versions; null where unknown."""
+    """What latency depends on besides the file: CPU, caches, cores, kernel, clock settings and versions; null where unknown."""
     about_cpu = _first_cpu()
     features = set((about_cpu.get("flags") or about_cpu.get("Features") or "").split())
     return {
         "cpu": about_cpu.get("model name") or about_cpu.get("Model") or platform.processor() or None,
+        "cpu_model": _cpu_model(about_cpu),
+        "cache": about_cpu.get("cache size"),
         "machine": platform.machine(),
         "flags": [flag for flag in FLAGS if flag in features],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "kernel": f"{platform.system()} {platform.release()}",
-        "governor": _text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "governor": _text(SYSTEM / "cpu0/cpufreq/scaling_governor"),
+        "greatest_clock_khz": _text(SYSTEM / "cpu0/cpufreq/cpuinfo_max_freq"),
+        "smt": _text(SYSTEM / "smt/active"),
         "python": platform.python_version(),
-        "versions": {package: _version(package) for package in sorted({entry.package for entry in RUNTIMES.values()} | {"numpy"})},
+        "versions": {
+            package: _version(package) for package in sorted({entry.package for entry in RUNTIMES.values()} | set(LIBRARIES))
+        },
     }
+
+
+def runtime_in(environment: Mapping[str, Any], runtime: str) -> str:
+    """Name and version of a runtime where this is the environment, for instance "onnxruntime 1.31.1"; the bare name if unknown."""
+    version = environment.get("versions", {}).get(RUNTIMES[runtime].package)
+    return f"{runtime} {version}" if version else runtime
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
     """sha256 over canonical JSON: the same content, whatever its order of keys, the same digest."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _cpu_model(about_cpu: dict[str, str]) -> str | None:
+    """Family, model and stepping, or their Arm counterparts: clouds hide different processors behind one name."""
+    keys = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
+    return " ".join(f"{key} {about_cpu[key]}" for key in keys if key in about_cpu) or None
 
 
 def _first_cpu() -> dict[str, str]:

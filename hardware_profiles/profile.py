@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from hardware_profiles.consistency import contradictions
 from hardware_profiles.runtimes import RUNTIMES
 
 DType = Literal["fp32", "fp16", "int8"]
 DeviceClass = Literal["x86_cpu", "arm_cpu", "edge_gpu", "edge_npu", "datacenter_gpu", "mcu"]
-Kind = Literal["host", "datasheet"]
+Kind = Literal["host", "device"]
+Granularity = Literal["per_channel", "per_tensor"]
 Positive = Annotated[float, Field(gt=0)]
-FOLDER = Path(__file__).parent
-TEMPLATE = FOLDER / "raspberry-pi-5.yaml"
+FOREIGN_RUNTIMES = {
+    "ncnn": "ncnn .param and .bin",
+    "tflite": "TensorFlow Lite .tflite",
+    "tensorrt": "TensorRT engine, built on the device",
+    "rknn": "RKNN .rknn",
+    "edgetpu": "Edge TPU compiled .tflite",
+}
+"""Runtimes whose files sixfold does not make, and what those files are."""
+SCHEMA = 2
+"""Version of the list of fields below."""
+MIN_ANCHORS = 5
+"""Fewer measured networks do not make a calibration: five are nearly as good as fifty on YOLOBench, fewer are not."""
+WORST_MAPE = 0.30
+"""A fit with a greater leave-one-out error says no more than a datasheet does, and is called estimated."""
 
 
 class ProfileError(ValueError):
@@ -25,7 +35,7 @@ class ProfileError(ValueError):
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class PerDtype(_Closed):
@@ -54,48 +64,161 @@ class Blocks(_Closed):
         return value
 
 
+class PerClass(_Closed):
+    """One number per class of convolution; null where too few networks were measured to tell the classes apart."""
+
+    conv3x3s1: Positive | None = None
+    conv1x1: Positive | None = None
+    conv_other: Positive | None = None
+    depthwise: Positive | None = None
+    depthwise_partial: Positive | None = None
+    """Depthwise with channels that do not fill their blocks, where another kernel computes them; null: as `depthwise`."""
+    picture: Positive | None = None
+    """The first convolution: few input channels, and whatever the runtime does to bring the picture into its own layout."""
+
+    def of(self, kind: str) -> float | None:
+        """The number of one class, or None; operators that only move data have no class here."""
+        value: float | None = getattr(self, kind, None)
+        return value
+
+
+class ClassUtilisation(_Closed):
+    """Utilisation by class of convolution, per type; null: the one number of `utilisation` serves all classes."""
+
+    fp32: PerClass | None = None
+    fp16: PerClass | None = None
+    int8: PerClass | None = None
+
+    def of(self, dtype: DType) -> PerClass | None:
+        """The numbers of one type, or None."""
+        value: PerClass | None = getattr(self, dtype)
+        return value
+
+
 class Memory(_Closed):
     """How fast data moves, in 1e9 bytes a second, and how much of it a detector may keep."""
 
     bandwidth_theoretical_gbs: Positive | None = None
+    """Width of the bus times its transfers."""
     bandwidth_effective_gbs: Positive | None = None
+    """What copying reaches, read and written bytes together; takes precedence."""
     budget_bytes: Annotated[int, Field(gt=0)] | None = None
     """What the whole process may occupy; null: nobody set a limit."""
+    on_chip_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Parameters that stay beside the arithmetic; those beyond it cross the link in every inference. Null: no such border."""
+
+
+class Link(_Closed):
+    """What lies between an accelerator and its host: USB or PCIe."""
+
+    bandwidth_gbs: Positive
+    """In 1e9 bytes a second, one way."""
+    latency_us: Annotated[float, Field(ge=0)] | None = None
+    """Of one crossing; null: unknown."""
+
+
+class Calibration(_Closed):
+    """What the numbers of one type were fitted on, and how well they foretell a network left out of the fit."""
+
+    anchors: Annotated[int, Field(gt=0)]
+    """Measured networks in the fit."""
+    leave_one_out_mape: Annotated[float, Field(ge=0)]
+    """Mean absolute percentage error over networks (or families) left out in turn, as a share: 0.12 is 12 %."""
+    validated_on: str
+    """Which kind of networks the error is about, for instance "architectures only": none of them compressed."""
+    origin: Annotated[str, Field(min_length=1)]
+    """Where the measured times come from, with version and date."""
+
+    @property
+    def holds(self) -> bool:
+        """True where estimates may be called calibrated: enough anchors, and an error that leaves something to say."""
+        return self.anchors >= MIN_ANCHORS and self.leave_one_out_mape <= WORST_MAPE
+
+
+class Calibrations(_Closed):
+    """One calibration per type; null where the numbers were not fitted, or on too little."""
+
+    fp32: Calibration | None = None
+    fp16: Calibration | None = None
+    int8: Calibration | None = None
+
+    def of(self, dtype: DType) -> Calibration | None:
+        """The calibration of one type, or None."""
+        value: Calibration | None = getattr(self, dtype)
+        return value
+
+
+def _known(runtime: str) -> str:
+    if runtime not in (*RUNTIMES, *FOREIGN_RUNTIMES):
+        raise ValueError(f"unknown runtime {runtime!r}; allowed: {', '.join((*RUNTIMES, *FOREIGN_RUNTIMES))}")
+    return runtime
 
 
 class HardwareProfile(_Closed):
     """A device, the runtime on it and how many threads it gets. A number that nobody knows is null, never a guess."""
 
-    schema_version: Literal[1] = Field(alias="schema", serialization_alias="schema")
+    schema_version: Literal[2] = Field(alias="schema", serialization_alias="schema")
+    """Of this list of fields."""
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    """Same as the file name without `.yaml`."""
-    name: str
+    """Same as the file name without `.yaml`: lower-case letters, digits and dashes."""
+    name: Annotated[str, Field(min_length=1)]
+    """Device, runtime and threads in words, for tables and figures."""
     device_class: DeviceClass
+    """What kind of processor multiplies."""
     kind: Kind
-    """`host`: measured on the machine that runs the stage. `datasheet`: only estimated from the numbers below."""
-    machine: str
+    """`host`: measured on the machine that runs the stage. `device`: another machine, measured over Ray or by hand with
+    `sixfold measure --export`; estimated from the numbers below where neither was done."""
+    machine: Annotated[str, Field(min_length=1)]
     """Instruction set as `uname -m` says it; a host profile is measured on no other."""
-    runtime: str
-    """What runs the detector. Files are produced for onnxruntime and openvino only; another name is allowed on datasheets."""
+    runtime: Annotated[str, AfterValidator(_known)]
+    """What runs the detector: onnxruntime or openvino, whose files sixfold makes; ncnn, tflite, tensorrt, rknn or edgetpu, whose
+    files it does not make, for estimates alone."""
+    runtime_version: str | None = None
+    """The version the numbers below were found with; null: not stated."""
     threads: Annotated[int, Field(gt=0)]
+    """Threads that the runtime may use; the peaks are over all of them. Accelerators: 1, the thread that feeds it."""
     dtypes: Annotated[tuple[DType, ...], Field(min_length=1)]
     """What the device can multiply in. An int8 file still runs where int8 is absent, at the speed of `float_dtype`."""
-    float_dtype: Literal["fp32", "fp16"]
-    """What a detector that is not quantized is computed in."""
+    float_dtype: Literal["fp32", "fp16"] | None
+    """What a detector that is not quantized is computed in; null: the device takes int8 alone."""
     peak_gops: PerDtype
     """Dense peak over all threads in 1e9 operations a second; one multiply-add is two operations."""
     utilisation: PerDtype
     """Share of the peak that whole networks reach; one constant per type, fitted on measured networks. May exceed 1 where
     the runtime saves multiplications (Winograd)."""
+    class_utilisation: ClassUtilisation = ClassUtilisation()
+    """The same by class of convolution, where at least 16 measured networks allow it; takes precedence."""
+    winograd: tuple[DType, ...] = ()
+    """Types in which the runtime computes 3x3 convolutions of stride 1 by Winograd's method."""
     channel_alignment: Blocks
     """Channels are computed in blocks of so many: 17 channels cost as much as 32 where this is 16. Null: not modelled."""
+    weight_granularity: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("per_channel", "per_tensor")
+    """Scales of int8 weights that run at full speed."""
+    sparsity: Literal["none", "2:4"] = "none"
+    """Zeros that the device can skip. With `none`, weights set to zero cost as much as others."""
     memory: Memory
+    """How fast data moves, and how much of it a detector may keep."""
+    link: Link | None = None
+    """Between accelerator and host; null: they share memory."""
     op_overhead_us: PerDtype
     """What each operator costs besides its work, in microseconds; quantized graphs cost more. Null: not modelled."""
-    interval_factor: Annotated[float, Field(ge=1)]
-    """k: an estimate t stands for the interval [t / k, t * k]."""
+    base_us: PerDtype = PerDtype()
+    """What an inference costs before its first operator, in microseconds. Null: not modelled."""
+    zero_point_us: Positive | None = None
+    """What an int8 convolution costs besides where its input has a zero point, in microseconds: the runtime takes the zero point's
+    share out of every sum. Null: nothing, or unknown."""
+    softmax_ns: PerDtype = PerDtype()
+    """What a softmax costs per element, in nanoseconds: its rows are short in detectors. Null: as any operator that moves data."""
+    unsupported_ops: tuple[str, ...] = ()
+    """ONNX operators that the device cannot run, for instance Resize."""
+    fallback: str | None = None
+    """The profile that runs them instead; null: a detector that has one does not run at all."""
+    interval_factor: PerDtype
+    """k: an estimate t in this type stands for the interval [t / k, t * k]; at least 1."""
     requires_reduce_range: bool
     """True where u8 x s8 products saturate (x86 without VNNI): int8 weights must keep to 7 bits."""
+    calibration: Calibrations = Calibrations()
+    """What the numbers were fitted on; `sixfold profiles calibrate` writes it."""
     sources: dict[str, Annotated[str, Field(min_length=1)]]
     """Dotted field -> where its number comes from. Every number above has an entry."""
 
@@ -104,82 +227,13 @@ class HardwareProfile(_Closed):
         """True where the files that sixfold makes are what the device runs; else an estimate is all there can be."""
         return self.runtime in RUNTIMES
 
-    @model_validator(mode="after")
-    def _numbers_have_sources(self) -> HardwareProfile:
-        numbers = set(_numbers(self.model_dump(exclude={"schema_version", "sources"})))
-        if missing := sorted(numbers - set(self.sources)):
-            raise ValueError(f"no source for {', '.join(missing)}; add each to `sources`, or make the number null")
-        if idle := sorted(set(self.sources) - numbers):
-            raise ValueError(f"sources name {', '.join(idle)}, no number of this profile; allowed: {', '.join(sorted(numbers))}")
-        return self
+    @property
+    def file_format(self) -> str:
+        """What the runtime opens, in words."""
+        return FOREIGN_RUNTIMES.get(self.runtime) or "/".join(RUNTIMES[self.runtime].suffixes)
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> HardwareProfile:
-        if self.float_dtype not in self.dtypes:
-            raise ValueError(f"float_dtype {self.float_dtype} is not among dtypes {', '.join(self.dtypes)}")
-        for dtype in self.dtypes:
-            for field in ("peak_gops", "utilisation"):
-                if getattr(self, field).of(dtype) is None:
-                    raise ValueError(f"{field}.{dtype} is null, but {dtype} is among dtypes; give the number or remove {dtype}")
-        if self.peak_gops.int8 and self.peak_gops.fp32 and self.peak_gops.int8 < self.peak_gops.fp32:
-            raise ValueError(f"peak_gops.int8 {self.peak_gops.int8:g} is below fp32's {self.peak_gops.fp32:g}; give dense peaks")
-        if self.kind == "host" and not self.producible:
-            raise ValueError(f"runtime {self.runtime!r} cannot be measured here; a host profile needs {' or '.join(RUNTIMES)}")
+    def _holds_together(self) -> HardwareProfile:
+        if found := "; ".join(contradictions(self)):
+            raise ValueError(found)
         return self
-
-
-def load_profile(name: str, extra_folder: Path | None = None) -> HardwareProfile:
-    """The named profile, from the files of this package or from extra_folder; ProfileError where it is missing or wrong."""
-    files = _files(extra_folder)
-    if name not in files:
-        raise ProfileError(
-            f"no hardware profile {name!r}; have {', '.join(sorted(files))}. "
-            f"Add one by copying {TEMPLATE.name} from {FOLDER.name}/ (docs/profiles.md shows how)."
-        )
-    path = files[name]
-    try:
-        profile = HardwareProfile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ProfileError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        raise ProfileError(f"{path}: {_explain(error)} (docs/profiles.md explains every field)") from error
-    if profile.id != path.stem:
-        raise ProfileError(f"{path}: id is {profile.id!r}, but the file is named {path.stem!r}; make them the same")
-    return profile
-
-
-def known_profiles(extra_folder: Path | None = None) -> tuple[str, ...]:
-    """Names that load_profile accepts, sorted."""
-    return tuple(sorted(_files(extra_folder)))
-
-
-def _files(extra_folder: Path | None) -> dict[str, Path]:
-    own = {path.stem: path for path in FOLDER.glob("*.yaml")}
-    if extra_folder is None:
-        return own
-    if not extra_folder.is_dir():
-        raise ProfileError(f"{extra_folder}: no such folder of hardware profiles")
-    extra = {path.stem: path for path in extra_folder.glob("*.yaml")}
-    if both := sorted(own.keys() & extra.keys()):
-        raise ProfileError(f"{extra_folder}: {', '.join(both)} are names of built-in profiles; choose other file names and ids")
-    return own | extra
-
-
-def _explain(error: ValidationError) -> str:
-    """All problems in one line: dotted field, what is allowed, what was found."""
-    lines = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"])
-        message = re.sub(r"^Value error, ", "", problem["msg"])
-        found = "" if problem["type"] in ("missing", "value_error") else f", found {problem['input']!r}"
-        lines.append(f"{field + ': ' if field else ''}{message}{found}")
-    return "; ".join(lines)
-
-
-def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted names of all numbers in the tree; null and true/false are no numbers."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield prefix + name

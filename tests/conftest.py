@@ -17,7 +17,7 @@ from detection.sources import Data, GeneratedSource
 from detection.training import Recipe
 from flows.prepare import prepare
 from flows.store import Store
-from hardware_profiles.profile import load_profile
+from hardware_profiles.library import load_profile
 
 torch.set_num_threads(1)
 

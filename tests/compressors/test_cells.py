@@ -1,67 +1,23 @@
-"""From the menu to cells, from cells to nodes, and what a node's key depends on."""
+"""From the menu to cells, and from cells to nodes with what they will cost."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 
-from compressors.cells import CONTROL, METHODS, VERSIONS, Foundation, Graph, Menu, Node, cells_of, graph_of
-from compressors.distillation import Distillation
+from compressors.cells import CONTROL, METHODS, Menu, cells_of
 from compressors.low_rank import LowRank
 from compressors.nas import Nas
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
-from detection.blueprint import Architecture, Blueprint
-from detection.training import Recipe
-
-RUNTIMES = ("onnxruntime", "openvino")
-TRAIN_PICTURES, VAL_PICTURES = 100, 40
-TEACHER_EPOCHS, RECOVERY_EPOCHS = 7, 3
-LIBRARIES = dict.fromkeys(("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna"), "1.0")
-FOUNDATION = Foundation(
-    teacher=Blueprint(classes=("a", "b"), input_size=(64, 96), architecture=Architecture()),
-    training=Recipe(epochs=TEACHER_EPOCHS),
-    recovery=Recipe(epochs=RECOVERY_EPOCHS, learning_rate=1e-3),
-    seed=0,
-    train_digest="1" * 64,
-    val_digest="2" * 64,
-    train_pictures=TRAIN_PICTURES,
-    val_pictures=VAL_PICTURES,
-    device="cpu",
-    threads=1,
-    teacher_threads=2,
-    design_profile="3" * 64,
-    libraries=LIBRARIES,
+from tests.compressors.graph_factory import (
+    RECOVERY_EPOCHS,
+    RUNTIMES,
+    TEACHER_EPOCHS,
+    TRAIN_PICTURES,
+    graph,
 )
-
-
-def graph(menu: Menu | None = None, runtimes: tuple[str, ...] = RUNTIMES, **changed: Any) -> Graph:
-    """The default menu's graph, with some of the foundation changed."""
-    return graph_of(cells_of(menu or Menu()), FOUNDATION.model_copy(update=changed), runtimes)
-
-
-def named(of: Graph) -> dict[str, str]:
-    """Node name -> key."""
-    return {node.name: key for key, node in of.nodes.items()}
-
-
-def names_of_changed(before: Graph, after: Graph) -> set[str]:
-    """Names of the nodes whose key differs between two graphs that have the same names."""
-    old, new = named(before), named(after)
-    assert old.keys() == new.keys()
-    return {name for name in old if old[name] != new[name]}
-
-
-def own_methods(node: Node) -> set[str]:
-    """Methods that this node itself applies."""
-    return {step.method for step in node.steps} | ({"distillation"} if node.objective else set())
-
-
-def touched(before: Graph, directly: Any) -> set[str]:
-    """Names of the nodes for which directly(node) holds, and of all that descend from them."""
-    return {node.name for key, node in before.nodes.items() if any(directly(ancestor) for ancestor in before.lineage(key))}
 
 
 def test_the_default_menu_has_a_cell_for_every_subset() -> None:
@@ -154,122 +110,6 @@ def test_artifacts_are_the_recovered_node_or_one_quantized_per_runtime() -> None
         else:
             assert [made.nodes[key].runtime for key in artifacts.values()] == list(RUNTIMES)
             assert {made.nodes[key].parent for key in artifacts.values()} == {recovered}
-
-
-def test_the_same_plan_gives_the_same_keys() -> None:
-    """Keys depend on nothing but the plan: two graphs of it are equal."""
-    assert graph() == graph()
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"seed": 1},
-        {"training": Recipe(epochs=TEACHER_EPOCHS + 1)},
-        {"train_digest": "4" * 64},
-        {"device": "cuda"},
-        {"libraries": LIBRARIES | {"torch": "2.0"}},
-        {"teacher": FOUNDATION.teacher.model_copy(update={"input_size": (96, 96)})},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
-def test_what_the_teacher_depends_on_changes_every_key(changed: dict[str, Any]) -> None:
-    """Seed, teacher's recipe, training data, device, torch and the teacher's blueprint decide every node."""
-    before = graph()
-    assert names_of_changed(before, graph(**changed)) == set(named(before))
-
-
-def test_the_recovery_recipe_changes_what_is_recovered() -> None:
-    """Another recovery makes the recovered nodes and their int8 files anew, and leaves teacher, searches and architectures."""
-    before = graph()
-    after = graph(recovery=FOUNDATION.recovery.model_copy(update={"learning_rate": 5e-4}))
-    assert names_of_changed(before, after) == touched(before, lambda node: node.kind == "recovered")
-    assert len(names_of_changed(before, after)) == 32 + 64
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_methods_version_changes_the_nodes_that_use_it(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new version of a method touches the nodes that apply it and their descendants, and no other."""
-    before = graph()
-    monkeypatch.setitem(VERSIONS, method, VERSIONS[method] + 1)
-    expected = touched(before, lambda node: method in own_methods(node))
-    assert names_of_changed(before, graph()) == expected
-    assert 0 < len(expected) < 105
-
-
-def test_the_training_version_changes_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All begins with a training."""
-    before = graph()
-    monkeypatch.setitem(VERSIONS, "training", VERSIONS["training"] + 1)
-    assert names_of_changed(before, graph()) == set(named(before))
-
-
-@pytest.mark.parametrize(
-    ("library", "directly"),
-    [
-        ("torch-pruning", lambda node: "pruning" in own_methods(node)),
-        ("tensorly", lambda node: "low_rank" in own_methods(node)),
-        ("optuna", lambda node: "nas" in own_methods(node)),
-        ("onnxruntime", lambda node: node.runtime == "onnxruntime"),
-        ("openvino", lambda node: node.runtime == "openvino"),
-        ("nncf", lambda node: node.runtime == "openvino"),
-        ("onnx", lambda node: node.runtime is not None),
-    ],
-)
-def test_a_librarys_version_changes_the_nodes_that_declare_it(library: str, directly: Any) -> None:
-    """A new version of a library touches the nodes that work with it and their descendants; another runtime's nodes stay."""
-    before = graph()
-    expected = touched(before, directly)
-    assert names_of_changed(before, graph(libraries=LIBRARIES | {library: "9.9"})) == expected
-    assert 0 < len(expected) < 105
-
-
-@pytest.mark.parametrize("changed", [{"design_profile": "5" * 64}, {"val_digest": "6" * 64}], ids=lambda c: next(iter(c)))
-def test_only_searches_depend_on_design_profile_and_val(changed: dict[str, Any]) -> None:
-    """Val and the design profile choose an architecture; nodes without nas in their lineage do not notice them."""
-    before = graph()
-    expected = touched(before, lambda node: node.kind == "search")
-    assert names_of_changed(before, graph(**changed)) == expected
-    assert not [name for name in expected if "nas" not in name]
-
-
-def test_the_teacher_is_part_of_a_distilled_key() -> None:
-    """The objective is keyed with its teacher, not only through the parent: other distillation, other key, same parent."""
-    before = graph()
-    after = graph(Menu(distillation=(Distillation(temperature=3.0),)))
-    assert names_of_changed(before, after) == touched(before, lambda node: node.objective is not None)
-    light = [before.nodes[named(before)[f"architecture lightweight{tail}"]] for tail in ("", "+distillation")]
-    assert light[0].steps == light[1].steps
-    assert {node.parent for node in light} == {named(before)["teacher"]}
-
-
-def test_another_runtime_leaves_the_nodes_that_are_there() -> None:
-    """A second runtime adds 32 int8 files; every key of the first sweep stays as it is."""
-    one, two = graph(runtimes=("openvino",)), graph()
-    assert set(one.nodes) < set(two.nodes)
-    assert {two.nodes[key].kind for key in set(two.nodes) - set(one.nodes)} == {"quantized"}
-
-
-def test_a_variant_leaves_the_nodes_of_its_siblings() -> None:
-    """More variants of pruning add nodes; every node of the smaller menu keeps its key."""
-    small, large = graph(), graph(Menu(pruning=(Pruning(), Pruning(keep_macs=0.3))))
-    assert set(small.nodes) < set(large.nodes)
-    added = set(large.nodes) - set(small.nodes)
-    assert all(any("pruning" in own_methods(node) for node in large.lineage(key)) for key in added)
-
-
-def test_the_test_split_cannot_reach_a_key() -> None:
-    """The foundation, all that a key is made of, has no place for the test split."""
-    assert not [name for name in Foundation.model_fields if "test" in name]
-
-
-def test_swapping_the_reductions_changes_only_nodes_with_both() -> None:
-    """low_rank before pruning makes other networks only where a cell has both; steps follow the wanted order."""
-    before, after = graph(), graph(reduction=("low_rank", "pruning"))
-    assert names_of_changed(before, after) == touched(before, lambda node: {"pruning", "low_rank"} <= own_methods(node))
-    both = after.nodes[after.recovered["pruning+low_rank"]]
-    assert [step.method for step in both.steps] == ["low_rank", "pruning"]
-    assert [step.method for step in before.nodes[before.recovered["pruning+low_rank"]].steps] == ["pruning", "low_rank"]
 
 
 def test_the_weights_of_every_cell_see_the_same_epochs() -> None:

@@ -31,7 +31,7 @@ from detection.training import Recipe
 from flows.foundation import LIBRARIES
 from flows.nodes import SECTION, TRANSFORMS, Context, Done, make_node, model_file, read_done
 from flows.store import Store
-from hardware_profiles.profile import load_profile
+from hardware_profiles.library import load_profile
 from hardware_profiles.runtimes import open_session
 
 RUNTIMES = ("onnxruntime", "openvino")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
 from compressors.latency import estimated_latency, operators
 from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
 from detection.complexity import count_macs, count_params, operator_costs
-from hardware_profiles.estimate import estimate
-from hardware_profiles.profile import load_profile
+from detection.export import export_onnx
+from hardware_profiles.estimate import Operator, estimate
+from hardware_profiles.graph import read_operators
+from hardware_profiles.library import load_profile
 
 
 @pytest.fixture
@@ -38,13 +43,37 @@ def test_the_stem_by_hand(blueprint: Blueprint) -> None:
     assert (stem.input_elements, stem.output_elements) == (3 * 64 * 96, 8 * 32 * 48)
 
 
+def test_the_blueprint_foretells_the_exported_file(tiny_detector: Detector, tmp_path: Path) -> None:
+    """The same operators with the same sizes are read back from the ONNX file, in whatever order."""
+    export_onnx(tiny_detector, tmp_path / "model.onnx")
+
+    def sizes(found: Sequence[Operator]) -> list[tuple[str, str, int, int, int]]:
+        return sorted((o.op_type, o.kind, o.macs, o.input_elements, o.output_elements) for o in found)
+
+    assert sizes(operators(tiny_detector.blueprint)) == sizes(read_operators(tmp_path / "model.onnx"))
+
+
 @pytest.mark.parametrize("profile_id", ["x86-onnxruntime-1t", "x86-openvino-1t", "raspberry-pi-5", "jetson-nano"])
 def test_the_estimate_is_the_profiles_own(profile_id: str, blueprint: Blueprint) -> None:
     """The latency of a blueprint is the profile's estimate of its operators: a positive time inside its interval."""
     profile = load_profile(profile_id)
     ours = estimated_latency(blueprint, profile, "fp32")
-    assert ours == estimate(operators(blueprint), profile, "fp32")
+    assert ours == estimate(operators(blueprint), profile)
     assert 0 < ours.low_s < ours.point_s < ours.high_s
+
+
+def test_prediction_layers_stay_float(blueprint: Blueprint) -> None:
+    """In int8 all convolutions are quantized but the last two of each of the three levels, decoding is not; in float none is."""
+    assert not any(operator.quantized for operator in operators(blueprint))
+    int8 = operators(blueprint, "int8")
+    assert sum(operator.macs > 0 and not operator.quantized for operator in int8) == 2 * 3
+    assert not any(operator.quantized for operator in int8 if operator.op_type in ("Softmax", "Sigmoid"))
+    floats = [
+        cost.name
+        for cost, operator in zip(operator_costs(blueprint), int8, strict=True)
+        if operator.macs and not operator.quantized
+    ]
+    assert sorted(floats) == sorted(f"heads.{level}.{branch}" for level in range(3) for branch in ("score", "box"))
 
 
 def test_a_narrower_network_is_estimated_faster(blueprint: Blueprint) -> None:

@@ -14,7 +14,7 @@ from compressors.search_space import search_space
 from detection.blueprint import Architecture, Factored, Ranks
 from detection.checkpoint import Detector, fresh
 from detection.frozen import InputError
-from hardware_profiles.profile import load_profile
+from hardware_profiles.library import load_profile
 
 QUICK = Nas(
     budget_share=0.6,

@@ -234,3 +234,11 @@ def test_light_blocks_can_be_pruned(block: str, lively: Detector, workbench: Wor
     detector, change = prune(light, Pruning(importance="l2", keep_macs=0.9, round_to=2), workbench)
     assert change.macs_after <= 0.9 * change.macs_before
     assert torch.isfinite(answers(detector, tiny_train).box_logits).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gradients_are_taken_on_the_device(lively: Detector, workbench: Workbench) -> None:
+    """On a CUDA device as many multiply-adds go as on the CPU, and the pruned detector is back on the CPU."""
+    here, there = (prune(lively, Pruning(), replace(workbench, device=torch.device(name))) for name in ("cpu", "cuda"))
+    assert {tensor.device.type for tensor in there[0].weights.values()} == {"cpu"}
+    assert there[1].macs_after == pytest.approx(here[1].macs_after, rel=0.02)

@@ -17,6 +17,7 @@ from detection.checkpoint import Detector, fresh
 from detection.dataset import Images
 from detection.training import Recipe
 
+CPU = torch.device("cpu")
 DEEP = {"stage_depths": (1, 2, 1, 1)}
 SMALL = {"stage_widths": (8, 16, 16, 24), "stage_depths": (1, 1, 1, 1), "neck_width": 8, "head_width": 8}
 
@@ -66,7 +67,7 @@ def test_the_largest_path_is_the_detector_it_started_from(start: Detector, pictu
             module.momentum = None
     with torch.no_grad():
         expected.train()(pictures)
-        mine = Supernet(start).extract(start.blueprint.architecture, pictures)(pictures)
+        mine = Supernet(start, CPU).extract(start.blueprint.architecture, pictures)(pictures)
         theirs = expected.eval()(pictures)
     torch.testing.assert_close(mine.score_logits, theirs.score_logits)
     torch.testing.assert_close(mine.box_logits, theirs.box_logits)
@@ -74,7 +75,7 @@ def test_the_largest_path_is_the_detector_it_started_from(start: Detector, pictu
 
 def test_a_smaller_path_takes_the_first_channels_and_blocks(start: Detector, small: Architecture, pictures: Tensor) -> None:
     """Every weight of a smaller network is the front corner of the largest one's, and no other weights exist."""
-    network = Supernet(start).extract(small, pictures)
+    network = Supernet(start, CPU).extract(small, pictures)
     assert "stages.1.2.reduce.0.weight" in start.weights
     assert "stages.1.2.reduce.0.weight" not in network.state_dict()
     cut = 0
@@ -87,7 +88,7 @@ def test_a_smaller_path_takes_the_first_channels_and_blocks(start: Detector, sma
 
 def test_statistics_are_those_of_the_path(start: Detector, small: Architecture, pictures: Tensor) -> None:
     """The stem's statistics are the mean and variance of its convolution over the recalibration pictures, worked by numpy."""
-    network = Supernet(start).extract(small, pictures)
+    network = Supernet(start, CPU).extract(small, pictures)
     with torch.no_grad():
         maps = network.get_submodule("stem.0")(pictures).numpy().astype(float)
     state = network.state_dict()
@@ -97,7 +98,7 @@ def test_statistics_are_those_of_the_path(start: Detector, small: Architecture, 
 
 def test_the_extracted_network_detects_and_is_in_evaluation_mode(start: Detector, small: Architecture, pictures: Tensor) -> None:
     """It has the small architecture, says the same twice, and its boxes and scores are finite."""
-    network = Supernet(start).extract(small, pictures)
+    network = Supernet(start, CPU).extract(small, pictures)
     assert network.blueprint.architecture == small
     with torch.no_grad():
         boxes, scores = network.decode(network(pictures))
@@ -109,10 +110,10 @@ def test_the_extracted_network_detects_and_is_in_evaluation_mode(start: Detector
 
 def test_one_step_changes_only_the_path(start: Detector, small: Architecture, tiny_train: Images) -> None:
     """A step along a small path moves front corners only: channels behind them and deeper blocks keep their values."""
-    supernet = Supernet(start)
+    supernet = Supernet(start, CPU)
     before = {name: weight.detach().clone() for name, weight in supernet.weights.items()}
     assert one_step(supernet, only(small, start.blueprint.architecture), tiny_train) == len(tiny_train)
-    network = Supernet(start).extract(small, torch.zeros(1, 3, 64, 96))
+    network = Supernet(start, CPU).extract(small, torch.zeros(1, 3, 64, 96))
     path = {name: parameter.shape for name, parameter in network.named_parameters()}
     moved = 0
     for name, weight in supernet.weights.items():
@@ -127,12 +128,12 @@ def test_one_step_changes_only_the_path(start: Detector, small: Architecture, ti
 
 def test_training_takes_every_picture_once_an_epoch(start: Detector, space: SearchSpace, tiny_train: Images) -> None:
     """Two epochs of 24 pictures in batches of 10 are 48 pictures, the last batch of each being smaller."""
-    assert Supernet(start).train(space, tiny_train, Recipe(batch_size=10), 2, 0) == 2 * len(tiny_train) == 48
+    assert Supernet(start, CPU).train(space, tiny_train, Recipe(batch_size=10), 2, 0) == 2 * len(tiny_train) == 48
 
 
 def test_training_repeats_under_a_seed(start: Detector, space: SearchSpace, tiny_train: Images) -> None:
     """The same seed draws the same paths and gives the same weights; another seed gives others."""
-    trained = [Supernet(start) for _ in range(3)]
+    trained = [Supernet(start, CPU) for _ in range(3)]
     for supernet, seed in zip(trained, (0, 0, 1), strict=True):
         supernet.train(space, tiny_train, Recipe(batch_size=12), 1, seed)
     first, second, other = (supernet.weights for supernet in trained)
@@ -143,15 +144,35 @@ def test_training_repeats_under_a_seed(start: Detector, space: SearchSpace, tiny
 def test_the_start_detector_is_left_alone(start: Detector, small: Architecture, tiny_train: Images) -> None:
     """Training the supernet and extracting from it do not reach the detector it came from."""
     digest = start.digest
-    supernet = Supernet(start)
+    supernet = Supernet(start, CPU)
     one_step(supernet, only(small, start.blueprint.architecture), tiny_train)
     supernet.extract(small, torch.rand(4, 3, 64, 96))
     assert start.digest == digest
 
 
+def test_weights_decay_and_nothing_else_does(start: Detector, space: SearchSpace, tiny_train: Images) -> None:
+    """As in every training: of two that differ in weight decay alone, only convolution weights part in the first step."""
+    free, decayed = (Supernet(start, CPU) for _ in range(2))
+    for supernet, decay in ((free, 0.0), (decayed, 0.5)):
+        supernet.train(space, tiny_train, Recipe(batch_size=len(tiny_train), weight_decay=decay), 1, 0)
+    apart = {name for name, weight in free.weights.items() if not torch.equal(weight, decayed.weights[name])}
+    assert {free.weights[name].ndim for name in apart} == {4}
+    assert "stem.0.weight" in apart
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_supernet_stays_on_its_device(start: Detector, space: SearchSpace, small: Architecture, tiny_train: Images) -> None:
+    """On a CUDA device it trains there, and what is extracted is there too."""
+    device = torch.device("cuda")
+    supernet = Supernet(start, device)
+    one_step(supernet, space, tiny_train)
+    network = supernet.extract(small, torch.zeros(2, 3, 64, 96, device=device))
+    assert {tensor.device.type for tensor in (*supernet.weights.values(), *network.state_dict().values())} == {"cuda"}
+
+
 def test_half_precision_trains_too(start: Detector, space: SearchSpace, tiny_train: Images) -> None:
     """With bfloat16 convolutions the weights stay float32, finite, and move."""
-    supernet = Supernet(start)
+    supernet = Supernet(start, CPU)
     supernet.train(space, tiny_train, Recipe(batch_size=24, precision="bfloat16"), 1, 0)
     assert all(weight.dtype == torch.float32 and torch.isfinite(weight).all() for weight in supernet.weights.values())
     assert not torch.equal(supernet.weights["stem.0.weight"], start.weights["stem.0.weight"])

@@ -1,4 +1,4 @@
-"""A method whose source changes gets a new version, or the store would hand out what the old source made.
+"""A source that decides a result gets a new version when it changes, or the store would hand out what the old one made.
 
 The table `source_digests.json` is rewritten by `python tests/compressors/test_versions.py`.
 """
@@ -14,21 +14,31 @@ from pathlib import Path
 import pytest
 
 from compressors.cells import METHODS, VERSIONS
+from detection.provenance import READING_VERSION
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("source_digests.json")
 SOURCES: dict[str, tuple[str, ...]] = {
     "lightweight": ("compressors/lightweight.py",),
     "nas": ("compressors/nas.py", "compressors/supernet.py", "compressors/search_space.py"),
-    "pruning": ("compressors/pruning.py",),
+    "pruning": ("compressors/pruning.py", "detection/complexity.py"),
     "low_rank": ("compressors/low_rank.py",),
     "distillation": ("compressors/distillation.py",),
     "quantization": ("compressors/quantization.py",),
     "training": tuple(
-        f"detection/{module}.py" for module in ("training", "losses", "augmentation", "network", "boxes", "checkpoint")
+        f"detection/{module}.py"
+        for module in ("training", "losses", "augmentation", "blueprint", "network", "boxes", "checkpoint", "dataset")
+    ),
+    "export": ("detection/export.py", "detection/network.py"),
+    "estimate": ("hardware_profiles/estimate.py", "compressors/latency.py", "detection/complexity.py"),
+    "reading": (
+        *(f"detection/{module}.py" for module in ("sources", "labelled", "coco", "voc", "generated", "boxes")),
+        "flows/prepare.py",
     ),
 }
 """What each version stands for."""
+CURRENT = VERSIONS | {"reading": READING_VERSION}
+"""The methods' and what nodes work with, and that of the prepared data."""
 
 
 def source_digest(source: str) -> str:
@@ -55,29 +65,30 @@ def digest_of(method: str) -> str:
 
 def current() -> dict[str, dict[str, int | str]]:
     """The table as it should be now."""
-    return {method: {"version": VERSIONS[method], "source": digest_of(method)} for method in SOURCES}
+    return {method: {"version": CURRENT[method], "source": digest_of(method)} for method in SOURCES}
 
 
 def test_every_version_stands_for_sources() -> None:
-    """The six methods and the training have a version and a list of sources each, and every source exists."""
-    assert set(SOURCES) == set(VERSIONS) == {*METHODS, "training"}
+    """The six methods, training, export, estimate and reading have a version and a list of sources each; every source exists."""
+    assert set(SOURCES) == set(CURRENT) == {*METHODS, "training", "export", "estimate", "reading"}
     assert not [path for paths in SOURCES.values() for path in paths if not (ROOT / path).is_file()]
 
 
 @pytest.mark.parametrize("method", SOURCES)
 def test_a_changed_source_has_a_new_version(method: str) -> None:
     """The committed table knows this source under this version."""
-    known, now = json.loads(TABLE.read_text())[method], current()[method]
+    known, now = json.loads(TABLE.read_text()).get(method, {"version": None}), current()[method]
     if known == now:
         return
+    place = "READING_VERSION in detection/provenance.py" if method == "reading" else f"VERSIONS[{method!r}] in compressors/cells.py"
     rewrite = f"python {Path(__file__).relative_to(ROOT)}"
     if known["version"] == now["version"]:
         pytest.fail(
-            f"{', '.join(SOURCES[method])}: changed, but VERSIONS[{method!r}] in compressors/cells.py is still {now['version']}. "
-            f"If it makes anything else than before, raise that number: nodes in people's stores were made by the old source. "
+            f"{', '.join(SOURCES[method])}: changed, but {place} is still {now['version']}. "
+            f"If it makes anything else than before, raise that number: what people have was made by the old source. "
             f"If it makes the same, leave the number. Then run `{rewrite}` and commit the table."
         )
-    pytest.fail(f"VERSIONS[{method!r}] is {now['version']}, in the table {known['version']}. Run `{rewrite}` and commit the table.")
+    pytest.fail(f"{place} is {now['version']}, in the table {known['version']}. Run `{rewrite}` and commit the table.")
 
 
 def test_the_digest_sees_code_and_nothing_else() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from detection.blueprint import Architecture, Blueprint, Factored, Ranks
-from detection.complexity import count_macs, count_params, operator_costs
+from detection.complexity import DECODING, count_macs, count_params, operator_costs
 from detection.network import Network
 from tests.detection.variants import PLAIN, VARIANTS
 
@@ -68,13 +68,22 @@ def test_parameters_are_those_of_the_exported_file(name: str, exported: dict[str
 
 def test_operators_that_add_do_not_multiply() -> None:
     """One addition per residual block and fusion of two levels, and a resize on the way down; no multiply-adds, no weights."""
-    moving = {cost.name: cost for cost in operator_costs(PLAIN) if cost.kind == "other"}
+    moving = {cost.name: cost for cost in operator_costs(PLAIN) if cost.kind == "other" and not cost.name.startswith(DECODING)}
     assert sum(name.endswith(":add") for name in moving) == 4 + 2 + 2
     assert sum(name.endswith(":resize") for name in moving) == 2
     assert len(moving) == 10
     assert all(cost.macs == cost.weight_elements == 0 for cost in moving.values())
     first = moving["stages.0.1:add"]
     assert (first.input_elements, first.output_elements) == (2 * 16 * 16 * 24, 16 * 16 * 24)
+
+
+def test_decoding_by_hand() -> None:
+    """64 x 96 pixels have 96 + 24 + 6 points; softmax and its weighted sum see 4 sides of 8 bins each, nothing multiplies-adds."""
+    decoding = [cost for cost in operator_costs(PLAIN) if cost.name.startswith(DECODING)]
+    softmax = next(cost for cost in decoding if cost.name.endswith(":softmax"))
+    assert softmax.output_elements == 126 * 4 * PLAIN.architecture.box_bins
+    assert decoding[-1].output_elements == 126 * len(PLAIN.classes)
+    assert sum(cost.macs for cost in decoding) == 0
 
 
 @pytest.mark.parametrize("name", ["depthwise", "ghost", "factored-expand"])

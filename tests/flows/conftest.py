@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from flows.params import load_plan
 from flows.plan import forecast
 from flows.prepare import prepare
 from flows.store import Store
+from tests.flows.cli_runner import Ended, Sixfold
 from tests.flows.sweep_factory import Sweep, run_grid, write_params
 
 
@@ -39,3 +42,25 @@ def swept(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path) -> Swe
 def swept_copy(swept: Sweep, tmp_path: Path) -> Sweep:
     """A copy of the tiny sweep."""
     return swept.copied_to(tmp_path / "copy")
+
+
+@pytest.fixture
+def sixfold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sixfold:
+    """Runs a command in a folder, in this process; an exception that gets out of main() would be a traceback."""
+
+    def run(folder: Path, *arguments: str) -> Ended:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["sixfold", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A folder with tiny params and nothing else."""
+    write_params(tmp_path / "fresh")
+    return tmp_path / "fresh"

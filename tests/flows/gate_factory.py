@@ -23,7 +23,8 @@ TRUTH: dict[str, Any] = {
 ALL, HALF = range(1, PICTURES + 1), range(1, PICTURES // 2 + 1)
 SWAPPED = [*range(1, 18), *range(21, 24)]
 """20 found like HALF, but 3 of them in other pictures: the same mAP, another detector."""
-ROUNDS_S, CONTROL_S = (0.010, 0.0101, 0.0099, 0.0102, 0.0098), (0.020, 0.0201, 0.0199, 0.0200, 0.0200)
+ROUNDS_S = (0.010, 0.0101, 0.0099, 0.0102, 0.0098, 0.0101, 0.0099, 0.010)
+CONTROL_S = (0.020, 0.0201, 0.0199, 0.0200, 0.0200, 0.0199, 0.0201, 0.0200)
 """Twice as fast as the control, give or take 1.5 %."""
 
 

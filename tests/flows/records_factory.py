@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import product
 
+from flows.flags import judged
 from flows.records import (
     ArtifactRecord,
     BudgetRecord,
@@ -16,6 +17,7 @@ from flows.records import (
     LatencyRow,
     Metrics,
     Source,
+    SpeedVerdict,
 )
 
 METHODS = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
@@ -129,9 +131,12 @@ def cells_file(cells: Sequence[CellRecord], runtimes: Sequence[str] = RUNTIMES, 
 def measured_row(
     cell: str, profile: str, p50_s: float, control_s: float, *, runtime: str = "onnxruntime 1.31.1", spread: float = 0.02
 ) -> LatencyRow:
-    """Five rounds around p50_s; the speedup's interval is its share `spread` to both sides."""
-    shares = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    """Eight rounds around p50_s; the speedup's interval is its share `spread` to both sides, and its verdict follows from that."""
+    shares = (-1.0, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 1.0)
     speedup = control_s / p50_s
+    verdict: SpeedVerdict = (
+        "faster" if speedup * (1 - spread) > 1.0 else "slower" if speedup * (1 + spread) < 1.0 else "no difference"
+    )
     return LatencyRow(
         cell=cell,
         profile=profile,
@@ -139,7 +144,7 @@ def measured_row(
         runtime=runtime,
         artifact_digest=digest(cell + runtime.split(maxsplit=1)[0]),
         rounds_s=tuple(p50_s * (1 + spread * share) for share in shares),
-        control_rounds_s=(control_s,) * 5,
+        control_rounds_s=(control_s,) * 8,
         p50_s=p50_s,
         p90_s=p50_s * 1.1,
         speedup=speedup,
@@ -150,6 +155,9 @@ def measured_row(
         fits=True,
         why=None,
         environment=digest("host"),
+        verdict="same file" if cell == "none" else verdict,
+        p_holm=None if cell == "none" else 0.5 if verdict == "no difference" else 1e-6,
+        minimal_effect=None if cell == "none" else 1.0 + spread,
     )
 
 
@@ -234,7 +242,8 @@ def eight_cells() -> tuple[CellsFile, LatencyFile]:
     rows = [measured_row(cell_name(methods), MEASURED, ms / 1e3, 0.010) for methods, _, ms, _, _ in table]
     rows.append(empty_row("distillation+quantization", MEASURED, "the cell failed"))
     rows += [estimated_row(cell_name(methods), ESTIMATED, ms / 1e3, 0.100) for methods, _, _, ms, _ in table]
-    return cells_file(made), latency_file(rows)
+    cells = cells_file(made)
+    return cells, latency_file(judged(cells, rows))
 
 
 MAP_EFFECT = dict(zip(METHODS, (-0.03, 0.01, -0.02, -0.005, 0.015, -0.004), strict=True))
@@ -253,4 +262,5 @@ def full_grid(noise: Callable[[tuple[str, ...]], float] = lambda methods: 0.0) -
         rows.append(measured_row(cell_name(methods), MEASURED, seconds, 0.016))
         rows.append(measured_row(cell_name(methods), "x86-openvino-1t", seconds, 0.016, runtime="openvino 2026.4"))
         rows.append(estimated_row(cell_name(methods), ESTIMATED, seconds * 10, 0.16))
-    return cells_file(made), latency_file(rows)
+    cells = cells_file(made)
+    return cells, latency_file(judged(cells, rows))

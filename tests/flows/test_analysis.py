@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.analysis import Panel, Point, choose, flags, panels, pareto
+from flows.analysis import Panel, Point, choose, panels, pareto
 from flows.records import CellsFile, Metrics
 from tests.flows.records_factory import (
     ESTIMATED,
@@ -134,12 +134,11 @@ def test_a_model_that_does_not_fit_is_not_chosen() -> None:
 
 
 def test_changing_test_numbers_changes_no_choice() -> None:
-    """Front, choice, tiers and flags are the same after every test number was turned upside down."""
+    """Front, choice and tiers are the same after every test number was turned upside down."""
     cells, latency = eight_cells()
     before, after = panels(cells, latency), panels(_with_other_test_numbers(cells), latency)
     assert [choose(panel, 0.02) for panel in after] == [choose(panel, 0.02) for panel in before]
     assert [pareto(panel.points) for panel in after] == [pareto(panel.points) for panel in before]
-    assert flags(after) == flags(before)
 
 
 def test_a_point_holds_no_test_number() -> None:
@@ -147,24 +146,34 @@ def test_a_point_holds_no_test_number() -> None:
     assert not any("test" in field for field in Point.model_fields)
 
 
-def test_smaller_but_not_faster_is_flagged() -> None:
-    """Half the size at 1.01x with an interval that reaches below 1 is flagged; the same size at the same speed is not."""
-    cells = cells_file(
-        [ok_cell((), 0.5, size_bytes=4000), ok_cell(("pruning",), 0.5, size_bytes=2000), ok_cell(("nas",), 0.5, size_bytes=4000)]
-    )
-    latency = latency_file(
-        [measured_row(cell, "p", 0.0099 if cell == "pruning" else 0.01, 0.01) for cell in ("none", "pruning", "nas")]
-    )
-    raised = flags(panels(cells, latency))
-    assert [(flag.kind, flag.cell) for flag in raised] == [("smaller, not faster", "pruning")]
-    assert "2.0x smaller" in raised[0].why
+def test_a_cell_is_shipped_only_if_it_is_faster_beyond_chance() -> None:
+    """The fastest by its point is no different for all the rounds show, so the next is chosen; without it nobody is."""
+    cells = cells_file([ok_cell(m, 0.5) for m in ((), ("nas",), ("pruning",))])
+    rows = [measured_row(cell, "p", seconds, 0.01) for cell, seconds in (("none", 0.01), ("nas", 0.007), ("pruning", 0.008))]
+    rows[1] = rows[1].model_copy(update={"verdict": "no difference", "p_holm": 0.2, "speedup_ci95": (0.9, 2.2)})
+    (panel,) = panels(cells, latency_file(rows))
+    assert choose(panel, 0.02).cell == "pruning"
+    (alone,) = panels(cells, latency_file(rows[:2]))
+    assert choose(alone, 0.02).verdict == "keep_control"
 
 
-def test_int8_slower_than_its_float_parent_is_flagged() -> None:
-    """On the estimated profile pruning+quantization takes 60 ms against 50 ms of pruning."""
-    raised = [flag for flag in flags(panels(*eight_cells())) if flag.kind == "int8 slower than float"]
-    assert [(flag.cell, flag.profile) for flag in raised] == [("pruning+quantization", ESTIMATED)]
-    assert "60.00 ms against 50.00 ms of pruning" in raised[0].why
+def test_what_no_test_could_say_is_chosen_by_its_point() -> None:
+    """With too few rounds for a test the faster point is taken; the answer says that it was not tested."""
+    cells = cells_file([ok_cell((), 0.5), ok_cell(("nas",), 0.5)])
+    rows = [measured_row(cell, "p", seconds, 0.01) for cell, seconds in (("none", 0.01), ("nas", 0.007))]
+    few = rows[1].model_copy(update={"verdict": "too few rounds", "rounds_s": (0.007,) * 3, "control_rounds_s": (0.01, 0.02, 0.01)})
+    (panel,) = panels(cells, latency_file([rows[0], few]))
+    assert choose(panel, 0.02).cell == "nas"
+    assert panel.points[1].speedup_range == pytest.approx((10 / 7, 20 / 7))
+
+
+def test_a_profile_calibrated_in_float_only_is_one_panel() -> None:
+    """Calibrated and estimated times of one device stand together, under the weaker name; each point keeps its own."""
+    cells = cells_file([ok_cell((), 0.5), ok_cell(("quantization",), 0.5)])
+    control = estimated_row("none", "p", 0.01, 0.01).model_copy(update={"source": "calibrated"})
+    (panel,) = panels(cells, latency_file([control, estimated_row("quantization", "p", 0.005, 0.01)]))
+    assert (panel.source, [point.source for point in panel.points]) == ("estimated", ["calibrated", "estimated"])
+    assert choose(panel, 0.02).cell == "quantization"
 
 
 def test_profile_of_a_foreign_runtime_borrows_accuracy_from_the_first() -> None:

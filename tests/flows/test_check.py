@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from statsmodels.stats.power import TTestIndPower
 
 from flows.baseline import accept
 from flows.check import Check, check, judge
 from flows.records import CellRecord, LatencyRow
+from flows.screening import Confirm, Fresh
 from flows.verdict import Item, Verdict
 from tests.flows.gate_factory import (
     ALL,
@@ -41,12 +45,19 @@ def gate(store: Store, tmp_path: Path) -> Gate:
     before = cells_of(store.cell("none"), store.cell("pruning"))
     accept("main", before, latency_of(row_of("none", CONTROL_S), row_of("pruning")), store.resolve, tmp_path / "baselines")
 
-    def verdict_on(cell: CellRecord | None = None, row: LatencyRow | None = None, config: Check | None = None) -> Verdict:
+    def verdict_on(
+        cell: CellRecord | None = None, row: LatencyRow | None = None, config: Check | None = None, confirm: Confirm | None = None
+    ) -> Verdict:
         cells = cells_of(store.cell("none"), cell or store.cell("pruning"))
         latency = latency_of(row_of("none", CONTROL_S), row or row_of("pruning"))
-        return judge(tmp_path / "baselines" / "main", cells, latency, TRUTH, store.resolve, config or Check())
+        return judge(tmp_path / "baselines" / "main", cells, latency, TRUTH, store.resolve, config or Check(), confirm)
 
     return verdict_on
+
+
+def again(rounds_s: Sequence[float], control_s: Sequence[float] = CONTROL_S) -> Confirm:
+    """Measures every candidate again, and always finds these rounds."""
+    return lambda candidates: {candidate: Fresh(tuple(rounds_s), tuple(control_s)) for candidate in candidates}
 
 
 def item_of(verdict: Verdict, quantity: str, cell: str = "pruning") -> Item:
@@ -61,6 +72,13 @@ def test_the_same_results_are_ok(gate: Gate) -> None:
     assert (verdict.overall, verdict.exit_code) == ("ok", 0)
     assert [item.verdict for item in verdict.items] == ["ok"] * 9
     assert item_of(verdict, "map_50_95").why == "equal detections"
+
+
+def test_what_would_have_been_found_is_that_of_a_two_sample_test(gate: Gate) -> None:
+    """Equal spread then and now: Welch's test is Student's, of which statsmodels knows the power."""
+    spread = statistics.stdev(math.log(control / own) for control, own in zip(CONTROL_S, ROUNDS_S, strict=True))
+    expected = math.exp(spread * TTestIndPower().solve_power(nobs1=8, alpha=0.05, power=0.8))
+    assert item_of(gate(), "speedup").minimal_effect == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("quantity", ["params", "macs", "size_bytes"])
@@ -115,7 +133,8 @@ def test_the_split_of_the_config_is_judged(gate: Gate, store: Store) -> None:
 
 def test_a_slower_cell_is_a_regression(gate: Gate) -> None:
     """20 % slower against the same control: the speedup is 1/1.2 of what it was."""
-    verdict = gate(row=row_of("pruning", [1.2 * s for s in ROUNDS_S]))
+    slower = [1.2 * s for s in ROUNDS_S]
+    verdict = gate(row=row_of("pruning", slower), confirm=again(slower))
     item = item_of(verdict, "speedup")
     assert (item.verdict, verdict.exit_code) == ("regressed", 1)
     assert item.change == pytest.approx(1 / 1.2)
@@ -123,7 +142,8 @@ def test_a_slower_cell_is_a_regression(gate: Gate) -> None:
 
 def test_a_faster_cell_is_an_improvement(gate: Gate) -> None:
     """20 % less time."""
-    assert item_of(gate(row=row_of("pruning", [0.8 * s for s in ROUNDS_S])), "speedup").verdict == "improved"
+    faster = [0.8 * s for s in ROUNDS_S]
+    assert item_of(gate(row=row_of("pruning", faster), confirm=again(faster)), "speedup").verdict == "improved"
 
 
 def test_a_slower_machine_is_no_regression(gate: Gate) -> None:
@@ -141,7 +161,7 @@ def test_a_small_loss_of_speed_is_below_the_floor(gate: Gate) -> None:
     assert item.verdict == "ok"
 
 
-@pytest.mark.parametrize("rounds_s", [(0.010, 0.011), (0.004, 0.02, 0.01, 0.03, 0.006)], ids=["few", "noisy"])
+@pytest.mark.parametrize("rounds_s", [(0.010, 0.011), (0.004, 0.02, 0.01, 0.03, 0.006, 0.01, 0.02, 0.005)], ids=["few", "noisy"])
 def test_rounds_that_cannot_decide_are_inconclusive(gate: Gate, rounds_s: tuple[float, ...]) -> None:
     """Too few rounds for an interval, or rounds that scatter by a factor: neither ok nor regressed."""
     verdict = gate(row=row_of("pruning", rounds_s, CONTROL_S[: len(rounds_s)]))
@@ -253,8 +273,8 @@ def test_the_verdict_is_written_for_machines_and_people(store: Store, gate: Gate
     page = (out / "verdict.md").read_text().splitlines()
     assert (code, verdict.exit_code, json.loads((out / "verdict.json").read_text())["schema"]) == (1, 1, 1)
     assert page[:3] == ["# Verdict: regression", "", verdict.answer]
-    assert "| `none` | onnxruntime | size_bytes | 1,000 | 2,000 | +1,000 |  |  |" in page
-    assert "| `pruning` |  | cell |  |  |  |  | failed: out of memory see \\| log |" in page
+    assert "| `none` | onnxruntime | size_bytes | 1,000 | 2,000 | +1,000 |  |  |  |" in page
+    assert "| `pruning` |  | cell |  |  |  |  |  | failed: out of memory see \\| log |" in page
     assert sorted(path.name for path in out.iterdir()) == ["verdict.json", "verdict.md"]
 
 

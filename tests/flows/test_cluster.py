@@ -12,7 +12,7 @@ import pytest
 
 from compressors.cells import Node
 from flows import cluster
-from flows.cluster import Outcome, Task, perform, run_tasks
+from flows.cluster import ClusterError, Outcome, Task, perform, run_tasks
 from flows.foundation import lay_foundation
 from flows.nodes import Context
 from flows.params import load_plan
@@ -155,6 +155,55 @@ def test_nothing_to_do_starts_nothing(context: Context) -> None:
     """Without tasks neither Ray nor a log comes into being, whatever the executor."""
     run_tasks((), context, "ray", lambda _: None)
     assert not context.store.exists()
+
+
+def node(cpus: float, gpus: float = 0.0, alive: bool = True) -> dict[str, Any]:
+    """A node as `ray.nodes()` tells of it; Ray leaves out what a node has none of."""
+    amounts = {"CPU": cpus, "GPU": gpus, "memory": 1e9}
+    return {"Alive": alive, "Resources": {name: amount for name, amount in amounts.items() if amount}}
+
+
+def threaded(threads: int, kind: str = "recovered", runtime: str | None = None) -> Task:
+    """A task that asks for so many CPUs."""
+    made = Node.model_validate({"key": "0" * 64, "name": "any", "kind": kind, "parent": None, "threads": threads})
+    return Task(name="any 00000000", node=made, runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "task", "wants_gpu"),
+    [
+        ([node(1), node(4)], threaded(4), False),
+        ([node(0), node(2)], threaded(2), False),
+        ([node(8), node(2, gpus=1)], threaded(2), True),
+        ([node(8), node(2, gpus=1)], threaded(4, runtime="openvino"), True),
+    ],
+)
+def test_a_task_that_one_node_can_hold_has_room(nodes: list[dict[str, Any]], task: Task, wants_gpu: bool) -> None:
+    """It need not fit on every node; a score asks for no GPU."""
+    cluster._check_room(nodes, (task,), wants_gpu)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "task", "wants_gpu", "words"),
+    [
+        ([node(1), node(2)], threaded(4), False, "asks for 4 CPUs and 0 GPUs (nodes: 1 CPUs and 0 GPUs, 2 CPUs and 0 GPUs)"),
+        ([node(1)], threaded(2), False, "Lower `threads` in the params, or add a node"),
+        ([node(1)], threaded(2, kind="teacher"), False, "Lower `teacher.threads` in the params, or add a node"),
+        ([node(8, alive=False), node(1)], threaded(2), False, "(nodes: 1 CPUs and 0 GPUs)"),
+        ([node(0)], threaded(1), False, "(nodes: 0 CPUs and 0 GPUs)"),
+        ([], threaded(1), False, "(nodes: none is alive)"),
+        ([node(8), node(1, gpus=1)], threaded(2), True, "set `device: cpu`, or add a node"),
+    ],
+)
+def test_a_task_that_no_node_can_hold_is_refused(
+    nodes: list[dict[str, Any]], task: Task, wants_gpu: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would let it wait for ever: what was asked for, what there is, and what to do."""
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(ClusterError) as caught:
+        cluster._check_room(nodes, (task,), wants_gpu)
+    assert str(caught.value).startswith("RAY_ADDRESS=head:6379: no node of the cluster can hold 'any 00000000'")
+    assert words in str(caught.value)
 
 
 def test_importing_the_module_does_not_import_ray() -> None:

@@ -16,6 +16,7 @@ from detection.dataset import load_prepared
 from detection.frozen import InputError
 from flows.foundation import LIBRARIES, choose_device, chosen_cells, lay_foundation, make_graph
 from flows.params import Plan, load_plan
+from tests.flows.sweep_entries import lend
 from tests.flows.sweep_factory import write_params
 
 
@@ -25,9 +26,9 @@ def plan_of(folder: Path, **changes: Any) -> Plan:
 
 
 def graph_of(folder: Path, prepared: Path, **changes: Any) -> Graph:
-    """The whole graph of tiny params with changes."""
+    """The whole graph of tiny params with changes, on the same pixels and boxes as if they were prepared for these params."""
     plan = plan_of(folder, **changes)
-    return make_graph(plan, lay_foundation(plan, prepared), chosen_cells(plan, None))
+    return make_graph(plan, lay_foundation(plan, lend(prepared, plan, folder / "prepared")), chosen_cells(plan, None))
 
 
 def keys(graph: Graph, kind: str) -> set[str]:
@@ -49,6 +50,45 @@ def test_nothing_prepared_names_the_command(tmp_path: Path) -> None:
     """The message says where data was looked for and which command makes it."""
     with pytest.raises(InputError, match=r"prepared.json: no prepared data here. Run `sixfold prepare` first."):
         lay_foundation(plan_of(tmp_path), tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"data__input_size": [96, 96]}, {"data__name": "other"}, {"data__source": {"kind": "generated"}}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_data_prepared_for_other_params_is_refused(changes: dict[str, Any], tmp_path: Path, sweep_prepared: Path) -> None:
+    """Whatever `prepare` reads from the params; the message names the folder and the command."""
+    with pytest.raises(InputError) as caught:
+        lay_foundation(plan_of(tmp_path, **changes), sweep_prepared)
+    assert str(caught.value) == (
+        f"{sweep_prepared}: prepared as 'tiny', but `data` or `seed` of the params have changed since. Run `sixfold prepare` again."
+    )
+
+
+def test_data_of_an_older_version_is_refused(tmp_path: Path, sweep_prepared: Path) -> None:
+    """It does not say what it was made from, so nobody can tell whether it is what the params ask for."""
+    shutil.copytree(sweep_prepared, tmp_path / "old")
+    old = load_prepared(sweep_prepared).model_dump(mode="json", by_alias=True, exclude={"made_from"})
+    (tmp_path / "old" / "prepared.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match=r"it was not noted from what. Run `sixfold prepare` again"):
+        lay_foundation(plan_of(tmp_path), tmp_path / "old")
+
+
+def test_other_files_are_refused_where_they_can_be_seen(tmp_path: Path, sweep_prepared: Path) -> None:
+    """A data set that has changed since; on a machine without its folder the prepared data is taken at its word."""
+    changes = {"data__source": {"kind": "voc", "root": "pictures"}}
+    plan = plan_of(tmp_path, **changes)
+    annotation = tmp_path / "pictures" / "Annotations" / "one.xml"
+    annotation.parent.mkdir(parents=True)
+    annotation.write_text("<annotation/>")
+    prepared = lend(sweep_prepared, plan, tmp_path / "prepared")
+    lay_foundation(plan, prepared)
+    annotation.write_text("<annotation></annotation>")
+    with pytest.raises(InputError, match=r"the files of the data set have changed since. Run `sixfold prepare` again"):
+        lay_foundation(plan, prepared)
+    shutil.rmtree(tmp_path / "pictures")
+    lay_foundation(plan, prepared)
 
 
 def test_the_test_split_is_in_no_node(tmp_path: Path, sweep_prepared: Path) -> None:

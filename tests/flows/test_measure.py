@@ -5,35 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from filelock import FileLock
 
-import flows.measure as stage
 from detection.dataset import Images
 from detection.frozen import InputError
-from flows.measure import Measure, measure
-from flows.measure_round import detection_hooks
+from flows.host_rounds import in_words
+from flows.latency_rows import Rounds
+from flows.measure import QUICK, Measure, forecast_s, measure, quick
 from flows.records import CellsFile, LatencyFile, LatencyRow
-from hardware_profiles.measure import Job, RoundError, RoundResult, run_round
-from hardware_profiles.profile import HardwareProfile, load_profile
+from hardware_profiles.environment import digest_of
+from hardware_profiles.library import load_profile
+from hardware_profiles.measure import Block, File, Job, RoundResult
+from hardware_profiles.profile import HardwareProfile
+from tests.flows import rounds_factory
+from tests.flows.cli_runner import Sixfold
 from tests.flows.latency_factory import DENSE, THIN, record, sweep, three_pictures
+from tests.flows.rounds_factory import FEW, ON_X86, replace_lock, replace_process
+from tests.flows.sweep_factory import Sweep
 from tests.hardware_profiles.tiny_model import write_model
-
-ON_X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the shipped host profiles are for x86_64")
-QUICK = Measure(
-    profiles=("x86-onnxruntime-1t",),
-    rounds=3,
-    timed_calls=3,
-    end_to_end_calls=2,
-    warmup_calls=1,
-    warmup_s=0.0,
-    pictures=2,
-    iou_threshold=0.5,
-)
 
 
 @pytest.fixture
@@ -43,23 +35,15 @@ def images() -> Images:
 
 
 @pytest.fixture(autouse=True)
-def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A lock of this test's own: tests must neither wait for a real measurement nor hold it up."""
-    monkeypatch.setattr(stage, "LOCK", tmp_path / "measure.lock")
-    return tmp_path / "measure.lock"
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the machine's."""
+    replace_lock(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Rounds run for real, but in this process, which saves its start; the jobs they got."""
-    jobs: list[Job] = []
-
-    def run(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
-        jobs.append(job)
-        return run_round(job, detection_hooks(job))
-
-    monkeypatch.setattr(stage, "in_fresh_process", run)
-    return jobs
+    return replace_process(monkeypatch, rounds_factory.in_this_process)
 
 
 Run = Callable[..., LatencyFile]
@@ -69,9 +53,7 @@ Run = Callable[..., LatencyFile]
 def run(images: Images, tmp_path: Path) -> Run:
     """The stage on the toy pictures; operators are DENSE for the control and THIN for every other cell."""
 
-    def start(
-        cells: CellsFile, *profiles: str | HardwareProfile, config: Measure = QUICK, report: Callable[[str], None] = print
-    ) -> LatencyFile:
+    def start(cells: CellsFile, *profiles: str | HardwareProfile, config: Measure = FEW, **more: object) -> LatencyFile:
         loaded = [load_profile(profile) if isinstance(profile, str) else profile for profile in profiles]
         return measure(
             cells,
@@ -80,8 +62,8 @@ def run(images: Images, tmp_path: Path) -> Run:
             config,
             observations=tmp_path / "observations",
             fetch=Path,
-            operators_of=lambda cell: [DENSE] if cell.cell == "none" else [THIN],
-            report=report,
+            operators_of=lambda cell, _: [DENSE] if cell.cell == "none" else [THIN],
+            **more,
         )
 
     return start
@@ -118,36 +100,29 @@ def test_a_cell_is_measured_beside_the_control_in_fresh_processes(run: Run, tmp_
     assert row.interval_s == (min(row.rounds_s), max(row.rounds_s))
     ratios = [control / own for control, own in zip(row.control_rounds_s, row.rounds_s, strict=True)]
     assert row.speedup == pytest.approx((ratios[0] * ratios[1] * ratios[2]) ** (1 / 3))
-    assert row.speedup_ci95[0] <= row.speedup <= row.speedup_ci95[1]
+    assert row.speedup_ci95 is None  # three rounds are too few for an interval
     assert row.end_to_end_p50_s > row.p50_s
+    assert row.p90_s is None  # 3 calls tell nothing about one in ten
     assert row.peak_rss_bytes > 20e6
     assert row.fits is None  # nobody set a budget
     assert latency.environment["versions"]["onnxruntime"] in row.runtime
-    assert [line.split(":")[1].strip() for line in lines] == [f"round {n} of 3, x86-onnxruntime-1t" for n in (1, 2, 3)]
+    assert [line.split(":")[1].strip().split(",")[0] for line in lines] == [
+        "3 rounds of 2 files on x86-onnxruntime-1t",
+        "timed_calls is 3",
+        *(f"round {n} of 3" for n in (1, 2, 3)),
+        "0 of 6 blocks repeated",
+    ]
 
 
 @ON_X86
 def test_equal_files_are_timed_once(run: Run, in_this_process: list[Job], tmp_path: Path) -> None:
-    """A method that changed nothing leaves the control's file: same rounds, a speedup of exactly 1 and no doubt about it."""
+    """A method that changed nothing leaves the control's file: same rounds and a speedup of exactly 1."""
     shared = {"onnxruntime": write_model(tmp_path / "none.onnx")}
     latency = run(sweep(record("none", shared), record("low_rank", shared)), "x86-onnxruntime-1t")
     assert [len(job.files) for job in in_this_process] == [1, 1, 1]
     row = row_of(latency, "low_rank")
     assert row.rounds_s == row_of(latency, "none").rounds_s
-    assert (row.speedup, row.speedup_ci95) == (1.0, (1.0, 1.0))
-
-
-@ON_X86
-def test_each_round_has_its_own_order(run: Run, in_this_process: list[Job], tmp_path: Path) -> None:
-    """Seeds differ between rounds and repeat between runs; with another seed they are others."""
-    cells = control_only(tmp_path)
-    run(cells, "x86-onnxruntime-1t")
-    run(cells, "x86-onnxruntime-1t")
-    run(cells, "x86-onnxruntime-1t", config=QUICK.model_copy(update={"seed": 1}))
-    seeds = [job.order_seed for job in in_this_process]
-    assert len(set(seeds[:3])) == 3
-    assert seeds[3:6] == seeds[:3]
-    assert not set(seeds[6:]) & set(seeds[:3])
+    assert (row.speedup, row.speedup_ci95) == (1.0, (1.0, 1.0))  # however few the rounds
 
 
 @ON_X86
@@ -193,39 +168,6 @@ def test_references_have_rows(run: Run, in_this_process: list[Job], tmp_path: Pa
     assert row.why is None
 
 
-@ON_X86
-def test_a_crashed_round_spares_the_other_profiles(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One runtime's crash leaves its profile without numbers and with the reason; the other one is measured, round after round."""
-
-    def crash(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
-        if job.runtime == "openvino":
-            raise RoundError("a round's process ended with exit code -11: no output")
-        return run_round(job, detection_hooks(job))
-
-    monkeypatch.setattr(stage, "in_fresh_process", crash)
-    file = write_model(tmp_path / "none.onnx")
-    latency = run(sweep(record("none", {"onnxruntime": file, "openvino": file})), "x86-openvino-1t", "x86-onnxruntime-1t")
-    assert row_of(latency, "none", "x86-openvino-1t").why == "a round's process ended with exit code -11: no output"
-    assert len(row_of(latency, "none").rounds_s) == 3
-
-
-@ON_X86
-@pytest.mark.parametrize(("share", "disturbed"), [(0.6, True), (0.99, False)])
-def test_a_disturbed_round_is_reported(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, disturbed: bool
-) -> None:
-    """Where others had 40 % of the core the user reads so at once, not from odd numbers later."""
-
-    def shared(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
-        result = run_round(job, detection_hooks(job))
-        return result.model_copy(update={"blocks": tuple(block.model_copy(update={"cpu_share": share}) for block in result.blocks)})
-
-    monkeypatch.setattr(stage, "in_fresh_process", shared)
-    lines: list[str] = []
-    run(control_only(tmp_path), "x86-onnxruntime-1t", report=lines.append)
-    assert ["other work took 40% of the core" in line for line in lines] == [disturbed] * 3
-
-
 def test_a_foreign_machine_is_not_measured(run: Run, tmp_path: Path) -> None:
     """A host profile of another instruction set gets rows that say so, instead of this machine's times under its name."""
     foreign = load_profile("x86-onnxruntime-1t").model_copy(update={"machine": "riscv64"})
@@ -245,68 +187,16 @@ def test_too_little_memory_does_not_fit(run: Run, in_this_process: list[Job], tm
     assert row.p50_s > 0
 
 
-def test_datasheet_profiles_are_estimated_beside_measured_ones(run: Run) -> None:
-    """Nothing runs for a datasheet profile, and its rows stand in the same file, marked as estimates."""
+def test_devices_elsewhere_are_modelled_beside_measured_ones(run: Run) -> None:
+    """Nothing runs for a device elsewhere; its rows stand in the same file, marked by what its numbers were fitted on."""
     latency = run(sweep(record("none"), record("pruning")), "raspberry-pi-5", "jetson-nano")
     assert [(row.cell, row.profile, row.source) for row in latency.rows] == [
-        ("none", "raspberry-pi-5", "estimated"),
-        ("pruning", "raspberry-pi-5", "estimated"),
+        ("none", "raspberry-pi-5", "calibrated"),
+        ("pruning", "raspberry-pi-5", "calibrated"),
         ("none", "jetson-nano", "estimated"),
         ("pruning", "jetson-nano", "estimated"),
     ]
     assert all(row.p50_s > 0 for row in latency.rows)
-
-
-@ON_X86
-def test_observations_are_kept_and_never_overwritten(run: Run, in_this_process: list[Job], tmp_path: Path) -> None:
-    """Each run adds one file per artifact under (digest, profile, environment, protocol), raw blocks included."""
-    cells = control_only(tmp_path)
-    latency = run(cells, "x86-onnxruntime-1t")
-    before = {path: path.read_bytes() for path in (tmp_path / "observations").rglob("*.json")}
-    run(cells, "x86-onnxruntime-1t")
-    after = {path: path.read_bytes() for path in (tmp_path / "observations").rglob("*.json")}
-    assert (len(before), len(after)) == (1, 2)
-    assert before.items() <= after.items()
-    (path,) = before
-    row = row_of(latency, "none")
-    assert path.relative_to(tmp_path / "observations").parts[:3] == (row.artifact_digest, "x86-onnxruntime-1t", row.environment)
-    seen = json.loads(path.read_text())
-    assert [block["p50_s"] for block in seen["rounds"]] == list(row.rounds_s)
-    assert all(block["steal_s"] is None or block["steal_s"] >= 0 for block in seen["rounds"])
-    assert seen["protocol"]["timed_calls"] == QUICK.timed_calls
-
-
-@ON_X86
-def test_two_measurements_never_overlap(
-    run: Run, in_this_process: list[Job], own_lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While another holds the lock nothing is timed: the user is told, and after the timeout gets an error."""
-    monkeypatch.setattr(stage, "LOCK_TIMEOUT_S", 0.1)
-    cells = control_only(tmp_path)
-    lines: list[str] = []
-    with FileLock(own_lock), pytest.raises(RoundError, match=r"still held after 0\.1 s"):
-        run(cells, "x86-onnxruntime-1t", report=lines.append)
-    assert in_this_process == []
-    assert "another measurement runs on this machine" in lines[0]
-    assert row_of(run(cells, "x86-onnxruntime-1t"), "none").p50_s > 0  # the lock was given back
-
-
-@ON_X86
-def test_pictures_are_as_large_as_they_were_taken(
-    run: Run, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The round gets 24 x 20 pictures without padding, so that letterboxing is part of end-to-end time."""
-    taken: list[np.ndarray] = []
-
-    def look(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
-        with np.load(job.pictures) as packed:
-            taken.extend(packed[name] for name in packed.files)
-        return run_round(job, detection_hooks(job))
-
-    monkeypatch.setattr(stage, "in_fresh_process", look)
-    run(control_only(tmp_path), "x86-onnxruntime-1t", config=QUICK.model_copy(update={"rounds": 1}))
-    assert [picture.shape for picture in taken] == [(24, 20, 3)] * 2
-    assert [np.unique(picture).tolist() for picture in taken] == [[10], [230]]
 
 
 def test_no_pictures_is_an_input_error(images: Images, tmp_path: Path) -> None:
@@ -317,8 +207,93 @@ def test_no_pictures_is_an_input_error(images: Images, tmp_path: Path) -> None:
             sweep(record("none")),
             [load_profile("jetson-nano")],
             empty,
-            QUICK,
+            FEW,
             observations=tmp_path,
             fetch=Path,
-            operators_of=lambda cell: [DENSE],
+            operators_of=lambda cell, _: [DENSE],
         )
+
+
+@ON_X86
+def test_what_was_seen_is_kept(run: Run, in_this_process: list[Job], tmp_path: Path) -> None:
+    """A row's rounds are those of an observation under its artifact, profile and environment; the next call adds another."""
+    cells = control_only(tmp_path)
+    row = row_of(run(cells, "x86-onnxruntime-1t"), "none")
+    (path,) = (tmp_path / "observations").rglob("*.json")
+    assert path.relative_to(tmp_path / "observations").parts[:3] == (row.artifact_digest, "x86-onnxruntime-1t", row.environment)
+    seen = json.loads(path.read_text())
+    assert [block["p50_s"] for block in seen["rounds"]] == list(row.rounds_s)
+    assert seen["protocol"]["timed_calls"] == FEW.timed_calls
+    run(cells, "x86-onnxruntime-1t")
+    assert len(list((tmp_path / "observations").rglob("*.json"))) == 2
+
+
+@ON_X86
+def test_the_file_says_how_it_was_timed(run: Run, in_this_process: list[Job], tmp_path: Path) -> None:
+    """Rounds, calls and pictures stand beside the environment, so that a quick look is not taken for the real thing."""
+    latency = run(control_only(tmp_path), "x86-onnxruntime-1t")
+    assert latency.protocol == {"rounds": 3} | FEW.recorded()
+    assert LatencyFile.model_validate_json(latency.model_dump_json(by_alias=True)) == latency
+
+
+def test_quick_is_the_same_with_smaller_numbers() -> None:
+    """The preset's numbers where they are smaller, the plan's where those are; nothing else differs."""
+    assert quick(Measure()) == Measure(**QUICK)
+    tiny = Measure(rounds=2, timed_calls=100, seed=7)
+    assert quick(tiny) == Measure(**(QUICK | {"rounds": 2, "seed": 7}))
+    assert Measure.model_validate(quick(tiny).model_dump()) == quick(tiny)
+
+
+@ON_X86
+def test_the_command_looks_quickly(swept_copy: Sweep, sixfold: Sixfold) -> None:
+    """`sixfold measure --quick` writes the same file, and the file says by which numbers."""
+    ended = sixfold(swept_copy.folder, "measure", "--quick", "--no-tracking")
+    assert ended.code == 0, ended.err
+    latency = LatencyFile.model_validate_json((swept_copy.folder / "results/latency.json").read_text())
+    planned = swept_copy.plan.params.measure
+    assert planned.pictures > QUICK["pictures"] == latency.protocol["pictures"]
+    assert latency.protocol == {"rounds": quick(planned).rounds} | quick(planned).recorded()
+
+
+def test_the_forecast_counts_work() -> None:
+    """64 files a profile, 13 million multiply-adds: call 0.4 + 0.22 ms, block 0.15 s + 75 calls, round 1.5 s + 64 blocks."""
+    cells = [record("none").model_copy(update={"macs": 13_200_000})]
+    config = Measure(rounds=8, timed_calls=64, end_to_end_calls=5, warmup_s=0.02)
+    by_hand_s = 8 * 2 * (1.5 + 64 * (0.13 + 0.02 + 75 * 0.62e-3))
+    assert forecast_s(cells, [64, 64], config) == pytest.approx(by_hand_s)
+    assert in_words(by_hand_s) == "about 4 min"
+    assert forecast_s(cells, [], config) == forecast_s(cells, [0], config) == 0
+
+
+def elsewhere(runtime: str = "onnxruntime", machine: str = "aarch64") -> HardwareProfile:
+    """A profile of another machine whose files we make."""
+    changes = {"id": "some-board", "kind": "device", "machine": machine, "runtime": runtime}
+    return load_profile("x86-onnxruntime-1t").model_copy(update=changes)
+
+
+def test_a_device_is_measured_by_who_can_reach_it(run: Run, tmp_path: Path) -> None:
+    """Its files are handed over, and its rounds become measured rows with the environment of the device, not of this machine."""
+    cells = control_only(tmp_path)
+    asked: dict[str, tuple[File, ...]] = {}
+
+    def reach(profiles: Sequence[HardwareProfile], files: Mapping[str, tuple[File, ...]]) -> dict[str, Rounds]:
+        asked.update({profile.id: files[profile.id] for profile in profiles})
+        block = Block(digest=asked["some-board"][0].digest, position=0, p50_s=0.5, end_to_end_p50_s=0.6)
+        result = RoundResult(blocks=(block,), runtime_rss_bytes=None)
+        return {"some-board": Rounds(results=(result,) * 3, environment={"machine": "aarch64"})}
+
+    row = row_of(run(cells, elsewhere(), device_rounds=reach), "none", "some-board")
+    assert (row.source, row.p50_s, row.environment) == ("measured", 0.5, digest_of({"machine": "aarch64"}))
+    assert [file.digest for file in asked["some-board"]] == [row.artifact_digest]
+
+
+def test_a_device_out_of_reach_is_estimated(run: Run, tmp_path: Path) -> None:
+    """Under the estimate's own label, with the reason why it was not measured."""
+
+    def reach(profiles: Sequence[HardwareProfile], files: Mapping[str, tuple[File, ...]]) -> dict[str, Rounds]:
+        return {profile.id: Rounds(why="no node with device=some-board") for profile in profiles}
+
+    row = row_of(run(control_only(tmp_path), elsewhere(), device_rounds=reach), "none", "some-board")
+    assert row.source != "measured"
+    assert row.p50_s > 0
+    assert "no node with device=some-board" in (row.why or "")

@@ -16,6 +16,7 @@ from flows.params import load_plan
 from flows.plan import forecast, table_rows
 from flows.scoring import SECTION as SCORES
 from flows.store import MANIFEST, Store
+from tests.flows.sweep_entries import lend
 from tests.flows.sweep_factory import Sweep, listing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_default_plan_is_64_cells_and_105_nodes(sweep_prepared: Path, tmp_path: Path) -> None:
     """1 teacher, 2 searches, 6 architectures, 32 recovered and 32 quantized on each of two runtimes."""
-    found = forecast(load_plan(ROOT / "params.yaml"), sweep_prepared, Store(tmp_path / "store"), None)
+    plan = load_plan(ROOT / "params.yaml")
+    found = forecast(plan, lend(sweep_prepared, plan, tmp_path / "data"), Store(tmp_path / "store"), None)
     assert found.cells == 64
     assert found.nodes == {"teacher": 1, "search": 2, "architecture": 6, "recovered": 32, "quantized": 64}
     assert sum(found.nodes.values()) == 105
@@ -35,7 +37,7 @@ def test_the_default_plan_s_pictures_by_hand(sweep_prepared: Path, tmp_path: Pat
     """On 24 training pictures: 7 trainings of E epochs (teacher, 6 architectures), 32 of R; half of what is taught, is taught."""
     plan = load_plan(ROOT / "params.yaml")
     epochs, recovery = plan.params.teacher.training.epochs, plan.params.grid.recovery.epochs
-    found = forecast(plan, sweep_prepared, Store(tmp_path / "store"), None)
+    found = forecast(plan, lend(sweep_prepared, plan, tmp_path / "data"), Store(tmp_path / "store"), None)
     assert found.train_images == found.train_images_whole == 24 * (7 * epochs + 32 * recovery)
     assert found.teacher_forwards == 24 * (3 * epochs + 16 * recovery)
     (nas,), (pruning,) = plan.params.grid.methods.nas, plan.params.grid.methods.pruning
@@ -47,7 +49,8 @@ def test_the_default_plan_s_pictures_by_hand(sweep_prepared: Path, tmp_path: Pat
 @pytest.mark.parametrize(("pattern", "cells", "nodes"), [("none", 1, 2), ("quantization", 2, 4), ("nas", 2, 5), ("*", 64, 105)])
 def test_a_pattern_asks_for_less(pattern: str, cells: int, nodes: int, sweep_prepared: Path, tmp_path: Path) -> None:
     """Teacher and control alone; with int8 of two runtimes; with a search, its architecture and its recovery."""
-    found = forecast(load_plan(ROOT / "params.yaml"), sweep_prepared, Store(tmp_path / "store"), pattern)
+    plan = load_plan(ROOT / "params.yaml")
+    found = forecast(plan, lend(sweep_prepared, plan, tmp_path / "data"), Store(tmp_path / "store"), pattern)
     assert (found.cells, sum(found.nodes.values())) == (cells, nodes)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from flows import workspace
 from flows.analysis import panels
 from flows.answers import recommend
+from flows.map_difference import Difference
 from flows.publish import BEGIN, END, publish, write_readme
 from flows.records import write_records
-from flows.statistics import Difference
 from tests.flows.records_factory import eight_cells
 
 

@@ -86,6 +86,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     second.log_latency(
         timed("none", "x86-1t", "measured", 0.002),
         timed("none", "pi (5)", "estimated", 0.03),
+        timed("pruning+quantization", "pi (5)", "estimated", 0.03).model_copy(update={"flags": ("int8_slower_than_float",)}),
+        timed("nas", "x86-1t", "measured", 0.002).model_copy(
+            update={"verdict": "no difference", "minimal_effect": 1.021, "flags": ("smaller_not_faster",)}
+        ),
         timed("unknown", "x86-1t", "measured", 1),
     )
     second.log_winner("x86-1t", "pruning+quantization", best)
@@ -117,10 +121,21 @@ def test_params_stay_as_first_written(sweep: tuple[str, Path]) -> None:
     assert runs_in(sweep[0])[1]["nas"].data.params["nas"] == "on"
 
 
+def test_verdicts_and_flags_are_tags(sweep: tuple[str, Path]) -> None:
+    """No difference stands beside what would have been found, which is a metric too; a cell without flags says none."""
+    nested = runs_in(sweep[0])[1]
+    tags = nested["nas"].data.tags
+    assert tags["verdict_x86-1t"] == "no difference (would find 1.021x)"
+    assert tags["flags_x86-1t"] == "smaller_not_faster"
+    assert nested["nas"].data.metrics["minimal_effect_x86-1t"] == 1.021
+    assert nested["pruning+quantization"].data.tags["estimated_flags_pi__5_"] == "int8_slower_than_float"
+    assert nested["none"].data.tags["flags_x86-1t"] == "none"
+
+
 def test_numbers_are_metrics(sweep: tuple[str, Path]) -> None:
     """Counts, size, both accuracies and the budget are there under their own names."""
     metrics = runs_in(sweep[0])[1]["pruning+quantization"].data.metrics
-    assert metrics == {
+    assert {key: value for key, value in metrics.items() if "pi__5_" not in key} == {
         "params": 100, "macs": 200, "size_bytes_onnxruntime": 1000, "map_50_95_val_onnxruntime": 0.5,
         "map_50_95_test_onnxruntime": 0.4, "budget_train_epochs": 3, "budget_train_images": 30, "budget_search_images": 0,
         "budget_teacher_forwards": 0, "budget_qat_updates": 0, "budget_train_s": 1.5,

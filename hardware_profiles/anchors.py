@@ -1,0 +1,104 @@
+"""Measured networks that a profile's numbers are fitted on: read from a CSV file of the user's, or made by a study."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from hardware_profiles.estimate import Operator
+from hardware_profiles.graph import GraphError, read_operators
+from hardware_profiles.profile import DType
+
+NEEDED = ("model", "dtype", "latency_ms")
+OPTIONAL = ("family", "threads", "runtime_version")
+
+
+class AnchorError(ValueError):
+    """A file of measurements is missing or wrong, or too little to fit on; the message says which line and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A network of known operators and how long it took on the device."""
+
+    name: str
+    operators: tuple[Operator, ...]
+    dtype: DType
+    latency_s: float
+    family: str | None = None
+    """Networks of one family are left out together; None: each stands for itself."""
+    threads: int | None = None
+    runtime_version: str | None = None
+    origin: str = ""
+    """Where the time comes from."""
+
+
+def read_anchors(path: Path, runtime: str | None = None) -> tuple[Anchor, ...]:
+    """The measurements in a CSV file, one exported network a line; AnchorError says which line is wrong.
+
+    Columns: `model` (path of the exported file, relative to the CSV file), `dtype` (fp32, fp16 or int8: what the device computed
+    in), `latency_ms` (median of one picture), and optionally `family`, `threads`, `runtime_version`. `runtime` is the profile's.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnchorError(f"{path}: cannot be read: {error}. Give a CSV file with the columns {', '.join(NEEDED)}.") from error
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    if missing := [name for name in NEEDED if name not in columns]:
+        raise AnchorError(
+            f"{path}, line 1: no column {', '.join(missing)}; needed: {', '.join(NEEDED)}; optional: {', '.join(OPTIONAL)}"
+        )
+    if unknown := [name for name in columns if name not in (*NEEDED, *OPTIONAL)]:
+        raise AnchorError(f"{path}, line 1: unknown column {', '.join(unknown)}; allowed: {', '.join((*NEEDED, *OPTIONAL))}")
+    anchors = tuple(_anchor(path, reader.line_num, dict(zip(columns, row.values(), strict=False)), runtime) for row in reader)
+    if not anchors:
+        raise AnchorError(f"{path}: no measurements below the heading; give one line for each measured network")
+    if len(versions := sorted({anchor.runtime_version for anchor in anchors if anchor.runtime_version})) > 1:
+        raise AnchorError(
+            f"{path}: times of {', '.join(versions)}; one fit takes those of one version, for times move with versions"
+        )
+    return anchors
+
+
+def _anchor(path: Path, line: int, row: Mapping[str, str | None], runtime: str | None) -> Anchor:
+    values = {name: (value or "").strip() for name, value in row.items() if name in (*NEEDED, *OPTIONAL)}
+    where = f"{path}, line {line}"
+    if empty := [name for name in NEEDED if not values.get(name)]:
+        raise AnchorError(f"{where}: {', '.join(empty)} is empty")
+    if values["dtype"] not in get_args(DType):
+        raise AnchorError(f"{where}: dtype is {values['dtype']!r}; allowed: {', '.join(get_args(DType))}")
+    latency_ms = _number(where, "latency_ms", values["latency_ms"])
+    threads = _number(where, "threads", values["threads"]) if values.get("threads") else None
+    try:
+        operators = read_operators(path.parent / values["model"], runtime)
+    except GraphError as error:
+        raise AnchorError(f"{where}: {error}") from error
+    quantized = any(operator.quantized for operator in operators)
+    if quantized != (values["dtype"] == "int8"):
+        raise AnchorError(
+            f"{where}: dtype is {values['dtype']}, but {values['model']} is {'an int8' if quantized else 'a float'} file"
+        )
+    return Anchor(
+        name=values["model"],
+        operators=operators,
+        dtype=next(dtype for dtype in get_args(DType) if dtype == values["dtype"]),
+        latency_s=latency_ms / 1e3,
+        family=values.get("family") or None,
+        threads=round(threads) if threads is not None else None,
+        runtime_version=values.get("runtime_version") or None,
+        origin=path.name,
+    )
+
+
+def _number(where: str, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise AnchorError(f"{where}: {column} is {text!r}; a number above 0 is needed")
+    return value

@@ -1,0 +1,1 @@
+"""Studies whose output is committed to docs/."""

@@ -1,0 +1,197 @@
+"""How well a host profile foretells cells of a family that its fit has not seen: the headline of docs/profiles.md."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+from hardware_profiles.anchors import Anchor
+from hardware_profiles.calibration import calibrate
+from hardware_profiles.estimate import estimate
+from hardware_profiles.library import load_profile
+from hardware_profiles.profile import DType, HardwareProfile
+from studies.profiles.host_cells import LEFT_OUT, HostCell, HostRun
+from studies.profiles.results import Record
+
+DTYPES: tuple[DType, ...] = ("fp32", "int8")
+TARGET_MAPE: dict[DType, float] = {"fp32": 0.15, "int8": 0.20}
+TARGET_TAU = 0.85
+ON_FAMILIES = "whole architectures left out"
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """One cell as foretold by a fit without its family."""
+
+    cell: HostCell
+    left_out: str
+    point_s: float
+    low_s: float
+    high_s: float
+    by_flops_s: float
+    by_parameters_s: float
+
+
+class HostPoint(Record):
+    """What the figure shows of one foretold cell."""
+
+    cell: str
+    dtype: DType
+    left_out: str
+    measured_s: float
+    foretold_s: float
+
+
+class Share(Record):
+    """So many of so many, with the exact 95 % interval (Clopper-Pearson)."""
+
+    hits: int
+    of: int
+    low: float
+    high: float
+
+
+class Ranking(Record):
+    """Kendall's tau over pairs whose measured ranges do not overlap: nobody can say which of the others is faster."""
+
+    concordant: int
+    discordant: int
+
+    @property
+    def tau(self) -> float:
+        """Between -1 (every pair the wrong way round) and 1."""
+        return (self.concordant - self.discordant) / (self.concordant + self.discordant)
+
+
+class TypeErrors(Record):
+    """Mean absolute percentage errors of one type, as shares, on the cells that were left out."""
+
+    dtype: DType
+    left_out: str
+    cells: int
+    ours: float
+    flops: float
+    parameters: float
+
+
+class HostAccuracy(Record):
+    """One host profile on the cells of one sweep."""
+
+    sweep: str
+    profile: str
+    runtime: str
+    machine: str
+    rounds: int
+    files: int
+    errors: tuple[TypeErrors, ...]
+    """Per family left out and type, then over both families (`left_out` "either")."""
+    ranking: Ranking
+    ranking_flops: Ranking
+    ranking_parameters: Ranking
+    covered_90: tuple[Share, ...]
+    """Per type, in the order of DTYPES."""
+    points: tuple[HostPoint, ...]
+
+    def error(self, dtype: DType) -> TypeErrors:
+        """Over both left-out families."""
+        return next(own for own in self.errors if own.dtype == dtype and own.left_out == "either")
+
+
+def judge(run: HostRun) -> HostAccuracy:
+    """Errors, ranking and coverage on the cells with light blocks and then on those with searched widths, each left out whole."""
+    profile = load_profile(run.profile)
+    found = [own for family in LEFT_OUT for own in foretell(profile, run.cells, family)]
+    return HostAccuracy(
+        sweep=run.sweep,
+        profile=run.profile,
+        runtime=run.runtime,
+        machine=run.machine,
+        rounds=run.rounds,
+        files=len(run.cells),
+        errors=tuple(_errors(found, left_out, dtype) for left_out in (*LEFT_OUT, "either") for dtype in DTYPES),
+        ranking=_ranking(found, lambda own: own.point_s),
+        ranking_flops=_ranking(found, lambda own: own.by_flops_s),
+        ranking_parameters=_ranking(found, lambda own: own.by_parameters_s),
+        covered_90=tuple(_coverage([own for own in found if own.cell.dtype == dtype]) for dtype in DTYPES),
+        points=tuple(
+            HostPoint(
+                cell=own.cell.cell, dtype=own.cell.dtype, left_out=own.left_out, measured_s=own.cell.p50_s, foretold_s=own.point_s
+            )
+            for own in found
+        ),
+    )
+
+
+def foretell(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str) -> list[Foretold]:
+    """The cells that contain a method, foretold by a fit on those that do not."""
+    kept = [cell for cell in cells if left_out not in cell.methods]
+    fitted = calibrate(profile, [_anchor(cell) for cell in kept], validated_on=ON_FAMILIES)
+    found = []
+    for cell in cells:
+        if left_out in cell.methods:
+            ours = estimate(cell.operators, fitted)
+            same = [own for own in kept if own.dtype == cell.dtype]
+            found.append(
+                Foretold(
+                    cell,
+                    left_out,
+                    ours.point_s,
+                    ours.low_s,
+                    ours.high_s,
+                    by_flops_s=cell.macs * _constant([(own.macs, own.p50_s) for own in same]),
+                    by_parameters_s=cell.params * _constant([(own.params, own.p50_s) for own in same]),
+                )
+            )
+    return found
+
+
+def _anchor(cell: HostCell) -> Anchor:
+    return Anchor(
+        name=cell.cell, operators=cell.operators, dtype=cell.dtype, latency_s=cell.p50_s, family=cell.family, origin="measured here"
+    )
+
+
+def _constant(pairs: Sequence[tuple[int, float]]) -> float:
+    """Seconds per unit of size, the middle of the kept cells of the same type."""
+    return math.exp(sum(math.log(seconds / size) for size, seconds in pairs) / len(pairs))
+
+
+def _errors(found: Sequence[Foretold], left_out: str, dtype: DType) -> TypeErrors:
+    own = [one for one in found if one.cell.dtype == dtype and left_out in (one.left_out, "either")]
+
+    def off(seconds: float, one: Foretold) -> float:
+        return abs(seconds / one.cell.p50_s - 1)
+
+    return TypeErrors(
+        dtype=dtype,
+        left_out=left_out,
+        cells=len({one.cell.cell for one in own}),
+        ours=sum(off(one.point_s, one) for one in own) / len(own),
+        flops=sum(off(one.by_flops_s, one) for one in own) / len(own),
+        parameters=sum(off(one.by_parameters_s, one) for one in own) / len(own),
+    )
+
+
+def _ranking(found: Sequence[Foretold], by: Callable[[Foretold], float]) -> Ranking:
+    """Over pairs that one fit foretold; float and int8 files rank among each other, as they do for whoever chooses among them."""
+    concordant = discordant = 0
+    for one, other in itertools.combinations(found, 2):
+        if one.left_out != other.left_out or not _told_apart(one.cell, other.cell):
+            continue
+        agree = (one.cell.p50_s < other.cell.p50_s) == (by(one) < by(other))
+        concordant, discordant = concordant + agree, discordant + (not agree)
+    return Ranking(concordant=concordant, discordant=discordant)
+
+
+def _told_apart(one: HostCell, other: HostCell) -> bool:
+    return one.interval_s[1] < other.interval_s[0] or other.interval_s[1] < one.interval_s[0]
+
+
+def _coverage(found: Sequence[Foretold]) -> Share:
+    hits = sum(own.low_s <= own.cell.p50_s <= own.high_s for own in found)
+    interval = binomtest(hits, len(found)).proportion_ci(confidence_level=0.95, method="exact")
+    return Share(hits=hits, of=len(found), low=float(interval.low), high=float(interval.high))

@@ -1,0 +1,114 @@
+"""The cells of a finished sweep as test cases for the estimator: what each exported file consists of, and how long it took here."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from detection.frozen import InputError
+from flows import workspace
+from flows.records import CellRecord, LatencyFile, LatencyRow, read_records
+from hardware_profiles.estimate import Operator
+from hardware_profiles.graph import read_operators
+from hardware_profiles.library import load_profile
+from hardware_profiles.profile import DType
+from studies.measurement.subject import Run, open_run
+
+FAMILIES = ("plain", "lightweight", "nas", "lightweight+nas")
+"""Architectures that a sweep trains; every other method keeps the architecture it is given."""
+LEFT_OUT = ("lightweight", "nas")
+"""Left out of the fit in turn, each with every cell that contains it."""
+
+
+@dataclass(frozen=True)
+class HostCell:
+    """One exported file, measured here."""
+
+    cell: str
+    path: Path
+    methods: tuple[str, ...]
+    dtype: DType
+    operators: tuple[Operator, ...]
+    macs: int
+    params: int
+    p50_s: float
+    interval_s: tuple[float, float]
+    """Range over the rounds."""
+
+    @property
+    def family(self) -> str:
+        """The architecture, one of FAMILIES."""
+        return "+".join(method for method in LEFT_OUT if method in self.methods) or FAMILIES[0]
+
+
+@dataclass(frozen=True)
+class HostRun:
+    """The cells of one sweep that were measured on one profile."""
+
+    sweep: str
+    profile: str
+    runtime: str
+    """Name and version."""
+    machine: str
+    rounds: int
+    cells: tuple[HostCell, ...]
+
+
+def read_host_runs(folder: Path, store: Path | None = None) -> tuple[HostRun, ...]:
+    """One entry per host profile of the run, in the order of its latency file; files that several cells share count once."""
+    run = open_run(folder, store)
+    latency = read_records(folder / workspace.LATENCY, LatencyFile)
+    found = [_on_profile(run, latency, name) for name in latency.profiles() if _is_measured(latency, name)]
+    if not found:
+        raise InputError(f"{folder / workspace.LATENCY}: nothing was measured on this machine. Run `sixfold measure` there first.")
+    return tuple(found)
+
+
+def write_measurements(run: HostRun, path: Path) -> None:
+    """Write the table that `sixfold profiles calibrate` reads: every measured file of the run on one profile, with its family."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["model", "dtype", "latency_ms", "family", "runtime_version"])
+        for cell in run.cells:
+            table.writerow([cell.path.resolve(), cell.dtype, f"{1e3 * cell.p50_s:.6g}", cell.family, run.runtime])
+
+
+def _is_measured(latency: LatencyFile, profile: str) -> bool:
+    return any(row.profile == profile and row.source == "measured" for row in latency.rows)
+
+
+def _on_profile(run: Run, latency: LatencyFile, profile: str) -> HostRun:
+    rows = [row for row in latency.rows if row.profile == profile and row.p50_s is not None]
+    runtime = load_profile(profile).runtime
+    cells: dict[str | None, HostCell] = {}
+    for row in rows:
+        record = run.cells.cell(row.cell)
+        if record is not None and row.artifact_digest not in cells:
+            cells[row.artifact_digest] = _cell(run, record, row, runtime)
+    return HostRun(
+        sweep=run.cells.sweep,
+        profile=profile,
+        runtime=rows[0].runtime,
+        machine=str(latency.environment.get("cpu", "unknown")),
+        rounds=min(len(row.rounds_s) for row in rows),
+        cells=tuple(cells.values()),
+    )
+
+
+def _cell(run: Run, record: CellRecord, row: LatencyRow, runtime: str) -> HostCell:
+    assert row.p50_s is not None, "rows without a time were left out"
+    assert record.macs is not None, "a measured cell was made, so it was counted"
+    assert record.params is not None, "a measured cell was made, so it was counted"
+    path = run.model(record.cell, runtime).path
+    return HostCell(
+        cell=record.cell,
+        path=path,
+        methods=record.methods,
+        dtype="int8" if "quantization" in record.methods else "fp32",
+        operators=read_operators(path, runtime),
+        macs=record.macs,
+        params=record.params,
+        p50_s=row.p50_s,
+        interval_s=(min(row.rounds_s), max(row.rounds_s)),
+    )

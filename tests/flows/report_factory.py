@@ -1,0 +1,36 @@
+"""A report on disk, for the tests of its page and of the models it exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flows.records import CellsFile, LatencyFile
+from flows.report import Report, report
+from tests.flows.store_factory import pictures, write_store
+
+FEW_DRAWS = Report(bootstrap_draws=50, pictures=2)
+
+
+class Made:
+    """A report of the eight cells on disk."""
+
+    def __init__(self, root: Path, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> None:
+        self.images = pictures()
+        self.resolve: Callable[[str], Path] = write_store(root / "store", records[0], self.images)
+        self.folder, self.best, self.lines = root / "results" / "report", root / "models" / "best", list[str]()
+        self.index = self.make(records, config)
+        self.html = self.index.read_text()
+        self.own = self.html.replace(self.html[self.html.index("<script>") : self.html.index("</script>")], "", 1)  # without Plotly
+
+    def make(self, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> Path:
+        """Run the stage on the same folders."""
+        places = {"folder": self.folder, "best_folder": self.best}
+        return report(*records, self.images, config, **places, resolve=self.resolve, report=self.lines.append)
+
+    def recommendation(self) -> dict[str, Any]:
+        """The JSON as another program reads it."""
+        found: dict[str, Any] = json.loads((self.folder / "recommendation.json").read_text())
+        return found

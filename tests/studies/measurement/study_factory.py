@@ -1,0 +1,97 @@
+"""Observations made of plain numbers, and a run whose cells are tiny files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows.records import LatencyRow, Source, write_records
+from flows.workspace import CELLS
+from hardware_profiles.measure import Block, Job, RoundResult
+from studies.measurement import subject
+from studies.measurement.identical import CONTROL, Session
+from studies.measurement.loadgen import Alternation, Times
+from studies.measurement.planted import Batch
+from studies.measurement.subject import Run, open_run
+from tests.flows.latency_factory import record, sweep, three_pictures
+from tests.flows.records_factory import digest
+from tests.hardware_profiles.tiny_model import write_model
+
+ROUNDS = 8
+ENVIRONMENT = {"cpu": "a CPU", "cores": 2, "kernel": "Linux 6", "versions": {"onnxruntime": "1.31.1"}}
+COMMON: dict[str, Any] = {"environment": ENVIRONMENT, "observed_at": "2026-01-02T03:04:05Z", "wall_s": 1.0}
+
+
+def noisy(generator: np.random.Generator, median_s: float, spread: float) -> tuple[float, ...]:
+    """Eight medians that scatter by a share."""
+    return tuple((median_s * np.exp(spread * generator.standard_normal(ROUNDS))).tolist())
+
+
+def session(index: int, runtime: str = "onnxruntime", slower: Sequence[int] = (), pairs: int = 8) -> Session:
+    """An A/A session with 1 % of noise; the copies named by number take twice as long."""
+    generator = np.random.default_rng(index)
+    times = {CONTROL: noisy(generator, 1e-3, 0.01)}
+    times |= {f"copy-{i}": noisy(generator, 2e-3 if i in slower else 1e-3, 0.01) for i in range(1, pairs + 1)}
+    return Session(
+        name=f"{runtime}-{index:03d}", settings={"rounds": ROUNDS}, runtime=runtime, medians_s=times,
+        repeated_blocks=1, disturbed_blocks=0, **COMMON,
+    )  # fmt: skip
+
+
+def batch(index: int = 0, trials: int = 100, spread: float = 0.03, shares: Sequence[float] = (0.01, 0.03, 0.05, 0.1, 0.2)) -> Batch:
+    """Planted slowdowns under normal noise, half of the spread in the control and half in the copy."""
+    generator = np.random.default_rng(index)
+    each = spread / np.sqrt(2)
+    made = tuple({f"{share:g}": noisy(generator, 1e-3 * (1 + share), each) for share in (0.0, *shares)} for _ in range(trials))
+    return Batch(
+        name=f"batch-{index:03d}", settings={"runtime": "onnxruntime"}, trials=made, repeated_blocks=0,
+        disturbed_blocks=0, **COMMON,
+    )  # fmt: skip
+
+
+def alternation(cell: str, index: int, ours_s: float, loadgen_s: float) -> Alternation:
+    """One pair of processes; p90 is a tenth above p50 on both sides."""
+    return Alternation(
+        name=f"{cell}-{index:03d}",
+        settings={"cells": ["none", "pruning", "quantization"], "runtime": "onnxruntime", "queries": 256}, cell=cell,
+        ours=Times(p50_s=ours_s, p90_s=1.1 * ours_s),
+        loadgen=Times(p50_s=loadgen_s, p90_s=1.1 * loadgen_s), **COMMON,
+    )  # fmt: skip
+
+
+def latency_row(cell: str, rounds_s: Sequence[float], profile: str = "x86", source: Source = "measured") -> LatencyRow:
+    """A row with rounds and nothing else that counts here."""
+    return LatencyRow(
+        cell=cell, profile=profile, source=source, runtime="onnxruntime 1", artifact_digest=digest(cell),
+        rounds_s=tuple(rounds_s), control_rounds_s=tuple(rounds_s), p50_s=1e-3, p90_s=None, speedup=1.0, speedup_ci95=None,
+        interval_s=None, end_to_end_p50_s=None, peak_rss_bytes=None, fits=None, why=None, environment=None,
+    )  # fmt: skip
+
+
+def tiny_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run with the control and one other cell, both tiny files, on plain pictures."""
+    names = ("none", "lightweight+nas")
+    cells = sweep(*(record(name, {"onnxruntime": write_model(folder / f"{name}.onnx", seed)}) for seed, name in enumerate(names)))
+    write_records(folder / CELLS, cells)
+    monkeypatch.setattr(subject, "load_split", lambda *_: three_pictures())
+    return open_run(folder, folder)
+
+
+def fake_process(jobs: list[tuple[Job, str]], p50_s: float = 1e-3) -> Any:
+    """Stands for a fresh process: remembers what it was asked for, and every file takes equally long."""
+
+    def run(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
+        assert all(hashlib.sha256(Path(file.path).read_bytes()) for file in job.files), "the files are there"
+        jobs.append((job, entry))
+        blocks = tuple(
+            Block(digest=file.digest, position=i, p50_s=p50_s, p90_s=1.1 * p50_s, repeats=int(i == 0))
+            for i, file in enumerate(job.files)
+        )
+        return RoundResult(blocks=blocks, runtime_rss_bytes=None)
+
+    return run

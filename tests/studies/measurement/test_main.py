@@ -1,0 +1,31 @@
+"""The command line of the study ends in one message where its input is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from studies.measurement import __main__ as program
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("observe", "--only", "planting"), "--only planting: no such part; have identical, planted, loadgen"),
+        (("observe", "--run", "nowhere"), "nowhere: no results/cells.json there. Run `make repro PLAN=plans/bccd.yaml`"),
+    ],
+)
+def test_wrong_input_is_one_message(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, what was found and what to do, no traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["studies.measurement", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]

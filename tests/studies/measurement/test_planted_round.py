@@ -1,0 +1,84 @@
+"""The planted slowdown is what it is said to be, and only where it is said to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardware_profiles.measure import File, Job, Protocol
+from hardware_profiles.runtimes import RUNTIMES, Array, open_session
+from studies.measurement.planted_round import PREFIX, Slowed, plant
+from tests.hardware_profiles.tiny_model import INPUT_SIZE, write_model
+
+PIXELS = np.zeros((1, 3, *INPUT_SIZE), np.float32)
+
+
+class Clock:
+    """A clock that moves by 10 ns whenever it is read, and by what a call takes."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        self.now_ns += 10
+        return self.now_ns
+
+
+class Session:
+    """Takes 1000 ns of the clock."""
+
+    input_size = INPUT_SIZE
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __call__(self, pixels: Array) -> tuple[Array, Array]:
+        self._clock.now_ns += 1000
+        return pixels, pixels
+
+
+@pytest.mark.parametrize(("share", "expected_ns"), [(0.05, 1050), (0.2, 1200), (1.0, 2000)])
+def test_the_wait_is_a_share_of_the_call(share: float, expected_ns: int) -> None:
+    """A call of 1000 ns that is slower by 20 % is over after 1200 ns, to the few readings of the clock in between."""
+    clock = Clock()
+    found = Slowed(Session(clock), share, clock)(PIXELS)
+    assert found[0] is PIXELS
+    assert clock.now_ns == pytest.approx(expected_ns, abs=40)
+
+
+def test_the_control_takes_the_same_path() -> None:
+    """Slower by nothing: the result comes at once, through the same wrapper."""
+    clock = Clock()
+    session = Slowed(Session(clock), 0.0, clock)
+    session(PIXELS)
+    assert clock.now_ns == pytest.approx(1000, abs=40)
+    assert session.input_size == INPUT_SIZE
+
+
+@pytest.fixture
+def runtimes() -> Iterator[None]:
+    known = dict(RUNTIMES)
+    yield
+    RUNTIMES.clear()
+    RUNTIMES.update(known)
+
+
+@pytest.mark.usefixtures("runtimes")
+def test_only_named_files_are_slowed(tmp_path: Path) -> None:
+    """The planted runtime opens what the real one opens and gives what it gives; a file that no setting names is not slowed."""
+    files = {stem: write_model(tmp_path / f"{stem}.onnx") for stem in ("slow", "plain")}
+    job = Job(
+        runtime="onnxruntime-slowed", threads=1, cores=None, order_seed=0,
+        files=tuple(File(digest=stem, path=str(path)) for stem, path in files.items()),
+        protocol=Protocol(), pictures="", settings={f"{PREFIX}slow": 0.5, "score_threshold": 0.25}, result="",
+    )  # fmt: skip
+    plant(job)
+    expected = open_session("onnxruntime", files["plain"], 1)(PIXELS)
+    for stem, share in (("slow", 0.5), ("plain", 0.0)):
+        session = open_session(job.runtime, files[stem], 1)
+        assert isinstance(session, Slowed)
+        assert session._share == share
+        np.testing.assert_array_equal(session(PIXELS)[1], expected[1])
