@@ -238,14 +238,11 @@ def _note_stage(started_s: float, code: object) -> None:
 
 def _print_verdicts(records: CellsFile, latency: LatencyFile) -> None:
     """How the cells compare with the control on each profile, and what to warn of."""
-    from rich.console import Console
-
     from flows.flags import in_sentences, raised
-    from flows.table import verdict_table
+    from flows.table import verdict_lines
 
-    Console().print(verdict_table(latency.rows))
-    for sentence in in_sentences(raised(records, latency.rows)):
-        print(sentence)
+    for line in (*verdict_lines(latency.rows), *in_sentences(raised(records, latency.rows))):
+        print(line)
 
 
 def _open(params: Path, *outputs: Path) -> tuple[Plan, Store]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import rich.table
-
 from detection.frozen import Frozen
 from flows.analysis import Panel, Point
 from flows.answers import RecommendationFile, megabytes, milliseconds, points
@@ -94,15 +92,19 @@ def make_table(
     )
 
 
-def verdict_table(rows: Sequence[LatencyRow]) -> rich.table.Table:
+def verdict_lines(rows: Sequence[LatencyRow]) -> tuple[str, ...]:
     """For a terminal, a line per profile: how often each verdict and flag, and what "no difference" would have found."""
-    table = rich.table.Table("profile", "times", *VERDICTS, *FLAG_TITLES.values(), "would find")
+    lines = []
     for (profile, source), counts in count_verdicts(rows).items():
         own = [row for row in rows if (row.profile, row.source) == (profile, source) and row.verdict == "no difference"]
         effects = sorted(row.minimal_effect for row in own if row.minimal_effect is not None)
-        shown = " to ".join(dict.fromkeys((times(effects[0]), times(effects[-1])))) if effects else ""
-        table.add_row(profile, source, *(str(counts[column] or "") for column in (*VERDICTS, *FLAG_TITLES)), shown)
-    return table
+        would = f" (would find {' to '.join(dict.fromkeys((times(effects[0]), times(effects[-1]))))})" if effects else ""
+        said = [
+            f"{counts[verdict]} {verdict}{would if verdict == 'no difference' else ''}" for verdict in VERDICTS if counts[verdict]
+        ]
+        said += [f"{counts[flag]} {title}" for flag, title in FLAG_TITLES.items() if counts[flag]]
+        lines.append(f"{profile} ({source}): {', '.join(said) or 'not compared'}")
+    return tuple(lines)
 
 
 def as_markdown(table: Table) -> str:

@@ -25,13 +25,15 @@ class LoadGenSettings(Frozen):
     runtime: str = "onnxruntime"
     queries: PositiveInt = 256
     """Timed calls of ours and queries of LoadGen's."""
+    most_repeats: int = 2
+    """Of a disturbed process, on either side by the same rule."""
     seed: int = 0
     artifacts: dict[str, Digest] = Field(default_factory=dict)
     """Cell -> what was timed; filled in from the run, so that files of another run are not mixed in."""
 
     def protocol(self) -> Protocol:
-        """How ours times; without repeats of disturbed blocks, for LoadGen repeats none."""
-        return Protocol(timed_calls=self.queries, end_to_end_calls=1, most_repeats=0)
+        """How both time."""
+        return Protocol(timed_calls=self.queries, end_to_end_calls=1, most_repeats=self.most_repeats)
 
 
 class Times(Frozen):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +15,9 @@ import numpy as np
 
 from flows.measure_round import detection_hooks
 from hardware_profiles.measure import Block, Job, RoundResult, pin
+from hardware_profiles.process_stats import steal_s
 from hardware_profiles.runtimes import Array, Session, open_session
-from hardware_profiles.timing import warm_up
+from hardware_profiles.timing import calls_one_by_one_ns, difference, times_of, warm_up
 
 SUMMARY = "mlperf_log_summary.txt"
 EXPECTED_LATENCY_NS = 1_000_000
@@ -41,6 +44,7 @@ def read_summary(text: str) -> Summary:
 def main(job_file: Path) -> None:
     """Run the job's only file under LoadGen and write a round's result where the job says."""
     job = Job.model_validate_json(job_file.read_text())
+    everywhere = os.sched_getaffinity(0)
     pin(job.cores, job.threads)
     (file,) = job.files
     hooks = detection_hooks(job)
@@ -51,18 +55,31 @@ def main(job_file: Path) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()  # the same
-    found = _single_stream(session, inputs, job.protocol.timed_calls)
-    block = Block(digest=file.digest, position=0, p50_s=found.p50_s, p90_s=found.p90_s)
+    repeats = 0
+    found, disturbed = _single_stream(session, inputs, job, everywhere)
+    while disturbed and repeats < job.protocol.most_repeats:  # as our own blocks are
+        found, disturbed = _single_stream(session, inputs, job, everywhere)
+        repeats += 1
+    block = Block(digest=file.digest, position=0, p50_s=found.p50_s, p90_s=found.p90_s, repeats=repeats, disturbed=disturbed)
     Path(job.result).write_text(RoundResult(blocks=(block,), runtime_rss_bytes=None).model_dump_json())
 
 
-def _single_stream(session: Session, inputs: list[Array], queries: int) -> Summary:
-    """So many queries, each issued when the one before is complete."""
+def _single_stream(session: Session, inputs: list[Array], job: Job, everywhere: set[int]) -> tuple[Summary, bool]:
+    """So many queries, each issued when the one before is complete, and whether our rule calls the run disturbed.
+
+    The rule looks at the calls as the system under test sees them, as it does in our own blocks. LoadGen starts a thread that
+    writes its log; it may run on every core, for on the pinned one it would be timed along (1 to 2 % of these networks' calls).
+    """
     import mlperf_loadgen as loadgen
 
+    queries = job.protocol.timed_calls
+    calls_ns: list[int] = []
+
     def issue(samples: Any) -> None:
+        if not calls_ns and job.cores is not None:
+            os.sched_setaffinity(0, job.cores)  # of this thread, which the network runs in
         for sample in samples:
-            session(inputs[sample.index])
+            calls_ns.extend(calls_one_by_one_ns(session, [inputs[sample.index]], 1))
         loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(sample.id, 0, 0) for sample in samples])
 
     def ignore(*_: Any) -> None:
@@ -83,10 +100,14 @@ def _single_stream(session: Session, inputs: list[Array], queries: int) -> Summa
         log.enable_trace = False
         system = loadgen.ConstructSUT(issue, ignore)
         library = loadgen.ConstructQSL(len(inputs), len(inputs), ignore, ignore)
+        stolen_before_s, used_before_ns, started_ns = steal_s(job.cores), time.process_time_ns(), time.perf_counter_ns()
+        os.sched_setaffinity(0, everywhere)
         loadgen.StartTestWithLogSettings(system, library, settings, log)
+        used_ns, timed_s = time.process_time_ns() - used_before_ns, (time.perf_counter_ns() - started_ns) * 1e-9
+        stolen_s = difference(steal_s(job.cores), stolen_before_s)
         loadgen.DestroyQSL(library)
         loadgen.DestroySUT(system)
-        return read_summary((Path(folder) / SUMMARY).read_text())
+        return read_summary((Path(folder) / SUMMARY).read_text()), times_of(calls_ns, used_ns, stolen_s, timed_s).disturbed
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def test_who_comes_first_alternates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for (first, _), (second, _) in zip(jobs[::2], jobs[1::2], strict=True):
         assert first.files == second.files
         assert first.protocol == second.protocol
-        assert first.protocol.most_repeats == 0
+        assert first.protocol.most_repeats == 2
 
 
 def test_without_loadgen_the_part_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
