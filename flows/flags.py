@@ -71,11 +71,15 @@ def raised(cells: CellsFile, rows: Sequence[LatencyRow]) -> tuple[Flag, ...]:
     return tuple(found)
 
 
+NAMED = 4
+"""So many cells a sentence names; what all of them share says more than a longer list, and the rows have the flags."""
+
+
 def in_sentences(flags: Sequence[Flag]) -> tuple[str, ...]:
-    """One sentence per kind, profile and source, with the names of all cells."""
+    """One sentence per kind, profile and source: how many cells, what they share, and the first few by name."""
     groups: dict[tuple[FlagKind, str, Source], list[str]] = {}
     for flag in flags:
-        groups.setdefault((flag.kind, flag.profile, flag.source), []).append(f"`{flag.cell}`")
+        groups.setdefault((flag.kind, flag.profile, flag.source), []).append(flag.cell)
     return tuple(_sentence(*place, names) for place, names in groups.items())
 
 
@@ -198,7 +202,10 @@ def _sentence(kind: FlagKind, profile: str, source: Source, names: Sequence[str]
         "int8_slower_than_float": f"{'is' if one else 'are'} slower in int8 than in float",
     }[kind]
     basis = "" if source == "measured" else f" ({source}, not measured)"
-    return f"On `{profile}`{basis} {len(names)} {'combination' if one else 'combinations'} {what}: {', '.join(names)}."
+    shown = ", ".join(f"`{name}`" for name in names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    shared = [f"`{method}`" for method in names[0].split("+") if all(method in name.split("+") for name in names)]
+    of_them = f", all of them with {' and '.join(shared)}" if shared and len(names) > NAMED else ""
+    return f"On `{profile}`{basis} {len(names)} {'combination' if one else 'combinations'} {what}{of_them}: {shown}."
 
 
 def _seconds(row: LatencyRow) -> float:

@@ -187,6 +187,20 @@ def test_sentences_name_all_cells_of_a_kind() -> None:
     )
 
 
+def test_many_cells_are_told_by_what_they_share() -> None:
+    """Five cells: four names, how many more, and the methods that all five have."""
+    names = (
+        "lightweight+quantization",
+        *(f"lightweight+{own}+quantization" for own in ("nas", "pruning", "low_rank", "distillation")),
+    )
+    flags = [Flag(kind="int8_slower_than_float", cell=name, profile="p", source="measured", why="") for name in names]
+    assert in_sentences(flags) == (
+        "On `p` 5 combinations are slower in int8 than in float, all of them with `lightweight` and `quantization`: "
+        "`lightweight+quantization`, `lightweight+nas+quantization`, `lightweight+pruning+quantization`, "
+        "`lightweight+low_rank+quantization` and 1 more.",
+    )
+
+
 def test_verdicts_are_counted_without_the_control() -> None:
     """Per profile and source, flags included."""
     cells = sweep(small("nas"), small("pruning"))
