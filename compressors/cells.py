@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from compressors.low_rank import LowRank
 from compressors.nas import Nas
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
-from detection.blueprint import Blueprint
+from detection.blueprint import Architecture, Blueprint
 from detection.frozen import Digest, Frozen, PositiveInt
 from detection.training import Recipe
 
@@ -25,17 +25,20 @@ METHODS: tuple[MethodName, ...] = ("lightweight", "nas", "pruning", "low_rank", 
 """The order in which the methods of a cell are named."""
 
 VERSIONS: dict[str, int] = {
-    "lightweight": 1, "nas": 2, "pruning": 2, "low_rank": 1, "distillation": 1, "quantization": 2,
-    "training": 1, "export": 1, "estimate": 2,
+    "lightweight": 1, "nas": 4, "pruning": 3, "low_rank": 2, "distillation": 2, "quantization": 3,
+    "training": 2, "export": 2, "estimate": 2,
 }  # fmt: skip
 """Each is part of the keys of the nodes that use it. Raise a number when that source changes what it makes; a test notices when
-you forget. `export` writes the float file of every node but a search, `estimate` is what a search keeps its budget by."""
+you forget. `export` writes the float file of every node but a search, `estimate` is what a search keeps its budget by and what
+low_rank calls faster."""
 
 MethodConfig = Annotated[
     Lightweight | Nas | Pruning | LowRank | Distillation | Quantization,
     Field(discriminator="method"),
 ]
-NodeKind = Literal["teacher", "search", "architecture", "recovered", "quantized"]
+NodeKind = Literal["teacher", "search", "architecture", "recovered", "quantization_aware", "quantized"]
+NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
+"""In the order in which they are made."""
 CONTROL = "none"
 
 
@@ -84,6 +87,10 @@ class Node(Frozen):
     parent: Digest | None
     steps: tuple[MethodConfig, ...] = ()
     objective: Distillation | None = None
+    taught_by: Digest | None = None
+    """Key of the teacher's node, where there is an objective."""
+    architecture: Architecture | None = None
+    """Of a teacher that distillation names; None: the sweep's own, or what the parent hands on."""
     runtime: str | None = None
     threads: PositiveInt = 1
     planned: Planned = Planned()
@@ -108,6 +115,10 @@ class Foundation(Frozen):
     libraries: dict[str, str]
     """Name -> version of what trains and packs."""
 
+    def teacher_of(self, architecture: Architecture | None) -> Blueprint:
+        """The sweep's teacher, or another architecture for the same data."""
+        return self.teacher if architecture is None else self.teacher.model_copy(update={"architecture": architecture})
+
 
 class Graph(Frozen):
     """Nodes in an order in which each follows its parent, and which of them make up each cell."""
@@ -124,6 +135,12 @@ class Graph(Frozen):
         while (parent := nodes[-1].parent) is not None:
             nodes.append(self.nodes[parent])
         return tuple(reversed(nodes))
+
+    def named_teachers(self, key: Digest) -> tuple[Node, ...]:
+        """Teachers that a node or its ancestors learn from, other than the sweep's own, which all descend from."""
+        lineage = self.lineage(key)
+        keys = dict.fromkeys(node.taught_by for node in lineage if node.taught_by not in (None, lineage[0].key))
+        return tuple(self.nodes[key] for key in keys if key is not None)
 
 
 def cells_of(menu: Menu) -> tuple[Cell, ...]:
@@ -162,8 +179,12 @@ class _Planner:
         return self._add(name, "recovered", self._architecture(cell), steps, objective, recipe=self.base.recovery)
 
     def quantized(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
-        name = _node_name(f"quantized {runtime}", [c.method for c in cell.configs])
-        return self._add(name, "quantized", parent, (cell.config("quantization"),), runtime=runtime)
+        config, methods = cell.config("quantization"), [str(c.method) for c in cell.configs]
+        if config.qat_epochs:  # once for all runtimes
+            steps, recipe = (config.training_part(),), config.qat_recipe(self.base.recovery)
+            name = _node_name("quantization-aware", methods)
+            parent = self._add(name, "quantization_aware", parent, steps, cell.config("distillation"), recipe=recipe)
+        return self._add(_node_name(f"quantized {runtime}", methods), "quantized", parent, (config,), runtime=runtime)
 
     def _architecture(self, cell: Cell) -> Digest:
         """The teacher itself where nothing changes its architecture: its weights have had the same epochs."""
@@ -186,52 +207,63 @@ class _Planner:
         objective: Distillation | None = None,
         runtime: str | None = None,
         recipe: Recipe | None = None,
+        architecture: Architecture | None = None,
     ) -> Digest:
-        identity = self._identity(kind, parent, steps, objective, runtime, recipe)
+        taught_by = self._teacher_of(objective) if objective else None
+        identity = self._identity(kind, parent, steps, objective, runtime, recipe, taught_by, architecture)
         key = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
         self.nodes.setdefault(
             key,
             Node(
-                key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, runtime=runtime,
+                key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, taught_by=taught_by,
+                architecture=architecture, runtime=runtime,
                 threads=self._threads(kind), planned=self._planned(steps, objective, recipe),
             ),
         )  # fmt: skip
         return key
 
+    def _teacher_of(self, objective: Distillation) -> Digest:
+        """The sweep's teacher, or the one that the objective names, trained by the same schedule."""
+        if objective.teacher is None:
+            return self.teacher
+        name = "teacher of " + "-".join(str(width) for width in objective.teacher.stage_widths)
+        return self._add(name, "teacher", None, recipe=self.base.training, architecture=objective.teacher)
+
     def _identity(
         self, kind: NodeKind, parent: Digest | None, steps: tuple[Any, ...], objective: Distillation | None,
-        runtime: str | None, recipe: Recipe | None,
+        runtime: str | None, recipe: Recipe | None, taught_by: Digest | None, architecture: Architecture | None,
     ) -> dict[str, Any]:  # fmt: skip
         """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
         base = self.base
         methods = {config.method for config in steps} | ({"distillation"} if objective else set())
-        searches = "nas" in methods
+        searches, estimates = "nas" in methods, any(_estimates(config) for config in steps)
         trains = recipe is not None or searches
-        # A search works against the estimate and hands on an architecture; every other node writes a file.
-        uses = methods | ({"training"} if trains else set()) | ({"estimate"} if searches else set())
+        # A search hands on an architecture; every other node writes a file.
+        uses = methods | ({"training"} if trains else set()) | ({"estimate"} if estimates else set())
         uses |= {"export"} if kind != "search" else set()
         if runtime is None:
             libraries = {"torch"} | ({"torch-pruning"} if "pruning" in methods else set())
             libraries |= {"tensorly"} if "low_rank" in methods else set()
             libraries |= {"optuna"} if searches else set()
         else:
-            libraries = {"torch", "onnx", runtime} | ({"nncf"} if runtime == "openvino" else set())
+            # ONNX Runtime runs the pictures from which the ranges of both come.
+            libraries = {"torch", "onnx", "onnxruntime", runtime} | ({"nncf"} if runtime == "openvino" else set())
         return {
             "schema": NODE_SCHEMA,
             "kind": kind,
             "parent": parent,
-            "blueprint": base.teacher.model_dump(mode="json", by_alias=True) if kind == "teacher" else None,
+            "blueprint": base.teacher_of(architecture).model_dump(mode="json", by_alias=True) if kind == "teacher" else None,
             "steps": [config.model_dump(mode="json") for config in steps],
-            "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": self.teacher},
+            "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": taught_by},
             "runtime": runtime,
             "recipe": recipe.model_dump(mode="json") if recipe else base.training.model_dump(mode="json") if searches else None,
             "seed": base.seed,
             "train": base.train_digest,
-            "val": base.val_digest if searches else None,
+            "val": base.val_digest if searches or any(_chooses_on_val(config) for config in steps) else None,
             "versions": {name: VERSIONS[name] for name in sorted(uses)},
             "libraries": {name: base.libraries[name] for name in sorted(libraries)},
             "compute": {"device": base.device, "threads": self._threads(kind)},
-            "design_profile": base.design_profile if searches else None,
+            "design_profile": base.design_profile if any(_reads_design_profile(config) for config in steps) else None,
         }
 
     def _threads(self, kind: NodeKind) -> int:
@@ -240,13 +272,29 @@ class _Planner:
     def _planned(self, steps: tuple[Any, ...], objective: Distillation | None, recipe: Recipe | None) -> Planned:
         train, val = self.base.train_pictures, self.base.val_pictures
         images = recipe.epochs * train if recipe else 0
-        searched = sum(config.search_images(train, val) for config in steps if isinstance(config, Nas | Pruning))
+        searched = sum(config.search_images(train, val) for config in steps if isinstance(config, Lightweight | Nas | Pruning))
         return Planned(
             train_epochs=recipe.epochs if recipe else 0,
             train_images=images,
             search_images=searched,
-            teacher_forwards=images if objective else 0,
+            teacher_forwards=objective.teacher_forwards(recipe, train) if objective and recipe else 0,
         )
+
+
+def _chooses_on_val(config: Any) -> bool:
+    """Whether ranges or float layers of int8 files are chosen by their val mAP; searches always look at val."""
+    return isinstance(config, Quantization) and config.looks_at_val
+
+
+def _reads_design_profile(config: Any) -> bool:
+    """Whether the design profile decides anything in this step, by an estimate or, for widths of pruning, by its alignment."""
+    return _estimates(config) or (isinstance(config, Pruning) and config.asks_design_profile)
+
+
+def _estimates(config: Any) -> bool:
+    """Whether estimated latency decides anything in this step."""
+    asks = (isinstance(config, LowRank) and config.only_if_faster) or (isinstance(config, Pruning) and config.asks_estimate)
+    return isinstance(config, Nas) or asks
 
 
 def _cell_name(configs: tuple[Any, ...], menu: Menu) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -16,6 +16,22 @@ from detection.frozen import Frozen
 from detection.losses import Loss
 from detection.training import Recipe
 from hardware_profiles.profile import HardwareProfile
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Each(Protocol):
+    """How the same work is done on many things: one after another, or side by side where an executor has room."""
+
+    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """work(item) of each, in the order of the items. The work draws nothing at random, so who does it changes nothing."""
+        ...
+
+
+def in_turn(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """work(item) of each, here, one after another."""
+    return [work(item) for item in items]
 
 
 class Spent(Frozen):
@@ -57,6 +73,8 @@ class Workbench:
     design_profile: HardwareProfile
     recipe: Recipe
     """The schedule of the architecture trainings; a search borrows all of it but the epochs."""
+    each: Each = in_turn
+    """For work on many candidates that do not depend on one another."""
 
 
 class Transform(Protocol):
@@ -70,8 +88,10 @@ class Transform(Protocol):
 class Objective(Protocol):
     """distillation: what a training in its cell lowers."""
 
-    def __call__(self, config: Any, teacher: Detector, student: Detector, device: torch.device) -> Loss:
-        """A loss that knows the teacher."""
+    def __call__(
+        self, config: Any, teacher: Detector, student: Detector, device: torch.device, *, seed: int, train: Images, recipe: Recipe
+    ) -> Loss:
+        """A loss that knows the teacher, and the training that it is for."""
         ...
 
 

@@ -16,12 +16,12 @@ OP_TYPES = {
     "add": "Add",
     "resize": "Resize",
     "concat": "Concat",
-    "transpose": "Transpose",
-    "softmax": "Softmax",
+    "clip": "Clip",
+    "exp": "Exp",
+    "matmul": "MatMul",
+    "div": "Div",
     "mul": "Mul",
-    "reduce_sum": "ReduceSum",
-    "slice": "Slice",
-    "sub": "Sub",
+    "transpose": "Transpose",
     "sigmoid": "Sigmoid",
 }
 """The end of an operator's name in detection.complexity -> what ONNX calls it; everything else is a convolution."""

@@ -1,30 +1,27 @@
-"""nas: widths and depths searched for this data set, in a supernet, under a latency budget of the design profile."""
+"""nas: widths and depths searched for this data set, in a supernet, under a latency budget of the design profile.
+
+`nas_exploration` chooses whom to judge, `nas_candidates` judges, `supernet` and `search_space` are what both work on.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-import optuna
-import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from compressors.contract import Change, Spent, Workbench, describe
-from compressors.latency import estimated_latency
-from compressors.search_space import SearchSpace, search_space
-from compressors.supernet import Supernet, draw, inherit
-from detection.augmentation import make_batch
-from detection.blueprint import Architecture
-from detection.boxes import Array
+from compressors.nas_candidates import Candidate, Judge, latency_on
+from compressors.nas_exploration import Explorer, front, most_accurate
+from compressors.search_space import search_space, smaller_input
+from compressors.supernet import Supernet, inherit
+from detection.blueprint import FIRST_STAGE_STRIDE, Architecture, BlockKind, Blueprint
 from detection.checkpoint import Detector, fresh
-from detection.dataset import Images
-from detection.evaluation import accuracy, detect
+from detection.complexity import count_macs
 from detection.frozen import Frozen, InputError, PositiveInt, Share
-from detection.network import Network
+from hardware_profiles.profile import DType, HardwareProfile
 
-ASKS_PER_EVALUATION = 50
-"""Candidates over the budget and repeats cost nothing; the search gives up after so many per evaluation it may make."""
+GHOST_MULTIPLE = 4
+"""A ghost block halves its width, and a residual block has half the width of its stage."""
 
 
 class Nas(Frozen):
@@ -34,159 +31,162 @@ class Nas(Frozen):
     budget_share: Share = 0.5
     """Where the latency budget lies between the smallest architecture of the space (0) and the one searched from (1).
 
-    Estimated float latency on the design profile. A plain share of the start's latency would be out of reach for small networks,
+    Estimated latency on the design profile. A plain share of the start's latency would be out of reach for small networks,
     where the fixed cost of every operator is most of it.
     """
+    latency_in: Literal["float", "int8"] = "float"
+    """The numbers in which that latency is estimated: `int8` where what is searched for will be quantized."""
     width_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.625, 0.75, 0.875, 1.0)
     round_to: PositiveInt = 8
+    levels: tuple[PositiveInt, ...] | None = None
+    """Levels of the pyramid to keep, from the finest on; null: all. Without the coarsest, its stage goes as well."""
+    stem_stride: Literal[2, 4] | None = None
+    """Of the architectures in the space; null: the detector's own."""
+    head_branches: Literal["separate", "shared"] | None = None
+    """Of the architectures in the space; null: the detector's own."""
+    head_depth: PositiveInt | None = None
+    """Of the architectures in the space; null: the detector's own."""
+    block: BlockKind | None = None
+    """Of backbone, neck and head of the architectures in the space; null: the detector's own."""
+    input_share: Share = 1.0
+    """Sides of the pictures that the network sees, as a share of the detector's own. A teacher sees the same ones, so with
+    distillation they have to fit its levels too."""
+    least_depth: Annotated[int, Field(ge=0)] = 1
+    """Residual blocks that every stage keeps, as far as it has them."""
     supernet_epochs: PositiveInt = 10
     evaluations: PositiveInt = 32
     """Candidates whose val mAP is measured."""
     population: Annotated[int, Field(ge=4)] = 8
+    """Candidates of one generation; they are judged side by side where the executor has room."""
     recalibration_pictures: PositiveInt = 48
     val_pictures: PositiveInt = 64
     """The first so many of the val split judge the candidates."""
+    null_proxies: bool = True
+    """Judge as many random architectures within the same budget, for the record: is the search better than no search?"""
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params."""
-        return f"nsga2-{self.budget_share:g}"
+        own = {
+            "levels": self.levels and "-".join(map(str, self.levels)),
+            "stem": self.stem_stride,
+            "branches": self.head_branches,
+            "depth": self.head_depth,
+            "block": self.block,
+            "input": None if self.input_share == 1 else f"{self.input_share:g}",
+            "for": None if self.latency_in == "float" else self.latency_in,
+        }
+        return "-".join([f"nsga2-{self.budget_share:g}", *(f"{name}-{value}" for name, value in own.items() if value)])
 
     def search_images(self, train_pictures: int, val_pictures: int) -> int:
         """Pictures that a search on splits of these sizes puts through networks."""
         per_candidate = min(self.recalibration_pictures, train_pictures) + min(self.val_pictures, val_pictures)
-        return self.supernet_epochs * train_pictures + self.evaluations * per_candidate
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One evaluated architecture."""
-
-    architecture: Architecture
-    val_map: float
-    latency_s: float
+        judged = self.evaluations * (2 if self.null_proxies else 1)
+        return self.supernet_epochs * train_pictures + judged * per_candidate
 
 
 def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detector, Change]:
     """The best architecture within the budget, with fresh weights, and the whole front that was found."""
-    if detector.blueprint.edits:
-        raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
-    space = search_space(detector.blueprint.architecture, config.width_shares, config.round_to)
-    supernet = Supernet(inherit(workbench.teacher, detector), workbench.device)
-    images = supernet.train(space, workbench.train, workbench.recipe, config.supernet_epochs, workbench.seed)
-    judge = _Judge(supernet, config, workbench)
-    least_s, most_s = judge.latency_s(space.architecture(space.smallest())), judge.latency_s(space.largest)
+    blueprint = largest(detector.blueprint, config)
+    space = search_space(blueprint.architecture, config.width_shares, config.round_to, config.least_depth)
+    latency_s = latency_on(workbench.design_profile, blueprint, latency_dtype(config, workbench.design_profile))
+    least_s, most_s = latency_s(space.architecture(space.smallest())), latency_s(space.largest)
     budget_s = least_s + config.budget_share * (most_s - least_s)
-    candidates = _explore(space, config, budget_s, judge, workbench.seed)
-    best = max(candidates, key=lambda c: (c.val_map, -c.latency_s))
-    after = detector.blueprint.model_copy(update={"architecture": best.architecture})
+    explorer = Explorer(space, latency_s, budget_s, config.evaluations)
+    # Before the supernet is trained: a space too small for the search is refused in seconds.
+    drawn = explorer.random(workbench.seed) if config.null_proxies else []
+
+    train, val = workbench.train.at(blueprint.input_size), workbench.val.at(blueprint.input_size)
+    start = inherit(detector, fresh(blueprint, workbench.seed)) if blueprint != detector.blueprint else detector
+    supernet = Supernet(inherit(workbench.teacher, start), workbench.device)
+    images = supernet.train(space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
+    judge = Judge(supernet, train, val, (config.recalibration_pictures, config.val_pictures), workbench.seed)
+    candidates = explorer.explore(judge, workbench.each, config.population, workbench.seed)
+    at_random = explorer.judged(drawn, judge, workbench.each)
+
+    best = most_accurate(candidates)
+    after = blueprint.model_copy(update={"architecture": best.architecture})
     details = {
         "budget_s": budget_s,
         "design_profile": workbench.design_profile.id,
+        "latency_in": config.latency_in,
         "evaluated": len(candidates),
-        "front": [_as_record(c) for c in _front(candidates)],
-        "chosen": _as_record(best),
+        "front": [candidate.as_record(blueprint) for candidate in front(candidates)],
+        "chosen": best.as_record(blueprint),
+        "null_proxies": _null_proxies(at_random, blueprint),
     }
-    summary = f"{len(candidates)} of {_size(space)} architectures judged, chosen at {best.latency_s / budget_s:.0%} of the budget"
-    spent = Spent(search_images=images + judge.images)
+    summary = f"{len(candidates)} of {space.size} architectures judged, chosen at {best.latency_s / budget_s:.0%} of the budget"
+    spent = Spent(search_images=images + (len(candidates) + len(at_random)) * judge.pictures_each)
     return fresh(after, workbench.seed), describe("nas", summary, detector.blueprint, after, details, spent)
 
 
-class _Judge:
-    """Val mAP of a candidate with the supernet's weights, and how many pictures that took so far."""
-
-    def __init__(self, supernet: Supernet, config: Nas, workbench: Workbench) -> None:
-        rng = np.random.default_rng((workbench.seed, 2))
-        rows = rng.permutation(len(workbench.train))[: config.recalibration_pictures]
-        self.recalibration = make_batch(workbench.train, rows, None, rng).images.to(workbench.device)
-        self.val = _first(workbench.val, config.val_pictures)
-        self.supernet, self.workbench, self.images = supernet, workbench, 0
-
-    def val_map(self, architecture: Architecture) -> float:
-        network = self.supernet.extract(architecture, self.recalibration)
-        self.images += len(self.recalibration) + len(self.val)
-        return accuracy(self.val.ground_truth, detect(lambda pixels: _infer(network, pixels), self.val)).map_50_95
-
-    def latency_s(self, architecture: Architecture) -> float:
-        blueprint = self.supernet.blueprint.model_copy(update={"architecture": architecture})
-        return estimated_latency(blueprint, self.workbench.design_profile, "fp32").point_s
-
-
-def _explore(space: SearchSpace, config: Nas, budget_s: float, judge: _Judge, seed: int) -> list[Candidate]:
-    """NSGA-II on (val mAP up, latency down) by ask and tell; the smallest architecture is always judged."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.NSGAIISampler(population_size=config.population, seed=seed)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    study.enqueue_trial(space.smallest())
-    found: dict[str, Candidate] = {}
-    rng = np.random.default_rng((seed, 3))
-    for ask in range(config.evaluations * ASKS_PER_EVALUATION):
-        if len(found) == config.evaluations:
-            break
-        if len(study.trials) % 2 and ask > config.evaluations * 4:
-            study.enqueue_trial(draw(space, rng))  # a converged population repeats itself: stir it
-        trial = study.ask()
-        choice = {name: trial.suggest_categorical(name, options) for name, options in space.options().items()}
-        architecture = space.architecture(choice)
-        latency_s, key = judge.latency_s(architecture), architecture.model_dump_json()
-        if latency_s > budget_s:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            continue
-        if key not in found:
-            found[key] = Candidate(architecture, judge.val_map(architecture), latency_s)
-        study.tell(trial, [found[key].val_map, latency_s])
-    if len(found) < config.evaluations:
+def largest(blueprint: Blueprint, config: Nas) -> Blueprint:
+    """The largest detector of the space: the given one, or what is left of it where the configuration names another shape."""
+    if blueprint.edits:
+        raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
+    own = blueprint.architecture
+    levels = config.levels or own.levels
+    if levels != own.levels[: len(levels)]:
+        raise InputError(f"nas.levels: {levels} is no beginning of the detector's levels {own.levels}; leave out coarse ones only.")
+    wanted = own.model_dump() | {
+        "levels": levels,
+        "stem_stride": config.stem_stride or own.stem_stride,
+        "head_branches": config.head_branches or own.head_branches,
+        "head_depth": config.head_depth or own.head_depth,
+        "backbone_block": config.block or own.backbone_block,
+        "neck_block": config.block or own.neck_block,
+        "head_block": config.block or own.head_block,
+    }
+    for field in ("stage_widths", "stage_depths"):
+        wanted[field] = wanted[field][: len(own.stage_widths) - len(own.levels) + len(levels)]
+    if wanted["stem_stride"] == FIRST_STAGE_STRIDE:
+        wanted["stem_width"] = own.stage_widths[0]
+    try:
+        architecture = Architecture(**wanted)
+    except ValidationError as error:
+        raise InputError(f"nas: the space has no largest architecture: {error.errors()[0]['msg']}") from error
+    blocks = (architecture.backbone_block, architecture.neck_block, architecture.head_block)
+    if "ghost" in blocks and config.round_to % GHOST_MULTIPLE:
         raise InputError(
-            f"nas: found only {len(found)} different architectures within the budget in {_size(space)}, but evaluations is "
-            f"{config.evaluations}. Raise budget_share or width_shares, or lower evaluations."
+            f"nas.round_to: {config.round_to}: ghost blocks halve their width, so it must be a multiple of {GHOST_MULTIPLE}."
         )
-    return list(found.values())
+    return _seen_smaller(blueprint.model_copy(update={"architecture": architecture}), config.input_share)
 
 
-def _front(candidates: list[Candidate]) -> list[Candidate]:
-    """Candidates that no other beats in both respects, fastest first."""
-    front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.latency_s, -c.val_map)):
-        if not front or candidate.val_map > front[-1].val_map:
-            front.append(candidate)
-    return front
+def latency_dtype(config: Nas, profile: HardwareProfile) -> DType:
+    """What the latency is estimated in; InputError where the device does not multiply in it."""
+    if config.latency_in == "float":
+        return "fp32"
+    if "int8" not in profile.dtypes:
+        raise InputError(
+            f"nas.latency_in: int8 is asked for, but the design profile {profile.id!r} multiplies in {', '.join(profile.dtypes)} "
+            f"only. Leave it at `float`, or name another design profile."
+        )
+    return "int8"
 
 
-def _infer(network: Network, pixels: Array) -> tuple[Array, Array]:
-    with torch.no_grad():
-        boxes, scores = network.decode(network(torch.from_numpy(pixels).to(network.points_px.device)))
-    return boxes.cpu().numpy(), scores.cpu().numpy()
+def _seen_smaller(blueprint: Blueprint, share: float) -> Blueprint:
+    if share == 1:
+        return blueprint
+    try:
+        return smaller_input(blueprint, share)
+    except InputError as error:
+        raise InputError(f"nas.{error}") from error
 
 
-def _first(images: Images, count: int) -> Images:
-    """The first pictures of a split, ground truth included."""
-    if count >= len(images):
-        return images
-    ids = set(images.picture_ids[:count])
-    truth = images.ground_truth
-    return Images(
-        split=images.split,
-        pixels=images.pixels[:count],
-        boxes_xyxy_px=images.boxes_xyxy_px[:count],
-        labels=images.labels[:count],
-        picture_ids=images.picture_ids[:count],
-        letterboxes=images.letterboxes[:count],
-        classes=images.classes,
-        ground_truth=truth
-        | {
-            "images": [picture for picture in truth["images"] if picture["id"] in ids],
-            "annotations": [annotation for annotation in truth["annotations"] if annotation["image_id"] in ids],
-        },
-        digest=images.digest,
-    )
+def _null_proxies(at_random: list[Candidate], blueprint: Blueprint) -> dict[str, Any] | None:
+    """What a search that knows nothing would have chosen within the same budget; None where none were judged.
 
+    `random_search`: the most accurate of as many random architectures as the search judged (Li and Talwalkar 2019,
+    arXiv:1902.07638). `largest_macs`: of the same ones that with the most multiply-adds, its accuracy unseen.
+    """
+    if not at_random:
+        return None
 
-def _size(space: SearchSpace) -> int:
-    return int(np.prod([len(options) for options in space.options().values()]))
+    def macs(candidate: Candidate) -> int:
+        return count_macs(blueprint.model_copy(update={"architecture": candidate.architecture}))
 
-
-def _as_record(candidate: Candidate) -> dict[str, object]:
     return {
-        "architecture": candidate.architecture.model_dump(),
-        "supernet_val_map": candidate.val_map,
-        "estimated_latency_s": candidate.latency_s,
+        "evaluated": len(at_random),
+        "random_search": most_accurate(at_random).as_record(blueprint),
+        "largest_macs": max(at_random, key=macs).as_record(blueprint),
     }

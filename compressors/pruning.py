@@ -1,50 +1,85 @@
-"""pruning: whole channels that matter least are removed along the dependency graph (DepGraph, arXiv:2301.12900)."""
+"""pruning: whole channels that matter least are removed along the dependency graph (DepGraph, arXiv:2301.12900).
+
+`pruning_groups` says which channels go together, `pruning_importance` how much they matter; here it is decided how many go.
+"""
 
 from __future__ import annotations
 
-import copy
 import math
-import warnings
-from typing import Annotated, Any, Literal, cast
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-import torch
-import torch_pruning as tp
-from pydantic import Field
-from torch import nn
+from pydantic import Field, model_validator
+from torch import Tensor
 
 from compressors.contract import Change, Spent, Workbench, describe
-from detection.augmentation import make_batch
-from detection.blueprint import Architecture, KeptChannels, LayerWidth
-from detection.checkpoint import Detector, freeze
+from compressors.latency import estimated_latency
+from compressors.pruning_groups import ChannelGroup, channel_groups, kept_channels, kept_of_sides, without
+from compressors.pruning_importance import Importance, unit_importance
+from detection.blueprint import Blueprint
+from detection.checkpoint import Detector
 from detection.complexity import count_macs
-from detection.frozen import Frozen, InputError, Share
-from detection.losses import DetectionLoss
-from detection.network import Network
-from detection.training import on_device
+from detection.frozen import Frozen, PositiveInt, Share
+from hardware_profiles.profile import HardwareProfile
 
-BISECTIONS = 10
-"""Halvings of the interval in which the global ratio is looked for: 0.1 % of the channels."""
+DEFAULT_KEEP_MACS = 0.5
 
 
 class Pruning(Frozen):
     """How much to remove, and by which measure."""
 
     method: Literal["pruning"] = "pruning"
-    importance: Literal["l2", "taylor", "lamp", "random"] = "taylor"
-    """`taylor`: squared gradient times weight on training pictures (Molchanov et al. 2019, arXiv:1906.10771)."""
-    keep_macs: Share = 0.5
-    """Share of multiply-adds that stays."""
+    importance: Importance = "taylor"
+    """What decides which channels go first.
+
+    `random`: chance, a reference; `l2`: squared weights (arXiv:2301.12900); `bn_scale`: scales of the normalisations
+    (arXiv:1708.06519); `lamp`: squared weights over what is left (arXiv:2010.07611); `taylor`: change of the loss on training
+    pictures (arXiv:1906.10771); `fpgm`: distance to the layer's other filters (arXiv:1811.00250).
+    """
+    grouping: Literal["global", "isomorphic"] = "global"
+    """Who competes: all channels, or only those of layers that are connected in the same way, each such class losing the same share
+    (Isomorphic Pruning, arXiv:2407.04616)."""
+    keep_macs: Share | None = None
+    """Share of multiply-adds that stays; 0.5 where `keep_latency` is not set either."""
+    keep_latency: Share | None = None
+    """Instead of it: share of the design profile's estimated float latency that stays."""
     most_removed: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """No layer loses more than this share of its channels."""
-    round_to: Annotated[int, Field(ge=1)] = 8
-    """Channels stay multiples of this: runtimes compute in blocks, so odd widths cost without helping."""
-    gradient_pictures: Annotated[int, Field(ge=1)] = 64
+    round_to: PositiveInt | None = None
+    """Channels stay multiples of this; null: of the design profile's `channel_alignment` for its float type. Runtimes compute in
+    blocks, so odd widths cost without helping."""
+    gradient_pictures: PositiveInt = 64
     """Training pictures for `taylor`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_target(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "keep_macs" not in given and given.get("keep_latency") is None:
+            return given | {"keep_macs": DEFAULT_KEEP_MACS}
+        return given
+
+    @model_validator(mode="after")
+    def _has_one_target(self) -> Self:
+        if (self.keep_macs is None) == (self.keep_latency is None):
+            found = "neither" if self.keep_macs is None else f"both ({self.keep_macs:g} and {self.keep_latency:g})"
+            raise ValueError(f"keep_macs, keep_latency: exactly one must be set, but {found} is; make one a share, the other null")
+        return self
+
+    @property
+    def asks_estimate(self) -> bool:
+        """Whether estimated latency decides the result."""
+        return self.keep_latency is not None
+
+    @property
+    def asks_design_profile(self) -> bool:
+        """Whether the design profile decides the result."""
+        return self.asks_estimate or self.round_to is None
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params."""
-        return f"{self.importance}-{self.keep_macs:g}"
+        target = f"{self.keep_macs:g}" if self.keep_latency is None else f"latency-{self.keep_latency:g}"
+        return "-".join([self.importance, *(["isomorphic"] if self.grouping == "isomorphic" else []), target])
 
     def search_images(self, train_pictures: int, _val_pictures: int) -> int:
         """Pictures whose gradients are taken."""
@@ -53,166 +88,112 @@ class Pruning(Frozen):
 
 def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[Detector, Change]:
     """The detector without its least important channels, weights inherited, and what was kept, layer by layer."""
-    _refuse_ghosts(detector.blueprint.architecture, config)
-    network = detector.network()
-    images = _gradients(network, config, workbench) if config.importance == "taylor" else 0
-    means = _number_channels(network)
-    network = _remove(network, config, workbench.seed)
-    kept = _put_means_back(network, means)
-    widths = _changed_widths(detector.network(), network)
-    after = detector.blueprint.edited(KeptChannels(layers=widths)) if widths else detector.blueprint
-    reached = count_macs(after) / count_macs(detector.blueprint)
-    stay = f"{reached:.1%} of the multiply-adds stay ({config.keep_macs:.1%} wanted)"
-    summary = f"{config.importance}: {len(widths)} layers narrower, {stay}"
-    details = {"kept_channels": kept, "importance": config.importance, "keep_macs": reached}
-    change = describe("pruning", summary, detector.blueprint, after, details, Spent(search_images=images))
-    return Detector(after, freeze(network).weights), change
+    network, profile = detector.network(), workbench.design_profile
+    groups = channel_groups(network)
+    scores = unit_importance(config.importance, groups, network, workbench, config.gradient_pictures)
+    round_to = config.round_to or channel_alignment(profile)
+    ranking = Ranking(groups, scores, config.grouping, config.most_removed, round_to)
+    cost = _relative_cost(detector.blueprint, config, profile)
 
+    def cost_of(step: int) -> float:
+        edit = kept_channels(detector, groups, ranking.kept(step))
+        return cost(detector.blueprint.edited(edit) if edit.layers else detector.blueprint)
 
-def _refuse_ghosts(architecture: Architecture, config: Pruning) -> None:
-    """torch-pruning scores a ghost block's concatenated halves twice under `taylor`, so the wrong channels would go."""
-    blocks = (architecture.backbone_block, architecture.neck_block, architecture.head_block)
-    if config.importance == "taylor" and "ghost" in blocks:
-        raise InputError(
-            "pruning.importance: taylor cannot score ghost blocks; use l2, lamp or random beside lightweight.block: ghost."
-        )
-
-
-def _gradients(network: Network, config: Pruning, workbench: Workbench) -> int:
-    """Accumulate the gradients of the detection loss on training pictures; how many were seen.
-
-    The network comes back to the CPU with them: walking the dependency graph gains nothing from an accelerator.
-    """
-    rng = np.random.default_rng(workbench.seed)
-    count = min(config.gradient_pictures, len(workbench.train))
-    rows = rng.permutation(len(workbench.train))[:count]
-    loss = DetectionLoss()
-    network.to(workbench.device).eval()  # the statistics the network will be folded with, and which must not move here
-    for start in range(0, count, workbench.recipe.batch_size):
-        drawn = make_batch(workbench.train, rows[start : start + workbench.recipe.batch_size], None, rng)
-        batch = on_device(drawn, workbench.device)
-        loss(network, network(batch.images), batch).backward()  # type: ignore[no-untyped-call]
-    network.to("cpu")
-    return count
-
-
-def _remove(network: Network, config: Pruning, seed: int) -> Network:
-    """A narrower copy: the least global ratio whose multiply-adds are at most the wanted share, found by bisection.
-
-    Every try is one shot from the same importances. Should the wanted share be out of reach, the narrowest is returned.
-    """
-    wanted = config.keep_macs * count_macs(network.blueprint)
-    if _macs(network) <= wanted:
-        return network
-    best, most = _at_ratio(network, 0.0, config, seed)
-    best, _ = _at_ratio(network, most, config, seed)
-    low, high = 0.0, most
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        tried, _ = _at_ratio(network, middle, config, seed)
-        if _macs(tried) <= wanted:
-            best, high = tried, middle
-        else:
-            low = middle
-    return best
-
-
-def _at_ratio(network: Network, ratio: float, config: Pruning, seed: int) -> tuple[Network, float]:
-    """A copy without this share of all channels, and the largest share that the floors leave free."""
-    copied = copy.deepcopy(network)
-    for own, original in zip(copied.parameters(), network.parameters(), strict=True):
-        own.grad = None if original.grad is None else original.grad.clone()  # deepcopy leaves gradients behind
-    floored = _Floored(config)
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")  # torch-pruning warns of parameters it leaves alone, which is what we ask of it
-        torch.manual_seed(seed)  # RandomImportance draws from the global generator
-        tp.pruner.BasePruner(
-            copied,
-            torch.zeros(1, 3, *network.blueprint.input_size),
-            importance=floored,
-            global_pruning=True,
-            pruning_ratio=ratio,
-            ignored_layers=[copied.get_submodule(name) for name in network.protected_layers()],
-            round_to=config.round_to,
-            output_transform=lambda out: out.score_logits.sum() + out.box_logits.sum(),
-        ).step()
-    return copied, (floored.free - 0.5) / floored.total
-
-
-class _Floored:
-    """Importances in which the channels that have to stay are infinite.
-
-    One shot of the pruner knows no floor: it empties groups that are unimportant as a whole, and then skips them.
-    """
-
-    def __init__(self, config: Pruning) -> None:
-        self.config, self.importance = config, _importance(config)
-        self.total = self.free = 0
-
-    def __call__(self, group: Any) -> torch.Tensor | None:
-        scores = self.importance(group)
-        if scores is None:
-            return None
-        stay = math.ceil(len(scores) * (1 - self.config.most_removed) / self.config.round_to - 1e-9) * self.config.round_to
-        stay = min(stay, len(scores))
-        scores = scores.clone()
-        scores[scores.topk(stay).indices] = torch.inf
-        self.total, self.free = self.total + len(scores), self.free + len(scores) - stay
-        return cast(torch.Tensor, scores)
-
-
-def _importance(config: Pruning) -> Any:
-    table = {
-        "l2": tp.importance.GroupMagnitudeImportance,
-        "taylor": tp.importance.GroupTaylorImportance,
-        "lamp": tp.importance.LAMPImportance,
-        "random": tp.importance.RandomImportance,
+    wanted = config.keep_macs or config.keep_latency or 0.0
+    kept = ranking.kept(least_step(cost_of, ranking.steps, wanted))
+    pruned = without(detector, groups, kept)
+    reached = cost(pruned.blueprint)
+    what = "multiply-adds" if config.keep_latency is None else f"estimated latency on {profile.id}"
+    narrower = len(pruned.blueprint.edits[-1].layers) if pruned is not detector else 0
+    short = "" if reached <= wanted else "; the floors allow no less"
+    summary = f"{config.label()}: {narrower} layers narrower, {reached:.1%} of the {what} stay ({wanted:.1%} wanted{short})"
+    details = {
+        "kept_channels": _kept_by_layer(detector, groups, kept),
+        "importance": config.importance,
+        "grouping": config.grouping,
+        "round_to": round_to,
+        "design_profile": profile.id if config.asks_design_profile else None,
+        "keep_macs": count_macs(pruned.blueprint) / count_macs(detector.blueprint),
+        "keep_latency": reached if config.asks_estimate else None,
+        "target_reached": reached <= wanted,
     }
-    return table[config.importance]()
+    spent = Spent(search_images=config.search_images(len(workbench.train), len(workbench.val)))
+    return pruned, describe("pruning", summary, detector.blueprint, pruned.blueprint, details, spent)
 
 
-def _macs(network: Network) -> int:
-    total = 0
-
-    def add(conv: nn.Module, _: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        total += cast(nn.Conv2d, conv).weight.numel() * output.shape[2] * output.shape[3]
-
-    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        network(torch.zeros(1, 3, *network.blueprint.input_size))
-    for hook in hooks:
-        hook.remove()
-    return total
+def channel_alignment(profile: HardwareProfile) -> int:
+    """Channels that the device computes together in its float type; 1 where the profile does not say."""
+    return profile.channel_alignment.of(profile.float_dtype or "int8") or 1
 
 
-def _number_channels(network: Network) -> dict[str, torch.Tensor]:
-    """The running means, taken out and replaced by channel numbers: the pruner carries them along and so tells which stayed."""
-    means: dict[str, torch.Tensor] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            means[name] = cast(torch.Tensor, module.running_mean).clone()
-            module.running_mean = torch.arange(module.num_features, dtype=torch.float32)
-    return means
+def least_step(cost_of: Callable[[int], float], steps: int, wanted: float) -> int:
+    """The least step whose cost is at most the wanted one, found by bisection; the last where none is.
+
+    Where the cost rises now and then (estimated latency may), a step is returned that meets the wanted cost, if not the least.
+    """
+    if cost_of(0) <= wanted:
+        return 0
+    low, high = 0, steps
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cost_of(middle) <= wanted else (middle, high)
+    return high
 
 
-def _put_means_back(network: Network, means: dict[str, torch.Tensor]) -> dict[str, list[int]]:
-    """The channels that stayed, by normalisation; their running means are restored."""
-    kept: dict[str, list[int]] = {}
-    for name, mean in means.items():
-        norm = cast(nn.BatchNorm2d, network.get_submodule(name))
-        numbers = cast(torch.Tensor, norm.running_mean).long()
-        norm.running_mean = mean[numbers]
-        kept[name] = numbers.tolist()
-    return kept
+class Ranking:
+    """Which units stay when so many go: at step s of `steps` every class of groups has lost s / steps of its units.
+
+    Each group keeps its best ones whatever happens, as many as the floor asks for; then its width is rounded down.
+    """
+
+    def __init__(
+        self, groups: Sequence[ChannelGroup], scores: Sequence[Tensor], grouping: str, most_removed: float, round_to: int
+    ) -> None:
+        self.scores, self.round_to = scores, round_to
+        self.steps = sum(group.units for group in groups)
+        classes: dict[str, list[int]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            classes[group.pattern if grouping == "isomorphic" else ""].append(number)
+        self.classes = tuple(_Class(members, scores, most_removed, round_to) for members in classes.values())
+
+    def kept(self, step: int) -> tuple[Tensor, ...]:
+        """For each group the units that stay, ascending."""
+        gone = [0] * len(self.scores)
+        for ranked in self.classes:
+            for number in ranked.order[: ranked.units * step // self.steps]:
+                gone[number] += 1
+        return tuple(self._best(scores, len(scores) - lost) for scores, lost in zip(self.scores, gone, strict=True))
+
+    def _best(self, scores: Tensor, count: int) -> Tensor:
+        if count < len(scores):
+            count -= count % self.round_to
+        return scores.sort(descending=True, stable=True).indices[:count].sort().values
 
 
-def _changed_widths(before: Network, after: Network) -> dict[str, LayerWidth]:
-    changed: dict[str, LayerWidth] = {}
-    for (name, old), new in zip(before.named_modules(), after.modules(), strict=True):
-        if isinstance(new, nn.Conv2d) and isinstance(old, nn.Conv2d):
-            if (old.in_channels, old.out_channels) != (new.in_channels, new.out_channels):
-                changed[name] = LayerWidth(inputs=new.in_channels, outputs=new.out_channels)
-        elif isinstance(new, nn.BatchNorm2d) and isinstance(old, nn.BatchNorm2d) and old.num_features != new.num_features:
-            changed[name] = LayerWidth(inputs=new.num_features, outputs=new.num_features)
-    return changed
+class _Class:
+    """Groups that compete. order: the group that loses a unit, for every unit that may go, least important first."""
+
+    def __init__(self, members: list[int], scores: Sequence[Tensor], most_removed: float, round_to: int) -> None:
+        self.units = sum(len(scores[number]) for number in members)
+        free: list[tuple[float, int]] = []
+        for number in members:
+            ascending = sorted(scores[number].tolist())
+            floor = math.ceil(len(ascending) * (1 - most_removed) / round_to - 1e-9) * round_to
+            free += [(score, number) for score in ascending[: max(0, len(ascending) - floor)] if math.isfinite(score)]
+        self.order = [number for _, number in sorted(free)]
+
+
+def _relative_cost(before: Blueprint, config: Pruning, profile: HardwareProfile) -> Callable[[Blueprint], float]:
+    """What a blueprint costs by the measure of the target, as a share of what the given one costs."""
+    if config.keep_latency is None:
+        macs = count_macs(before)
+        return lambda blueprint: count_macs(blueprint) / macs
+    latency_s = estimated_latency(before, profile, "fp32").point_s
+    return lambda blueprint: estimated_latency(blueprint, profile, "fp32").point_s / latency_s
+
+
+def _kept_by_layer(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> dict[str, list[int]]:
+    """The channels that stayed: of every normalisation, and of the convolutions in groups that have none."""
+    named = {name for group in groups for name in (group.outputs("norm") or group.outputs("conv"))}
+    sides = kept_of_sides(detector, groups, kept)
+    return {side.layer: rows.tolist() for side, rows in sides.items() if side.end == "outputs" and side.layer in named}

@@ -35,6 +35,10 @@ class Supernet:
         }
         self._networks: dict[str, Network] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """What travels to another process: the weights, without the networks built so far, which are only shapes."""
+        return self.__dict__ | {"_networks": {}}
+
     def train(self, space: SearchSpace, train: Images, recipe: Recipe, epochs: int, seed: int) -> int:
         """Train along random paths; the pictures it took."""
         rng = np.random.default_rng((seed, 1))

@@ -22,16 +22,18 @@ class Letterbox(NamedTuple):
     scale: float
     top_px: int
     left_px: int
+    resized: float = 1.0
+    """Share of its side to which the letterboxed picture was resized afterwards."""
 
     def to_input(self, boxes_xyxy_px: Array) -> Array:
         """Boxes of the original picture, in pixels of the letterboxed one."""
         offset = np.array([self.left_px, self.top_px] * 2, dtype=np.float32)
-        return (boxes_xyxy_px * self.scale + offset).astype(np.float32)
+        return ((boxes_xyxy_px * self.scale + offset) * self.resized).astype(np.float32)
 
     def to_original(self, boxes_xyxy_px: Array) -> Array:
         """Boxes of the letterboxed picture, in pixels of the original one."""
         offset = np.array([self.left_px, self.top_px] * 2, dtype=np.float32)
-        return ((boxes_xyxy_px - offset) / self.scale).astype(np.float32)
+        return ((boxes_xyxy_px / self.resized - offset) / self.scale).astype(np.float32)
 
 
 class Detections(NamedTuple):

@@ -35,6 +35,10 @@ class Detector:
         network.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()})
         return network.eval()
 
+    def at(self, input_size: tuple[int, int]) -> Detector:
+        """The same weights for pictures of another size, (height, width) in pixels: convolutions fit any."""
+        return self if input_size == self.blueprint.input_size else Detector(self.blueprint.at(input_size), self.weights)
+
     @property
     def digest(self) -> Digest:
         """sha256 over the blueprint and every weight."""

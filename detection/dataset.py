@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
@@ -79,6 +80,31 @@ class Images:
     def box_count(self) -> int:
         """Labelled boxes that may be learned from (crowds are not)."""
         return sum(len(boxes) for boxes in self.boxes_xyxy_px)
+
+    def at(self, input_size: tuple[int, int]) -> Images:
+        """The same pictures for a network of another input size, (height, width) in pixels; these where it is their own.
+
+        Resized by area, and in memory. The size may only be smaller, and of the same shape: a padded picture could not be
+        mapped back otherwise.
+        """
+        height_px, width_px = self.pixels.shape[1:3]
+        if input_size == (height_px, width_px):
+            return self
+        if input_size[0] * width_px != input_size[1] * height_px or input_size[0] > height_px:
+            raise InputError(
+                f"input_size {input_size} (height, width): the pictures were prepared at {(height_px, width_px)}; a network may "
+                "see them smaller, in the same shape. Set data.input_size and run `sixfold prepare` again for anything else."
+            )
+        share = input_size[0] / height_px
+        pixels = np.empty((len(self), *input_size, 3), dtype=np.uint8)
+        for row, picture in enumerate(self.pixels):
+            pixels[row] = cv2.resize(np.asarray(picture), input_size[::-1], interpolation=cv2.INTER_AREA)
+        return replace(
+            self,
+            pixels=pixels,
+            boxes_xyxy_px=tuple((boxes * share).astype(np.float32) for boxes in self.boxes_xyxy_px),
+            letterboxes=tuple(fit._replace(resized=fit.resized * share) for fit in self.letterboxes),
+        )
 
 
 def load_prepared(folder: Path) -> Prepared:

@@ -7,7 +7,7 @@ from typing import Annotated, assert_never
 
 from pydantic import Field, field_validator
 
-from detection.blueprint import STRIDES
+from detection.blueprint import COARSEST_STRIDE
 from detection.coco import CocoSource, read_coco
 from detection.frozen import Frozen, PositiveInt
 from detection.generated import GeneratedSource, read_generated
@@ -30,8 +30,8 @@ class Data(Frozen):
     @field_validator("input_size")
     @classmethod
     def _fits_the_pyramid(cls, input_size: tuple[int, int]) -> tuple[int, int]:
-        if input_size[0] % STRIDES[-1] or input_size[1] % STRIDES[-1]:
-            raise ValueError(f"{input_size} (height, width): both must be multiples of {STRIDES[-1]}, the coarsest stride")
+        if input_size[0] % COARSEST_STRIDE or input_size[1] % COARSEST_STRIDE:
+            raise ValueError(f"{input_size} (height, width): both must be multiples of {COARSEST_STRIDE}, the coarsest stride")
         return input_size
 
 

@@ -132,7 +132,7 @@ def _card(
         artifact_digest=artifact.digest,
         files=files,
         classes=cells.dataset.classes,
-        input=ModelInput(size=cells.dataset.input_size),
+        input=ModelInput(size=cell.input_size or cells.dataset.input_size),
         outputs=ModelOutputs(),
         score_threshold=thresholds[0],
         iou_threshold=thresholds[1],

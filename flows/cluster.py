@@ -15,9 +15,11 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from compressors.cells import Node
+from compressors.contract import Each, in_turn
 from detection.frozen import Frozen
 from flows.nodes import Context, describe_failure, make_node
 from flows.scoring import score
+from flows.spread import Spread
 from flows.store import Store, StoreError
 
 Executor = Literal["ray", "inline"]
@@ -66,7 +68,7 @@ def run_tasks(tasks: tuple[Task, ...], context: Context, executor: Executor, arr
         _run_on_ray(tasks, context, arrived)
 
 
-def perform(task: Task, context: Context, before: list[Outcome]) -> Outcome:
+def perform(task: Task, context: Context, before: list[Outcome], each: Each = in_turn) -> Outcome:
     """Do one task, its output in its own log; skipped where something it needs is not there."""
     bad = [outcome for outcome in before if outcome.status != "ok"]
     if bad:
@@ -76,7 +78,7 @@ def perform(task: Task, context: Context, before: list[Outcome]) -> Outcome:
     store = Store(context.store)
     try:
         with _logged(store.log(task.node.key), append=task.runtime is not None):
-            _do(task, context, store)
+            _do(task, context, store, each)
     except Exception as error:  # the one place where a task's failure becomes a record
         return Outcome(
             task=task.name,
@@ -88,10 +90,10 @@ def perform(task: Task, context: Context, before: list[Outcome]) -> Outcome:
     return Outcome(task=task.name, status="ok", took_s=time.perf_counter() - started_s)
 
 
-def _do(task: Task, context: Context, store: Store) -> None:
+def _do(task: Task, context: Context, store: Store, each: Each) -> None:
     try:
         if task.runtime is None:
-            make_node(task.node, context)
+            make_node(task.node, context, each)
         else:
             result = score(task.node.key, task.runtime, context.prepared, store)
             shown = ", ".join(f"{split} mAP {accuracy.map_50_95:.4f}" for split, accuracy in result.accuracy.items())
@@ -157,8 +159,12 @@ def _outcome(ray: Any, reference: Any, name: str) -> Outcome:
 def _remote_perform(task: str, context: str, *before: str) -> str:
     """`perform` with JSON in and out, so that workers need no shared class definitions."""
     outcomes = [Outcome.model_validate_json(outcome) for outcome in before]
-    found = perform(Task.model_validate_json(task), TypeAdapter(Context).validate_json(context), outcomes)
-    return found.model_dump_json()
+    own, where = Task.model_validate_json(task), TypeAdapter(Context).validate_json(context)
+    import ray
+
+    # An accelerator is held by the task that asked for it; what it does many times it does there, in turn.
+    each = in_turn if where.foundation.device == "cuda" else Spread(ray, own.node.threads)
+    return perform(own, where, outcomes, each).model_dump_json()
 
 
 @contextlib.contextmanager

@@ -29,6 +29,11 @@ class Effect(Frozen):
     low: float
     high: float
     pairs: int
+    effective_mean: float | None
+    """The mean without cells that are marked `no_effect`, None where no pair is left. Where a method changed nothing, its cell is
+    the one without it made twice: that draws the method's mean towards 0, and counts a pair of the other methods twice."""
+    effective_pairs: int
+    """How many pairs are left then."""
 
 
 class Quantity(Frozen):
@@ -88,12 +93,13 @@ def interactions(cells: CellsFile) -> tuple[Interactions, ...]:
 
 
 def _quantity(kind: QuantityKind, of: str, cells: CellsFile, value: Callable[[CellRecord], float | None]) -> Quantity:
-    values = _values(cells, value)
-    effects = (_effect(method, _differences(method, values)) for method in methods_of(cells))
+    values, unchanged = _values(cells, value), {_key(cell) for cell in cells.cells if cell.no_effect}
+    effective = {key: number for key, number in values.items() if key not in unchanged}
+    effects = (_effect(own, _differences(own, values), _differences(own, effective)) for own in methods_of(cells))
     return Quantity(kind=kind, of=of, effects=tuple(effect for effect in effects if effect is not None))
 
 
-def _effect(method: str, differences: list[float]) -> Effect | None:
+def _effect(method: str, differences: list[float], effective: list[float]) -> Effect | None:
     if not differences:
         return None
     pairs = np.asarray(differences, dtype=np.float64)
@@ -104,6 +110,8 @@ def _effect(method: str, differences: list[float]) -> Effect | None:
         low=float(pairs.min()),
         high=float(pairs.max()),
         pairs=len(pairs),
+        effective_mean=float(np.mean(effective)) if effective else None,
+        effective_pairs=len(effective),
     )
 
 

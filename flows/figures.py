@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from flows.analysis import Choice, Panel, Point
-from flows.effects import Interactions, Quantity
+from flows.effects import Effect, Interactions, Quantity
 from flows.records import CONTROL
 
 FLOAT_COLOUR, INT8_COLOUR, CHOSEN_COLOUR, QUIET = "#3b6ea8", "#d9822b", "#1a7f37", "#8a94a3"
@@ -103,9 +103,11 @@ def effects_figure(quantities: Sequence[Quantity]) -> go.Figure:
                 marker={"color": colour},
                 error_x={"array": [effect.sd * unit for effect in effects], "color": "#57606a", "thickness": 1.2, "width": 3},
                 customdata=[
-                    [*(_shown(kind, value) for value in (effect.mean, effect.low, effect.high)), effect.pairs] for effect in effects
+                    [*(_shown(kind, own) for own in (effect.mean, effect.low, effect.high)), effect.pairs, _without(kind, effect)]
+                    for effect in effects
                 ],
-                hovertemplate="<b>%{y}</b><br>%{customdata[0]}<br>%{customdata[1]} to %{customdata[2]} over %{customdata[3]} pairs",
+                hovertemplate="<b>%{y}</b><br>%{customdata[0]}<br>%{customdata[1]} to %{customdata[2]} over %{customdata[3]} pairs"
+                "%{customdata[4]}",
             )
         )
     layout = _layout(330)
@@ -233,6 +235,14 @@ def _ratio_axis(quantities: Sequence[Quantity]) -> dict[str, object]:
     ratios = FINE_RATIOS if reach < math.log(1.4) else COARSE_RATIOS
     ticks = [*(1 / ratio for ratio in reversed(ratios)), 1.0, *ratios]
     return {"tickvals": [math.log2(tick) for tick in ticks], "ticktext": [f"×{tick:.2g}" for tick in ticks]}
+
+
+def _without(kind: str, effect: Effect) -> str:
+    """A line about the cells that changed something, where some did not."""
+    if effect.effective_pairs == effect.pairs:
+        return ""
+    mean = "nothing" if effect.effective_mean is None else _shown(kind, effect.effective_mean)
+    return f"<br>without cells in which a method changed nothing: {mean} over {effect.effective_pairs} pairs"
 
 
 def _shown(kind: str, value: float) -> str:

@@ -8,8 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
-from compressors.cells import Cell, Foundation, Graph, cells_of, graph_of
+from compressors.cells import Cell, Foundation, Graph, Menu, cells_of, graph_of
+from compressors.lightweight import light_blueprint
+from compressors.nas import largest
 from detection.blueprint import Blueprint
 from detection.dataset import Prepared, load_prepared
 from detection.frozen import InputError
@@ -25,6 +28,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     params, prepared = plan.params, load_prepared(prepared_folder)
     _check_current(plan, prepared, prepared_folder)
     blueprint = Blueprint(classes=prepared.classes, input_size=prepared.input_size, architecture=params.teacher.architecture)
+    _check_shapes(params.grid.methods, blueprint)
     profile = load_profile(params.grid.design_profile, plan.profiles_folder)
     return Foundation(
         teacher=blueprint,
@@ -54,6 +58,26 @@ def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
     else:
         return
     raise InputError(f"{folder}: prepared as {prepared.name!r}, but {why}. Run `sixfold prepare` again.")
+
+
+def _check_shapes(menu: Menu, teacher: Blueprint) -> None:
+    """InputError where a variant asks for a network that this teacher cannot become: hours before its turn would come."""
+    for start in (teacher, *(light_blueprint(teacher, config) for config in menu.lightweight)):
+        for config in menu.nas:
+            _check_teachable(menu, teacher, largest(start, config).input_size)
+
+
+def _check_teachable(menu: Menu, teacher: Blueprint, input_size: tuple[int, int]) -> None:
+    """InputError where a teacher of the menu cannot see pictures of this size, which its student sees."""
+    for config in menu.distillation:
+        architecture = config.teacher or teacher.architecture
+        try:
+            teacher.model_copy(update={"architecture": architecture}).at(input_size)
+        except ValidationError as error:
+            raise InputError(
+                f"grid.methods: nas.input_share leaves pictures of {input_size} (height, width), which do not fit the levels "
+                f"{architecture.levels} of the teacher that distillation asks. Choose another, or leave out one of the two."
+            ) from error
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from compressors.cells import Cell, Foundation, Graph, Node
+from compressors.cells import NODE_KINDS, Cell, Foundation, Graph, Node
+from compressors.lightweight import Lightweight
 from detection.dataset import load_prepared
 from flows.audit import audit
 from flows.cluster import Executor, Outcome, Task, run_tasks
@@ -79,7 +80,8 @@ def tasks_of(graph: Graph, prepared: Path, store: Store, *, repair: bool = True)
     tasks: list[Task] = []
     for node in sorted(graph.nodes.values(), key=_rank):
         if node.key in missing:
-            after = (task_name(graph.nodes[node.parent]),) if node.parent in missing else ()
+            needed = [key for key in dict.fromkeys((node.parent, node.taught_by)) if key is not None and key in missing]
+            after = tuple(task_name(graph.nodes[key]) for key in needed)
             tasks.append(Task(name=task_name(node), node=node, after=after))
     scored = {(key, runtime) for row in graph.artifacts.values() for runtime, key in row.items()}
     for key, runtime in sorted(scored, key=lambda pair: (_rank(graph.nodes[pair[0]]), pair[1])):
@@ -114,7 +116,7 @@ def _usable(store: Store, section: str, key: str, repair: bool) -> bool:
 
 
 def _rank(node: Node) -> tuple[int, str]:
-    return ("teacher", "search", "architecture", "recovered", "quantized").index(node.kind), node.name
+    return NODE_KINDS.index(node.kind), node.name
 
 
 def _nodes_in(tasks: tuple[Task, ...]) -> int:
@@ -182,7 +184,7 @@ class _Run:
 
     def _is_whole(self, cell: Cell) -> bool:
         return all(
-            all(self.store.has(NODES, node.key) for node in self.graph.lineage(key))
+            all(self.store.has(NODES, node.key) for node in (*self.graph.named_teachers(key), *self.graph.lineage(key)))
             and self.store.has(SCORES, score_key(key, runtime, self.prepared))
             for runtime, key in self.graph.artifacts[cell.name].items()
         )
@@ -202,6 +204,7 @@ class _Run:
             node=node,
             params=lineage[-1].params if whole else None,
             macs=lineage[-1].macs if whole else None,
+            input_size=lineage[-1].input_size if whole else None,
             no_effect=tuple(change.method for done in lineage for change in done.changes if change.no_effect),
             artifacts={
                 runtime: read_artifact(key, runtime, self.prepared, self.store)
@@ -209,8 +212,16 @@ class _Run:
             }
             if whole
             else {},
-            budget=_budget(lineage) if whole else None,
+            budget=_budget(lineage, self._done(self.graph.named_teachers(node)), self._done(self._aware(cell))) if whole else None,
         )
+
+    def _done(self, nodes: Iterable[Node]) -> list[Done]:
+        return [read_done(self.store, node.key) for node in nodes]
+
+    def _aware(self, cell: Cell) -> list[Node]:
+        """The training with rounding that the cell's files come from, where there is one."""
+        lineages = [self.graph.lineage(key) for key in self.graph.artifacts[cell.name].values()]
+        return list({node.key: node for lineage in lineages for node in lineage if node.kind == "quantization_aware"}.values())
 
     def _why(self, cell: Cell) -> tuple[Status, str]:
         """The first failure on the way to a cell. It is the failure of the first cell that needs the work, the one with the fewest
@@ -227,14 +238,28 @@ class _Run:
     def _tasks_on_the_way(self, cell: Cell) -> list[str]:
         """Names of all that has to be made and scored for a cell, the teacher first."""
         artifacts = self.graph.artifacts[cell.name]
-        lineage = {node.key: node for artifact in artifacts.values() for node in self.graph.lineage(artifact)}
+        lineage = {
+            node.key: node
+            for artifact in artifacts.values()
+            for node in (*self.graph.named_teachers(artifact), *self.graph.lineage(artifact))
+        }
         scores = [score_name(self.graph.nodes[key], runtime) for runtime, key in artifacts.items()]
         return [task_name(node) for node in sorted(lineage.values(), key=_rank)] + scores
 
 
-def _budget(lineage: list[Done]) -> BudgetRecord:
-    """What the weights have seen over the whole lineage, and what the methods spent besides."""
-    trained = [done.training for done in lineage if done.training is not None]
+def _inherits(node: Node) -> bool:
+    """Whether an architecture begins with what the teacher knew; one that a search hands on begins fresh."""
+    return node.kind == "architecture" and any(isinstance(s, Lightweight) and s.weights == "inherited" for s in node.steps)
+
+
+def _budget(lineage: list[Done], named_teachers: list[Done], aware: list[Done]) -> BudgetRecord:
+    """What the weights have seen over the whole lineage, and what the methods spent besides.
+
+    The lineage ends with the float detector; `aware` are the trainings with rounding that followed, whose updates are extra.
+    """
+    with_rounding = [done.training for done in aware if done.training is not None]
+    for_lessons = [done.training for done in named_teachers if done.training is not None]
+    trained = [done.training for done in lineage if done.training is not None] + for_lessons
     # A search hands on an architecture, not weights: architectures start fresh, so the teacher's epochs are not theirs.
     fresh_from = max((i for i, done in enumerate(lineage) if done.node.kind in ("teacher", "architecture")), default=0)
     own = [done.training for done in lineage[fresh_from:] if done.training is not None]
@@ -242,7 +267,9 @@ def _budget(lineage: list[Done]) -> BudgetRecord:
         train_epochs=sum(record.epochs for record in own),
         train_images=sum(record.images for record in own),
         search_images=sum(done.search_images for done in lineage),
-        teacher_forwards=sum(done.teacher_forwards for done in lineage),
-        qat_updates=0,
-        train_s=sum(record.train_s for record in trained),
+        inherited_images=trained[0].images if any(_inherits(done.node) for done in lineage) else 0,
+        teacher_forwards=sum(done.teacher_forwards for done in (*lineage, *aware)),
+        teacher_images=sum(record.images for record in for_lessons),
+        qat_updates=sum(record.steps for record in with_rounding),
+        train_s=sum(record.train_s for record in trained + with_rounding),
     )

@@ -12,6 +12,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from compressors.cells import Menu
+from compressors.distillation import refuse_strangers
+from compressors.nas import latency_dtype
+from compressors.quantization import refuse_unsupported
 from detection.blueprint import Architecture
 from detection.frozen import Frozen, InputError, PositiveInt
 from detection.sources import Data
@@ -106,6 +109,7 @@ def load_plan(path: Path) -> Plan:
     """The checked params of a file; InputError names the field, what was found and what is allowed."""
     plan = read_plan(path)
     _check_profiles(path, plan)
+    _check_distillation(path, plan.params)
     return plan
 
 
@@ -131,6 +135,8 @@ def explain(path: Path, error: ValidationError) -> str:
     """One line per problem of a validation: field, what was found, what is allowed."""
     lines = []
     for problem in error.errors():
+        if problem["type"] == "default_factory_not_called":
+            continue  # a consequence of another problem, which is in the list
         field = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{field}: no such setting{_nearest(problem['loc'])}")
@@ -171,9 +177,33 @@ def _check_profiles(path: Path, plan: Plan) -> None:
             f"{path}: grid.design_profile names {profiles[-1].id}, which takes int8 alone, but a search compares float networks. "
             f"Name a profile with a float type, for instance {profiles[-1].fallback}."
         )
+    try:
+        for config in params.grid.methods.quantization:
+            refuse_unsupported(config, profiles[-1])
+        for search in params.grid.methods.nas:
+            latency_dtype(search, profiles[-1])
+    except InputError as error:
+        raise InputError(f"{path}: grid.methods.{error}") from error
     for profile in profiles[:-1]:
         if profile.kind == "host" and profile.runtime not in params.grid.runtimes:
             raise InputError(
                 f"{path}: measure.profiles names {profile.id}, which runs {profile.runtime}, but grid.runtimes has only "
                 f"{', '.join(params.grid.runtimes)}. Add the runtime there or drop the profile."
             )
+
+
+def _check_distillation(path: Path, params: Params) -> None:
+    """InputError where a variant names a teacher that cannot teach the sweep's networks, or would remember what never returns."""
+    recipes = {"teacher.training": params.teacher.training, "grid.recovery": params.grid.recovery}
+    for position, config in enumerate(params.grid.methods.distillation):
+        place = f"{path}: grid.methods.distillation.{position}"
+        try:
+            if config.teacher is not None:
+                refuse_strangers(config, config.teacher, params.teacher.architecture)
+        except ValueError as error:
+            raise InputError(f"{place}.{error}.") from error
+        for section, recipe in recipes.items():
+            try:
+                config.teacher_forwards(recipe, 1)
+            except ValueError as error:
+                raise InputError(f"{place}.cache, {section}.augmentation: {error}") from error

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from compressors.cells import Foundation, Graph, Node
+from compressors.cells import NODE_KINDS, Foundation, Graph, Node
 from compressors.latency import operators
 from detection.blueprint import Blueprint
 from detection.frozen import Frozen
@@ -23,7 +23,7 @@ SECONDS_PER_GIGA_MAC = 0.025
 SECONDS_PER_PICTURE = 0.006
 """The fixed part: augmentation, assignment, optimizer."""
 SECONDS_PER_PACK, SECONDS_PER_SCORE = 5.0, 3.0
-LIGHTER = {"search": 0.6, "architecture": 0.4, "recovered": 0.5}
+LIGHTER = {"search": 0.6, "architecture": 0.4, "recovered": 0.5, "quantization_aware": 1.0}
 """Cost of a picture relative to the teacher's, on average over the cells, while nothing better is known."""
 
 
@@ -74,8 +74,7 @@ def forecast(plan: Plan, prepared: Path, store: Store, pattern: str | None) -> F
 
 def table_rows(found: Forecast) -> list[tuple[str, int, int]]:
     """(kind, nodes, stored), in the order in which they are made."""
-    kinds = ("teacher", "search", "architecture", "recovered", "quantized")
-    return [(kind, found.nodes.get(kind, 0), found.stored.get(kind, 0)) for kind in kinds if kind in found.nodes]
+    return [(kind, found.nodes.get(kind, 0), found.stored.get(kind, 0)) for kind in NODE_KINDS if kind in found.nodes]
 
 
 def _rates(graph: Graph, store: Store, base: Foundation) -> tuple[dict[str, float], int]:
@@ -103,4 +102,7 @@ def _pictures(node: Node) -> float:
 
 
 def _node_s(node: Node, base: Foundation, rates: dict[str, float]) -> float:
-    return _pictures(node) * rates[node.kind]
+    rate = rates[node.kind]
+    if node.architecture is not None:  # a teacher of its own size; the rate is that of the sweep's
+        rate *= _guessed(base.teacher_of(node.architecture))["teacher"] / _guessed(base.teacher)["teacher"]
+    return _pictures(node) * rate

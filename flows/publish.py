@@ -12,7 +12,7 @@ from pathlib import Path
 from flows import workspace
 from flows.analysis import Panel, choose, panels
 from flows.answers import RecommendationFile
-from flows.effects import interactions, main_effects, methods_of
+from flows.effects import Effect, interactions, main_effects, methods_of
 from flows.flags import FLAG_TITLES, in_sentences, raised
 from flows.records import CONTROL, CellsFile, LatencyFile, read_records
 from flows.still import draw_pareto
@@ -21,6 +21,7 @@ from flows.table import as_markdown, make_table
 RESULTS = Path("docs/results")
 PAGE = Path("docs/results.md")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+NO_EFFECT_NOTE = "After a semicolon: the mean without cells in which a method had nothing to change, and over how many pairs."
 SHOWN = ("bccd",)
 """Sweeps whose headline the README shows."""
 
@@ -174,11 +175,12 @@ def _effects(cells: CellsFile, latency: LatencyFile) -> list[str]:
     quantities = main_effects(cells, latency)
     lines = ["### What each method does on average", ""]
     lines += ["Mean over the pairs of cells that differ in this method alone; the range over these pairs in brackets."]
-    lines += ["With one seed this speaks of these trained networks, not of the methods in general.", ""]
+    lines += ["With one seed this speaks of these trained networks, not of the methods in general."]
+    lines += [NO_EFFECT_NOTE, ""] if any(cell.no_effect for cell in cells.cells) else [""]
     lines += ["| quantity | " + " | ".join(effect.method for effect in quantities[0].effects) + " |"] if quantities else []
     lines += ["|---" * (1 + len(quantities[0].effects)) + "|"] if quantities else []
     for quantity in quantities:
-        shown = [_shown(quantity.kind, effect.mean, effect.low, effect.high) for effect in quantity.effects]
+        shown = [_shown(quantity.kind, effect) for effect in quantity.effects]
         lines.append(f"| {quantity.kind} {quantity.of} | " + " | ".join(shown) + " |")
     lines.append("")
     for own in interactions(cells):
@@ -194,11 +196,18 @@ def _effects(cells: CellsFile, latency: LatencyFile) -> list[str]:
     return [*lines, ""]
 
 
-def _shown(kind: str, mean: float, low: float, high: float) -> str:
+def _shown(kind: str, effect: Effect) -> str:
     """Points of mAP, or factors: the effects on sizes and speeds come as logarithms of ratios."""
-    if kind == "val_map":
-        return f"{100 * mean:+.1f} pt [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"x{math.exp(mean):.2f} [{math.exp(low):.2f}, {math.exp(high):.2f}]"
+
+    def number(value: float, unit: str = "") -> str:
+        return f"{100 * value:+.1f}{unit}" if kind == "val_map" else f"{math.exp(value):.2f}"
+
+    times = "" if kind == "val_map" else "x"
+    shown = f"{times}{number(effect.mean, ' pt')} [{number(effect.low)}, {number(effect.high)}]"
+    if effect.effective_pairs == effect.pairs:
+        return shown
+    rest = "none" if effect.effective_mean is None else f"{times}{number(effect.effective_mean, ' pt')}"
+    return f"{shown}; {rest} over {effect.effective_pairs} of {effect.pairs}"
 
 
 def _flags(cells: CellsFile, latency: LatencyFile) -> list[str]:

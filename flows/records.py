@@ -52,6 +52,10 @@ class BudgetRecord(Frozen):
     train_images: int
     search_images: int
     teacher_forwards: int
+    teacher_images: int = 0
+    """Pictures that trained a teacher which only distillation asked for."""
+    inherited_images: int = 0
+    """Pictures that trained the detector whose weights `lightweight` carried over; they come on top of the cell's own."""
     qat_updates: int
     train_s: float
 
@@ -70,6 +74,8 @@ class CellRecord(Frozen):
     node: Digest
     params: int | None
     macs: int | None
+    input_size: tuple[int, int] | None = None
+    """(height, width) in pixels that its network sees; None where that was not noted: the data set's."""
     no_effect: tuple[str, ...]
     """Methods of this cell that changed nothing."""
     artifacts: dict[str, ArtifactRecord]

@@ -53,7 +53,7 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
         shutil.rmtree(store.quarantine(SECTION, score_key(node_key, runtime, prepared)))
     with store.writing(SECTION, score_key(node_key, runtime, prepared)) as target:
         for split in SCORED:
-            images = load_split(prepared, split)
+            images = load_split(prepared, split).at(session.input_size)
             results = detect(session, images)
             found[split] = accuracy(images.ground_truth, results)
             (target / f"{split}.json").write_text(json.dumps(results, separators=(",", ":")))

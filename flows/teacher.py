@@ -26,7 +26,7 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
     """Train the teacher unless the store has it, score it, and put blueprint, weights, ONNX file and metrics into folder."""
     base = lay_foundation(plan, prepared)
     graph = make_graph(plan, base, chosen_cells(plan, None))
-    node = next(node for node in graph.nodes.values() if node.kind == "teacher")
+    node = next(node for node in graph.nodes.values() if node.kind == "teacher" and node.architecture is None)
     if store.has(NODES, node.key):
         say(f"teacher is stored: {store.folder(NODES, node.key)}")
     else:

@@ -203,7 +203,8 @@ def _macs(layer: Layer) -> int:
     if layer.op_type not in WEIGHTED:
         return 0
     if layer.op_type in ("MatMul", "Gemm"):
-        return math.prod(layer.result) * layer.source[-1]
+        from_the_right = layer.source[-1] == layer.constants[0][-2]
+        return math.prod(layer.result) * layer.source[-1 if from_the_right else -2]
     places = math.prod(layer.source[2:]) if layer.op_type == "ConvTranspose" else math.prod(layer.result[2:])
     return math.prod(layer.constants[0]) * places
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from compressors.cells import METHODS, VERSIONS, Foundation, Menu
+from compressors.cells import METHODS, VERSIONS, Foundation, Menu, Node
 from compressors.distillation import Distillation
+from compressors.low_rank import LowRank
 from compressors.pruning import Pruning
+from compressors.quantization import Quantization
 from detection.training import Recipe
 from tests.compressors.graph_factory import (
     FOUNDATION,
@@ -71,11 +73,16 @@ def test_what_every_node_starts_from_changes_every_key(shared: str, monkeypatch:
     assert names_of_changed(before, graph()) == set(named(before))
 
 
-def test_the_estimates_version_changes_what_was_searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The searches and their descendants: another estimate would have chosen another architecture. No other node notices."""
+def test_the_estimates_version_changes_what_it_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches and factorings and their descendants: another estimate would have chosen otherwise. No other node notices."""
     before = graph()
     monkeypatch.setitem(VERSIONS, "estimate", VERSIONS["estimate"] + 1)
-    assert names_of_changed(before, graph()) == touched(before, lambda node: node.kind == "search")
+    assert names_of_changed(before, graph()) == touched(before, estimates)
+
+
+def estimates(node: Node) -> bool:
+    """Whether the node asks the design profile: a search for its budget, low_rank whether thin layers are faster."""
+    return node.kind == "search" or "low_rank" in own_methods(node)
 
 
 @pytest.mark.parametrize(
@@ -84,27 +91,77 @@ def test_the_estimates_version_changes_what_was_searched(monkeypatch: pytest.Mon
         ("torch-pruning", lambda node: "pruning" in own_methods(node)),
         ("tensorly", lambda node: "low_rank" in own_methods(node)),
         ("optuna", lambda node: "nas" in own_methods(node)),
-        ("onnxruntime", lambda node: node.runtime == "onnxruntime"),
+        ("onnxruntime", lambda node: node.runtime is not None),
         ("openvino", lambda node: node.runtime == "openvino"),
         ("nncf", lambda node: node.runtime == "openvino"),
         ("onnx", lambda node: node.runtime is not None),
     ],
 )
 def test_a_librarys_version_changes_the_nodes_that_declare_it(library: str, directly: Any) -> None:
-    """A new version of a library touches the nodes that work with it and their descendants; another runtime's nodes stay."""
+    """A new version of a library touches the nodes that work with it and their descendants; no other node notices.
+
+    ONNX Runtime shows the calibration pictures to the network for both runtimes.
+    """
     before = graph()
     expected = touched(before, directly)
     assert names_of_changed(before, graph(libraries=LIBRARIES | {library: "9.9"})) == expected
     assert 0 < len(expected) < 105
 
 
-@pytest.mark.parametrize("changed", [{"design_profile": "5" * 64}, {"val_digest": "6" * 64}], ids=lambda c: next(iter(c)))
-def test_only_searches_depend_on_design_profile_and_val(changed: dict[str, Any]) -> None:
-    """Val and the design profile choose an architecture; nodes without nas in their lineage do not notice them."""
+def test_what_chooses_on_val_depends_on_it() -> None:
+    """Val chooses architectures and calibrators; what neither searches nor is quantized does not notice another one."""
     before = graph()
-    expected = touched(before, lambda node: node.kind == "search")
-    assert names_of_changed(before, graph(**changed)) == expected
-    assert not [name for name in expected if "nas" not in name]
+    expected = touched(before, lambda node: node.kind in ("search", "quantized"))
+    assert names_of_changed(before, graph(val_digest="6" * 64)) == expected
+    assert not [name for name in expected if not {"nas", "quantization"} & set(name.replace("+", " ").split())]
+
+
+@pytest.mark.parametrize("config", [Quantization(calibrator="mse"), Quantization(precision="float16")], ids=Quantization.label)
+def test_a_quantization_without_a_choice_does_not_depend_on_val(config: Quantization) -> None:
+    """With one calibrator, or with float16 weights, another val leaves every file as it is."""
+    menu = Menu(nas=(), quantization=(config,))
+    assert names_of_changed(graph(menu), graph(menu, val_digest="6" * 64)) == set()
+
+
+def test_training_with_rounding_is_one_node_for_all_runtimes_and_calibrators() -> None:
+    """Recovered -> one training with rounding -> a file per runtime and calibrator; distilled cells go on being taught."""
+    quantizations = tuple(Quantization(qat_epochs=2, calibrator=own) for own in ("val", "mse"))
+    of = graph(Menu(lightweight=(), nas=(), pruning=(), low_rank=(), quantization=quantizations))
+    aware = [node for node in of.nodes.values() if node.kind == "quantization_aware"]
+    assert sorted(node.name for node in aware) == [
+        "quantization-aware distillation+quantization",
+        "quantization-aware quantization",
+    ]
+    for node in aware:
+        assert node.parent is not None
+        assert of.nodes[node.parent].kind == "recovered"
+        assert (node.objective is not None) == ("distillation" in node.name)
+        assert (node.planned.train_epochs, node.planned.train_images) == (2, 2 * FOUNDATION.train_pictures)
+        assert len([child for child in of.nodes.values() if child.parent == node.key]) == 2 * 2
+
+
+def test_the_recovery_decides_training_with_rounding() -> None:
+    """Its schedule is the recovery's but for epochs and rate: another batch size makes it anew, another rate of the recovery only
+    through the weights that it starts from."""
+    rounded = Quantization(qat_epochs=2)
+    assert rounded.qat_recipe(Recipe(epochs=9, learning_rate=0.1, precision="bfloat16")) == rounded.qat_recipe(Recipe(epochs=5))
+    assert rounded.qat_recipe(Recipe(batch_size=4)) != rounded.qat_recipe(Recipe(batch_size=8))
+
+
+def test_what_reads_the_design_profile_depends_on_it() -> None:
+    """What is estimated, and pruning, whose widths follow its alignment; other nodes do not notice another design profile."""
+    before = graph()
+    expected = touched(before, lambda node: estimates(node) or "pruning" in own_methods(node))
+    assert names_of_changed(before, graph(design_profile="5" * 64)) == expected
+    assert not [name for name in expected if not {"nas", "low_rank", "pruning"} & set(name.replace("+", " ").split())]
+
+
+def test_factoring_everywhere_asks_no_profile() -> None:
+    """Without only_if_faster neither the design profile nor the estimate's version is part of a factored node's key."""
+    menu = Menu(nas=(), pruning=(), low_rank=(LowRank(only_if_faster=False),))
+    assert names_of_changed(graph(menu), graph(menu, design_profile="5" * 64)) == set()
+    defaults = Menu(nas=(), pruning=())
+    assert names_of_changed(graph(defaults), graph(defaults, design_profile="5" * 64))
 
 
 def test_the_teacher_is_part_of_a_distilled_key() -> None:

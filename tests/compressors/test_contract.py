@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from compressors.cells import Cell, Foundation, Graph, Menu, Node, cells_of, graph_of
+from compressors.cells import Cell, Foundation, Graph, Menu, MethodName, Node, cells_of, graph_of
 from compressors.contract import Change, Workbench
 from compressors.distillation import Distillation
 from compressors.lightweight import Lightweight
@@ -40,11 +40,32 @@ MENU = Menu(
     lightweight=(Lightweight(),),
     nas=(Nas(supernet_epochs=1, evaluations=2, population=4, recalibration_pictures=8, val_pictures=4),),
     pruning=(Pruning(keep_macs=0.8, gradient_pictures=8),),
-    low_rank=(LowRank(energy=0.4, round_to=4),),
+    low_rank=(LowRank(energy=0.4, round_to=4, only_if_faster=False),),
     distillation=(Distillation(),),
     quantization=(Quantization(pictures=8),),
 )
-CELLS = {cell.name: cell for cell in cells_of(MENU) if len(cell.configs) <= 2}
+VARIANTS: dict[MethodName, tuple[Any, ...]] = {
+    "low_rank": (
+        LowRank(form="spatial_svd", keep_macs=0.8, round_to=4, only_if_faster=False),
+        LowRank(evbmf=True, round_to=2, least_saving=0.05, only_if_faster=False),
+        LowRank(energy=0.4, round_to=4),
+    ),
+}
+"""What else each method can do, on its own and beside the menu's other methods; named apart by its label."""
+
+
+def variant_cells() -> dict[str, Cell]:
+    """Every cell of at most two methods in which a method is one of its variants."""
+    cells = {}
+    for method, variants in VARIANTS.items():
+        menu = MENU.model_copy(update={method: (*MENU.variants(method), *variants)})
+        cells |= {cell.name: cell for cell in cells_of(menu) if len(cell.configs) <= 2 and cell.config(method) in variants}
+    return cells
+
+
+MENU_CELLS = {cell.name: cell for cell in cells_of(MENU) if len(cell.configs) <= 2}
+VARIANT_CELLS = variant_cells()
+CELLS = MENU_CELLS | VARIANT_CELLS
 RECIPE = Recipe(epochs=1, batch_size=12)
 
 
@@ -74,7 +95,7 @@ def graph(base: Foundation, cells: tuple[Cell, ...] = tuple(CELLS.values())) -> 
 ANY_TEACHER = Blueprint(classes=("a",), input_size=(64, 96), architecture=Architecture())
 NODES = tuple(
     node.name
-    for node in graph(foundation(ANY_TEACHER, "0" * 64, "1" * 64)).nodes.values()
+    for node in graph(foundation(ANY_TEACHER, "0" * 64, "1" * 64), tuple(MENU_CELLS.values())).nodes.values()
     if node.kind != "quantized" and node.steps
 )
 """Names of the nodes that transform a detector; names do not depend on data or teacher."""
@@ -145,8 +166,9 @@ def protected_outputs(detector: Detector) -> dict[str, int]:
 
 
 def test_the_suite_covers_every_method_and_pair() -> None:
-    """The control, six methods and fifteen pairs; among the nodes each of the four transforms appears."""
-    assert len(CELLS) == 1 + 6 + 15
+    """The control, six methods and fifteen pairs; each variant alone and beside five methods; the four transforms are nodes."""
+    assert len(MENU_CELLS) == 1 + 6 + 15
+    assert len(VARIANT_CELLS) == (1 + 5) * sum(len(variants) for variants in VARIANTS.values())
     assert len(NODES) == 4 + 9, "two architectures and two searches; nine of the sixteen recoveries reduce first"
 
 
@@ -198,17 +220,30 @@ def test_every_cell_spends_what_was_planned(name: str, sweep: Sweep) -> None:
 
 
 @pytest.fixture(scope="module")
-def proven() -> dict[tuple[Digest, Digest, str], tuple[Detector, Change]]:
+def proven() -> Proven:
     """(teacher, detector given, step) -> what came back, for steps that several nodes share."""
     return {}
 
 
+Proven = dict[tuple[Digest, Digest, str], tuple[Detector, Change]]
+
+
 @pytest.mark.parametrize("name", NODES)
-def test_transforms_keep_their_contract(
-    name: str, sweep: Sweep, bench: Workbench, proven: dict[tuple[Digest, Digest, str], tuple[Detector, Change]]
-) -> None:
+def test_transforms_keep_their_contract(name: str, sweep: Sweep, bench: Workbench, proven: Proven) -> None:
     """Step by step: what is given stays as it was, what comes back is the same twice, and the change is counted truly."""
-    node = sweep.named(name)
+    prove_node(sweep.named(name), sweep, bench, proven)
+
+
+@pytest.mark.parametrize("name", VARIANT_CELLS)
+def test_variants_keep_the_contract(name: str, sweep: Sweep, bench: Workbench, proven: Proven) -> None:
+    """The same for every variant, alone and beside each of the other methods."""
+    for node in sweep.graph.lineage(sweep.graph.recovered[name]):
+        if node.steps:
+            prove_node(node, sweep, bench, proven)
+
+
+def prove_node(node: Node, sweep: Sweep, bench: Workbench, proven: Proven) -> None:
+    """Every claim about the steps of one node, made again from the detector that it started from."""
     assert node.parent is not None
     given, changes = sweep.detector(node.parent), []
     for step in node.steps:

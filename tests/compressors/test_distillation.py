@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from pydantic import ValidationError
+from torch import Tensor
 
-from compressors.contract import Workbench
-from compressors.distillation import Distillation, DistillationLoss, feature_widths, teach
-from compressors.pruning import Pruning, prune
+from compressors.distillation import Distillation, DistillationLoss, on_levels, refuse_strangers, teach
+from compressors.feature_terms import FEATURE_WEIGHTS, FeaturesBy
 from detection.augmentation import make_batch
 from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
@@ -41,7 +41,8 @@ def said(detector: Detector, batch: Batch) -> Outputs:
     """What the detector says of the batch, as leaves that gradients can be taken of."""
     with torch.no_grad():
         outputs = detector.network()(batch.images)
-    return Outputs(*(outputs[i].clone().requires_grad_() for i in range(2)), outputs.features)  # type: ignore[arg-type]
+    scores, boxes = (logits.clone().requires_grad_() for logits in outputs[:2])
+    return Outputs(scores, boxes, outputs.features)
 
 
 def term(name: str, teacher: Detector, student: Detector, outputs: Outputs, batch: Batch, **more: Any) -> Tensor:
@@ -129,30 +130,54 @@ def test_without_weights_only_the_labels_count(tiny_detector: Detector, student:
     assert number(loss(network, outputs, batch)) == pytest.approx(number(DetectionLoss()(network, outputs, batch)))
 
 
-def test_adapters_stand_only_where_widths_differ(tiny_detector: Detector, student: Detector) -> None:
-    """Eight channels are led to sixteen by a 1x1 convolution per level; equal widths need none and train nothing extra."""
-    assert feature_widths(tiny_detector) == (16, 16, 16)
-    assert feature_widths(student) == (8, 8, 8)
-    needed = teach(Distillation(), tiny_detector, student, CPU)
-    assert [tuple(adapter.weight.shape) for adapter in needed.adapters if isinstance(adapter, nn.Conv2d)] == [(16, 8, 1, 1)] * 3
-    assert len(needed.parameters()) == 6
-    assert teach(Distillation(), tiny_detector, fresh(tiny_detector.blueprint, 5), CPU).parameters() == []
+def test_a_student_with_fewer_levels_hears_all_that_the_teacher_sees(tiny_detector: Detector) -> None:
+    """Scores of a level that the student lacks arrive on its coarsest one, enlarged; boxes and certainty are of its own points."""
+    blueprint, classes = tiny_detector.blueprint, len(tiny_detector.blueprint.classes)
+    (height, width), levels = blueprint.input_size, blueprint.architecture.levels
+    counts = [(height // level) * (width // level) for level in levels]
+    logits = torch.full((1, sum(counts), classes), -20.0)
+    logits[0, sum(counts[:2]) :, 1] = 20.0  # the second class everywhere on the coarsest level
+    boxes = torch.arange(float(sum(counts)))[None, :, None].expand(1, -1, 8)
+    maps = tuple(torch.zeros(1, 16, height // level, width // level) for level in levels)
+    lesson = on_levels(Outputs(logits, boxes, maps), blueprint, levels[:2])
+    assert lesson.scores.shape == (1, sum(counts[:2]), classes)
+    assert lesson.scores[0, : counts[0]].max() < 1e-6
+    assert lesson.scores[0, counts[0] :, 1].min() > 1 - 1e-6
+    assert lesson.scores[0, counts[0] :, 0].max() < 1e-6
+    assert lesson.sure.max() < 1e-6
+    assert lesson.box_logits[0, :, 0].tolist() == list(range(sum(counts[:2])))
+    assert [feature.shape for feature in lesson.features] == [feature.shape for feature in maps[:2]]
 
 
-def test_adapters_repeat_and_leave_the_generator_alone(tiny_detector: Detector, student: Detector) -> None:
-    """Two losses start from the same adapters, wherever the global generator stands."""
-    first = teach(Distillation(), tiny_detector, student, CPU).parameters()
-    torch.rand(3)
-    second = teach(Distillation(), tiny_detector, student, CPU).parameters()
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+@pytest.mark.parametrize("by", ["cwd", "mgd"])
+def test_other_feature_terms_stand_in_the_same_place(
+    by: FeaturesBy, tiny_detector: Detector, student: Detector, batch: Batch
+) -> None:
+    """Twice the weight adds twice as much to the loss, whichever term is chosen."""
+    outputs, network = said(student, batch), student.network()
+
+    def value(features: float) -> float:
+        loss = teach(Distillation(scores=0, boxes=0, features_by=by, features=features), tiny_detector, student, CPU)
+        return number(loss(network, outputs, batch) - DetectionLoss()(network, outputs, batch))
+
+    assert value(0.0) == pytest.approx(0.0, abs=1e-4)
+    assert value(2.0) == pytest.approx(2 * value(1.0), rel=1e-3)
+    assert value(1.0) > 0
 
 
-def test_feature_widths_follow_pruning(tiny_detector: Detector, workbench: Workbench) -> None:
-    """A pruned neck is as narrow as its last layers say: the widths are read off the network, not the architecture."""
-    pruned, change = prune(tiny_detector, Pruning(importance="l2"), workbench)
-    widths = feature_widths(pruned)
-    last = [f"neck.{part}.1" for part in ("top_down.0", "bottom_up.0", "bottom_up.1")]
-    assert widths == tuple(len(change.details["kept_channels"][norm]) for norm in last)
+def test_a_teacher_for_larger_pictures_looks_at_the_students(tiny_detector: Detector) -> None:
+    """A student of another input size is taught at its own points, by the same weights."""
+    student = tiny_detector.at((32, 64))
+    loss = teach(Distillation(), tiny_detector, student, CPU)
+    images = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    batch = Batch(images, torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.bool))
+    outputs, network = said(student, batch), student.network()
+    assert outputs.score_logits.shape[1] == 4 * 8 + 2 * 4 + 1 * 2
+    features_alone = teach(Distillation(scores=0, boxes=0), tiny_detector, student, CPU)
+    assert number(features_alone(network, outputs, batch)) == pytest.approx(
+        number(DetectionLoss()(network, outputs, batch)), abs=1e-4
+    )
+    assert torch.isfinite(loss(network, outputs, batch))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +224,77 @@ def test_the_student_comes_closer_to_its_teacher(
     assert after < before
 
 
+@pytest.mark.parametrize("by", ["cwd", "mgd"])
+def test_a_training_with_each_feature_term_keeps_the_students_shape(
+    by: FeaturesBy, tiny_detector: Detector, student: Detector, tiny_train: Images, batch: Batch
+) -> None:
+    """In bfloat16 too the features come closer, what the term brought along has moved, and nothing of it is in the detector."""
+    loss = teach(Distillation(scores=0, boxes=0, features_by=by, features=20.0), tiny_detector, student, CPU)
+    assert loss.features is not None
+
+    def apart(detector: Detector) -> float:
+        assert loss.features is not None
+        with torch.no_grad():
+            own, goal = (one.network()(batch.images).features for one in (detector, tiny_detector))
+            return float(loss.features(own, goal))
+
+    before, begun = apart(student), [parameter.detach().clone() for parameter in loss.parameters()]
+    recipe = Recipe(epochs=6, batch_size=8, learning_rate=5e-3, precision="bfloat16")
+    taught, _ = fit(student, tiny_train, recipe, seed=0, device=CPU, loss=loss)
+    assert apart(taught) < before
+    assert not any(torch.equal(first, last) for first, last in zip(begun, loss.parameters(), strict=True))
+    assert taught.blueprint == student.blueprint
+    assert taught.weights.keys() == student.weights.keys()
+
+
+def test_each_feature_term_has_its_own_weight() -> None:
+    """Where none is given it is the chosen term's, and the record says which: through JSON and back nothing changes."""
+    for by, weight in FEATURE_WEIGHTS.items():
+        config = Distillation(features_by=by)
+        assert config.features == weight
+        assert Distillation.model_validate_json(config.model_dump_json()) == config
+    assert Distillation(features_by="cwd", features=7.0).features == 7.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features_by": "fitnet"}, r"features_by\n.*'pkd', 'cwd', 'mgd' or 'none'"),
+        ({"features": -1.0}, r"features\n.*greater than or equal to 0"),
+        ({"features_by": "none", "features": 1.0}, "features 1: with features_by none there is nothing to weigh"),
+        ({"temperature": 0.0}, r"temperature\n.*greater than 0"),
+        ({"teacher": {"levels": [8, 32]}}, r"teacher\n.*levels \(8, 32\)"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    """The message names the field and what is allowed."""
+    with pytest.raises(ValidationError, match=message):
+        Distillation.model_validate(settings)
+
+
+def test_a_teacher_that_predicts_elsewhere_is_refused(tiny_detector: Detector) -> None:
+    """It needs the student's levels, and its bins where boxes are taught; more levels or wider layers are welcome."""
+    student = tiny_detector.blueprint.architecture
+    wide = student.model_copy(update={"stage_widths": (32, 32, 48, 64), "neck_width": 32})
+    refuse_strangers(Distillation(), wide, student)
+    refuse_strangers(Distillation(), student, student.model_copy(update={"levels": (8, 16), "stage_widths": (16, 16, 24)}))
+    fewer = Architecture(levels=(8, 16), stage_widths=(32, 64, 128), stage_depths=(1, 2, 2), box_bins=4)
+    with pytest.raises(ValueError, match=r"teacher.levels \(8, 16\): the student's \(8, 16, 32\) must be among them"):
+        refuse_strangers(Distillation(), fewer, student)
+    finer = student.model_copy(update={"box_bins": 8})
+    with pytest.raises(ValueError, match=r"teacher.box_bins 8: the student has 4; make them equal, or set boxes to 0"):
+        refuse_strangers(Distillation(), finer, student)
+    refuse_strangers(Distillation(boxes=0.0), finer, student)
+    with pytest.raises(ValueError, match=r"teacher.box_bins"):
+        teach(Distillation(), fresh(tiny_detector.blueprint.model_copy(update={"architecture": finer}), 0), tiny_detector, CPU)
+
+
 def test_labels_tell_the_variant() -> None:
-    """Feature distillation is in the name only where it is in the loss."""
+    """Every setting that is not the default is in the name, and a term without weight is not."""
+    wide = Architecture(stage_widths=(48, 96, 192, 384))
     assert Distillation().label() == "scores+LD+PKD"
-    assert Distillation(features=0.0).label() == "scores+LD"
+    assert Distillation(features=0.0).label() == Distillation(features_by="none").label() == "scores+LD"
+    assert Distillation(features_by="cwd").label() == "scores+LD+CWD"
+    assert Distillation(scores=0.5, boxes=0.0, features_by="mgd", features=9.0).label() == "scores0.5+MGD9"
+    assert Distillation(temperature=3.0, teacher=wide, cache=True).label() == "scores+LD+PKD+T3+teacher-48-96-192-384+cached"
+    assert Distillation(scores=0.0, boxes=0.0, features=0.0).label() == "labels"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from compressors.contract import Change, Workbench
+from compressors.contract import Change, Each, Workbench
 from compressors.latency import estimated_latency
-from compressors.nas import Nas, search
+from compressors.nas import Nas, largest, search
 from compressors.search_space import search_space
 from detection.blueprint import Architecture, Factored, Ranks
 from detection.checkpoint import Detector, fresh
+from detection.complexity import count_macs
 from detection.frozen import InputError
 from hardware_profiles.library import load_profile
 
@@ -97,10 +98,10 @@ def test_the_winner_is_the_most_accurate_of_the_front(found: tuple[Detector, Cha
 
 
 def test_the_search_counts_every_picture(found: tuple[Detector, Change], bench: Workbench) -> None:
-    """By hand: one epoch of 24, then five candidates on 8 + 6 pictures, which is what was planned."""
+    """By hand: one epoch of 24, then five candidates and five random ones on 8 + 6 pictures each, which is what was planned."""
     _, change = found
-    assert change.details["evaluated"] == 5
-    assert change.spent.search_images == 24 + 5 * (8 + 6) == QUICK.search_images(len(bench.train), len(bench.val))
+    assert change.details["evaluated"] == change.details["null_proxies"]["evaluated"] == 5
+    assert change.spent.search_images == 24 + 2 * 5 * (8 + 6) == QUICK.search_images(len(bench.train), len(bench.val))
 
 
 def test_the_winner_lies_in_the_space_and_is_fresh(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
@@ -121,7 +122,7 @@ def test_the_search_repeats_under_a_seed(found: tuple[Detector, Change], start: 
     again, change = search(start, QUICK, bench)
     assert again.digest == found[0].digest
     assert change == found[1]
-    _, other = search(start, QUICK, replace(bench, seed=1))
+    _, other = search(start, QUICK.model_copy(update={"null_proxies": False}), replace(bench, seed=1))
     assert front(other) != front(change)
 
 
@@ -129,7 +130,7 @@ def test_the_given_detector_is_left_alone(start: Detector, bench: Workbench) -> 
     """Neither the searched detector nor the teacher it inherits from changes."""
     teacher = fresh(start.blueprint, 9)
     digests = start.digest, teacher.digest
-    search(start, QUICK.model_copy(update={"evaluations": 1}), replace(bench, teacher=teacher))
+    search(start, QUICK.model_copy(update={"evaluations": 1, "null_proxies": False}), replace(bench, teacher=teacher))
     assert (start.digest, teacher.digest) == digests
 
 
@@ -145,3 +146,95 @@ def test_a_space_too_small_for_the_search_is_refused(start: Detector, bench: Wor
     single = QUICK.model_copy(update={"width_shares": (1.0,), "budget_share": 1.0})
     with pytest.raises(InputError, match=r"only 2 different architectures within the budget in 2, but evaluations is 5\. Raise"):
         search(start, single, bench)
+
+
+def test_the_space_may_be_of_another_shape(start: Detector, bench: Workbench) -> None:
+    """Without the coarsest level, with the longer step and one branch: whatever wins has that shape, and its weights fit."""
+    shape = {"levels": (8, 16), "stem_stride": 4, "head_branches": "shared", "head_depth": 1, "least_depth": 0}
+    winner, change = search(start, QUICK.model_copy(update=shape), bench)
+    architecture = winner.blueprint.architecture
+    assert (architecture.levels, architecture.stem_stride, architecture.head_branches) == ((8, 16), 4, "shared")
+    assert len(architecture.stage_widths) == 3
+    assert set(winner.network().state_dict()) == set(winner.weights)
+    assert change.macs_after < change.macs_before
+
+
+def test_a_space_without_fine_levels_is_refused(start: Detector, bench: Workbench) -> None:
+    """Levels are left out from the coarse end; the message names the field and what the detector has."""
+    with pytest.raises(InputError, match=r"nas\.levels: \(16, 32\) .* \(8, 16, 32\)"):
+        search(start, QUICK.model_copy(update={"levels": (16, 32)}), bench)
+
+
+def test_the_null_proxies_are_what_no_search_would_have_chosen(
+    found: tuple[Detector, Change], start: Detector, bench: Workbench
+) -> None:
+    """Both keep to the same budget; one has at least the accuracy, the other at least the multiply-adds of the other."""
+    proxies = found[1].details["null_proxies"]
+    accurate, large = proxies["random_search"], proxies["largest_macs"]
+    for record in (accurate, large):
+        architecture = Architecture.model_validate(record["architecture"])
+        assert record["estimated_latency_s"] == latency_s(start, architecture, bench) <= found[1].details["budget_s"]
+        assert record["macs"] == count_macs(start.blueprint.model_copy(update={"architecture": architecture}))
+    assert accurate["supernet_val_map"] >= large["supernet_val_map"]
+    assert large["macs"] >= accurate["macs"]
+
+
+def test_without_null_proxies_the_search_is_the_same(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """They are judged beside it: front and winner stay, the pictures of five candidates are saved, and the record says None."""
+    alone = QUICK.model_copy(update={"null_proxies": False})
+    winner, change = search(start, alone, bench)
+    assert winner.digest == found[0].digest
+    assert change.details == found[1].details | {"null_proxies": None}
+    assert change.spent.search_images == alone.search_images(len(bench.train), len(bench.val)) == 24 + 5 * (8 + 6)
+
+
+def test_whole_generations_are_judged_in_any_order(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """Judged last first, as an executor might, a population of four at a time, the result is the same to the last bit."""
+    sizes: list[int] = []
+
+    def last_first(work: Any, items: Any) -> list[Any]:
+        sizes.append(len(items))
+        return [work(item) for item in reversed(items)][::-1]
+
+    winner, change = search(start, QUICK, replace(bench, each=cast(Each, last_first)))
+    assert (winner.digest, change) == (found[0].digest, found[1])
+    assert max(sizes[:-1]) <= QUICK.population
+    assert sum(sizes[:-1]) == sizes[-1] == QUICK.evaluations
+
+
+def test_the_space_may_be_of_light_blocks_and_see_smaller_pictures(start: Detector, bench: Workbench) -> None:
+    """Depthwise blocks throughout, half the sides: whatever wins has both, and costs less for it."""
+    shape = {"block": "depthwise", "input_share": 0.5, "levels": (8, 16)}
+    winner, change = search(start, QUICK.model_copy(update=shape | {"evaluations": 4, "null_proxies": False}), bench)
+    architecture = winner.blueprint.architecture
+    assert {architecture.backbone_block, architecture.neck_block, architecture.head_block} == {"depthwise"}
+    assert winner.blueprint.input_size == (32, 48)
+    assert change.macs_after < change.macs_before / 8
+    assert change.spent.search_images == 24 + 4 * (8 + 6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"input_share": 0.5}, r"nas\.input_share 0\.5: of \(64, 96\) \(height, width\).*32, .*allowed are 1\."),
+        ({"input_share": 0.75, "levels": (8, 16)}, r"nas\.input_share 0\.75: .* allowed are 0\.5, 1\."),
+        ({"block": "ghost", "round_to": 6}, r"nas\.round_to: 6: ghost blocks halve their width, so it must be a multiple of 4"),
+        ({"levels": (16, 32)}, r"nas\.levels: \(16, 32\)"),
+    ],
+)
+def test_what_no_space_can_be_is_refused_by_name(start: Detector, settings: dict[str, Any], words: str) -> None:
+    """The blueprint alone tells, so params are refused before anything is trained."""
+    with pytest.raises(InputError, match=words):
+        largest(start.blueprint, QUICK.model_copy(update=settings))
+
+
+def test_labels_tell_variants_apart() -> None:
+    """What differs from the detector's own is in the name, or two cells would share one."""
+    variants = [
+        Nas(), Nas(levels=(8, 16)), Nas(stem_stride=4), Nas(head_branches="shared"), Nas(head_depth=1), Nas(block="ghost"),
+        Nas(input_share=0.5), Nas(budget_share=0.25),
+    ]  # fmt: skip
+    labels = [variant.label() for variant in variants]
+    assert labels[0] == "nsga2-0.5"
+    assert labels[5] == "nsga2-0.5-block-ghost"
+    assert len(set(labels)) == len(variants)

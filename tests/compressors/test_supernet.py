@@ -48,7 +48,7 @@ def pictures(tiny_train: Images) -> Tensor:
 def only(architecture: Architecture, largest: Architecture) -> SearchSpace:
     """The space whose one choice is this architecture."""
     widths = {f"stage{i}": (width,) for i, width in enumerate(architecture.stage_widths)}
-    widths |= {"neck": (architecture.neck_width,), "head": (architecture.head_width,)}
+    widths |= {"stem": (architecture.stem_width,), "neck": (architecture.neck_width,), "head": (architecture.head_width,)}
     depths = {f"stage{i}": (depth,) for i, depth in enumerate(architecture.stage_depths)}
     return SearchSpace(largest=largest, widths=widths, depths=depths)
 

@@ -56,10 +56,23 @@ def test_what_cannot_be_built_is_refused(wrong: dict[str, object]) -> None:
         Blueprint.model_validate(whole | wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"stem_width": 0}, {"stage_widths": (8, 8, 8)}, {"box_bins": 1}, {"head_block": "thick"}])
-def test_an_impossible_architecture_is_refused(wrong: dict[str, object]) -> None:
-    """Widths are positive, there are four stages, a distribution has two bins at least, blocks are of a known kind."""
-    with pytest.raises(ValidationError):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"stem_width": 0}, "greater than 0"),
+        ({"stage_widths": (8, 8, 8)}, "4 are needed, one for each stride from 4 to 32"),
+        ({"levels": (8, 16)}, "3 are needed, one for each stride from 4 to 16"),
+        ({"levels": (8, 32)}, "each twice the one before"),
+        ({"levels": ()}, "from 8, 16 or 32 on"),
+        ({"levels": (16, 32, 64)}, "32 is the coarsest"),
+        ({"stem_stride": 4}, "the first is stem_width, 16"),
+        ({"box_bins": 1}, "greater than or equal to 2"),
+        ({"head_block": "thick"}, "'dense', 'depthwise' or 'ghost'"),
+    ],
+)
+def test_an_impossible_architecture_is_refused(wrong: dict[str, object], message: str) -> None:
+    """Widths are positive, every stage has one, levels double, distributions have two bins at least, blocks are of a known kind."""
+    with pytest.raises(ValidationError, match=message):
         Architecture.model_validate(wrong)
 
 

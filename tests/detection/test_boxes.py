@@ -87,6 +87,14 @@ def test_boxes_come_back_from_the_input(picture_size: tuple[int, int]) -> None:
     assert (there <= [97, 65, 97, 65]).all()
 
 
+def test_a_letterbox_resized_afterwards_by_hand() -> None:
+    """100 x 200 into 64 x 96 is 0.48 with 8 px above; at half of that size a corner at (50, 25) is at (12, 10), and comes back."""
+    fit = fit_letterbox((100, 200), INPUT_SIZE)._replace(resized=0.5)
+    own = boxes((50, 25, 150, 75))
+    np.testing.assert_allclose(fit.to_input(own), [[12, 10, 36, 22]], atol=1e-4)
+    np.testing.assert_allclose(fit.to_original(fit.to_input(own)), own, atol=1e-3)
+
+
 @pytest.mark.parametrize("picture_size", [size for size in ODD_SIZES if min(size) > 10], ids=str)
 def test_pixels_and_boxes_move_together(picture_size: tuple[int, int]) -> None:
     """A white rectangle drawn in the picture is found in the input where its box went, within a pixel."""

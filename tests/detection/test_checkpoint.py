@@ -111,3 +111,15 @@ def test_what_happens_to_a_network_does_not_reach_its_detector() -> None:
     assert not network.training
     with pytest.raises(TypeError):
         detector.weights["stem.0.weight"] = torch.zeros(8, 3, 3, 3)  # type: ignore[index]
+
+
+def test_the_same_weights_at_another_size() -> None:
+    """Half the input has a quarter of the points; weights stay the very same, and its own size gives the detector itself."""
+    detector = lively(PLAIN)
+    half = detector.at((32, 64))
+    assert (half.blueprint.input_size, half.weights) == ((32, 64), detector.weights)
+    assert half.blueprint.model_copy(update={"input_size": detector.blueprint.input_size}) == detector.blueprint
+    with torch.no_grad():
+        boxes, _ = half.network().decode(half.network()(torch.rand(1, 3, 32, 64)))
+    assert boxes.shape[1] == sum((32 // stride) * (64 // stride) for stride in detector.blueprint.architecture.levels)
+    assert detector.at(detector.blueprint.input_size) is detector

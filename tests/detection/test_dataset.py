@@ -127,3 +127,28 @@ def test_prepare_writes_what_is_read_here(tiny_prepared: Path, tiny_train: Image
     assert (boxes >= -0.01).all()
     assert (boxes <= np.array([96, 64, 96, 64]) + 0.01).all()
     assert tiny_train.digest == split_digest(tiny_train.pixels, tiny_train.ground_truth)
+
+
+def test_a_smaller_input_by_hand(images: Images) -> None:
+    """At half the size each pixel is the mean of four, boxes halve, and detections go back to the same original pixels."""
+    half = images.at((32, 48))
+    means = PIXELS.reshape(3, 32, 2, 48, 2, 3).astype(float).mean((2, 4))
+    assert np.abs(half.pixels - means).max() <= 0.5
+    np.testing.assert_allclose(half.boxes_xyxy_px[1], [[14.5, 5, 22, 15]], atol=1e-4)
+    for small, own, fit, before in zip(half.boxes_xyxy_px, images.boxes_xyxy_px, half.letterboxes, images.letterboxes, strict=True):
+        np.testing.assert_allclose(fit.to_original(small), before.to_original(own), atol=1e-3)
+    assert (half.labels, half.picture_ids, half.ground_truth) == (images.labels, images.picture_ids, images.ground_truth)
+
+
+def test_their_own_size_changes_nothing(images: Images) -> None:
+    """The split itself comes back, its pixels still mapped, not read."""
+    assert images.at((64, 96)) is images
+
+
+@pytest.mark.parametrize("size", [(96, 64), (32, 32), (128, 192), (48, 96)], ids=str)
+def test_another_shape_or_a_larger_size_is_refused(images: Images, size: tuple[int, int]) -> None:
+    """Both sizes are in the message, and what to do instead."""
+    with pytest.raises(InputError) as caught:
+        images.at(size)
+    assert str(caught.value).startswith(f"input_size {size} (height, width): the pictures were prepared at (64, 96)")
+    assert "Set data.input_size and run `sixfold prepare` again" in str(caught.value)

@@ -14,6 +14,13 @@ PLAIN = Blueprint(classes=("ring", "disc", "bar"), input_size=(64, 96), architec
 DEPTHWISE = TINY.model_copy(update={"backbone_block": "depthwise", "neck_block": "depthwise", "head_block": "depthwise"})
 GHOST = TINY.model_copy(update={"backbone_block": "ghost", "neck_block": "ghost", "head_block": "ghost"})
 
+SHORT = TINY.model_copy(
+    update={
+        "levels": (8, 16), "stem_stride": 4, "head_branches": "shared",
+        "stage_widths": (TINY.stem_width, 16, 24), "stage_depths": (0, 1, 2),
+    }
+)  # fmt: skip
+
 NARROWER = KeptChannels(
     layers={  # inside the residual block of the third stage, 12 channels become 5
         "stages.2.1.reduce.0": LayerWidth(inputs=24, outputs=5),
@@ -42,6 +49,7 @@ VARIANTS = {
     "dense": PLAIN,
     "depthwise": PLAIN.model_copy(update={"architecture": DEPTHWISE}),
     "ghost": PLAIN.model_copy(update={"architecture": GHOST}),
+    "short": PLAIN.model_copy(update={"architecture": SHORT}),
     "pruned": PLAIN.edited(NARROWER),
     "pruned-depthwise": PLAIN.model_copy(update={"architecture": DEPTHWISE}).edited(NARROWER_DEPTHWISE),
     "factored": PLAIN.edited(THINNER),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from compressors.cells import Node
+from compressors.contract import Each
 from flows import cluster
 from flows.cluster import ClusterError, Outcome, Task, perform, run_tasks
 from flows.foundation import lay_foundation
@@ -33,8 +34,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Names of the nodes that were worked on: the work prints, and fails where the name says so."""
     names: list[str] = []
 
-    def work(node: Node, context: Context) -> None:
-        del context
+    def work(node: Node, context: Context, each: Each) -> None:
+        del context, each
         names.append(node.name)
         print(f"working on {node.name}")
         if "bad" in node.name:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flows.effects import Effect, interactions, main_effects, methods_of, seeds_of
+from flows.records import CellRecord
 from tests.flows.records_factory import (
     HALVINGS,
     MAP_EFFECT,
@@ -93,3 +94,41 @@ def test_pairs_differ_in_one_method_alone() -> None:
     effects: dict[str, Effect] = {effect.method: effect for effect in main_effects(cells, latency_file([]))[0].effects}
     assert (effects["distillation"].pairs, effects["distillation"].mean) == (1, pytest.approx(0.1))
     assert (effects["pruning"].pairs, effects["pruning"].mean) == (2, pytest.approx((-0.1 + 0.1) / 2))
+
+
+def unchanged(methods: tuple[str, ...], val: float, by: str) -> CellRecord:
+    """A cell in which one method had nothing to do."""
+    return ok_cell(methods, val).model_copy(update={"no_effect": (by,)})
+
+
+def test_effects_are_told_with_and_without_cells_that_changed_nothing() -> None:
+    """By hand, low_rank without effect on the pruned network: its mean is (-4 + 0) / 2 = -2 points with that cell, -4 without.
+
+    Pruning: -3 (alone) and +1 (beside low_rank) make -1; the second is no effect of pruning on a factored network, so -3 without.
+    """
+    cells = cells_file(
+        [
+            ok_cell((), 0.50),
+            ok_cell(("pruning",), 0.47),
+            ok_cell(("low_rank",), 0.46),
+            unchanged(("pruning", "low_rank"), 0.47, "low_rank"),
+        ]
+    )
+    found = {effect.method: effect for effect in main_effects(cells, latency_file([]))[0].effects}
+    own, other = found["low_rank"], found["pruning"]
+    assert (own.mean, own.pairs) == (pytest.approx(-0.02), 2)
+    assert (own.effective_mean, own.effective_pairs) == (pytest.approx(-0.04), 1)
+    assert (other.mean, other.effective_mean, other.effective_pairs) == (pytest.approx(-0.01), pytest.approx(-0.03), 1)
+
+
+def test_without_such_cells_both_means_agree() -> None:
+    """Every cell of the full grid changed something: the two means and counts are equal."""
+    effects = [effect for quantity in main_effects(*full_grid()) for effect in quantity.effects]
+    assert [(own.effective_mean, own.effective_pairs) for own in effects] == [(own.mean, own.pairs) for own in effects]
+
+
+def test_a_method_that_never_changed_anything_has_no_effective_mean() -> None:
+    """Its mean over all pairs is 0, and no pair is left without its cells."""
+    cells = cells_file([ok_cell((), 0.50), unchanged(("low_rank",), 0.50, "low_rank")])
+    (effect,) = main_effects(cells, latency_file([]))[0].effects
+    assert (effect.mean, effect.effective_mean, effect.effective_pairs) == (0.0, None, 0)

@@ -112,7 +112,6 @@ def test_the_test_split_is_in_no_node(tmp_path: Path, sweep_prepared: Path) -> N
         ({"grid__recovery__epochs": 2}, {"recovered", "quantized"}),
         ({"grid__methods__quantization": [{"pictures": 9}]}, {"quantized"}),
         ({"grid__on_failure": "continue"}, set()),
-        ({"grid__design_profile": "raspberry-pi-5"}, set()),
         ({"sweep": "another"}, set()),
         ({"measure__rounds": 4}, set()),
     ],
@@ -127,6 +126,18 @@ def test_a_setting_makes_again_what_it_decides(
             assert not keys(before, kind) & keys(after, kind), kind
         else:
             assert keys(before, kind) == keys(after, kind), kind
+
+
+def test_the_design_profile_decides_widths_that_nobody_set(tmp_path: Path, sweep_prepared: Path) -> None:
+    """Pruned networks are made again, since their widths follow its alignment; with `round_to` set, nothing is."""
+    other = {"grid__design_profile": "raspberry-pi-5"}
+    before, after = graph_of(tmp_path / "a", sweep_prepared), graph_of(tmp_path / "b", sweep_prepared, **other)
+    remade = {before.nodes[key].name for key in before.nodes.keys() - after.nodes.keys()}
+    assert {"pruning" in name for name in remade} == {True}
+    assert {name for name in (node.name for node in before.nodes.values()) if "pruning" in name} == remade
+    own = {"grid__methods__pruning": [{"round_to": 8}]}
+    fixed, elsewhere = graph_of(tmp_path / "c", sweep_prepared, **own), graph_of(tmp_path / "d", sweep_prepared, **own, **other)
+    assert fixed.nodes.keys() == elsewhere.nodes.keys()
 
 
 def test_the_design_profile_decides_a_search(tmp_path: Path, sweep_prepared: Path) -> None:

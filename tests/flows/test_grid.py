@@ -33,13 +33,15 @@ def test_the_file_has_the_agreed_keys(swept: Sweep) -> None:
     assert set(tree) == {"schema", "sweep", "dataset", "runtimes", "cells", "references"}
     assert (tree["schema"], tree["sweep"], tree["runtimes"], tree["references"]) == (1, "tiny", ["onnxruntime"], [])
     for cell in tree["cells"]:
-        assert set(cell) == {"cell", "methods", "variant", "seed", "status", "error", "node", "params", "macs", "no_effect",
-                             "artifacts", "budget"}  # fmt: skip
+        assert set(cell) == {"cell", "methods", "variant", "seed", "status", "error", "node", "params", "macs", "input_size",
+                             "no_effect", "artifacts", "budget"}  # fmt: skip
         assert set(cell["budget"]) == {
             "train_epochs",
             "train_images",
             "search_images",
+            "inherited_images",
             "teacher_forwards",
+            "teacher_images",
             "qat_updates",
             "train_s",
         }

@@ -7,7 +7,7 @@ from flows import workspace
 from flows.analysis import panels
 from flows.answers import recommend
 from flows.map_difference import Difference
-from flows.publish import BEGIN, END, publish, write_readme
+from flows.publish import BEGIN, END, NO_EFFECT_NOTE, publish, write_readme
 from flows.records import write_records
 from tests.flows.records_factory import eight_cells
 
@@ -46,3 +46,22 @@ def test_the_readme_keeps_what_stands_around_the_marks(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_readme(tmp_path)
     assert (tmp_path / "README.md").read_text() == f"before\n{BEGIN}\n{END}\nafter\n"
+
+
+def test_effects_are_told_without_the_cells_that_changed_nothing(tmp_path: Path) -> None:
+    """Pruning without effect beside quantization: its mean follows once more over 2 of its 3 pairs, and a note says why."""
+    run, checkout = tmp_path / "run", tmp_path / "checkout"
+    finished_run(run)
+    checkout.mkdir()
+    (checkout / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    cells, _ = eight_cells()
+    marked = [
+        cell.model_copy(update={"no_effect": ("pruning",)}) if cell.cell == "pruning+quantization" else cell for cell in cells.cells
+    ]
+    before = publish(run, checkout, "make it").read_text()
+    write_records(run / workspace.CELLS, cells.model_copy(update={"cells": tuple(marked)}))
+    after = publish(run, checkout, "make it").read_text()
+    assert NO_EFFECT_NOTE in after
+    assert "pt over 2 of 3 |" in after
+    assert NO_EFFECT_NOTE not in before
+    assert " of 3 |" not in before

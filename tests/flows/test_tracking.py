@@ -138,7 +138,8 @@ def test_numbers_are_metrics(sweep: tuple[str, Path]) -> None:
     assert {key: value for key, value in metrics.items() if "pi__5_" not in key} == {
         "params": 100, "macs": 200, "size_bytes_onnxruntime": 1000, "map_50_95_val_onnxruntime": 0.5,
         "map_50_95_test_onnxruntime": 0.4, "budget_train_epochs": 3, "budget_train_images": 30, "budget_search_images": 0,
-        "budget_teacher_forwards": 0, "budget_qat_updates": 0, "budget_train_s": 1.5,
+        "budget_teacher_forwards": 0, "budget_teacher_images": 0, "budget_inherited_images": 0,
+        "budget_qat_updates": 0, "budget_train_s": 1.5,
     }  # fmt: skip
 
 

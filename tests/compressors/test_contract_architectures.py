@@ -1,0 +1,105 @@
+"""Every variant of the architecture methods keeps the contract, alone and beside each other method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compressors.cells import Cell, cells_of, graph_of
+from compressors.lightweight import Lightweight
+from compressors.nas import Nas
+from detection.blueprint import Blueprint
+from detection.complexity import count_macs, count_params
+from detection.dataset import Images
+from detection.evaluation import as_input
+from flows.nodes import Context, model_file
+from flows.scoring import score
+from hardware_profiles.runtimes import open_session
+from tests.compressors.test_contract import DESIGN_PROFILE, MENU, Sweep, foundation
+
+RUNTIME = "onnxruntime"
+SEARCH = MENU.nas[0]
+VARIANTS: dict[str, Any] = {
+    "ghost": Lightweight(block="ghost"),
+    "ghost, inherited": Lightweight(block="ghost", weights="inherited", inheritance_pictures=8),
+    "depthwise, inherited": Lightweight(weights="inherited", inheritance_pictures=8),
+    "depthwise backbone": Lightweight(neck=False, head=False),
+    "a space of short networks": SEARCH.model_copy(
+        update={"levels": (8, 16), "stem_stride": 4, "head_branches": "shared", "head_depth": 1, "least_depth": 0}
+    ),
+    "a space of depthwise networks that see half": SEARCH.model_copy(
+        update={"block": "depthwise", "levels": (8, 16), "input_share": 0.5}
+    ),
+    "a space of ghost networks, no null proxies": SEARCH.model_copy(update={"block": "ghost", "null_proxies": False}),
+}
+
+
+def cells(variant: Lightweight | Nas) -> tuple[Cell, ...]:
+    """The variant alone and in all pairs. A teacher with a level of 32 cannot see 32 x 48: that pair is refused at the door."""
+    # Ghost blocks concatenate what the pruner must score once: its own suite says which importances can.
+    pruning = tuple(config.model_copy(update={"importance": "l2"}) for config in MENU.pruning)
+    menu = MENU.model_copy(update={variant.method: (variant,), "pruning": pruning})
+    if isinstance(variant, Nas) and variant.input_share < 1:
+        menu = menu.model_copy(update={"distillation": ()})
+    return tuple(cell for cell in cells_of(menu) if len(cell.configs) <= 2 and cell.config(variant.method) is not None)
+
+
+CASES = [(name, cell) for name, variant in VARIANTS.items() for cell in cells(variant)]
+
+
+@pytest.fixture(scope="module")
+def context(
+    tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Context:
+    """A worker's context over the tiny data and a store that all variants share: each makes only what is its own."""
+    base = foundation(tiny_detector.blueprint, tiny_train.digest, tiny_val.digest)
+    return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=DESIGN_PROFILE, foundation=base)
+
+
+def test_every_pair_of_every_variant_is_here() -> None:
+    """Seven variants, each alone and beside the five other methods but for the refused; labels of one method differ."""
+    assert len(CASES) == 7 * 6 - 1
+    for method in ("lightweight", "nas"):
+        labels = [variant.label() for variant in VARIANTS.values() if variant.method == method]
+        assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(("name", "cell"), CASES, ids=[f"{name}: {cell.name}" for name, cell in CASES])
+def test_a_variant_composes(name: str, cell: Cell, context: Context, tiny_val: Images) -> None:
+    """Made as a worker makes it, the file detects on pictures of its own size, the blueprint rebuilds, and the plan was kept."""
+    sweep = Sweep(context, graph_of((cell,), context.foundation, (RUNTIME,)))
+    folder = sweep.made(sweep.graph.artifacts[cell.name][RUNTIME])
+    detector = sweep.detector(sweep.graph.recovered[cell.name])
+    blueprint = Blueprint.model_validate_json(detector.blueprint.model_dump_json(by_alias=True))
+    assert blueprint == detector.blueprint
+    for node in sweep.graph.lineage(sweep.graph.recovered[cell.name]):
+        done = sweep.done(node.key)
+        own = sweep.detector(node.key).blueprint
+        assert (done.params, done.macs, done.input_size) == (count_params(own), count_macs(own), own.input_size)
+        assert (done.search_images, done.teacher_forwards) == (node.planned.search_images, node.planned.teacher_forwards)
+    assert blueprint.input_size == ((32, 48) if "half" in name else (64, 96))
+    session = open_session(RUNTIME, model_file(folder), 1)
+    assert session.input_size == blueprint.input_size
+    boxes, scores = session(as_input(tiny_val.at(blueprint.input_size).pixels[0]))
+    height, width = blueprint.input_size
+    assert boxes.shape == (1, sum((height // level) * (width // level) for level in blueprint.architecture.levels), 4)
+    assert np.isfinite(boxes).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_a_cell_that_sees_half_is_scored_on_the_same_ground_truth(context: Context, tiny_val: Images) -> None:
+    """Its detections are in pixels of the original pictures: some reach beyond half of them."""
+    (cell,) = [own for own in cells(VARIANTS["a space of depthwise networks that see half"]) if len(own.configs) == 1]
+    sweep = Sweep(context, graph_of((cell,), context.foundation, (RUNTIME,)))
+    key = sweep.graph.recovered[cell.name]
+    sweep.made(key)
+    result = score(key, RUNTIME, context.prepared, sweep.store)
+    assert set(result.accuracy) == {"val", "test"}
+    (file,) = sweep.store.root.glob("scores/*/*/val.json")
+    detections = json.loads(file.read_text())
+    right = max(found["bbox"][0] + found["bbox"][2] for found in detections)
+    assert right > tiny_val.ground_truth["images"][0]["width"] / 2

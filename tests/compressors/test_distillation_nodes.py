@@ -1,0 +1,103 @@
+"""A teacher that distillation names is a node like any other: made once, part of the keys, paid for by those who asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from compressors.cells import Graph, Menu
+from compressors.distillation import Distillation
+from detection.augmentation import Augmentation
+from detection.blueprint import Architecture
+from tests.compressors.graph_factory import (
+    FOUNDATION,
+    RECOVERY_EPOCHS,
+    TEACHER_EPOCHS,
+    TRAIN_PICTURES,
+    graph,
+    named,
+    touched,
+)
+
+WIDE = Architecture(stage_widths=(48, 96, 192, 384), neck_width=96)
+WIDE_NAME = "teacher of 48-96-192-384"
+TAUGHT_BY_WIDE = Menu(distillation=(Distillation(teacher=WIDE),))
+
+
+@pytest.fixture(scope="module")
+def wide() -> Graph:
+    """The default menu with a larger teacher."""
+    return graph(TAUGHT_BY_WIDE)
+
+
+def test_a_named_teacher_is_one_more_node(wide: Graph) -> None:
+    """106 instead of 105 nodes: the sweep's teacher stays, and everything that learns from nobody keeps its key."""
+    before = graph()
+    assert len(wide.nodes) == len(before.nodes) + 1
+    assert named(wide).keys() - named(before).keys() == {WIDE_NAME}
+    changed = {name for name, key in named(before).items() if named(wide)[name] != key}
+    assert changed == touched(before, lambda node: node.objective is not None)
+
+
+def test_it_trains_as_the_sweeps_teacher_does(wide: Graph) -> None:
+    """From nothing, with its own architecture, for the same epochs, on the teacher's threads."""
+    node, own = (wide.nodes[named(wide)[name]] for name in (WIDE_NAME, "teacher"))
+    assert (node.kind, node.parent, node.objective, node.architecture) == ("teacher", None, None, WIDE)
+    assert (node.planned, node.threads) == (own.planned, own.threads)
+    assert node.planned.train_epochs == TEACHER_EPOCHS
+
+
+def test_only_its_pupils_know_it(wide: Graph) -> None:
+    """Every objective is taught by it; it is made before them; the lineage of all is still the sweep's teacher's."""
+    teacher, places = named(wide)[WIDE_NAME], list(wide.nodes)
+    for key, node in wide.nodes.items():
+        assert node.taught_by == (teacher if node.objective else None)
+        if node.objective:
+            assert places.index(teacher) < places.index(key)
+        if key != teacher:
+            assert wide.lineage(key)[0].name == "teacher"
+    assert [node.name for node in wide.named_teachers(wide.artifacts["lightweight+distillation+quantization"]["openvino"])] == [
+        WIDE_NAME
+    ]
+    assert wide.named_teachers(wide.recovered["pruning"]) == ()
+
+
+def test_the_sweeps_own_teacher_may_be_named() -> None:
+    """Then there is no second one."""
+    made = graph(Menu(distillation=(Distillation(teacher=FOUNDATION.teacher.architecture),)))
+    assert [node.name for node in made.nodes.values() if node.kind == "teacher"] == ["teacher"]
+    assert made.named_teachers(made.recovered["distillation"]) == ()
+    assert all(node.taught_by == named(made)["teacher"] for node in made.nodes.values() if node.objective)
+
+
+def test_variants_with_the_same_teacher_share_it() -> None:
+    """Two ways of comparing features, one larger teacher: one node more."""
+    one, two = (
+        graph(TAUGHT_BY_WIDE),
+        graph(Menu(distillation=(Distillation(teacher=WIDE), Distillation(teacher=WIDE, features_by="mgd")))),
+    )
+    assert set(one.nodes) < set(two.nodes)
+    assert sum(node.kind == "teacher" for node in two.nodes.values()) == 2
+
+
+def test_by_default_the_sweeps_teacher_teaches() -> None:
+    """Every objective names the teacher's key, and no cell pays for another."""
+    made = graph()
+    assert {node.taught_by for node in made.nodes.values() if node.objective} == {named(made)["teacher"]}
+    assert not any(made.named_teachers(key) for key in made.recovered.values())
+
+
+def test_remembered_outputs_are_planned_for() -> None:
+    """Both flips and no other augmentation: 4 views a picture where there are 7 epochs, and 3 forwards where there are 3 epochs."""
+    flips = Augmentation(flip_vertical=0.5, scale=0, brightness=0, contrast=0, colour=0)
+    schedules = {name: getattr(FOUNDATION, name).model_copy(update={"augmentation": flips}) for name in ("training", "recovery")}
+    made = graph(Menu(distillation=(Distillation(cache=True),)), **schedules)
+    for node in made.nodes.values():
+        if node.objective:
+            views = 4 if node.kind == "architecture" else RECOVERY_EPOCHS
+            assert node.planned.teacher_forwards == views * TRAIN_PICTURES
+
+
+def test_memory_is_refused_where_pictures_change() -> None:
+    """The default augmentation varies scale and colours: no graph is made of a promise that cannot be kept."""
+    with pytest.raises(ValueError, match=r"augmentation has scale 0.25, brightness 0.2, contrast 0.2, colour 0.05"):
+        graph(Menu(distillation=(Distillation(cache=True),)))
