@@ -1,12 +1,12 @@
 """What a compressed network must beat: a narrower one, trained from scratch. Listed beside the cells, never counted among them.
 
-The other reference, a smaller picture, is `compressors.search_space.smaller_input`.
+The other reference, a smaller picture, is `compressors.nas.space.smaller_input`.
 """
 
 from __future__ import annotations
 
 from compressors.latency import estimated_latency
-from compressors.search_space import LEAST_WIDTH
+from compressors.nas.space import LEAST_WIDTH
 from detection.blueprint import Architecture, Blueprint
 from detection.frozen import InputError
 from hardware_profiles.profile import DType, HardwareProfile

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from compressors import distillation, lightweight, low_rank, nas, pruning, qat, quantization
+from compressors import distillation, lightweight, low_rank, nas, pruning, quantization
 from compressors.cells import Foundation, Node
 from compressors.contract import Change, Each, Transform, Workbench, in_turn
-from compressors.quantization import QuantizationRecord
+from compressors.quantization import QuantizationRecord, qat
 from detection import checkpoint, export
 from detection.checkpoint import Detector
 from detection.complexity import count_macs, count_params

@@ -19,21 +19,11 @@ from detection.provenance import READING_VERSION
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("source_digests.json")
 SOURCES: dict[str, tuple[str, ...]] = {
-    "lightweight": ("compressors/lightweight.py", "compressors/lightweight_weights.py"),
-    "nas": tuple(f"compressors/{module}.py" for module in ("nas", "nas_candidates", "nas_exploration", "supernet", "search_space")),
-    "pruning": (
-        *(f"compressors/{module}.py" for module in ("pruning", "pruning_groups", "pruning_importance")),
-        "detection/complexity.py",
-    ),
-    "low_rank": tuple(f"compressors/low_rank{part}.py" for part in ("", "_decompose", "_evbmf", "_ranks")),
-    "distillation": tuple(f"compressors/{module}.py" for module in ("distillation", "feature_terms", "teacher_outputs")),
-    "quantization": tuple(
-        f"compressors/{module}.py"
-        for module in (
-            *(f"quantization{part}" for part in ("", "_ranges", "_tools", "_onnx", "_openvino", "_fallback")),
-            *("onnx_size", "openvino_size", "rounded_network", "qat"),
-        )
-    ),
+    method: tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "compressors" / method).glob("*.py")))
+    for method in METHODS
+}
+SOURCES["pruning"] += ("detection/complexity.py",)
+SOURCES |= {
     "training": tuple(
         f"detection/{module}.py"
         for module in ("training", "losses", "augmentation", "blueprint", "network", "boxes", "checkpoint", "dataset")

@@ -1,0 +1,125 @@
+"""low_rank: convolutions factored into thinner ones, where the design profile says that the thinner ones are faster.
+
+The forms lie in low_rank_decompose, the choice of layers and ranks in low_rank_ranks, EVBMF in low_rank_evbmf.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from compressors.contract import Change, Workbench, describe
+from compressors.low_rank.decompose import Form, decompose
+from compressors.low_rank.ranks import Choice, Decision, EstimatedDType, Worth
+from detection.blueprint import Factored
+from detection.checkpoint import Detector
+from detection.frozen import Frozen, Share
+from detection.network import Network
+
+DEFAULT_ENERGY = 0.75
+
+
+class LowRank(Frozen):
+    """Into what, and how much of each kernel to keep. One rule for the ranks: `energy`, `evbmf` or `keep_macs`."""
+
+    method: Literal["low_rank"] = "low_rank"
+    form: Form = "tucker"
+    """Of kernels wider than 1x1. `tucker`: 1x1, kxk, 1x1 (Tucker-2, arXiv:1511.06530); `spatial_svd`: kx1, 1xk
+    (arXiv:1405.3866). 1x1 convolutions become two by SVD."""
+    energy: Share | None = DEFAULT_ENERGY
+    """Share of the squared singular values that every layer's ranks keep, on either side. Where another rule is named: null."""
+    evbmf: bool = False
+    """Ranks by empirical variational Bayes (Nakajima et al., JMLR 14, 2013): what stands out of the noise of the weights."""
+    keep_macs: Share | None = None
+    """Share of the network's multiply-adds that stays; one energy for all layers is looked for that reaches it."""
+    round_to: Annotated[int, Field(ge=1)] = 8
+    """Ranks are rounded up to multiples of this, as channels are."""
+    least_saving: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """A layer is factored only where its multiply-adds fall by at least this share: thin layers cost overhead."""
+    only_if_faster: bool = True
+    """A layer is factored only where its estimate on the design profile falls. Several thin operators may well take longer than
+    one that is large."""
+    estimated_dtype: EstimatedDType = "fp32"
+    """What `only_if_faster` lets the device compute in; int8: as if quantized afterwards."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _another_rule_replaces_the_default(cls, given: Any) -> Any:
+        named = isinstance(given, dict) and (given.get("evbmf") or given.get("keep_macs") is not None)
+        return {"energy": None, **given} if named else given
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> LowRank:
+        rules = {"energy": self.energy, "evbmf": self.evbmf or None, "keep_macs": self.keep_macs}
+        found = [f"{name} {value}" for name, value in rules.items() if value is not None]
+        if len(found) != 1:
+            raise ValueError(
+                f"energy, evbmf, keep_macs: one of them chooses the ranks, found {' and '.join(found) or 'none'}; "
+                f"set one and leave the others out"
+            )
+        return self
+
+    def label(self) -> str:
+        """The choice in a word, for tables and MLflow params."""
+        rule = "evbmf" if self.evbmf else f"macs-{self.keep_macs:g}" if self.keep_macs else f"{self.energy:g}"
+        where = "" if self.only_if_faster else "-everywhere"
+        return f"{self.form}-{rule}{where}{'-int8' if self.only_if_faster and self.estimated_dtype == 'int8' else ''}"
+
+
+def factor(detector: Detector, config: LowRank, workbench: Workbench) -> tuple[Detector, Change]:
+    """The detector with its convolutions factored where that pays, weights approximated, and what was chosen."""
+    profile = workbench.design_profile if config.only_if_faster else None
+    worth = Worth(config.least_saving, profile, config.estimated_dtype)
+    choice = Choice(detector.blueprint, factorable(detector), config.form, config.round_to, worth)
+    decision, energy = _decide(choice, config)
+    reached = decision.macs / choice.macs
+    details = {
+        "ranks": {name: ranks.model_dump() for name, ranks in decision.ranks.items()},
+        "dense": dict(decision.dense),
+        "energy": energy,
+        "keep_macs": reached,
+        "design_profile": profile.id if profile else None,
+    }
+    summary = _summary(decision, reached, config)
+    if not decision.ranks:
+        return detector, describe("low_rank", summary, detector.blueprint, detector.blueprint, details)
+    after = detector.blueprint.edited(Factored(layers=dict(decision.ranks)))
+    weights = dict(detector.weights)
+    for name, ranks in decision.ranks.items():
+        kernel = weights.pop(f"{name}.weight")
+        weights |= {f"{name}.{part}.weight": value for part, value in enumerate(decompose(kernel, ranks))}
+    ordered = {name: weights[name] for name in Network(after).state_dict()}
+    return Detector(after, MappingProxyType(ordered)), describe("low_rank", summary, detector.blueprint, after, details)
+
+
+def factorable(detector: Detector) -> dict[str, Tensor]:
+    """Name -> kernel of every convolution but the depthwise ones, which have nothing to factor, and the last predictions."""
+    network = detector.network()
+    protected = set(network.protected_layers())
+    return {
+        name: module.weight.detach()
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1 and module.bias is None and name not in protected
+    }
+
+
+def _decide(choice: Choice, config: LowRank) -> tuple[Decision, float | None]:
+    """The decision by the configured rule, and the energy behind it."""
+    if config.evbmf:
+        return choice.by_evbmf(), None
+    if config.keep_macs is not None:
+        return choice.by_macs(config.keep_macs)
+    assert config.energy is not None, "validated: one rule is set"
+    return choice.by_energy(config.energy), config.energy
+
+
+def _summary(decision: Decision, reached: float, config: LowRank) -> str:
+    every = len(decision.ranks) + len(decision.dense)
+    slow = sum(reason == "not faster" for reason in decision.dense.values())
+    text = f"{config.label()}: {len(decision.ranks)} of {every} convolutions factored"
+    text += f", {slow} more would save work but no time" if slow else ""
+    wanted = f"; {reached:.1%} of the multiply-adds stay ({config.keep_macs:.1%} wanted)" if config.keep_macs else ""
+    return text + wanted

@@ -1,0 +1,7 @@
+"""nas: widths and depths searched for this data set, under a latency budget of the design profile."""
+
+from __future__ import annotations
+
+from compressors.nas.method import Nas, largest, latency_dtype, search
+
+__all__ = ["Nas", "largest", "latency_dtype", "search"]

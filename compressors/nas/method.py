@@ -1,0 +1,192 @@
+"""nas: widths and depths searched for this data set, in a supernet, under a latency budget of the design profile.
+
+`nas_exploration` chooses whom to judge, `nas_candidates` judges, `supernet` and `search_space` are what both work on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from compressors.contract import Change, Spent, Workbench, describe
+from compressors.nas.candidates import Candidate, Judge, latency_on
+from compressors.nas.exploration import Explorer, front, most_accurate
+from compressors.nas.space import search_space, smaller_input
+from compressors.nas.supernet import Supernet, inherit
+from detection.blueprint import FIRST_STAGE_STRIDE, Architecture, BlockKind, Blueprint
+from detection.checkpoint import Detector, fresh
+from detection.complexity import count_macs
+from detection.frozen import Frozen, InputError, PositiveInt, Share
+from hardware_profiles.profile import DType, HardwareProfile
+
+GHOST_MULTIPLE = 4
+"""A ghost block halves its width, and a residual block has half the width of its stage."""
+
+
+class Nas(Frozen):
+    """How large the space is and how long to look."""
+
+    method: Literal["nas"] = "nas"
+    budget_share: Share = 0.5
+    """Where the latency budget lies between the smallest architecture of the space (0) and the one searched from (1).
+
+    Estimated latency on the design profile. A plain share of the start's latency would be out of reach for small networks,
+    where the fixed cost of every operator is most of it.
+    """
+    latency_in: Literal["float", "int8"] = "float"
+    """The numbers in which that latency is estimated: `int8` where what is searched for will be quantized."""
+    width_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.625, 0.75, 0.875, 1.0)
+    round_to: PositiveInt = 8
+    levels: tuple[PositiveInt, ...] | None = None
+    """Levels of the pyramid to keep, from the finest on; null: all. Without the coarsest, its stage goes as well."""
+    stem_stride: Literal[2, 4] | None = None
+    """Of the architectures in the space; null: the detector's own."""
+    head_branches: Literal["separate", "shared"] | None = None
+    """Of the architectures in the space; null: the detector's own."""
+    head_depth: PositiveInt | None = None
+    """Of the architectures in the space; null: the detector's own."""
+    block: BlockKind | None = None
+    """Of backbone, neck and head of the architectures in the space; null: the detector's own."""
+    input_share: Share = 1.0
+    """Sides of the pictures that the network sees, as a share of the detector's own. A teacher sees the same ones, so with
+    distillation they have to fit its levels too."""
+    least_depth: Annotated[int, Field(ge=0)] = 1
+    """Residual blocks that every stage keeps, as far as it has them."""
+    supernet_epochs: PositiveInt = 10
+    evaluations: PositiveInt = 32
+    """Candidates whose val mAP is measured."""
+    population: Annotated[int, Field(ge=4)] = 8
+    """Candidates of one generation; they are judged side by side where the executor has room."""
+    recalibration_pictures: PositiveInt = 48
+    val_pictures: PositiveInt = 64
+    """The first so many of the val split judge the candidates."""
+    null_proxies: bool = True
+    """Judge as many random architectures within the same budget, for the record: is the search better than no search?"""
+
+    def label(self) -> str:
+        """The choice in a word, for tables and MLflow params."""
+        own = {
+            "levels": self.levels and "-".join(map(str, self.levels)),
+            "stem": self.stem_stride,
+            "branches": self.head_branches,
+            "depth": self.head_depth,
+            "block": self.block,
+            "input": None if self.input_share == 1 else f"{self.input_share:g}",
+            "for": None if self.latency_in == "float" else self.latency_in,
+        }
+        return "-".join([f"nsga2-{self.budget_share:g}", *(f"{name}-{value}" for name, value in own.items() if value)])
+
+    def search_images(self, train_pictures: int, val_pictures: int) -> int:
+        """Pictures that a search on splits of these sizes puts through networks."""
+        per_candidate = min(self.recalibration_pictures, train_pictures) + min(self.val_pictures, val_pictures)
+        judged = self.evaluations * (2 if self.null_proxies else 1)
+        return self.supernet_epochs * train_pictures + judged * per_candidate
+
+
+def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detector, Change]:
+    """The best architecture within the budget, with fresh weights, and the whole front that was found."""
+    blueprint = largest(detector.blueprint, config)
+    space = search_space(blueprint.architecture, config.width_shares, config.round_to, config.least_depth)
+    latency_s = latency_on(workbench.design_profile, blueprint, latency_dtype(config, workbench.design_profile))
+    least_s, most_s = latency_s(space.architecture(space.smallest())), latency_s(space.largest)
+    budget_s = least_s + config.budget_share * (most_s - least_s)
+    explorer = Explorer(space, latency_s, budget_s, config.evaluations)
+    # Before the supernet is trained: a space too small for the search is refused in seconds.
+    drawn = explorer.random(workbench.seed) if config.null_proxies else []
+
+    train, val = workbench.train.at(blueprint.input_size), workbench.val.at(blueprint.input_size)
+    start = inherit(detector, fresh(blueprint, workbench.seed)) if blueprint != detector.blueprint else detector
+    supernet = Supernet(inherit(workbench.teacher, start), workbench.device)
+    images = supernet.train(space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
+    judge = Judge(supernet, train, val, (config.recalibration_pictures, config.val_pictures), workbench.seed)
+    candidates = explorer.explore(judge, workbench.each, config.population, workbench.seed)
+    at_random = explorer.judged(drawn, judge, workbench.each)
+
+    best = most_accurate(candidates)
+    after = blueprint.model_copy(update={"architecture": best.architecture})
+    details = {
+        "budget_s": budget_s,
+        "design_profile": workbench.design_profile.id,
+        "latency_in": config.latency_in,
+        "evaluated": len(candidates),
+        "front": [candidate.as_record(blueprint) for candidate in front(candidates)],
+        "chosen": best.as_record(blueprint),
+        "null_proxies": _null_proxies(at_random, blueprint),
+    }
+    summary = f"{len(candidates)} of {space.size} architectures judged, chosen at {best.latency_s / budget_s:.0%} of the budget"
+    spent = Spent(search_images=images + (len(candidates) + len(at_random)) * judge.pictures_each)
+    return fresh(after, workbench.seed), describe("nas", summary, detector.blueprint, after, details, spent)
+
+
+def largest(blueprint: Blueprint, config: Nas) -> Blueprint:
+    """The largest detector of the space: the given one, or what is left of it where the configuration names another shape."""
+    if blueprint.edits:
+        raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
+    own = blueprint.architecture
+    levels = config.levels or own.levels
+    if levels != own.levels[: len(levels)]:
+        raise InputError(f"nas.levels: {levels} is no beginning of the detector's levels {own.levels}; leave out coarse ones only.")
+    wanted = own.model_dump() | {
+        "levels": levels,
+        "stem_stride": config.stem_stride or own.stem_stride,
+        "head_branches": config.head_branches or own.head_branches,
+        "head_depth": config.head_depth or own.head_depth,
+        "backbone_block": config.block or own.backbone_block,
+        "neck_block": config.block or own.neck_block,
+        "head_block": config.block or own.head_block,
+    }
+    for field in ("stage_widths", "stage_depths"):
+        wanted[field] = wanted[field][: len(own.stage_widths) - len(own.levels) + len(levels)]
+    if wanted["stem_stride"] == FIRST_STAGE_STRIDE:
+        wanted["stem_width"] = own.stage_widths[0]
+    try:
+        architecture = Architecture(**wanted)
+    except ValidationError as error:
+        raise InputError(f"nas: the space has no largest architecture: {error.errors()[0]['msg']}") from error
+    blocks = (architecture.backbone_block, architecture.neck_block, architecture.head_block)
+    if "ghost" in blocks and config.round_to % GHOST_MULTIPLE:
+        raise InputError(
+            f"nas.round_to: {config.round_to}: ghost blocks halve their width, so it must be a multiple of {GHOST_MULTIPLE}."
+        )
+    return _seen_smaller(blueprint.model_copy(update={"architecture": architecture}), config.input_share)
+
+
+def latency_dtype(config: Nas, profile: HardwareProfile) -> DType:
+    """What the latency is estimated in; InputError where the device does not multiply in it."""
+    if config.latency_in == "float":
+        return "fp32"
+    if "int8" not in profile.dtypes:
+        raise InputError(
+            f"nas.latency_in: int8 is asked for, but the design profile {profile.id!r} multiplies in {', '.join(profile.dtypes)} "
+            f"only. Leave it at `float`, or name another design profile."
+        )
+    return "int8"
+
+
+def _seen_smaller(blueprint: Blueprint, share: float) -> Blueprint:
+    if share == 1:
+        return blueprint
+    try:
+        return smaller_input(blueprint, share)
+    except InputError as error:
+        raise InputError(f"nas.{error}") from error
+
+
+def _null_proxies(at_random: list[Candidate], blueprint: Blueprint) -> dict[str, Any] | None:
+    """What a search that knows nothing would have chosen within the same budget; None where none were judged.
+
+    `random_search`: the most accurate of as many random architectures as the search judged (Li and Talwalkar 2019,
+    arXiv:1902.07638). `largest_macs`: of the same ones that with the most multiply-adds, its accuracy unseen.
+    """
+    if not at_random:
+        return None
+
+    def macs(candidate: Candidate) -> int:
+        return count_macs(blueprint.model_copy(update={"architecture": candidate.architecture}))
+
+    return {
+        "evaluated": len(at_random),
+        "random_search": most_accurate(at_random).as_record(blueprint),
+        "largest_macs": max(at_random, key=macs).as_record(blueprint),
+    }

@@ -1,0 +1,7 @@
+"""pruning: whole channels removed, those that matter least first."""
+
+from __future__ import annotations
+
+from compressors.pruning.method import Pruning, prune
+
+__all__ = ["Pruning", "prune"]

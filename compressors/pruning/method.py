@@ -1,0 +1,199 @@
+"""pruning: whole channels that matter least are removed along the dependency graph (DepGraph, arXiv:2301.12900).
+
+`pruning_groups` says which channels go together, `pruning_importance` how much they matter; here it is decided how many go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from compressors.contract import Change, Spent, Workbench, describe
+from compressors.latency import estimated_latency
+from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, kept_of_sides, without
+from compressors.pruning.importance import Importance, unit_importance
+from detection.blueprint import Blueprint
+from detection.checkpoint import Detector
+from detection.complexity import count_macs
+from detection.frozen import Frozen, PositiveInt, Share
+from hardware_profiles.profile import HardwareProfile
+
+DEFAULT_KEEP_MACS = 0.5
+
+
+class Pruning(Frozen):
+    """How much to remove, and by which measure."""
+
+    method: Literal["pruning"] = "pruning"
+    importance: Importance = "taylor"
+    """What decides which channels go first.
+
+    `random`: chance, a reference; `l2`: squared weights (arXiv:2301.12900); `bn_scale`: scales of the normalisations
+    (arXiv:1708.06519); `lamp`: squared weights over what is left (arXiv:2010.07611); `taylor`: change of the loss on training
+    pictures (arXiv:1906.10771); `fpgm`: distance to the layer's other filters (arXiv:1811.00250).
+    """
+    grouping: Literal["global", "isomorphic"] = "global"
+    """Who competes: all channels, or only those of layers that are connected in the same way, each such class losing the same share
+    (Isomorphic Pruning, arXiv:2407.04616)."""
+    keep_macs: Share | None = None
+    """Share of multiply-adds that stays; 0.5 where `keep_latency` is not set either."""
+    keep_latency: Share | None = None
+    """Instead of it: share of the design profile's estimated float latency that stays."""
+    most_removed: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """No layer loses more than this share of its channels."""
+    round_to: PositiveInt | None = None
+    """Channels stay multiples of this; null: of the design profile's `channel_alignment` for its float type. Runtimes compute in
+    blocks, so odd widths cost without helping."""
+    gradient_pictures: PositiveInt = 64
+    """Training pictures for `taylor`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_target(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "keep_macs" not in given and given.get("keep_latency") is None:
+            return given | {"keep_macs": DEFAULT_KEEP_MACS}
+        return given
+
+    @model_validator(mode="after")
+    def _has_one_target(self) -> Self:
+        if (self.keep_macs is None) == (self.keep_latency is None):
+            found = "neither" if self.keep_macs is None else f"both ({self.keep_macs:g} and {self.keep_latency:g})"
+            raise ValueError(f"keep_macs, keep_latency: exactly one must be set, but {found} is; make one a share, the other null")
+        return self
+
+    @property
+    def asks_estimate(self) -> bool:
+        """Whether estimated latency decides the result."""
+        return self.keep_latency is not None
+
+    @property
+    def asks_design_profile(self) -> bool:
+        """Whether the design profile decides the result."""
+        return self.asks_estimate or self.round_to is None
+
+    def label(self) -> str:
+        """The choice in a word, for tables and MLflow params."""
+        target = f"{self.keep_macs:g}" if self.keep_latency is None else f"latency-{self.keep_latency:g}"
+        return "-".join([self.importance, *(["isomorphic"] if self.grouping == "isomorphic" else []), target])
+
+    def search_images(self, train_pictures: int, _val_pictures: int) -> int:
+        """Pictures whose gradients are taken."""
+        return min(self.gradient_pictures, train_pictures) if self.importance == "taylor" else 0
+
+
+def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[Detector, Change]:
+    """The detector without its least important channels, weights inherited, and what was kept, layer by layer."""
+    network, profile = detector.network(), workbench.design_profile
+    groups = channel_groups(network)
+    scores = unit_importance(config.importance, groups, network, workbench, config.gradient_pictures)
+    round_to = config.round_to or channel_alignment(profile)
+    ranking = Ranking(groups, scores, config.grouping, config.most_removed, round_to)
+    cost = _relative_cost(detector.blueprint, config, profile)
+
+    def cost_of(step: int) -> float:
+        edit = kept_channels(detector, groups, ranking.kept(step))
+        return cost(detector.blueprint.edited(edit) if edit.layers else detector.blueprint)
+
+    wanted = config.keep_macs or config.keep_latency or 0.0
+    kept = ranking.kept(least_step(cost_of, ranking.steps, wanted))
+    pruned = without(detector, groups, kept)
+    reached = cost(pruned.blueprint)
+    what = "multiply-adds" if config.keep_latency is None else f"estimated latency on {profile.id}"
+    narrower = len(pruned.blueprint.edits[-1].layers) if pruned is not detector else 0
+    short = "" if reached <= wanted else "; the floors allow no less"
+    summary = f"{config.label()}: {narrower} layers narrower, {reached:.1%} of the {what} stay ({wanted:.1%} wanted{short})"
+    details = {
+        "kept_channels": _kept_by_layer(detector, groups, kept),
+        "importance": config.importance,
+        "grouping": config.grouping,
+        "round_to": round_to,
+        "design_profile": profile.id if config.asks_design_profile else None,
+        "keep_macs": count_macs(pruned.blueprint) / count_macs(detector.blueprint),
+        "keep_latency": reached if config.asks_estimate else None,
+        "target_reached": reached <= wanted,
+    }
+    spent = Spent(search_images=config.search_images(len(workbench.train), len(workbench.val)))
+    return pruned, describe("pruning", summary, detector.blueprint, pruned.blueprint, details, spent)
+
+
+def channel_alignment(profile: HardwareProfile) -> int:
+    """Channels that the device computes together in its float type; 1 where the profile does not say."""
+    return profile.channel_alignment.of(profile.float_dtype or "int8") or 1
+
+
+def least_step(cost_of: Callable[[int], float], steps: int, wanted: float) -> int:
+    """The least step whose cost is at most the wanted one, found by bisection; the last where none is.
+
+    Where the cost rises now and then (estimated latency may), a step is returned that meets the wanted cost, if not the least.
+    """
+    if cost_of(0) <= wanted:
+        return 0
+    low, high = 0, steps
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cost_of(middle) <= wanted else (middle, high)
+    return high
+
+
+class Ranking:
+    """Which units stay when so many go: at step s of `steps` every class of groups has lost s / steps of its units.
+
+    Each group keeps its best ones whatever happens, as many as the floor asks for; then its width is rounded down.
+    """
+
+    def __init__(
+        self, groups: Sequence[ChannelGroup], scores: Sequence[Tensor], grouping: str, most_removed: float, round_to: int
+    ) -> None:
+        self.scores, self.round_to = scores, round_to
+        self.steps = sum(group.units for group in groups)
+        classes: dict[str, list[int]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            classes[group.pattern if grouping == "isomorphic" else ""].append(number)
+        self.classes = tuple(_Class(members, scores, most_removed, round_to) for members in classes.values())
+
+    def kept(self, step: int) -> tuple[Tensor, ...]:
+        """For each group the units that stay, ascending."""
+        gone = [0] * len(self.scores)
+        for ranked in self.classes:
+            for number in ranked.order[: ranked.units * step // self.steps]:
+                gone[number] += 1
+        return tuple(self._best(scores, len(scores) - lost) for scores, lost in zip(self.scores, gone, strict=True))
+
+    def _best(self, scores: Tensor, count: int) -> Tensor:
+        if count < len(scores):
+            count -= count % self.round_to
+        return scores.sort(descending=True, stable=True).indices[:count].sort().values
+
+
+class _Class:
+    """Groups that compete. order: the group that loses a unit, for every unit that may go, least important first."""
+
+    def __init__(self, members: list[int], scores: Sequence[Tensor], most_removed: float, round_to: int) -> None:
+        self.units = sum(len(scores[number]) for number in members)
+        free: list[tuple[float, int]] = []
+        for number in members:
+            ascending = sorted(scores[number].tolist())
+            floor = math.ceil(len(ascending) * (1 - most_removed) / round_to - 1e-9) * round_to
+            free += [(score, number) for score in ascending[: max(0, len(ascending) - floor)] if math.isfinite(score)]
+        self.order = [number for _, number in sorted(free)]
+
+
+def _relative_cost(before: Blueprint, config: Pruning, profile: HardwareProfile) -> Callable[[Blueprint], float]:
+    """What a blueprint costs by the measure of the target, as a share of what the given one costs."""
+    if config.keep_latency is None:
+        macs = count_macs(before)
+        return lambda blueprint: count_macs(blueprint) / macs
+    latency_s = estimated_latency(before, profile, "fp32").point_s
+    return lambda blueprint: estimated_latency(blueprint, profile, "fp32").point_s / latency_s
+
+
+def _kept_by_layer(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> dict[str, list[int]]:
+    """The channels that stayed: of every normalisation, and of the convolutions in groups that have none."""
+    named = {name for group in groups for name in (group.outputs("norm") or group.outputs("conv"))}
+    sides = kept_of_sides(detector, groups, kept)
+    return {side.layer: rows.tolist() for side, rows in sides.items() if side.end == "outputs" and side.layer in named}

@@ -1,0 +1,7 @@
+"""quantization: int8 files by the tool of the runtime that will run them."""
+
+from __future__ import annotations
+
+from compressors.quantization.method import Packed, Quantization, QuantizationRecord, quantize, refuse_unsupported
+
+__all__ = ["Packed", "Quantization", "QuantizationRecord", "quantize", "refuse_unsupported"]

@@ -1,0 +1,267 @@
+"""quantization: int8 by the tool of the runtime that will run it, its ranges taken from training pictures and chosen on val.
+
+quantization_ranges.py finds the ranges, quantization_tools.py knows what writes the files of each runtime, quantization_fallback.py
+ranks layers for their return to float, rounded_network.py and qat.py train with rounding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import onnx
+from pydantic import Field, model_validator
+
+from compressors.quantization import fallback, onnx_int8
+from compressors.quantization.ranges import RangeCalibrator, Ranges, observe, ranges_of
+from compressors.quantization.rounded_network import tensor_ranges
+from compressors.quantization.tools import TOOLS, Tool
+from detection.checkpoint import Detector
+from detection.dataset import Images
+from detection.evaluation import accuracy, as_input, detect
+from detection.export import export_onnx
+from detection.frozen import Frozen, InputError, Share
+from detection.training import Recipe
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.runtimes import open_session
+
+LEAST_PICTURES = 8
+"""Fewer say little about where activations end."""
+HALF_STEM_STRIDE = 2
+"""A stem that steps by 2 works at half the picture's sides, where ONNX Runtime's conversions to int8 and back cost more than the
+few channels save: 349 us in int8 and 82 us of conversions on a 3->8 stem at 192x256, one thread of a Zen 4."""
+
+
+class Quantization(Frozen):
+    """How small the numbers become. Weights are int8 per output channel and activations unsigned bytes, or weights are float16."""
+
+    method: Literal["quantization"] = "quantization"
+    precision: Literal["int8", "float16"] = "int8"
+    """float16 halves the file and nothing else: its weights are widened when it is loaded."""
+    calibrator: Literal["val", "minmax", "entropy", "percentile", "mse"] = "val"
+    """What sets the ranges of activations; "val" tries `calibrators` and keeps the file with the best val mAP in its runtime."""
+    calibrators: Annotated[tuple[RangeCalibrator, ...], Field(min_length=1)] = ("minmax", "percentile", "mse", "entropy")
+    """The candidates; of equals the first stays."""
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    """Of all values of a tensor, how many lie within the percentile calibrator's range (arXiv:2004.09602, table 4)."""
+    pictures: Annotated[int, Field(ge=LEAST_PICTURES)] = 64
+    """Training pictures shown while calibrating."""
+    float_stem: bool | None = None
+    """Whether the first convolution stays float; null: in ONNX Runtime where it steps by 2, nowhere else."""
+    max_drop: Share | None = None
+    """The most val mAP that int8 may lose, as a share of 1; null: whatever it loses. Where it loses more, the layers whose rounding
+    harms the outputs most return to float, one, two, four and so on."""
+    most_float_layers: Annotated[int, Field(ge=1)] = 8
+    """So many at most."""
+    qat_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs of training with rounded weights and activations (QAT, arXiv:1806.08342) before; 0: none."""
+    qat_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    """Its peak; the rest of the schedule is that of the recovery, the objective that of the cell."""
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> Quantization:
+        if len(set(self.calibrators)) != len(self.calibrators):
+            raise ValueError(f"calibrators {self.calibrators}: each may stand once")
+        return self
+
+    @model_validator(mode="after")
+    def _float16_rounds_nothing(self) -> Quantization:
+        if self.precision == "float16":
+            for field in ("max_drop", "float_stem"):
+                if getattr(self, field) is not None:
+                    raise ValueError(f"{field}: works on int8; precision is float16. Leave one of them out")
+            if self.qat_epochs:
+                raise ValueError("qat_epochs: trains for int8; precision is float16. Leave one of them out")
+        return self
+
+    @property
+    def looks_at_val(self) -> bool:
+        """Whether val takes part in what comes out."""
+        chooses = self.calibrator == "val" and len(self.calibrators) + bool(self.qat_epochs) > 1
+        return self.precision == "int8" and (self.max_drop is not None or chooses)
+
+    @property
+    def candidates(self) -> tuple[RangeCalibrator, ...]:
+        """The calibrators that are tried."""
+        return self.calibrators if self.calibrator == "val" else (self.calibrator,)
+
+    def training_part(self) -> Quantization:
+        """What decides a training with rounding and nothing else, so that variants which differ in the rest share it."""
+        return Quantization(
+            calibrator="minmax", float_stem=self.float_stem, qat_epochs=self.qat_epochs, qat_learning_rate=self.qat_learning_rate
+        )
+
+    def qat_recipe(self, recovery: Recipe) -> Recipe:
+        """The recovery's schedule for so many epochs at this rate. In float32: bfloat16 cannot tell 256 levels apart."""
+        changed = {"epochs": self.qat_epochs, "learning_rate": self.qat_learning_rate, "precision": "float32", "warmup_steps": 0}
+        return recovery.model_copy(update=changed)
+
+    def label(self) -> str:
+        """The choice in a word, for tables and MLflow params."""
+        if self.precision == "float16":
+            return self.precision
+        parts = [f"int8-{self.calibrator}"]
+        parts += [f"qat{self.qat_epochs}"] if self.qat_epochs else []
+        parts += [f"drop{self.max_drop:g}"] if self.max_drop is not None else []
+        parts += ["float-stem" if self.float_stem else "int8-stem"] if self.float_stem is not None else []
+        return "-".join(parts)
+
+
+Origin = Literal["learned", "minmax", "entropy", "percentile", "mse"]
+"""Of ranges: a training with rounding, or a calibrator."""
+
+
+class QuantizationRecord(Frozen):
+    """What was chosen for one file, and by which numbers."""
+
+    ranges: Origin | None = None
+    """Where the ranges of the activations come from; None where nothing was calibrated."""
+    val_map: dict[Origin, float] = Field(default_factory=dict)
+    """Val mAP of each candidate's file in its runtime; empty where there was no choice."""
+    float_layers: tuple[str, ...] = ()
+    """Convolutions that returned to float because rounding them harmed most."""
+    float_val_map: float | None = None
+    """Val mAP of the float file in the same runtime; None where `max_drop` did not ask for it."""
+    int8_val_map: float | None = None
+    """Val mAP of the file; None where nobody looked."""
+
+    def summary(self) -> str:
+        """One line for the log."""
+        tried = ", ".join(f"{name} {val_map:.4f}" for name, val_map in self.val_map.items())
+        chosen = f"ranges by {self.ranges}" if self.ranges else "float16 weights"
+        back = f"; float again: {', '.join(self.float_layers)}" if self.float_layers else ""
+        return chosen + (f", val mAP of {tried}" if tried else "") + back
+
+
+class Packed(NamedTuple):
+    """The file and what was chosen for it."""
+
+    file: Path
+    record: QuantizationRecord
+
+
+def quantize(
+    detector: Detector,
+    config: Quantization,
+    runtime: str,
+    train: Images,
+    val: Images,
+    seed: int,
+    folder: Path,
+    learned: Ranges | None = None,
+) -> Packed:
+    """The file written into folder for this runtime, and what was chosen; InputError where we have no tool for it.
+
+    Learned ranges, by place, come from a training with rounding; they are one candidate more, the first.
+    """
+    tool = _tool(runtime)
+    if (train.split, val.split) != ("train", "val"):
+        raise InputError(f"quantization: calibrates on train and chooses on val, was given {train.split!r} and {val.split!r}.")
+    with tempfile.TemporaryDirectory() as scratch:
+        float_file = Path(scratch) / "float.onnx"
+        export_onnx(detector, float_file)
+        if config.precision == "float16":
+            return Packed(tool.halve(float_file, folder), QuantizationRecord())
+        work = _Work(config, runtime, tool, float_file, _shown(config, train, seed), val, learned or {})
+        return work.packed(folder, keeps_stem=_keeps_stem(config, tool, detector))
+
+
+def refuse_unsupported(config: Quantization, profile: HardwareProfile) -> None:
+    """InputError where int8 files are asked for and the device that the sweep designs for cannot multiply in int8."""
+    if config.precision == "int8" and "int8" not in profile.dtypes:
+        raise InputError(
+            f"quantization.precision: int8 is asked for, but the design profile {profile.id!r} multiplies in "
+            f"{', '.join(profile.dtypes)} only. Set `precision: float16`, leave quantization out, or name another design profile."
+        )
+
+
+class _Work:
+    """One detector on its way to int8 in one runtime."""
+
+    def __init__(
+        self, config: Quantization, runtime: str, tool: Tool, float_file: Path, pictures: list[Any], val: Images, learned: Ranges
+    ) -> None:
+        self.config, self.runtime, self.float_file, self.pictures, self.val = config, runtime, float_file, pictures, val
+        self.ready = onnx_int8.prepare(float_file)
+        self.graph = onnx.load(self.ready)
+        self.write = tool.writer(float_file, self.ready, pictures)
+        histograms = observe(self.ready, onnx_int8.activations_of(self.graph), pictures)
+        found: dict[Origin, Ranges] = {name: ranges_of(histograms, name, config.percentile) for name in config.candidates}
+        places = tensor_ranges(onnx.load(float_file), learned)
+        if learned:  # what a training with rounding was clipped to; it leaves out what only one of the runtimes rounds
+            first: dict[Origin, Ranges] = {"learned": found[config.candidates[0]] | places}
+            found = first | found if config.calibrator == "val" else first
+        self.ranges = found
+
+    def packed(self, folder: Path, keeps_stem: bool) -> Packed:
+        """The best candidate's file, in folder, with layers returned to float where that is asked for."""
+        stem = tuple(onnx_int8.float_stem(self.graph)) if keeps_stem else ()
+        files, val_map = {}, {}
+        for name, ranges in self.ranges.items():
+            files[name] = self.write(ranges, stem, self._fresh(name))
+            if self.config.looks_at_val:
+                val_map[name] = self.val_map(files[name])
+        chosen = max(val_map, key=lambda name: val_map[name]) if val_map else next(iter(self.ranges))
+        record = QuantizationRecord(ranges=chosen, val_map=val_map, int8_val_map=val_map.get(chosen))
+        file = files[chosen]
+        if self.config.max_drop is not None:
+            file, record = self._within_drop(file, record, self.config.max_drop, stem)
+        return Packed(_moved(file, folder), record)
+
+    def val_map(self, file: Path) -> float:
+        """Of one file in this runtime."""
+        return accuracy(self.val.ground_truth, detect(open_session(self.runtime, file, 1), self.val)).map_50_95
+
+    def _within_drop(
+        self, file: Path, record: QuantizationRecord, max_drop: float, stem: tuple[str, ...]
+    ) -> tuple[Path, QuantizationRecord]:
+        """The file with the fewest float layers tried that keeps within the drop; the most accurate one where none does."""
+        assert record.ranges is not None
+        assert record.int8_val_map is not None
+        float_val_map, ranges = self.val_map(self.float_file), self.ranges[record.ranges]
+        tried: list[tuple[float, tuple[str, ...], Path]] = [(record.int8_val_map, (), file)]
+        layers = [name for name in onnx_int8.layers_of(self.graph) if name not in stem]
+        ranked: list[str] = []
+        count = 1
+        while tried[-1][0] < float_val_map - max_drop and count <= min(self.config.most_float_layers, len(layers)):
+            ranked = ranked or fallback.most_harmful(self.ready, ranges, layers, self.pictures)
+            back = tuple(ranked[:count])
+            file = self.write(ranges, (*stem, *onnx_int8.with_relus(self.graph, back)), self._fresh(f"float-{count}"))
+            tried.append((self.val_map(file), back, file))
+            count *= 2
+        good = [entry for entry in tried if entry[0] >= float_val_map - max_drop]
+        val_map, back, file = good[0] if good else max(tried, key=lambda entry: entry[0])
+        return file, record.model_copy(update={"float_layers": back, "float_val_map": float_val_map, "int8_val_map": val_map})
+
+    def _fresh(self, name: str) -> Path:
+        folder = self.float_file.with_name(name)
+        folder.mkdir()
+        return folder
+
+
+def _tool(runtime: str) -> Tool:
+    if runtime not in TOOLS:
+        raise InputError(f"quantization: no tool for runtime {runtime!r}; have {', '.join(sorted(TOOLS))}.")
+    return TOOLS[runtime]
+
+
+def _keeps_stem(config: Quantization, tool: Tool, detector: Detector) -> bool:
+    if config.float_stem is not None:
+        return config.float_stem
+    return tool.keeps_half_stem_float and detector.blueprint.architecture.stem_stride == HALF_STEM_STRIDE
+
+
+def _shown(config: Quantization, train: Images, seed: int) -> list[Any]:
+    """The training pictures that ranges are taken from, as inputs."""
+    if len(train) < LEAST_PICTURES:
+        raise InputError(f"quantization.pictures: ranges need {LEAST_PICTURES} training pictures at least; train has {len(train)}.")
+    rows = np.random.default_rng(seed).permutation(len(train))[: config.pictures]
+    return [as_input(train.pixels[row]) for row in sorted(rows)]
+
+
+def _moved(file: Path, folder: Path) -> Path:
+    for part in file.parent.iterdir():
+        (folder / part.name).write_bytes(part.read_bytes())
+    return folder / file.name

@@ -1,0 +1,66 @@
+"""The same OpenVINO model in fewer bytes: equal constants once, narrow ones in narrow types, an .xml without what is inferred."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressors.quantization.onnx_size import SMALL, narrowest
+
+ENDS = frozenset({"Parameter", "Result"})
+"""Layers whose names callers use."""
+
+
+def share_constants(model: Any) -> None:
+    """Store equal constants of the model once, in place; four in five of a quantizer's bounds are zeros or repetitions."""
+    first: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "Constant":
+            key = str(op.get_element_type()), tuple(op.get_output_shape(0)), op.get_data().tobytes()
+            if key in first:
+                op.output(0).replace(first[key].output(0))
+            else:
+                first[key] = op
+
+
+def narrow_constants(model: Any) -> None:
+    """Store large float32 constants that fit a smaller type exactly in it, in place; the runtime widens them when it loads them."""
+    from hardware_profiles.runtimes import import_openvino
+
+    operators = import_openvino().opset13
+    for op in model.get_ordered_ops():
+        if op.get_type_name() != "Constant" or op.get_data().dtype != np.float32 or op.get_data().size < SMALL:
+            continue
+        values = narrowest(op.get_data())
+        if values is not None:
+            wide = operators.convert(operators.constant(values), "f32")
+            op.output(0).replace(wide.output(0))
+
+
+def compact_xml(path: Path) -> None:
+    """Rewrite the .xml in place without indentation, notes of the tools, sizes of ports and names of inner tensors.
+
+    The reader infers sizes from the input's. Names of layers stay, since profiles and other readers show them, but for constants.
+    """
+    tree = ET.parse(path)
+    root = tree.getroot()
+    for note in root.findall("rt_info"):
+        root.remove(note)
+    for layer in root.iter("layer"):
+        for note in layer.findall("rt_info"):
+            layer.remove(note)
+        if layer.get("type") == "Const":
+            layer.set("name", f"c{layer.get('id')}")
+        for port in layer.iter("port"):
+            for size in port.findall("dim"):
+                port.remove(size)
+            if layer.get("type") not in ENDS:
+                port.attrib.pop("names", None)
+    for element in root.iter():
+        element.tail = None
+        if element.text is not None and not element.text.strip():
+            element.text = None
+    tree.write(path, encoding="utf-8", xml_declaration=True)

@@ -1,0 +1,120 @@
+"""Training with rounding (QAT): the network meets the levels of int8 while it can still move its weights.
+
+Jacob et al. (arXiv:1712.05877, section 3) and Krishnamoorthi (arXiv:1806.08342, section 3.2): normalisations are folded into the
+convolutions and stay there, weights are rounded per output channel, maps within a range that follows what occurs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compressors.quantization.ranges import Range, Ranges
+from compressors.quantization.rounded_network import rounded_network
+from detection.augmentation import make_batch
+from detection.checkpoint import Detector
+from detection.dataset import Images
+from detection.frozen import Frozen
+from detection.losses import DetectionLoss, Loss
+from detection.network import Outputs
+from detection.training import BETAS, GRADIENT_NORM, Recipe, TrainingRecord, decay_groups, on_device
+
+RANGES_FILE = "ranges.json"
+
+
+class LearnedRanges(Frozen):
+    """Where the rounded maps ended when training did, by the place where each is read."""
+
+    places: dict[str, tuple[float, float]]
+
+
+class Rounded(NamedTuple):
+    """What a training with rounding gives back."""
+
+    detector: Detector
+    ranges: Ranges
+    """By place, see `rounded_network.place`."""
+    record: TrainingRecord
+
+
+def train_rounded(
+    detector: Detector,
+    train: Images,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    float_stem: bool = False,
+    loss: Loss | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Rounded:
+    """The detector after the recipe with rounding, the ranges it was rounded in, and what that took. The one given is not changed.
+
+    The recipe is that of `Quantization.qat_recipe`. Without a moving average: the rate ends so low that the weights stand still.
+    """
+    started_s, loss = time.perf_counter(), loss or DetectionLoss()
+    network = detector.network().to(device)
+    rounded = rounded_network(network, float_stem=float_stem)
+    graph = rounded.graph.to(device).train()
+    groups = decay_groups([*graph.parameters(), *loss.parameters()], recipe.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS)
+    total_steps, steps, losses = math.ceil(len(train) / recipe.batch_size) * recipe.epochs, 0, list[float]()
+    for epoch in range(recipe.epochs):
+        rng = np.random.default_rng((seed, epoch))
+        order, total = rng.permutation(len(train)), 0.0
+        for start in range(0, len(order), recipe.batch_size):
+            batch = on_device(make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng), device)
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(recipe, steps, total_steps)
+            value = loss(network, cast(Outputs, graph(batch.images)), batch)
+            total += _finite(value, epoch) * len(batch.images)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], GRADIENT_NORM)
+            optimizer.step()
+            steps += 1
+        losses.append(total / len(train))
+        if on_epoch:
+            on_epoch(epoch + 1, losses[-1])
+    record = TrainingRecord(
+        epochs=recipe.epochs,
+        images=recipe.epochs * len(train),
+        steps=steps,
+        train_s=time.perf_counter() - started_s,
+        loss_per_epoch=tuple(losses),
+    )
+    return Rounded(rounded.detector(detector), rounded.ranges(), record)
+
+
+def save_ranges(ranges: Ranges, folder: Path) -> None:
+    """Write the learned ranges beside a detector."""
+    (folder / RANGES_FILE).write_text(LearnedRanges(places=dict(ranges.items())).model_dump_json(indent=1) + "\n")
+
+
+def load_ranges(folder: Path) -> Ranges | None:
+    """The learned ranges of a folder, or None where its detector was not trained with rounding."""
+    file = folder / RANGES_FILE
+    if not file.is_file():
+        return None
+    return {place: Range(*ends) for place, ends in LearnedRanges.model_validate_json(file.read_text()).places.items()}
+
+
+def _finite(value: Tensor, epoch: int) -> float:
+    """The loss as a number; FloatingPointError where it is none, before the weights become none and have no range."""
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise FloatingPointError(f"the loss became {number} in epoch {epoch + 1} with rounding: lower `qat_learning_rate`")
+    return number
+
+
+def _learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
+    """A cosine from the peak; weights are trained already, so it needs no warm-up."""
+    cosine = (1 + math.cos(math.pi * step / total_steps)) / 2
+    return recipe.learning_rate * (recipe.final_share + (1 - recipe.final_share) * cosine)

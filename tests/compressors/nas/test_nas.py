@@ -1,0 +1,240 @@
+"""The architecture search, end to end on a tiny space."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from compressors.contract import Change, Each, Workbench
+from compressors.latency import estimated_latency
+from compressors.nas import Nas, largest, search
+from compressors.nas.space import search_space
+from detection.blueprint import Architecture, Factored, Ranks
+from detection.checkpoint import Detector, fresh
+from detection.complexity import count_macs
+from detection.frozen import InputError
+from hardware_profiles.library import load_profile
+
+QUICK = Nas(
+    budget_share=0.6,
+    width_shares=(0.5, 0.75, 1.0),
+    supernet_epochs=1,
+    evaluations=5,
+    population=4,
+    recalibration_pictures=8,
+    val_pictures=6,
+)
+
+
+@pytest.fixture(scope="module")
+def bench(workbench: Workbench) -> Workbench:
+    """The workbench with a device on which narrow layers are faster, so that the budget leaves something to choose."""
+    return replace(workbench, design_profile=load_profile("raspberry-pi-5"))
+
+
+@pytest.fixture(scope="module")
+def start(tiny_detector: Detector) -> Detector:
+    """A detector with widths and a depth to search."""
+    wider = {"stage_widths": (32, 48, 64, 64), "stage_depths": (1, 2, 1, 1), "neck_width": 32, "head_width": 32}
+    architecture = tiny_detector.blueprint.architecture.model_copy(update=wider)
+    return fresh(tiny_detector.blueprint.model_copy(update={"architecture": architecture}), 0)
+
+
+@pytest.fixture(scope="module")
+def found(start: Detector, bench: Workbench) -> tuple[Detector, Change]:
+    """One search, shared by the claims about it."""
+    return search(start, QUICK, bench)
+
+
+def latency_s(detector: Detector, architecture: Architecture, bench: Workbench) -> float:
+    """The profile's estimate of an architecture."""
+    blueprint = detector.blueprint.model_copy(update={"architecture": architecture})
+    return estimated_latency(blueprint, bench.design_profile, "fp32").point_s
+
+
+def front(change: Change) -> list[dict[str, Any]]:
+    """The recorded front."""
+    records: list[dict[str, Any]] = change.details["front"]
+    return records
+
+
+def test_the_winner_keeps_to_the_budget(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """The budget lies 60 % of the way from the smallest architecture's estimate to the start's, and the winner's within it."""
+    winner, change = found
+    largest = start.blueprint.architecture
+    space = search_space(largest, QUICK.width_shares, QUICK.round_to)
+    least_s, most_s = (latency_s(start, one, bench) for one in (space.architecture(space.smallest()), largest))
+    assert change.details["budget_s"] == pytest.approx(least_s + 0.6 * (most_s - least_s))
+    assert latency_s(start, winner.blueprint.architecture, bench) <= change.details["budget_s"] < most_s
+
+
+def test_every_candidate_on_the_front_keeps_to_the_budget(
+    found: tuple[Detector, Change], start: Detector, bench: Workbench
+) -> None:
+    """The recorded latencies are the profile's estimates of the recorded architectures, none above the budget."""
+    for record in front(found[1]):
+        architecture = Architecture.model_validate(record["architecture"])
+        assert record["estimated_latency_s"] == latency_s(start, architecture, bench)
+        assert record["estimated_latency_s"] <= found[1].details["budget_s"]
+
+
+def test_no_candidate_on_the_front_beats_another(found: tuple[Detector, Change]) -> None:
+    """Along the front both latency and mAP rise: each candidate is faster or more accurate than any other."""
+    records = front(found[1])
+    latencies = [record["estimated_latency_s"] for record in records]
+    maps = [record["supernet_val_map"] for record in records]
+    assert latencies == sorted(set(latencies))
+    assert maps == sorted(set(maps))
+    assert 1 <= len(records) <= QUICK.evaluations
+
+
+def test_the_winner_is_the_most_accurate_of_the_front(found: tuple[Detector, Change]) -> None:
+    """Within the budget accuracy decides, so the chosen one is the slow and accurate end of the front."""
+    winner, change = found
+    assert change.details["chosen"] == front(change)[-1]
+    assert Architecture.model_validate(change.details["chosen"]["architecture"]) == winner.blueprint.architecture
+
+
+def test_the_search_counts_every_picture(found: tuple[Detector, Change], bench: Workbench) -> None:
+    """By hand: one epoch of 24, then five candidates and five random ones on 8 + 6 pictures each, which is what was planned."""
+    _, change = found
+    assert change.details["evaluated"] == change.details["null_proxies"]["evaluated"] == 5
+    assert change.spent.search_images == 24 + 2 * 5 * (8 + 6) == QUICK.search_images(len(bench.train), len(bench.val))
+
+
+def test_the_winner_lies_in_the_space_and_is_fresh(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """No layer is wider or deeper than at the start, nothing but width and depth changed, and the weights are the seed's."""
+    winner, _ = found
+    now, was = winner.blueprint.architecture, start.blueprint.architecture
+    assert all(a <= b for a, b in zip(now.stage_widths, was.stage_widths, strict=True))
+    assert all(a <= b for a, b in zip(now.stage_depths, was.stage_depths, strict=True))
+    assert now.neck_width <= was.neck_width
+    assert now.head_width <= was.head_width
+    searched = ("stage_widths", "stage_depths", "neck_width", "head_width")
+    assert now.model_dump(exclude=set(searched)) == was.model_dump(exclude=set(searched))
+    assert winner.digest == fresh(winner.blueprint, bench.seed).digest
+
+
+def test_the_search_repeats_under_a_seed(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """The same inputs give the same front and winner; another seed judges other candidates."""
+    again, change = search(start, QUICK, bench)
+    assert again.digest == found[0].digest
+    assert change == found[1]
+    _, other = search(start, QUICK.model_copy(update={"null_proxies": False}), replace(bench, seed=1))
+    assert front(other) != front(change)
+
+
+def test_the_given_detector_is_left_alone(start: Detector, bench: Workbench) -> None:
+    """Neither the searched detector nor the teacher it inherits from changes."""
+    teacher = fresh(start.blueprint, 9)
+    digests = start.digest, teacher.digest
+    search(start, QUICK.model_copy(update={"evaluations": 1, "null_proxies": False}), replace(bench, teacher=teacher))
+    assert (start.digest, teacher.digest) == digests
+
+
+def test_an_edited_detector_is_refused(start: Detector, bench: Workbench) -> None:
+    """A pruned or factored detector has no plain architecture to search in."""
+    edited = fresh(start.blueprint.edited(Factored(layers={"stages.3.0.0": Ranks(inputs=8, outputs=8)})), 0)
+    with pytest.raises(InputError, match="before pruning and low_rank"):
+        search(edited, QUICK, bench)
+
+
+def test_a_space_too_small_for_the_search_is_refused(start: Detector, bench: Workbench) -> None:
+    """One width and one or two depths give two architectures; five cannot be judged, and the message says what to change."""
+    single = QUICK.model_copy(update={"width_shares": (1.0,), "budget_share": 1.0})
+    with pytest.raises(InputError, match=r"only 2 different architectures within the budget in 2, but evaluations is 5\. Raise"):
+        search(start, single, bench)
+
+
+def test_the_space_may_be_of_another_shape(start: Detector, bench: Workbench) -> None:
+    """Without the coarsest level, with the longer step and one branch: whatever wins has that shape, and its weights fit."""
+    shape = {"levels": (8, 16), "stem_stride": 4, "head_branches": "shared", "head_depth": 1, "least_depth": 0}
+    winner, change = search(start, QUICK.model_copy(update=shape), bench)
+    architecture = winner.blueprint.architecture
+    assert (architecture.levels, architecture.stem_stride, architecture.head_branches) == ((8, 16), 4, "shared")
+    assert len(architecture.stage_widths) == 3
+    assert set(winner.network().state_dict()) == set(winner.weights)
+    assert change.macs_after < change.macs_before
+
+
+def test_a_space_without_fine_levels_is_refused(start: Detector, bench: Workbench) -> None:
+    """Levels are left out from the coarse end; the message names the field and what the detector has."""
+    with pytest.raises(InputError, match=r"nas\.levels: \(16, 32\) .* \(8, 16, 32\)"):
+        search(start, QUICK.model_copy(update={"levels": (16, 32)}), bench)
+
+
+def test_the_null_proxies_are_what_no_search_would_have_chosen(
+    found: tuple[Detector, Change], start: Detector, bench: Workbench
+) -> None:
+    """Both keep to the same budget; one has at least the accuracy, the other at least the multiply-adds of the other."""
+    proxies = found[1].details["null_proxies"]
+    accurate, large = proxies["random_search"], proxies["largest_macs"]
+    for record in (accurate, large):
+        architecture = Architecture.model_validate(record["architecture"])
+        assert record["estimated_latency_s"] == latency_s(start, architecture, bench) <= found[1].details["budget_s"]
+        assert record["macs"] == count_macs(start.blueprint.model_copy(update={"architecture": architecture}))
+    assert accurate["supernet_val_map"] >= large["supernet_val_map"]
+    assert large["macs"] >= accurate["macs"]
+
+
+def test_without_null_proxies_the_search_is_the_same(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """They are judged beside it: front and winner stay, the pictures of five candidates are saved, and the record says None."""
+    alone = QUICK.model_copy(update={"null_proxies": False})
+    winner, change = search(start, alone, bench)
+    assert winner.digest == found[0].digest
+    assert change.details == found[1].details | {"null_proxies": None}
+    assert change.spent.search_images == alone.search_images(len(bench.train), len(bench.val)) == 24 + 5 * (8 + 6)
+
+
+def test_whole_generations_are_judged_in_any_order(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """Judged last first, as an executor might, a population of four at a time, the result is the same to the last bit."""
+    sizes: list[int] = []
+
+    def last_first(work: Any, items: Any) -> list[Any]:
+        sizes.append(len(items))
+        return [work(item) for item in reversed(items)][::-1]
+
+    winner, change = search(start, QUICK, replace(bench, each=cast(Each, last_first)))
+    assert (winner.digest, change) == (found[0].digest, found[1])
+    assert max(sizes[:-1]) <= QUICK.population
+    assert sum(sizes[:-1]) == sizes[-1] == QUICK.evaluations
+
+
+def test_the_space_may_be_of_light_blocks_and_see_smaller_pictures(start: Detector, bench: Workbench) -> None:
+    """Depthwise blocks throughout, half the sides: whatever wins has both, and costs less for it."""
+    shape = {"block": "depthwise", "input_share": 0.5, "levels": (8, 16)}
+    winner, change = search(start, QUICK.model_copy(update=shape | {"evaluations": 4, "null_proxies": False}), bench)
+    architecture = winner.blueprint.architecture
+    assert {architecture.backbone_block, architecture.neck_block, architecture.head_block} == {"depthwise"}
+    assert winner.blueprint.input_size == (32, 48)
+    assert change.macs_after < change.macs_before / 8
+    assert change.spent.search_images == 24 + 4 * (8 + 6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"input_share": 0.5}, r"nas\.input_share 0\.5: of \(64, 96\) \(height, width\).*32, .*allowed are 1\."),
+        ({"input_share": 0.75, "levels": (8, 16)}, r"nas\.input_share 0\.75: .* allowed are 0\.5, 1\."),
+        ({"block": "ghost", "round_to": 6}, r"nas\.round_to: 6: ghost blocks halve their width, so it must be a multiple of 4"),
+        ({"levels": (16, 32)}, r"nas\.levels: \(16, 32\)"),
+    ],
+)
+def test_what_no_space_can_be_is_refused_by_name(start: Detector, settings: dict[str, Any], words: str) -> None:
+    """The blueprint alone tells, so params are refused before anything is trained."""
+    with pytest.raises(InputError, match=words):
+        largest(start.blueprint, QUICK.model_copy(update=settings))
+
+
+def test_labels_tell_variants_apart() -> None:
+    """What differs from the detector's own is in the name, or two cells would share one."""
+    variants = [
+        Nas(), Nas(levels=(8, 16)), Nas(stem_stride=4), Nas(head_branches="shared"), Nas(head_depth=1), Nas(block="ghost"),
+        Nas(input_share=0.5), Nas(budget_share=0.25),
+    ]  # fmt: skip
+    labels = [variant.label() for variant in variants]
+    assert labels[0] == "nsga2-0.5"
+    assert labels[5] == "nsga2-0.5-block-ghost"
+    assert len(set(labels)) == len(variants)

@@ -1,0 +1,92 @@
+"""Training with rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compressors.distillation import Distillation, teach
+from compressors.quantization import Quantization, quantize
+from compressors.quantization.qat import load_ranges, save_ranges, train_rounded
+from compressors.quantization.ranges import Range
+from compressors.quantization.tools import TOOLS
+from detection.checkpoint import Detector
+from detection.dataset import Images
+from detection.evaluation import as_input
+from detection.losses import Batch, DetectionLoss
+from detection.network import Network, Outputs
+from detection.training import Recipe, fit
+from hardware_profiles.runtimes import open_session
+from tests.compressors.quantization.test_rounded_network import lively
+
+CPU = torch.device("cpu")
+CONFIG = Quantization(pictures=8, qat_epochs=2, qat_learning_rate=1e-3)
+RECIPE = CONFIG.qat_recipe(Recipe(batch_size=8))
+
+
+def test_it_trains_and_leaves_the_given_detector_alone(tiny_detector: Detector, tiny_train: Images) -> None:
+    """24 pictures in batches of 8 for two epochs: six updates, a falling loss, other weights, and ranges for every map."""
+    before = tiny_detector.digest
+    trained = train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU)
+    assert tiny_detector.digest == before != trained.detector.digest
+    assert (trained.record.epochs, trained.record.images, trained.record.steps) == (2, 48, 6)
+    assert trained.record.loss_per_epoch[1] < trained.record.loss_per_epoch[0]
+    assert all(own.low <= 0 < own.high for own in trained.ranges.values())
+
+
+def test_the_same_seed_gives_the_same_detector(tiny_detector: Detector, tiny_train: Images) -> None:
+    """Bit for bit; another seed sees the pictures in another order."""
+    first, again, other = (train_rounded(tiny_detector, tiny_train, RECIPE, seed=seed, device=CPU) for seed in (0, 0, 1))
+    assert (first.detector.digest, first.ranges) == (again.detector.digest, again.ranges)
+    assert first.detector.digest != other.detector.digest
+
+
+def test_the_objective_is_the_cells(tiny_detector: Detector, tiny_train: Images) -> None:
+    """Taught, it asks the teacher about every picture of every epoch and ends elsewhere than with labels alone."""
+    lesson = teach(Distillation(features=0), lively(tiny_detector), tiny_detector, CPU)
+    taught = train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU, loss=lesson)
+    assert lesson.teacher_forwards == 48
+    assert taught.detector.digest != train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU).detector.digest
+
+
+class Boundless(DetectionLoss):
+    """A loss without end."""
+
+    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> torch.Tensor:
+        return super().__call__(network, outputs, batch) * torch.inf
+
+
+def test_a_loss_that_is_no_number_stops_it(tiny_detector: Detector, tiny_train: Images) -> None:
+    """The message names the setting to change."""
+    with pytest.raises(FloatingPointError, match="the loss became inf in epoch 1 with rounding: lower `qat_learning_rate`"):
+        train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU, loss=Boundless())
+
+
+def test_ranges_survive_their_file(tmp_path: Path) -> None:
+    """What is written beside a detector is read again; without the file there are none."""
+    ranges = {"Conv 0 0": Range(0.0, 1.0), "Add 3 1": Range(-0.5, 2.25)}
+    assert load_ranges(tmp_path) is None
+    save_ranges(ranges, tmp_path)
+    assert load_ranges(tmp_path) == ranges
+
+
+@pytest.mark.parametrize("runtime", TOOLS)
+def test_the_runtimes_file_says_what_the_rounded_network_says(
+    runtime: str, tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """The int8 file with the learned ranges is closer to the trained network's float outputs than those are to anything else:
+    boxes within half a pixel on average, scores within 0.005."""
+    start, _ = fit(tiny_detector, tiny_train, Recipe(epochs=2, batch_size=8), seed=0, device=CPU)
+    trained = train_rounded(start, tiny_train, RECIPE, seed=0, device=CPU)
+    config = CONFIG.model_copy(update={"calibrator": "minmax", "float_stem": False})
+    packed = quantize(trained.detector, config, runtime, tiny_train, tiny_val, 0, tmp_path, trained.ranges)
+    assert packed.record.ranges == "learned"
+    boxes, scores = open_session(runtime, packed.file, 1)(as_input(tiny_val.pixels[0]))
+    network = trained.detector.network()
+    with torch.no_grad():
+        float_boxes, float_scores = network.decode(network(torch.from_numpy(as_input(tiny_val.pixels[0]))))
+    assert np.abs(boxes - float_boxes.numpy()).mean() < 0.5
+    assert np.abs(scores - float_scores.numpy()).mean() < 0.005

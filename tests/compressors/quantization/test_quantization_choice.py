@@ -1,0 +1,204 @@
+"""What is chosen on val, what returns to float, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from pydantic import ValidationError
+
+from compressors import quantization
+from compressors.quantization import Quantization, QuantizationRecord, onnx_int8, quantize, refuse_unsupported
+from compressors.quantization.fallback import most_harmful
+from compressors.quantization.ranges import Range, Ranges, observe, ranges_of
+from compressors.quantization.tools import TOOLS, Tool
+from detection.checkpoint import Detector
+from detection.dataset import Images
+from detection.evaluation import accuracy, as_input, detect
+from detection.export import export_onnx
+from detection.frozen import InputError
+from hardware_profiles.library import load_profile
+from hardware_profiles.runtimes import open_session
+
+
+@pytest.mark.parametrize("runtime", TOOLS)
+def test_the_record_tells_each_candidates_val_map(
+    runtime: str, tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """Every calibrator was tried, the file is the best one's, and its val mAP is that of the file in its runtime."""
+    packed = quantize(tiny_detector, Quantization(pictures=8), runtime, tiny_train, tiny_val, 0, tmp_path)
+    record = packed.record
+    assert record.val_map.keys() == {"minmax", "percentile", "mse", "entropy"}
+    assert record.ranges is not None
+    assert record.val_map[record.ranges] == max(record.val_map.values()) == record.int8_val_map
+    again = accuracy(tiny_val.ground_truth, detect(open_session(runtime, packed.file, 1), tiny_val)).map_50_95
+    assert again == record.int8_val_map
+    assert record.summary().startswith(f"ranges by {record.ranges}, val mAP of minmax ")
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Name of a candidate's folder -> its val mAP, as the test wants it; the float file's is 0.5."""
+    found: dict[str, float] = {}
+    monkeypatch.setattr(quantization._Work, "val_map", lambda _, file: found[file.parent.name] if file.stem == "model" else 0.5)
+    return found
+
+
+def packed_record(config: Quantization, detector: Detector, train: Images, val: Images, folder: Path) -> QuantizationRecord:
+    """What ONNX Runtime's file was chosen by."""
+    return quantize(detector, config, "onnxruntime", train, val, 0, folder).record
+
+
+def test_the_best_on_val_is_kept_and_of_equals_the_first(
+    scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """0.4, 0.6, 0.6: the second of three candidates, in the order they are listed."""
+    scripted |= {"mse": 0.4, "minmax": 0.6, "entropy": 0.6}
+    config = Quantization(pictures=8, calibrators=("mse", "minmax", "entropy"))
+    record = packed_record(config, tiny_detector, tiny_train, tiny_val, tmp_path)
+    assert (record.ranges, record.val_map) == ("minmax", scripted)
+
+
+def test_one_calibrator_is_not_compared(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
+    """Nobody looks at val where there is nothing to choose."""
+    config = Quantization(pictures=8, calibrator="mse")
+    record = packed_record(config, tiny_detector, tiny_train, tiny_val, tmp_path)
+    assert record == QuantizationRecord(ranges="mse")
+    assert not config.looks_at_val
+
+
+def test_layers_return_until_the_drop_is_allowed(
+    scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """From 0.5 in float, 0.40 in int8, 0.44 with one layer back, 0.48 with two: 0.02 may be lost, so two return, and are float."""
+    scripted |= {"minmax": 0.40, "float-1": 0.44, "float-2": 0.48}
+    config = Quantization(pictures=8, calibrator="minmax", max_drop=0.02, float_stem=False)
+    packed = quantize(tiny_detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path)
+    assert (packed.record.float_val_map, packed.record.int8_val_map, len(packed.record.float_layers)) == (0.5, 0.48, 2)
+    model = onnx.load(packed.file)
+    made = {output for node in model.graph.node for output in node.output}
+    plain = {node.name for node in model.graph.node if node.op_type == "Conv" and node.input[1] not in made}
+    assert plain == {*packed.record.float_layers, *(name for name in plain if name.endswith(("/score/Conv", "/box/Conv")))}
+
+
+def test_the_most_accurate_stays_where_no_number_of_layers_suffices(
+    scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """At most four layers may return and none of 0.40, 0.45, 0.43, 0.42 reaches 0.49: the file with one layer back is kept."""
+    scripted |= {"minmax": 0.40, "float-1": 0.45, "float-2": 0.43, "float-4": 0.42}
+    config = Quantization(pictures=8, calibrator="minmax", max_drop=0.01, most_float_layers=4)
+    record = packed_record(config, tiny_detector, tiny_train, tiny_val, tmp_path)
+    assert (record.int8_val_map, len(record.float_layers)) == (0.45, 1)
+
+
+def test_nothing_returns_where_int8_loses_little(
+    scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """0.49 of 0.5 is within 0.02."""
+    scripted |= {"minmax": 0.49}
+    config = Quantization(pictures=8, calibrator="minmax", max_drop=0.02)
+    record = packed_record(config, tiny_detector, tiny_train, tiny_val, tmp_path)
+    assert (record.float_layers, record.float_val_map, record.int8_val_map) == ((), 0.5, 0.49)
+
+
+def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
+    """With one layer's output cut to a hundredth of its range, that layer is ranked first."""
+    export_onnx(tiny_detector, tmp_path / "float.onnx")
+    ready = onnx_int8.prepare(tmp_path / "float.onnx")
+    graph = onnx.load(ready)
+    pictures = [as_input(pixels) for pixels in tiny_train.pixels[:8]]
+    ranges = ranges_of(observe(ready, onnx_int8.activations_of(graph), pictures), "minmax", 99.9)
+    layers = onnx_int8.layers_of(graph)
+    worst = layers[len(layers) // 2]
+    (written,) = [node.output[0] for node in graph.graph.node if node.name == worst]
+    (after,) = [node.output[0] for node in graph.graph.node if node.input and node.input[0] == written]
+    ranked = most_harmful(ready, ranges | {after: Range(0.0, ranges[after].high / 100)}, layers, pictures)
+    assert ranked[0] == worst
+    assert sorted(ranked) == sorted(layers)
+
+
+def test_learned_ranges_are_the_first_candidate(
+    scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """A training with rounding leaves ranges by place: they are tried before the calibrators', and hold where they are learned."""
+    scripted |= dict.fromkeys(("learned", "minmax", "mse"), 0.5)
+    seen: dict[str, Ranges] = {}
+
+    def writer(*_: Any) -> Any:
+        def write(ranges: Ranges, _left_float: Iterable[str], folder: Path) -> Path:
+            seen[folder.name] = ranges
+            (folder / "model.onnx").write_bytes(b"")
+            return folder / "model.onnx"
+
+        return write
+
+    config = Quantization(pictures=8, qat_epochs=1, calibrators=("minmax", "mse"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TOOLS, "onnxruntime", Tool(writer, TOOLS["onnxruntime"].halve, keeps_half_stem_float=True))
+        learned = {"Conv 0 0": Range(0.0, 0.75)}
+        packed = quantize(tiny_detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path, learned)
+    assert packed.record.ranges == "learned"
+    assert list(packed.record.val_map) == ["learned", "minmax", "mse"]
+    assert seen["learned"]["images"] == Range(0.0, 0.75) != seen["minmax"]["images"]
+    assert {name: own for name, own in seen["learned"].items() if name != "images"} == {
+        name: own for name, own in seen["minmax"].items() if name != "images"
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pictures": 7}, r"pictures\n.*greater than or equal to 8"),
+        ({"calibrator": "median"}, r"calibrator\n.*'val', 'minmax', 'entropy', 'percentile' or 'mse'"),
+        ({"calibrators": []}, r"calibrators\n.*at least 1"),
+        ({"calibrators": ["mse", "mse"]}, "calibrators .*: each may stand once"),
+        ({"percentile": 50}, r"percentile\n.*greater than 50"),
+        ({"max_drop": 0}, r"max_drop\n.*greater than 0"),
+        ({"most_float_layers": 0}, r"most_float_layers\n.*greater than or equal to 1"),
+        ({"qat_epochs": -1}, r"qat_epochs\n.*greater than or equal to 0"),
+        ({"qat_learning_rate": 0}, r"qat_learning_rate\n.*greater than 0"),
+        ({"precision": "int4"}, r"precision\n.*'int8' or 'float16'"),
+        ({"precision": "float16", "max_drop": 0.01}, "max_drop: works on int8; precision is float16"),
+        ({"precision": "float16", "float_stem": True}, "float_stem: works on int8; precision is float16"),
+        ({"precision": "float16", "qat_epochs": 1}, "qat_epochs: trains for int8; precision is float16"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    """The message names the field and says what is allowed."""
+    with pytest.raises(ValidationError, match=f"(?s){message}"):
+        Quantization.model_validate(settings)
+
+
+def test_too_few_training_pictures_are_refused(
+    tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """Ranges of five pictures would be those of five pictures."""
+    few = dataclasses.replace(tiny_train, pixels=tiny_train.pixels[:5], picture_ids=tiny_train.picture_ids[:5])
+    with pytest.raises(InputError, match=r"quantization.pictures: ranges need 8 training pictures at least; train has 5"):
+        quantize(tiny_detector, Quantization(pictures=8), "onnxruntime", few, tiny_val, 0, tmp_path)
+
+
+def test_a_device_without_int8_is_refused() -> None:
+    """The Jetson Nano multiplies in float32 and float16: int8 is refused with the field's name, float16 is not."""
+    with pytest.raises(InputError, match=r"quantization.precision: int8 is asked for, .*jetson-nano.* fp32, fp16 only"):
+        refuse_unsupported(Quantization(), load_profile("jetson-nano"))
+    refuse_unsupported(Quantization(precision="float16"), load_profile("jetson-nano"))
+    refuse_unsupported(Quantization(), load_profile("raspberry-pi-5"))
+
+
+def test_labels_tell_variants_apart() -> None:
+    """Each setting that makes another cell of its own has its place in the label."""
+    settings: list[dict[str, Any]] = [
+        {}, {"calibrator": "mse"}, {"precision": "float16"}, {"qat_epochs": 5}, {"max_drop": 0.01}, {"float_stem": True},
+        {"float_stem": False},
+    ]  # fmt: skip
+    labels = [Quantization.model_validate(own).label() for own in settings]
+    assert labels == [
+        "int8-val", "int8-mse", "float16", "int8-val-qat5", "int8-val-drop0.01", "int8-val-float-stem", "int8-val-int8-stem",
+    ]  # fmt: skip
+    assert np.unique(labels).size == len(settings)
