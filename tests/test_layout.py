@@ -155,7 +155,9 @@ def test_tests_mirror_the_packages() -> None:
     """A test file lies where its module does and is named after it, or after its folder: test_<module>[_<theme>].py."""
     tests = [path for package in MAY_IMPORT for path in (ROOT / "tests" / package).rglob("test_*.py")]
     modules = {name(path) for path in SOURCES} | {"compressors/versions.py"}  # of the table of versions in cells.py
-    stems = {module.removesuffix(".py").replace("__init__", Path(module).parent.name) for module in modules}
+    stems = {
+        module.removesuffix(".py").replace("__init__", Path(module).parent.name).replace("__main__", "main") for module in modules
+    }
     wanted = {path: path.with_name(path.stem.removeprefix("test_")).relative_to(ROOT / "tests").as_posix() for path in tests}
     lost = [name(path) for path, own in wanted.items() if not any(own == stem or own.startswith(f"{stem}_") for stem in stems)]
     assert tests
