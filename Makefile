@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro smoke plan test check ui lock publish measurement-study profiles-accuracy clean
+.PHONY: help install repro smoke plan test check ui lock publish measurement-study profiles-accuracy methods clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -71,5 +71,13 @@ measurement-study: $(STAMP) ## does measured latency hold? docs/measurement.md, 
 profiles-accuracy: $(STAMP) ## how good are the estimates? docs/profiles.md, from runs/bccd or PLAN's run and published latencies; five minutes
 	$(BIN)/python -m studies.profiles accuracy --run $(STUDY_RUN) --command "make profiles-accuracy$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
 
+METHODS_PLAN := $(if $(filter params.yaml,$(PLAN)),plans/methods.yaml,$(PLAN))
+METHODS_RUN := runs/$(basename $(notdir $(METHODS_PLAN)))
+methods: $(STAMP) ## what does each method do alone? docs/methods.md, from plans/methods.yaml or PLAN; hours at first, minutes from the store
+	$(MAKE) repro PLAN=$(METHODS_PLAN)
+	$(BIN)/python -m studies.methods seeds --run $(METHODS_RUN)
+	$(BIN)/python -m studies.methods siblings --run $(METHODS_RUN)
+	$(BIN)/python -m studies.methods page --run $(METHODS_RUN) --command "make methods$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
+
 clean: ## remove what runs made (the virtual environment stays)
-	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/environment.json results/report results/check mlflow.db* mlartifacts
+	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/seeds.json results/environment.json results/report results/check mlflow.db* mlartifacts

@@ -1,9 +1,8 @@
-"""From a menu of methods to cells, and from cells to the nodes that make them, each made once."""
+"""From cells to the nodes that make them, each made once. What cells there are says `compressors.menu`."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from typing import Annotated, Any, Literal, get_args
 
@@ -12,60 +11,39 @@ from pydantic import Field
 from compressors.distillation import Distillation
 from compressors.lightweight import Lightweight
 from compressors.low_rank import LowRank
+from compressors.menu import CONTROL, METHODS, Cell, Combinations, Menu, MethodConfig, MethodName, cells_of
 from compressors.nas import Nas
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
+from compressors.reference_cells import Reference, references_of
+from compressors.references import Narrow, ReferenceConfig, SmallerInput
 from detection.blueprint import Architecture, Blueprint
 from detection.frozen import Digest, Frozen, PositiveInt
 from detection.training import Recipe
 
-NODE_SCHEMA = 1
-MethodName = Literal["lightweight", "nas", "pruning", "low_rank", "distillation", "quantization"]
-METHODS: tuple[MethodName, ...] = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
-"""The order in which the methods of a cell are named."""
+__all__ = [
+    "CONTROL", "METHODS", "NODE_KINDS", "NODE_SCHEMA", "VERSIONS", "Cell", "Combinations", "Foundation", "Graph", "Menu",
+    "MethodConfig", "MethodName", "Node", "NodeKind", "Planned", "Reference", "ReferenceConfig", "cells_of", "graph_of",
+    "references_of",
+]  # fmt: skip
 
+NODE_SCHEMA = 1
 VERSIONS: dict[str, int] = {
     "lightweight": 1, "nas": 4, "pruning": 3, "low_rank": 2, "distillation": 2, "quantization": 3,
-    "training": 2, "export": 2, "estimate": 2,
+    "training": 2, "export": 2, "estimate": 2, "references": 1,
 }  # fmt: skip
 """Each is part of the keys of the nodes that use it. Raise a number when that source changes what it makes; a test notices when
 you forget. `export` writes the float file of every node but a search, `estimate` is what a search keeps its budget by and what
-low_rank calls faster."""
+low_rank calls faster, `references` makes networks narrower."""
 
-MethodConfig = Annotated[
-    Lightweight | Nas | Pruning | LowRank | Distillation | Quantization,
+Step = Annotated[
+    Lightweight | Nas | Pruning | LowRank | Distillation | Quantization | Narrow | SmallerInput,
     Field(discriminator="method"),
 ]
+"""What a node does to a detector before it is trained or packed."""
 NodeKind = Literal["teacher", "search", "architecture", "recovered", "quantization_aware", "quantized"]
 NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
 """In the order in which they are made."""
-CONTROL = "none"
-
-
-class Menu(Frozen):
-    """The variants of each method that the grid crosses; a method without variants takes no part."""
-
-    lightweight: tuple[Lightweight, ...] = (Lightweight(),)
-    nas: tuple[Nas, ...] = (Nas(),)
-    pruning: tuple[Pruning, ...] = (Pruning(),)
-    low_rank: tuple[LowRank, ...] = (LowRank(),)
-    distillation: tuple[Distillation, ...] = (Distillation(),)
-    quantization: tuple[Quantization, ...] = (Quantization(),)
-
-    def variants(self, method: MethodName) -> tuple[Any, ...]:
-        """The configurations of one method."""
-        return tuple(getattr(self, method))
-
-
-class Cell(Frozen):
-    """One subset of the methods with one variant each; the empty one is the control."""
-
-    name: str
-    configs: tuple[MethodConfig, ...]
-
-    def config(self, method: MethodName) -> Any:
-        """The configuration of one method, or None where the cell does not use it."""
-        return next((config for config in self.configs if config.method == method), None)
 
 
 class Planned(Frozen):
@@ -85,7 +63,7 @@ class Node(Frozen):
     """For people: kind and methods."""
     kind: NodeKind
     parent: Digest | None
-    steps: tuple[MethodConfig, ...] = ()
+    steps: tuple[Step, ...] = ()
     objective: Distillation | None = None
     taught_by: Digest | None = None
     """Key of the teacher's node, where there is an objective."""
@@ -94,6 +72,11 @@ class Node(Frozen):
     runtime: str | None = None
     threads: PositiveInt = 1
     planned: Planned = Planned()
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether it takes no weight over from its parent, as references do that are rebuilt; its lineage begins here then."""
+        return any(isinstance(step, Narrow | SmallerInput) for step in self.steps)
 
 
 class Foundation(Frozen):
@@ -121,13 +104,13 @@ class Foundation(Frozen):
 
 
 class Graph(Frozen):
-    """Nodes in an order in which each follows its parent, and which of them make up each cell."""
+    """Nodes in an order in which each follows its parent, and which of them make up each cell and each reference."""
 
     nodes: dict[Digest, Node]
     recovered: dict[str, Digest]
-    """Cell name -> the node of its float detector."""
+    """Name of a cell or reference -> the node of its float detector."""
     artifacts: dict[str, dict[str, Digest]]
-    """Cell name -> runtime -> the node whose file is shipped."""
+    """Name of a cell or reference -> runtime -> the node whose file is shipped."""
 
     def lineage(self, key: Digest) -> tuple[Node, ...]:
         """A node and its ancestors, the teacher first."""
@@ -136,6 +119,15 @@ class Graph(Frozen):
             nodes.append(self.nodes[parent])
         return tuple(reversed(nodes))
 
+    def own_work(self, key: Digest) -> tuple[Node, ...]:
+        """The lineage of a node, as far as its weights come from there: from the last new beginning of a reference on."""
+        lineage = self.lineage(key)
+        return lineage[max((place for place, node in enumerate(lineage) if node.begins_anew), default=0) :]
+
+    def generation(self, key: Digest) -> int:
+        """How many float detectors a node comes after: 0 for every training of a cell."""
+        return sum(node.kind == "recovered" for node in self.lineage(key)[:-1])
+
     def named_teachers(self, key: Digest) -> tuple[Node, ...]:
         """Teachers that a node or its ancestors learn from, other than the sweep's own, which all descend from."""
         lineage = self.lineage(key)
@@ -143,16 +135,8 @@ class Graph(Frozen):
         return tuple(self.nodes[key] for key in keys if key is not None)
 
 
-def cells_of(menu: Menu) -> tuple[Cell, ...]:
-    """Every combination, fewest methods first, the control at the head."""
-    options = [(None, *menu.variants(method)) for method in METHODS]
-    chosen = (tuple(config for config in row if config is not None) for row in itertools.product(*options))
-    cells = [Cell(name=_cell_name(configs, menu), configs=configs) for configs in chosen]
-    return tuple(sorted(cells, key=lambda cell: (len(cell.configs), [METHODS.index(c.method) for c in cell.configs])))
-
-
 def graph_of(cells: tuple[Cell, ...], base: Foundation, runtimes: tuple[str, ...]) -> Graph:
-    """The nodes that these cells need, each once."""
+    """The nodes that these cells need, references among them, each once."""
     plan = _Planner(base)
     recovered, artifacts = {}, {}
     for cell in cells:
@@ -175,28 +159,33 @@ class _Planner:
         by_name = {"pruning": cell.config("pruning"), "low_rank": cell.config("low_rank")}
         steps = tuple(by_name[method] for method in self.base.reduction if by_name[method] is not None)
         objective = cell.config("distillation")
-        name = _node_name("recovered", [c.method for c in cell.configs if c.method != "quantization"])
+        name = _node_name("recovered", cell, [c.method for c in cell.configs if c.method != "quantization"])
         return self._add(name, "recovered", self._architecture(cell), steps, objective, recipe=self.base.recovery)
 
     def quantized(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
         config, methods = cell.config("quantization"), [str(c.method) for c in cell.configs]
         if config.qat_epochs:  # once for all runtimes
             steps, recipe = (config.training_part(),), config.qat_recipe(self.base.recovery)
-            name = _node_name("quantization-aware", methods)
+            name = _node_name("quantization-aware", cell, methods)
             parent = self._add(name, "quantization_aware", parent, steps, cell.config("distillation"), recipe=recipe)
-        return self._add(_node_name(f"quantized {runtime}", methods), "quantized", parent, (config,), runtime=runtime)
+        return self._add(_node_name(f"quantized {runtime}", cell, methods), "quantized", parent, (config,), runtime=runtime)
 
     def _architecture(self, cell: Cell) -> Digest:
         """The teacher itself where nothing changes its architecture: its weights have had the same epochs."""
+        if isinstance(cell, Reference) and cell.rebuilding is not None:
+            begun_after = self.teacher if cell.like is None else self.recovered(cell.like)
+            name = _node_name("architecture", cell, [])
+            return self._add(name, "architecture", begun_after, (cell.rebuilding,), recipe=self.base.training)
         light, nas, objective = (cell.config(method) for method in ("lightweight", "nas", "distillation"))
         if light is None and nas is None:
             return self.teacher
         methods = [c.method for c in (light, nas) if c is not None]
         parent, steps = self.teacher, () if light is None else (light,)
         if nas is not None:
-            parent, steps = self._add(_node_name("search", methods), "search", self.teacher, (*steps, nas)), ()
+            parent, steps = self._add(_node_name("search", cell, methods), "search", self.teacher, (*steps, nas)), ()
         names = methods + (["distillation"] if objective else [])
-        return self._add(_node_name("architecture", names), "architecture", parent, steps, objective, recipe=self.base.training)
+        name = _node_name("architecture", cell, names)
+        return self._add(name, "architecture", parent, steps, objective, recipe=self.base.training)
 
     def _add(
         self,
@@ -235,7 +224,7 @@ class _Planner:
     ) -> dict[str, Any]:  # fmt: skip
         """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
         base = self.base
-        methods = {config.method for config in steps} | ({"distillation"} if objective else set())
+        methods = {_version_of(config) for config in steps} | ({"distillation"} if objective else set())
         searches, estimates = "nas" in methods, any(_estimates(config) for config in steps)
         trains = recipe is not None or searches
         # A search hands on an architecture; every other node writes a file.
@@ -293,15 +282,19 @@ def _reads_design_profile(config: Any) -> bool:
 
 def _estimates(config: Any) -> bool:
     """Whether estimated latency decides anything in this step."""
+    if isinstance(config, Narrow):
+        return config.width_share is None
     asks = (isinstance(config, LowRank) and config.only_if_faster) or (isinstance(config, Pruning) and config.asks_estimate)
     return isinstance(config, Nas) or asks
 
 
-def _cell_name(configs: tuple[Any, ...], menu: Menu) -> str:
-    names = [config.method if len(menu.variants(config.method)) == 1 else f"{config.method}:{config.label()}" for config in configs]
-    return "+".join(names) or CONTROL
+def _version_of(config: Any) -> str:
+    """The name in VERSIONS of the source that takes this step."""
+    return "references" if isinstance(config, Narrow | SmallerInput) else str(config.method)
 
 
-def _node_name(kind: str, methods: list[str]) -> str:
+def _node_name(kind: str, cell: Cell, methods: list[str]) -> str:
+    if isinstance(cell, Reference):
+        return f"{kind} {cell.name if kind.startswith('quantized') else cell.float_name}"
     ordered = [method for method in METHODS if method in methods]
     return f"{kind} {'+'.join(ordered) or CONTROL}"

@@ -1,18 +1,117 @@
-"""What a compressed network must beat: a narrower one, trained from scratch. Listed beside the cells, never counted among them.
+"""What a compressed network must beat: simpler ways to a smaller one. Listed beside the cells, never counted among them.
 
-The other reference, a smaller picture, is `compressors.nas.space.smaller_input`.
+Here are their settings (`grid.references`) and the two that rebuild the teacher: narrower, or for smaller pictures. Which of them
+a sweep makes, and under which names, says `compressors.reference_cells`.
 """
 
 from __future__ import annotations
 
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from compressors.contract import Change, Workbench, describe
 from compressors.latency import estimated_latency
-from compressors.nas.space import LEAST_WIDTH
+from compressors.nas.space import LEAST_WIDTH, smaller_input
 from detection.blueprint import Architecture, Blueprint
-from detection.frozen import InputError
+from detection.checkpoint import Detector, fresh
+from detection.frozen import Frozen, InputError, Share
 from hardware_profiles.profile import DType, HardwareProfile
 
 WIDTH_MULTIPLE = 8
 """Widths stay multiples of this: runtimes compute in blocks, so odd widths cost without helping."""
+WIDTHS = ("stem_width", "stage_widths", "neck_width", "head_width")
+"""What is made narrower."""
+
+
+class NarrowReference(Frozen):
+    """The teacher's architecture at smaller widths, trained from scratch for as many epochs as every cell."""
+
+    kind: Literal["narrow"] = "narrow"
+    width_share: Share | None = None
+    """Of every width (MobileNet's width multiplier, arXiv:1704.04861, section 3.3)."""
+    like: str | None = None
+    """Instead of it: a cell. The network is the widest that is estimated to be no slower, in float on the design profile, than
+    what became of the teacher in that cell; the narrowest, where the cell turns out faster than that. Where the cell is quantized,
+    so is the reference, in the same way."""
+    quantization: bool = False
+    """Quantize it after training, by the menu's first variant."""
+
+    @model_validator(mode="after")
+    def _has_one_measure(self) -> Self:
+        if (self.width_share is None) == (self.like is None):
+            found = "neither" if self.like is None else "both"
+            raise ValueError(f"width_share, like: exactly one must be set, but {found} is; name a share of the widths or a cell")
+        return self
+
+
+class SmallerInputReference(Frozen):
+    """The teacher's architecture for smaller pictures, trained from scratch for as many epochs as every cell."""
+
+    kind: Literal["smaller_input"] = "smaller_input"
+    input_share: Share | None = None
+    """Of the pictures' sides; null: the largest below 1 that fits the pyramid."""
+    quantization: bool = False
+    """Quantize it after training, by the menu's first variant."""
+
+
+class RandomPruningReference(Frozen):
+    """The trained teacher without channels that were drawn at random, at equal multiply-adds; recovered like every cell."""
+
+    kind: Literal["random_pruning"] = "random_pruning"
+    like: str | None = None
+    """A variant of pruning, by its label; null: every one in the menu that has `keep_macs`."""
+    quantization: bool = False
+    """Quantize it after training, by the menu's first variant."""
+
+
+ReferenceConfig = Annotated[NarrowReference | SmallerInputReference | RandomPruningReference, Field(discriminator="kind")]
+
+
+class Narrow(Frozen):
+    """What the node of a narrow reference does."""
+
+    method: Literal["narrow"] = "narrow"
+    width_share: Share | None
+    """None: as wide as the estimated latency of the given detector allows."""
+
+
+class SmallerInput(Frozen):
+    """What the node of a reference for smaller pictures does."""
+
+    method: Literal["smaller_input"] = "smaller_input"
+    input_share: Share
+
+
+Rebuilding = Annotated[Narrow | SmallerInput, Field(discriminator="method")]
+"""The steps that begin anew from the teacher's architecture; of the detector that they are given they take over no weight."""
+
+
+def narrow(detector: Detector, config: Narrow, workbench: Workbench) -> tuple[Detector, Change]:
+    """The teacher's architecture at smaller widths, with fresh weights, and how narrow it became."""
+    before, profile = workbench.teacher.blueprint, workbench.design_profile
+    if config.width_share is not None:
+        after, estimates = narrowed(before, config.width_share), {}
+        summary = f"{config.width_share:.1%} of every width"
+    else:
+        wanted_s = estimated_latency(detector.blueprint, profile, "fp32").point_s
+        after = _no_slower(before, profile, wanted_s)
+        reached_s = estimated_latency(after, profile, "fp32").point_s
+        reached = reached_s <= wanted_s
+        estimates = {"design_profile": profile.id, "wanted_s": wanted_s, "reached_s": reached_s, "target_reached": reached}
+        short = "" if reached else "; nothing is narrower"
+        summary = f"{reached_s:.3g} s estimated on {profile.id} (at most {wanted_s:.3g} s wanted{short})"
+    details = after.architecture.model_dump(include=set(WIDTHS)) | estimates
+    return fresh(after, workbench.seed), describe("narrow", summary, before, after, details)
+
+
+def see_smaller(detector: Detector, config: SmallerInput, workbench: Workbench) -> tuple[Detector, Change]:
+    """The teacher's architecture for smaller pictures, with fresh weights, and their size."""
+    before = workbench.teacher.blueprint
+    after = smaller_input(before, config.input_share)
+    summary = f"pictures of {after.input_size} (height, width)"
+    details = {"input_size": after.input_size}
+    return fresh(after, workbench.seed), describe("smaller_input", summary, before, after, details)
 
 
 def narrowed(blueprint: Blueprint, share: float) -> Blueprint:
@@ -41,6 +140,20 @@ def narrow_at_latency(blueprint: Blueprint, profile: HardwareProfile, dtype: DTy
     )
 
 
+def narrowest(blueprint: Blueprint) -> Blueprint:
+    """The narrowed blueprint than which there is no narrower one."""
+    return _different(blueprint)[-1]
+
+
+def _no_slower(before: Blueprint, profile: HardwareProfile, wanted_s: float) -> Blueprint:
+    """The widest that is fast enough; the narrowest where none is: the cell has been made by then, and what it must beat is not
+    made any weaker by being slower."""
+    try:
+        return narrow_at_latency(before, profile, "fp32", wanted_s)
+    except InputError:
+        return narrowest(before)
+
+
 def _different(blueprint: Blueprint) -> list[Blueprint]:
     """Every different narrowed blueprint, the given one first, the narrowest last."""
     architecture = blueprint.architecture
@@ -55,14 +168,14 @@ def _different(blueprint: Blueprint) -> list[Blueprint]:
 
 
 def _at_width(architecture: Architecture, share: float) -> Architecture:
-    def narrow(width: int) -> int:
+    def rounded(width: int) -> int:
         # 1e-9: a share that is a quotient of two widths meets its multiple in spite of rounding
         return min(width, max(LEAST_WIDTH, int(width * share / WIDTH_MULTIPLE + 1e-9) * WIDTH_MULTIPLE))
 
     widths = {
-        "stem_width": narrow(architecture.stem_width),
-        "stage_widths": tuple(map(narrow, architecture.stage_widths)),
-        "neck_width": narrow(architecture.neck_width),
-        "head_width": narrow(architecture.head_width),
+        "stem_width": rounded(architecture.stem_width),
+        "stage_widths": tuple(map(rounded, architecture.stage_widths)),
+        "neck_width": rounded(architecture.neck_width),
+        "head_width": rounded(architecture.head_width),
     }
     return architecture if share == 1 else Architecture.model_validate(architecture.model_dump() | widths)

@@ -25,7 +25,7 @@ class Architecture(Frozen):
     with the last."""
     stem_width: PositiveInt = 16
     stem_stride: Literal[2, 4] = 2
-    """4: a 7x7 convolution that takes the first stage's step as well. Full resolution is where int8 saves least."""
+    """4: a 4x4 convolution that takes the first stage's step as well. Full resolution is where int8 saves least."""
     stage_widths: tuple[PositiveInt, ...] = (32, 64, 128, 256)
     """Channels of the stages at strides 4, 8, 16 and on, up to the last level. With stem_stride 4 the first is as wide as the
     stem."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -43,6 +44,13 @@ def count_macs(blueprint: Blueprint) -> int:
 
 def operator_costs(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
     """Every operator for one picture, decoding included, as the exported file has them; nothing is computed (meta tensors)."""
+    return _operator_costs(blueprint.model_dump_json(by_alias=True))
+
+
+@lru_cache(maxsize=256)
+def _operator_costs(blueprint_json: str) -> tuple[OperatorCost, ...]:
+    """Counted once: building a network takes a tenth of a second, and the same one is asked for again and again."""
+    blueprint = Blueprint.model_validate_json(blueprint_json)
     with torch.device("meta"):
         network = Network(blueprint).eval()
     costs: list[OperatorCost] = []

@@ -19,8 +19,9 @@ SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS = 0.001, 0.6, 100
 SCORE_DIGITS, BOX_DIGITS = 5, 2
 """Digits kept in stored detections; mAP moves by less than 1e-4, files shrink threefold."""
 
-Infer = Callable[[Array], tuple[Array, Array]]
-"""(1, 3, height, width) pixels in [0, 1] -> boxes xyxy px (1, N, 4) and scores (1, N, C)."""
+Pixels = NDArray[np.uint8]
+Infer = Callable[[Pixels], tuple[Array, Array]]
+"""A picture (1, height, width, 3) -> boxes xyxy px (1, N, 4) and scores (1, N, C)."""
 
 
 class Accuracy(Frozen):
@@ -67,8 +68,13 @@ def accuracy(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Acc
     return Accuracy(map_50_95=stats[0], map_50=stats[1], map_75=stats[2], per_class=per_class)
 
 
-def as_input(pixels: NDArray[np.uint8]) -> Array:
-    """A letterboxed picture (height, width, 3) as the network's input (1, 3, height, width) in [0, 1]."""
+def as_input(pixels: Pixels) -> Pixels:
+    """A letterboxed picture (height, width, 3) as an exported file takes it: (1, height, width, 3)."""
+    return np.ascontiguousarray(pixels[None])
+
+
+def as_planes(pixels: Pixels) -> Array:
+    """A letterboxed picture (height, width, 3) as a network takes it in training: (1, 3, height, width) in [0, 1]."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
 
 

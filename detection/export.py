@@ -16,17 +16,19 @@ OPSET = 18
 INPUT_NAME, BOXES_NAME, SCORES_NAME = "images", "boxes", "scores"
 
 
-def export_onnx(detector: Detector, path: Path) -> None:
+def export_onnx(detector: Detector, path: Path, *, planes: bool = False) -> None:
     """Write one self-contained ONNX file.
 
-    `images` (1, 3, height, width) float32 in [0, 1] -> `boxes` (1, N, 4) xyxy in pixels, `scores` (1, N, C) in [0, 1].
+    `images` (1, height, width, 3) uint8 RGB, as cameras and decoders give them -> `boxes` (1, N, 4) xyxy in pixels, `scores`
+    (1, N, C) in [0, 1]. With planes, `images` is (1, 3, height, width) float32 in [0, 255] instead, which is what tools that
+    quantize understand; it is not a file to ship.
     """
     height_px, width_px = detector.blueprint.input_size
-    example = torch.zeros(1, 3, height_px, width_px)
+    example = torch.zeros(1, 3, height_px, width_px) if planes else torch.zeros(1, height_px, width_px, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals; what it writes is checked by parity tests
         torch.onnx.export(
-            Deployed(detector.network()).eval(),
+            Deployed(detector.network(), planes=planes).eval(),
             (example,),
             path,
             dynamo=False,

@@ -140,6 +140,11 @@ def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
     return tuple(found)
 
 
+def reference_panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
+    """As `panels`, with the references as points and no cell among them."""
+    return panels(cells.model_copy(update={"cells": cells.references}), latency)
+
+
 def weakest(sources: set[Source]) -> Source:
     """What can be said of all: a profile may be calibrated in float and only estimated in int8."""
     return next(source for source in ("estimated", "calibrated", "measured") if source in sources)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressors.cells import Foundation, Graph
 from flows.nodes import SECTION, read_done
-from flows.records import CellsFile
+from flows.records import CellsFile, in_numbers
 from flows.store import Store
 
 
@@ -17,13 +17,13 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
 
     since_bytes marks the start of this run in the store's journal.
     """
-    ok = [cell for cell in cells.cells if cell.status == "ok" and cell.budget is not None]
+    ok, beside = ([own for own in of if own.status == "ok" and own.budget is not None] for of in (cells.cells, cells.references))
     epochs = base.training.epochs + base.recovery.epochs
-    for cell in ok:
+    for cell in (*ok, *beside):
         assert cell.budget is not None
         if cell.budget.train_epochs != epochs or cell.budget.train_images != epochs * base.train_pictures:
             raise AuditError(
-                f"cell {cell.cell}: its weights have seen {cell.budget.train_epochs} epochs and "
+                f"{cell.cell}: its weights have seen {cell.budget.train_epochs} epochs and "
                 f"{cell.budget.train_images} pictures, not {epochs} and {epochs * base.train_pictures}"
             )
     made = [key for key in graph.nodes if store.has(SECTION, key)]
@@ -33,8 +33,8 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
         key, times = next(iter(again.items()))
         raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")
     return (
-        f"checked: {len(ok)} cells with {epochs} train epochs each; {len(made)} nodes put {pictures:,} pictures through networks, "
-        f"each as planned; none was made twice"
+        f"checked: {in_numbers(len(ok), len(beside))} with {epochs} train epochs each; {len(made)} nodes put {pictures:,} pictures "
+        f"through networks, each as planned; none was made twice"
     )
 
 

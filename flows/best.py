@@ -31,9 +31,9 @@ class ModelInput(Frozen):
     name: str = INPUT_NAME
     size: tuple[int, int]
     """(height, width) in pixels."""
-    layout: str = "float32 (1, 3, height, width)"
+    layout: str = "uint8 (1, height, width, 3)"
     colour: str = "RGB"
-    scaling: str = "pixel / 255"
+    scaling: str = "none: 0 to 255 as stored"
     letterbox: str = f"aspect ratio kept, centred, padded with grey {LETTERBOX_GREY}"
 
 

@@ -14,12 +14,12 @@ import typer
 from pydantic import TypeAdapter
 
 from detection.frozen import InputError
-from flows import profiles, workspace
+from flows import comparing, profiles, workspace
+from flows.door import DEFAULT, ExecutorName, ParamsPath, executor_named, open_sweep
 
 if TYPE_CHECKING:
     from flows.params import Plan
     from flows.records import CellRecord, CellsFile, LatencyFile
-    from flows.store import Store
     from flows.tracking import Tracking
 
 STAGES = ("prepare", "teacher", "grid", "measure", "report")
@@ -32,10 +32,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(comparing.app)  # without a name: its verbs stand beside the others
 app.add_typer(profiles.app, name="profiles")
-ParamsPath = Annotated[Path, typer.Option("--params", help="The params file; its relative paths start in its own folder.")]
-CellsPattern = Annotated[str | None, typer.Option("--cells", help="Only cells whose name matches, as in a shell: '*pruning*'.")]
-DEFAULT = Path("params.yaml")
+CellsPattern = Annotated[
+    str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
+]
 
 
 def main() -> None:
@@ -62,10 +63,12 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     from rich.table import Table
 
     from flows.plan import forecast, table_rows
+    from flows.records import in_numbers
 
-    loaded, store = _open(params)
+    loaded, store = open_sweep(params)
     found = forecast(loaded, workspace.PREPARED, store, cells)
-    table = Table("node", "in the graph", "stored", "to make", title=f"sweep {loaded.params.sweep}: {found.cells} cells")
+    there = in_numbers(found.cells, found.references)
+    table = Table("node", "in the graph", "stored", "to make", title=f"sweep {loaded.params.sweep}: {there}")
     for kind, nodes, stored in table_rows(found):
         table.add_row(kind, str(nodes), str(stored), str(nodes - stored))
     total, stored = sum(found.nodes.values()), sum(found.stored.values())
@@ -85,7 +88,7 @@ def prepare(params: ParamsPath = DEFAULT) -> None:
     """Pack the labelled pictures and write their COCO ground truth."""
     from flows.prepare import prepare as stage
 
-    loaded, _ = _open(params, workspace.PREPARED)
+    loaded, _ = open_sweep(params, workspace.PREPARED)
     stage(loaded.params.data, loaded.base, workspace.PREPARED, loaded.params.seed, print)
     print("Next: `sixfold teacher`.")
 
@@ -95,7 +98,7 @@ def teacher(params: ParamsPath = DEFAULT) -> None:
     """Train the detector that is to be compressed."""
     from flows.teacher import teacher as stage
 
-    loaded, store = _open(params, workspace.TEACHER)
+    loaded, store = open_sweep(params, workspace.TEACHER)
     stage(loaded, workspace.PREPARED, store, workspace.TEACHER, print)
 
 
@@ -103,22 +106,20 @@ def teacher(params: ParamsPath = DEFAULT) -> None:
 def grid(
     params: ParamsPath = DEFAULT,
     cells: CellsPattern = None,
-    executor: Annotated[str, typer.Option(help="ray, or inline: one task after another in this process.")] = "ray",
+    executor: ExecutorName = "ray",
     tracking: Annotated[bool, typer.Option(help="Show the cells in MLflow as they come.")] = True,
 ) -> None:
     """Make every cell: what is stored is not made again."""
-    from flows.foundation import chosen_cells, lay_foundation, make_graph
+    from flows.foundation import chosen_cells, chosen_references, lay_foundation, make_graph
     from flows.grid import grid as stage
 
-    if executor not in ("ray", "inline"):
-        raise InputError(f"--executor {executor!r}: allowed are ray and inline.")
-    loaded, store = _open(params, workspace.CELLS)
-    make_graph(
-        loaded, lay_foundation(loaded, workspace.PREPARED), chosen_cells(loaded, cells)
-    )  # bad input ends here, before MLflow
+    chosen = executor_named(executor)
+    loaded, store = open_sweep(params, workspace.CELLS)
+    base = lay_foundation(loaded, workspace.PREPARED)  # bad input ends here and in the next line, before MLflow
+    make_graph(loaded, base, (*chosen_cells(loaded, cells), *chosen_references(loaded, cells)))
     tracker = _tracker(loaded, tracking)
     code = stage(
-        loaded, workspace.PREPARED, store, workspace.CELLS, pattern=cells, executor="ray" if executor == "ray" else "inline",
+        loaded, workspace.PREPARED, store, workspace.CELLS, pattern=cells, executor=chosen,
         tracking=tracker, say=print,
     )  # fmt: skip
     tracker.close()
@@ -140,7 +141,7 @@ def measure(
 
     if (profile and export is None) or (export is not None and results is not None):
         raise InputError("--profile goes with --export FOLDER, and --export does not go with --import.")
-    loaded, store = _open(params, workspace.LATENCY)
+    loaded, store = open_sweep(params, workspace.LATENCY)
     bench = open_bench(loaded, store, quick)
     if export is not None:
         export_profiles(bench, profile or (), export)
@@ -150,7 +151,7 @@ def measure(
         return
     write_records(workspace.LATENCY, latency)
     tracker = _tracker(loaded, tracking)
-    for record in bench.records.cells:
+    for record in (*bench.records.cells, *bench.records.references):
         tracker.log_cell(record, _labels(record))
     tracker.log_latency(*latency.rows)
     tracker.close()
@@ -168,7 +169,7 @@ def report(
     from flows.records import CellsFile, LatencyFile, read_records
     from flows.report import report as stage
 
-    loaded, store = _open(params, workspace.REPORT, workspace.BEST)
+    loaded, store = open_sweep(params, workspace.REPORT, workspace.BEST)
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
     stage(
         records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report,
@@ -198,7 +199,7 @@ def check(
     from flows.confirm import confirmer
     from flows.records import CellsFile, LatencyFile, read_records
 
-    loaded, store = _open(params, workspace.VERDICT if accept is None else workspace.BASELINES)
+    loaded, store = open_sweep(params, workspace.VERDICT if accept is None else workspace.BASELINES)
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
     if accept is not None:
         print(f"accepted: {keep(accept, records, latency, store.file, workspace.BASELINES)}")
@@ -245,16 +246,6 @@ def _print_verdicts(records: CellsFile, latency: LatencyFile) -> None:
         print(line)
 
 
-def _open(params: Path, *outputs: Path) -> tuple[Plan, Store]:
-    """The checked params and their store, once it is known that the outputs can be written."""
-    from flows.params import load_plan
-    from flows.store import open_store
-
-    loaded = load_plan(params)
-    workspace.require_place(*outputs)
-    return loaded, open_store(loaded.params.store.url, loaded.base)
-
-
 def _tracker(loaded: Plan, wanted: bool) -> Tracking:
     from flows.tracking import NoTracking, Tracker, tracking_uri
 
@@ -268,7 +259,7 @@ def _labels(record: CellRecord) -> dict[str, str]:
     from compressors.cells import MethodConfig
 
     adapter: TypeAdapter[Any] = TypeAdapter(MethodConfig)
-    return {method: adapter.validate_python(config).label() for method, config in record.variant.items()}
+    return {method: adapter.validate_python(record.variant[method]).label() for method in record.methods}
 
 
 def _exit_code(error: Exception) -> int | None:

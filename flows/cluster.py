@@ -39,6 +39,14 @@ class Task(Frozen):
     """Set for a scoring."""
     after: tuple[str, ...] = ()
     """Names of the tasks that must be done first."""
+    seed: int | None = None
+    """Of its node, where that is another than the foundation's: `retrain` makes nodes of several seeds at once."""
+
+    def context_of(self, shared: Context) -> Context:
+        """What all tasks share, with the seed of this one's node."""
+        if self.seed is None:
+            return shared
+        return shared.model_copy(update={"foundation": shared.foundation.model_copy(update={"seed": self.seed})})
 
 
 class Outcome(Frozen):
@@ -93,7 +101,7 @@ def perform(task: Task, context: Context, before: list[Outcome], each: Each = in
 def _do(task: Task, context: Context, store: Store, each: Each) -> None:
     try:
         if task.runtime is None:
-            make_node(task.node, context, each)
+            make_node(task.node, task.context_of(context), each)
         else:
             result = score(task.node.key, task.runtime, context.prepared, store)
             shown = ", ".join(f"{split} mAP {accuracy.map_50_95:.4f}" for split, accuracy in result.accuracy.items())

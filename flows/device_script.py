@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hardware_profiles.empty_model import write_empty_model
 from hardware_profiles.environment import digest_of, environment
 from hardware_profiles.process_stats import peak_resident_bytes, reset_peak, resident_bytes, steal_s
-from hardware_profiles.runtimes import Array, Session, SessionError, open_session, runtime_version
+from hardware_profiles.runtimes import Pixels, Session, SessionError, open_session, runtime_version
 from hardware_profiles.timing import calls_one_by_one_ns, difference, times_of, warm_up
 
 RESULTS_SCHEMA = 1
@@ -113,7 +113,7 @@ def time_round(folder: Path, manifest: Mapping[str, Any], seed: int) -> dict[str
     random.Random(seed).shuffle(order)
     with tempfile.TemporaryDirectory() as name:  # load the runtime's libraries before the first model, whoever that is
         empty = open_session(manifest["runtime"], write_empty_model(manifest["runtime"], Path(name)), manifest["threads"])
-        empty(np.zeros((1, 3, *empty.input_size), np.float32))
+        empty(empty.blank())
     del empty
     gc.collect()
     reset_peak()
@@ -168,7 +168,7 @@ def _times(folder: Path, manifest: Mapping[str, Any], model: Mapping[str, Any]) 
 
 
 def _take(
-    session: Session, inputs: Sequence[Array], count: int, cores: tuple[int, ...] | None
+    session: Session, inputs: Sequence[Pixels], count: int, cores: tuple[int, ...] | None
 ) -> tuple[list[int], int, float | None, float]:
     """Nanoseconds of each call, processor time of all in nanoseconds, seconds stolen meanwhile, seconds that all took."""
     stolen_before_s, used_before_ns, started_ns = steal_s(cores), time.process_time_ns(), time.perf_counter_ns()
@@ -177,15 +177,15 @@ def _take(
     return calls_ns, used_ns, difference(steal_s(cores), stolen_before_s), timed_s
 
 
-def _inputs(folder: Path, name: str) -> list[Array]:
-    """Pictures that were letterboxed at home (N, height, width, 3), each as (1, 3, height, width) in [0, 1]."""
+def _inputs(folder: Path, name: str) -> list[Pixels]:
+    """Pictures that were letterboxed at home (N, height, width, 3), each as the file takes it: (1, height, width, 3)."""
     with np.load(folder / PIXELS_NAME, allow_pickle=False) as packed:
         return [as_pixels(picture) for picture in packed[name]]
 
 
-def as_pixels(picture: NDArray[np.uint8]) -> Array:
-    """A letterboxed picture (height, width, 3) as the network's input (1, 3, height, width) in [0, 1]."""
-    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+def as_pixels(picture: NDArray[np.uint8]) -> Pixels:
+    """A letterboxed picture (height, width, 3) as an exported file takes it: (1, height, width, 3)."""
+    return np.ascontiguousarray(picture[None])
 
 
 def _in_fresh_process(folder: Path, manifest: Mapping[str, Any], seed: int) -> dict[str, Any]:

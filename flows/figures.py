@@ -43,8 +43,8 @@ def as_html(figure: go.Figure, identifier: str) -> str:
     return str(html)
 
 
-def pareto_figure(panel: Panel, choice: Choice) -> go.Figure:
-    """val mAP against latency for one profile: the front as a line, the control and the chosen cell named."""
+def pareto_figure(panel: Panel, choice: Choice, references: Sequence[Point] = ()) -> go.Figure:
+    """val mAP against latency for one profile: the front as a line, the control and the chosen cell named, references apart."""
     figure = go.Figure()
     front = [point for name in choice.front if (point := panel.point(name)) is not None]
     figure.add_trace(
@@ -59,6 +59,8 @@ def pareto_figure(panel: Panel, choice: Choice) -> go.Figure:
     )
     for name, is_int8, colour in (("float", False, FLOAT_COLOUR), ("int8", True, INT8_COLOUR)):
         figure.add_trace(_cloud(panel, [point for point in panel.points if point.is_int8 is is_int8], name, colour))
+    if references:
+        figure.add_trace(_cloud(panel, references, "references", QUIET).update(marker={"symbol": "diamond-open", "size": 9}))
     control = panel.point(CONTROL)
     if control is not None:
         limit = control.val_map - choice.max_drop

@@ -6,7 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from detection.frozen import Frozen
-from flows.records import CONTROL, CellRecord, CellsFile, FlagKind, LatencyRow, Source, SpeedVerdict, artifact_runtime
+from flows.records import (
+    CONTROL,
+    CellRecord,
+    CellsFile,
+    FlagKind,
+    LatencyRow,
+    Source,
+    SpeedVerdict,
+    artifact_runtime,
+    is_reference,
+)
 from flows.statistics import ALPHA, Comparison, Paired, verdicts
 
 SMALLER_SHARE = 0.95
@@ -76,18 +86,18 @@ NAMED = 4
 
 
 def in_sentences(flags: Sequence[Flag]) -> tuple[str, ...]:
-    """One sentence per kind, profile and source: how many cells, what they share, and the first few by name."""
+    """One sentence per kind, profile and source: how many cells, what they share, and the first few by name; no references."""
     groups: dict[tuple[FlagKind, str, Source], list[str]] = {}
-    for flag in flags:
+    for flag in (own for own in flags if not is_reference(own.cell)):
         groups.setdefault((flag.kind, flag.profile, flag.source), []).append(flag.cell)
     return tuple(_sentence(*place, names) for place, names in groups.items())
 
 
 def count_verdicts(rows: Sequence[LatencyRow]) -> dict[tuple[str, Source], Counter[SpeedVerdict | FlagKind]]:
-    """How often each verdict and flag was given, per profile and source; the control itself is not counted."""
+    """How often each verdict and flag was given to a cell, per profile and source; the control itself is not counted."""
     counts: dict[tuple[str, Source], Counter[SpeedVerdict | FlagKind]] = {}
     for row in rows:
-        if row.cell != CONTROL and row.p50_s is not None:
+        if row.cell != CONTROL and row.p50_s is not None and not is_reference(row.cell):
             own = counts.setdefault((row.profile, row.source), Counter())
             own.update([row.verdict] if row.verdict is not None else [])
             own.update(row.flags)

@@ -10,14 +10,16 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from compressors.cells import Cell, Foundation, Graph, Menu, cells_of, graph_of
+from compressors.cells import Cell, Foundation, Graph, Menu, Reference, graph_of
 from compressors.lightweight import light_blueprint
 from compressors.nas import largest
+from compressors.quantization import refuse_few_pictures
 from detection.blueprint import Blueprint
 from detection.dataset import Prepared, load_prepared
 from detection.frozen import InputError
 from detection.provenance import provenance
 from flows.params import Plan
+from flows.records import in_numbers
 from hardware_profiles.library import load_profile
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna")
@@ -29,6 +31,8 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     _check_current(plan, prepared, prepared_folder)
     blueprint = Blueprint(classes=prepared.classes, input_size=prepared.input_size, architecture=params.teacher.architecture)
     _check_shapes(params.grid.methods, blueprint)
+    for config in params.grid.methods.quantization:
+        refuse_few_pictures(config, prepared.splits["train"].pictures)
     profile = load_profile(params.grid.design_profile, plan.profiles_folder)
     return Foundation(
         teacher=blueprint,
@@ -89,17 +93,23 @@ def choose_device(wanted: str) -> torch.device:
 
 def chosen_cells(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
     """The cells of the menu whose name matches the shell pattern; the control always, since all else is compared with it."""
-    cells = cells_of(plan.params.grid.methods)
+    cells = plan.cells
     if pattern is None:
         return cells
     matching = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, pattern)]
-    if not matching:
+    if not matching and not chosen_references(plan, pattern):
+        there = in_numbers(len(cells), len(plan.references))
         raise InputError(
-            f"--cells {pattern!r}: matches none of the {len(cells)} cells, such as {cells[-1].name!r}. Patterns are as in a shell."
+            f"--cells {pattern!r}: matches none of the {there}, such as {cells[-1].name!r}. Patterns are as in a shell."
         )
     return tuple(cell for cell in cells if not cell.configs or cell in matching)
 
 
+def chosen_references(plan: Plan, pattern: str | None) -> tuple[Reference, ...]:
+    """The references of the plan whose name matches the shell pattern."""
+    return tuple(own for own in plan.references if pattern is None or fnmatch.fnmatchcase(own.name, pattern))
+
+
 def make_graph(plan: Plan, base: Foundation, cells: tuple[Cell, ...]) -> Graph:
-    """The nodes that the cells need on the runtimes of the plan."""
+    """The nodes that the cells, and references among them, need on the runtimes of the plan."""
     return graph_of(cells, base, plan.params.grid.runtimes)

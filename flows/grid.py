@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from compressors.cells import NODE_KINDS, Cell, Foundation, Graph, Node
-from compressors.lightweight import Lightweight
+from compressors.cells import NODE_KINDS, Cell, Foundation, Graph, Node, Reference
 from detection.dataset import load_prepared
 from flows.audit import audit
+from flows.budget import budget_of
 from flows.cluster import Executor, Outcome, Task, run_tasks
-from flows.foundation import chosen_cells, lay_foundation, make_graph
+from flows.foundation import chosen_cells, chosen_references, lay_foundation, make_graph
 from flows.nodes import SECTION as NODES
 from flows.nodes import Context, Done, read_done
 from flows.params import Plan
 from flows.progress import counting
-from flows.records import BudgetRecord, CellRecord, CellsFile, DatasetRecord, Status, write_records
+from flows.records import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.scoring import SECTION as SCORES
 from flows.scoring import read_artifact, score_key
 from flows.store import Store, StoreError
@@ -33,9 +34,9 @@ def grid(
 ) -> int:
     """Make what is missing and write `cells.json`; 0, or 3 where cells failed and the params do not say `continue`."""
     base = lay_foundation(plan, prepared)  # before anything is written: this is where the input is looked at
-    cells = chosen_cells(plan, pattern)
-    graph = make_graph(plan, base, cells)
-    run = _Run(plan, prepared, store, cells, graph, tracking)
+    cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
+    graph = make_graph(plan, base, (*cells, *references))
+    run = _Run(plan, prepared, store, cells, references, graph, tracking)
     lock = FileLock(store.lock_path(plan.params.sweep))
     try:
         with lock.acquire(timeout=0):
@@ -52,14 +53,15 @@ def grid(
 
 
 def _make(run: _Run, base: Foundation, executor: Executor, say: Say) -> CellsFile:
-    """Do what is left to do; the records of all cells."""
+    """Do what is left to do; the records of all cells and references."""
     context = Context(
         prepared=run.prepared.resolve(), store=run.store.root, design_profile=run.plan.params.grid.design_profile,
         profiles_folder=run.plan.profiles_folder, foundation=base,
     )  # fmt: skip
     tasks = tasks_of(run.graph, run.prepared, run.store)
     nodes, to_make = len(run.graph.nodes), _nodes_in(tasks)
-    say(f"{len(run.cells)} cells, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
+    there = in_numbers(len(run.cells), len(run.references))
+    say(f"{there}, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
     run.track_finished()
     with counting("grid", len(tasks)) as advance:
 
@@ -78,13 +80,13 @@ def tasks_of(graph: Graph, prepared: Path, store: Store, *, repair: bool = True)
     """
     missing = {key for key in graph.nodes if not _usable(store, NODES, key, repair)}
     tasks: list[Task] = []
-    for node in sorted(graph.nodes.values(), key=_rank):
+    for node in sorted(graph.nodes.values(), key=lambda node: _rank(node, graph)):
         if node.key in missing:
             needed = [key for key in dict.fromkeys((node.parent, node.taught_by)) if key is not None and key in missing]
             after = tuple(task_name(graph.nodes[key]) for key in needed)
             tasks.append(Task(name=task_name(node), node=node, after=after))
     scored = {(key, runtime) for row in graph.artifacts.values() for runtime, key in row.items()}
-    for key, runtime in sorted(scored, key=lambda pair: (_rank(graph.nodes[pair[0]]), pair[1])):
+    for key, runtime in sorted(scored, key=lambda pair: (_rank(graph.nodes[pair[0]], graph), pair[1])):
         if key in missing or not _usable(store, SCORES, score_key(key, runtime, prepared), repair):
             node = graph.nodes[key]
             after = (task_name(node),) if key in missing else ()
@@ -115,8 +117,9 @@ def _usable(store: Store, section: str, key: str, repair: bool) -> bool:
     return True
 
 
-def _rank(node: Node) -> tuple[int, str]:
-    return NODE_KINDS.index(node.kind), node.name
+def _rank(node: Node, graph: Graph) -> tuple[int, int, str]:
+    """In which order nodes are made. A reference that waits for a cell trains an architecture after that cell's recovery."""
+    return graph.generation(node.key), NODE_KINDS.index(node.kind), node.name
 
 
 def _nodes_in(tasks: tuple[Task, ...]) -> int:
@@ -126,9 +129,12 @@ def _nodes_in(tasks: tuple[Task, ...]) -> int:
 class _Run:
     """What is known of a sweep while it runs."""
 
-    def __init__(self, plan: Plan, prepared: Path, store: Store, cells: tuple[Cell, ...], graph: Graph, tracking: Tracking) -> None:
+    def __init__(
+        self, plan: Plan, prepared: Path, store: Store, cells: tuple[Cell, ...], references: tuple[Reference, ...], graph: Graph,
+        tracking: Tracking,
+    ) -> None:  # fmt: skip
         self.plan, self.prepared, self.store = plan, prepared, store
-        self.cells, self.graph, self.tracking = cells, graph, tracking
+        self.cells, self.references, self.graph, self.tracking = cells, references, graph, tracking
         self.failures: dict[str, Outcome] = {}
         self.tracked: set[str] = set()
 
@@ -138,8 +144,8 @@ class _Run:
         self.track_finished()
 
     def track_finished(self) -> None:
-        """Show every cell that has become whole since the last look."""
-        for cell in self.cells:
+        """Show every cell and reference that has become whole since the last look."""
+        for cell in (*self.cells, *self.references):
             if cell.name not in self.tracked and self._is_whole(cell):
                 self._track(self._record(cell), cell)
 
@@ -156,18 +162,19 @@ class _Run:
             ),
             runtimes=self.plan.params.grid.runtimes,
             cells=tuple(self._record(cell) for cell in self.cells),
-            references=(),
+            references=tuple(self._record(reference) for reference in self.references),
         )
 
     def conclude(self, records: CellsFile, output: Path, say: Say) -> int:
         """Say how it ended; the exit code."""
-        for record, cell in zip(records.cells, self.cells, strict=True):
+        every = (*records.cells, *records.references)
+        for record, cell in zip(every, (*self.cells, *self.references), strict=True):
             if cell.name not in self.tracked:
                 self._track(record, cell)
-        bad = [record for record in records.cells if record.status != "ok"]
+        bad = [record for record in every if record.status != "ok"]
         failed = [record for record in bad if record.status == "failed"]
         ended = f" ({len(failed)} failed, {len(bad) - len(failed)} skipped: they share work with a failed one)" if bad else ""
-        say(f"{len(records.cells) - len(bad)} of {len(records.cells)} cells ok{ended}: {output}")
+        say(f"{records.in_numbers()} ok{ended}: {output}")
         for record in failed[:5]:
             say(f"  {record.cell}: {record.error}")
         if any(outcome.broken_store for outcome in self.failures.values()):
@@ -192,12 +199,12 @@ class _Run:
     def _record(self, cell: Cell) -> CellRecord:
         node = self.graph.recovered[cell.name]
         whole = self._is_whole(cell)
-        lineage = [read_done(self.store, n.key) for n in self.graph.lineage(node)] if whole else []
+        lineage = self._done(self.graph.own_work(node)) if whole else []
         status, error = ("ok", None) if whole else self._why(cell)
         return CellRecord(
             cell=cell.name,
             methods=tuple(config.method for config in cell.configs),
-            variant={config.method: config.model_dump(mode="json") for config in cell.configs},
+            variant=_variant(cell),
             seed=self.plan.params.seed,
             status=status,
             error=error,
@@ -212,11 +219,15 @@ class _Run:
             }
             if whole
             else {},
-            budget=_budget(lineage, self._done(self.graph.named_teachers(node)), self._done(self._aware(cell))) if whole else None,
+            budget=budget_of(lineage, self._done(self._named_teachers(cell)), self._done(self._aware(cell))) if whole else None,
         )
 
     def _done(self, nodes: Iterable[Node]) -> list[Done]:
         return [read_done(self.store, node.key) for node in nodes]
+
+    def _named_teachers(self, cell: Cell) -> tuple[Node, ...]:
+        """Teachers that the cell learns from; a reference learns from labels, whoever taught the cell that it waits for."""
+        return () if isinstance(cell, Reference) else self.graph.named_teachers(self.graph.recovered[cell.name])
 
     def _aware(self, cell: Cell) -> list[Node]:
         """The training with rounding that the cell's files come from, where there is one."""
@@ -231,7 +242,7 @@ class _Run:
             if failure is None or failure.status != "failed":
                 continue
             error = failure.error or "no reason recorded"
-            first = next(own for own in self.cells if name in self._tasks_on_the_way(own))
+            first = next(own for own in (*self.cells, *self.references) if name in self._tasks_on_the_way(own))
             return ("failed", error) if first is cell else ("skipped", f"needs {name}, which failed: {error}")
         return "failed", "not made: the run ended before"
 
@@ -244,32 +255,12 @@ class _Run:
             for node in (*self.graph.named_teachers(artifact), *self.graph.lineage(artifact))
         }
         scores = [score_name(self.graph.nodes[key], runtime) for runtime, key in artifacts.items()]
-        return [task_name(node) for node in sorted(lineage.values(), key=_rank)] + scores
+        return [task_name(node) for node in sorted(lineage.values(), key=lambda node: _rank(node, self.graph))] + scores
 
 
-def _inherits(node: Node) -> bool:
-    """Whether an architecture begins with what the teacher knew; one that a search hands on begins fresh."""
-    return node.kind == "architecture" and any(isinstance(s, Lightweight) and s.weights == "inherited" for s in node.steps)
-
-
-def _budget(lineage: list[Done], named_teachers: list[Done], aware: list[Done]) -> BudgetRecord:
-    """What the weights have seen over the whole lineage, and what the methods spent besides.
-
-    The lineage ends with the float detector; `aware` are the trainings with rounding that followed, whose updates are extra.
-    """
-    with_rounding = [done.training for done in aware if done.training is not None]
-    for_lessons = [done.training for done in named_teachers if done.training is not None]
-    trained = [done.training for done in lineage if done.training is not None] + for_lessons
-    # A search hands on an architecture, not weights: architectures start fresh, so the teacher's epochs are not theirs.
-    fresh_from = max((i for i, done in enumerate(lineage) if done.node.kind in ("teacher", "architecture")), default=0)
-    own = [done.training for done in lineage[fresh_from:] if done.training is not None]
-    return BudgetRecord(
-        train_epochs=sum(record.epochs for record in own),
-        train_images=sum(record.images for record in own),
-        search_images=sum(done.search_images for done in lineage),
-        inherited_images=trained[0].images if any(_inherits(done.node) for done in lineage) else 0,
-        teacher_forwards=sum(done.teacher_forwards for done in (*lineage, *aware)),
-        teacher_images=sum(record.images for record in for_lessons),
-        qat_updates=sum(record.steps for record in with_rounding),
-        train_s=sum(record.train_s for record in trained + with_rounding),
-    )
+def _variant(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Method -> its configuration; of a reference also its kind -> its setting, but for what `quantization` tells already."""
+    methods = {str(config.method): config.model_dump(mode="json") for config in cell.configs}
+    if not isinstance(cell, Reference):
+        return methods
+    return {cell.setting.kind: cell.setting.model_dump(mode="json", exclude={"quantization"})} | methods

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,20 +58,61 @@ def paired_map_difference(
     of the pictures in a draw and makes intervals 24 % too narrow. p is of the normal with the bootstrap's standard error, so it
     has no floor of 1 / draws and survives a correction for a hundred comparisons.
     """
-    matches_a, matches_b = _match(ground_truth, detections_a, "a"), _match(ground_truth, detections_b, "b")
+    only = [(detections_a, detections_b)]
+    return mean_map_difference(ground_truth, only, seed=seed, draws=draws, confidence=confidence)
+
+
+def mean_map_difference(
+    ground_truth: dict[str, Any],
+    pairs: Sequence[tuple[list[dict[str, Any]], list[dict[str, Any]]]],
+    *,
+    seed: int,
+    draws: int = 1000,
+    confidence: float = 0.95,
+) -> Difference:
+    """The mean over pairs of results (a, b) of the difference of mAP 50-95, b minus a, as `paired_map_difference` of one pair.
+
+    A draw takes the same pictures for every pair, and as many pairs as there are, with replacement: the interval holds the chance
+    of the pictures and that of the pairs, for instance of networks trained with several seeds. Of few pairs it says too little:
+    draws from k of them have the variance with divisor k, (k - 1) / k of the one that estimates without bias.
+    """
+    assert pairs, "a mean is of something"
+    sides = [f" of pair {number}" if len(pairs) > 1 else "" for number in range(1, len(pairs) + 1)]
+    matches = [
+        (_match(ground_truth, a, f"a{side}"), _match(ground_truth, b, f"b{side}"))
+        for (a, b), side in zip(pairs, sides, strict=True)
+    ]
     pictures = len(ground_truth["images"])
-    observed = _mean(_class_aps(matches_b, np.ones((1, pictures))) - _class_aps(matches_a, np.ones((1, pictures))))[0]
+    observed = float(np.mean([_drawn_difference(*pair, np.ones((1, pictures)))[0] for pair in matches]))
     if math.isnan(observed):
         raise InputError("the ground truth has no box that counts, so there is no mAP. Give a split with labelled boxes.")
     if pictures < MIN_PICTURES:
-        return Difference(mean=float(observed), low=-1.0, high=1.0, p=1.0)
+        return Difference(mean=observed, low=-1.0, high=1.0, p=1.0)
+    generator = np.random.default_rng(seed)
+    times_drawn = generator.multinomial(pictures, np.full(pictures, 1.0 / pictures), size=draws)
+    pairs_drawn = generator.multinomial(len(pairs), np.full(len(pairs), 1.0 / len(pairs)), size=draws)  # (draws, pairs)
+    of_pairs = np.stack([_drawn_difference(*pair, times_drawn) for pair in matches], axis=1)  # (draws, pairs)
+    return _summed_up(observed, (of_pairs * pairs_drawn).sum(axis=1) / len(pairs), confidence)
+
+
+def drawn_aps(
+    ground_truth: dict[str, Any], detections: list[dict[str, Any]], *, seed: int, draws: int, name: str = "given"
+) -> NDArray[np.float64]:
+    """AP 50-95 of each class over all pictures, then in each draw of them, (1 + draws, classes); NaN where there is no box.
+
+    The slow half of `paired_map_difference`: a result that is compared with many is matched and drawn once.
+    """
+    pictures = len(ground_truth["images"])
+    assert pictures >= MIN_PICTURES, "one picture is always itself"
     times_drawn = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1.0 / pictures), size=draws)
-    differences = _mean(_class_aps(matches_b, times_drawn) - _class_aps(matches_a, times_drawn))
-    differences = differences[~np.isnan(differences)]  # a draw without any box has no mAP
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(differences, (tail, 1.0 - tail))
-    error = float(differences.std(ddof=1))
-    return Difference(mean=float(observed), low=float(low), high=float(high), p=_normal_p(observed, error), error=error)
+    return _class_aps(_match(ground_truth, detections, name), np.concatenate([np.ones_like(times_drawn[:1]), times_drawn]))
+
+
+def drawn_difference(aps_a: NDArray[np.float64], aps_b: NDArray[np.float64], confidence: float = 0.95) -> Difference:
+    """What `paired_map_difference` says of two results, b minus a, from the `drawn_aps` of both with the same seed and draws."""
+    assert aps_a.shape == aps_b.shape, "the same draws of the same classes"
+    differences = _mean(aps_b - aps_a)
+    return _summed_up(float(differences[0]), differences[1:], confidence)
 
 
 def detectable_difference(difference: Difference, level: float, power: float = POWER) -> float | None:
@@ -78,6 +120,15 @@ def detectable_difference(difference: Difference, level: float, power: float = P
     if difference.error is None:
         return None
     return float(ndtri(1.0 - level / 2.0) + ndtri(power)) * difference.error
+
+
+def _summed_up(observed: float, differences: NDArray[np.float64], confidence: float) -> Difference:
+    """The percentile interval of drawn differences around the observed one."""
+    differences = differences[~np.isnan(differences)]  # a draw without any box has no mAP
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(differences, (tail, 1.0 - tail))
+    error = float(differences.std(ddof=1))
+    return Difference(mean=observed, low=float(low), high=float(high), p=_normal_p(observed, error), error=error)
 
 
 def _normal_p(difference: float, error: float) -> float:
@@ -157,6 +208,13 @@ def _chunk_aps(matches: _ClassMatches, times_drawn: NDArray[Any]) -> NDArray[np.
             reached = np.searchsorted(RECALL_THRESHOLDS, hits / boxes[:, None], side="right")  # thresholds at or under each recall
             total += (np.diff(reached, axis=1, prepend=0) * envelope).sum(axis=1)
     return np.where(boxes > 0, total / (len(matches.hit) * len(RECALL_THRESHOLDS)), np.nan)
+
+
+def _drawn_difference(
+    matches_a: list[_ClassMatches], matches_b: list[_ClassMatches], times_drawn: NDArray[Any]
+) -> NDArray[np.float64]:
+    """The difference of mAP, b minus a, in each draw of pictures, (draws,); NaN where a draw has no box."""
+    return _mean(_class_aps(matches_b, times_drawn) - _class_aps(matches_a, times_drawn))
 
 
 def _mean(class_differences: NDArray[np.float64]) -> NDArray[np.float64]:

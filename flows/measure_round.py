@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from hardware_profiles.measure import Job, pin, run_round
-from hardware_profiles.runtimes import Array
+from hardware_profiles.runtimes import Array, Pixels
 from hardware_profiles.timing import Hooks, Picture
 
 
@@ -29,7 +29,7 @@ def detection_hooks(job: Job) -> Hooks:
     score_threshold, iou_threshold = job.settings["score_threshold"], job.settings["iou_threshold"]
     most = int(job.settings["most_detections"])
 
-    def before(picture: Picture, size: tuple[int, int]) -> Array:
+    def before(picture: Picture, size: tuple[int, int]) -> Pixels:
         return as_input(letterbox(picture, size))
 
     def after(boxes: Array, scores: Array, picture: Picture, input_size: tuple[int, int]) -> Detections:

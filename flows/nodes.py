@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from compressors import distillation, lightweight, low_rank, nas, pruning, quantization
+from compressors import distillation, lightweight, low_rank, nas, pruning, quantization, references
 from compressors.cells import Foundation, Node
 from compressors.contract import Change, Each, Transform, Workbench, in_turn
 from compressors.quantization import QuantizationRecord, qat
@@ -34,6 +34,8 @@ TRANSFORMS: dict[str, Transform] = {
     "nas": nas.search,
     "pruning": pruning.prune,
     "low_rank": low_rank.factor,
+    "narrow": references.narrow,
+    "smaller_input": references.see_smaller,
 }
 
 

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from compressors.cells import Menu
+from compressors.cells import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.distillation import refuse_strangers
 from compressors.nas import latency_dtype
 from compressors.quantization import refuse_unsupported
-from detection.blueprint import Architecture
+from detection.blueprint import Architecture, Blueprint
 from detection.frozen import Frozen, InputError, PositiveInt
 from detection.sources import Data
 from detection.training import Recipe
@@ -48,6 +48,11 @@ class Grid(Frozen):
     """Which cells, and how they are made."""
 
     methods: Menu = Menu()
+    combinations: Combinations = "all"
+    """`all`: every combination of the methods; `alone`: the control, and each variant of each method by itself."""
+    references: tuple[ReferenceConfig, ...] | None = None
+    """What is made beside the cells for comparison, a list; null: what the menu allows of random pruning, a narrow network like the
+    first search's and smaller pictures, all in float. An empty list: nothing."""
     recovery: Recipe = Recipe(epochs=10, learning_rate=1e-3)
     """The one training after the reduction phase; every cell gets it, the control too."""
     reduction: tuple[Literal["pruning", "low_rank"], Literal["pruning", "low_rank"]] = ("pruning", "low_rank")
@@ -99,6 +104,20 @@ class Plan:
         return None if folder is None else self.base / folder
 
     @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell of the grid, the control first."""
+        return cells_of(self.params.grid.methods, self.params.grid.combinations)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """What is made beside the cells; InputError names the setting that cannot be met."""
+        grid, architecture = self.params.grid, self.params.teacher.architecture
+        # How many classes there are is known once data is prepared; no reference depends on it.
+        teacher = Blueprint(classes=("any",), input_size=self.params.data.input_size, architecture=architecture)
+        profile = load_profile(grid.design_profile, self.profiles_folder)
+        return references_of(grid.references, grid.methods, self.cells, teacher, profile)
+
+    @property
     def digest(self) -> str:
         """sha256 of what makes the cells (not of what measures or reports them), independent of comments and layout."""
         made = self.params.model_dump_json(by_alias=True, exclude={"store", "measure", "report", "check"})
@@ -110,6 +129,8 @@ def load_plan(path: Path) -> Plan:
     plan = read_plan(path)
     _check_profiles(path, plan)
     _check_distillation(path, plan.params)
+    _check_blocks(path, plan.params.grid)
+    _check_references(path, plan)
     return plan
 
 
@@ -192,6 +213,16 @@ def _check_profiles(path: Path, plan: Plan) -> None:
             )
 
 
+def _check_blocks(path: Path, grid: Grid) -> None:
+    """InputError where a search would replace the light blocks that its own cell asks for."""
+    for position, config in enumerate(grid.methods.nas):
+        if config.block is not None and grid.methods.lightweight and grid.combinations == "all":
+            raise InputError(
+                f"{path}: grid.methods.nas.{position}.block: {config.block} takes the place of lightweight's blocks, which the "
+                f"grid crosses it with. Leave it out, set grid.methods.lightweight to [], or grid.combinations to alone."
+            )
+
+
 def _check_distillation(path: Path, params: Params) -> None:
     """InputError where a variant names a teacher that cannot teach the sweep's networks, or would remember what never returns."""
     recipes = {"teacher.training": params.teacher.training, "grid.recovery": params.grid.recovery}
@@ -207,3 +238,11 @@ def _check_distillation(path: Path, params: Params) -> None:
                 config.teacher_forwards(recipe, 1)
             except ValueError as error:
                 raise InputError(f"{place}.cache, {section}.augmentation: {error}") from error
+
+
+def _check_references(path: Path, plan: Plan) -> None:
+    """InputError where cells could not be told apart, or a reference asks for what this sweep does not have."""
+    try:
+        _ = plan.references
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -11,7 +11,7 @@ from compressors.cells import NODE_KINDS, Foundation, Graph, Node
 from compressors.latency import operators
 from detection.blueprint import Blueprint
 from detection.frozen import Frozen
-from flows.foundation import chosen_cells, lay_foundation, make_graph
+from flows.foundation import chosen_cells, chosen_references, lay_foundation, make_graph
 from flows.grid import tasks_of
 from flows.nodes import SECTION as NODES
 from flows.nodes import read_done
@@ -31,6 +31,8 @@ class Forecast(Frozen):
     """What a grid would do."""
 
     cells: int
+    references: int
+    """Beside the cells, never counted among them."""
     nodes: dict[str, int]
     """Kind -> nodes."""
     stored: dict[str, int]
@@ -50,8 +52,8 @@ class Forecast(Frozen):
 def forecast(plan: Plan, prepared: Path, store: Store, pattern: str | None) -> Forecast:
     """Counted, not run: images are exact, times are not."""
     base = lay_foundation(plan, prepared)
-    cells = chosen_cells(plan, pattern)
-    graph = make_graph(plan, base, cells)
+    cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
+    graph = make_graph(plan, base, (*cells, *references))
     tasks = tasks_of(graph, prepared, store, repair=False)
     missing = [task.node for task in tasks if task.runtime is None]
     to_score = len(tasks) - len(missing)
@@ -59,6 +61,7 @@ def forecast(plan: Plan, prepared: Path, store: Store, pattern: str | None) -> F
     cpu_s = sum(_node_s(node, base, rates) for node in missing) + to_score * SECONDS_PER_SCORE
     return Forecast(
         cells=len(cells),
+        references=len(references),
         nodes=dict(Counter(node.kind for node in graph.nodes.values())),
         stored=dict(Counter(node.kind for node in graph.nodes.values() if node not in missing)),
         to_score=to_score,

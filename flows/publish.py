@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from detection.frozen import InputError
 from flows import workspace
-from flows.analysis import Panel, choose, panels
+from flows.analysis import Panel, choose, panels, reference_panels
 from flows.answers import RecommendationFile
 from flows.effects import Effect, interactions, main_effects, methods_of
 from flows.flags import FLAG_TITLES, in_sentences, raised
 from flows.records import CONTROL, CellsFile, LatencyFile, read_records
+from flows.seed_records import read_seeds, section
 from flows.still import draw_pareto
 from flows.table import as_markdown, make_table
 
@@ -22,6 +24,8 @@ RESULTS = Path("docs/results")
 PAGE = Path("docs/results.md")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NO_EFFECT_NOTE = "After a semicolon: the mean without cells in which a method had nothing to change, and over how many pairs."
+INPUT = 2
+"""Exit code where the fault lies with what was given, as everywhere."""
 SHOWN = ("bccd",)
 """Sweeps whose headline the README shows."""
 
@@ -29,19 +33,37 @@ SHOWN = ("bccd",)
 def publish(source: Path, checkout: Path, command: str, note: str = "") -> Path:
     """Copy the records of the sweep that ran in source, and rewrite the page; where the page is. The note goes below the times."""
     cells = read_records(source / workspace.CELLS, CellsFile)
+    latency = read_records(source / workspace.LATENCY, LatencyFile)
+    recommended = source / workspace.REPORT / "recommendation.json"
+    if not recommended.is_file():
+        raise InputError(f"{recommended}: no such file. Run `sixfold report` first.")
     folder = checkout / RESULTS / cells.sweep
     folder.mkdir(parents=True, exist_ok=True)
+    _copy_seeds(source / workspace.SEEDS, folder / workspace.SEEDS.name, cells)
     shutil.copy2(source / workspace.CELLS, folder / "cells.json")
     shutil.copy2(source / workspace.LATENCY, folder / "latency.json")
-    shutil.copy2(source / workspace.REPORT / "recommendation.json", folder / "recommendation.json")
+    shutil.copy2(recommended, folder / "recommendation.json")
     lines = (source / workspace.STAGE_TIMES).read_text().splitlines() if (source / workspace.STAGE_TIMES).is_file() else []
     stages = {line["stage"]: line for line in map(json.loads, lines)}  # the last run of each
-    draw_pareto(cells, read_records(source / workspace.LATENCY, LatencyFile), folder / "pareto.svg")
+    draw_pareto(cells, latency, folder / "pareto.svg")
     (folder / "stages.json").write_text(
         json.dumps({"command": command, "note": note, "stages": list(stages.values())}, indent=1) + "\n"
     )
     write_readme(checkout)
     return write_page(checkout)
+
+
+def _copy_seeds(source: Path, copy: Path, cells: CellsFile) -> None:
+    """The seeds that belong to these records; those of other networks must not stand on their page."""
+    if source.is_file():
+        if not read_seeds(source).is_of(cells):
+            raise InputError(
+                f"{source}: its first seed is not the cell and the control of {workspace.CELLS}, which were made again since. "
+                "Run `sixfold retrain` again, or remove the file."
+            )
+        shutil.copy2(source, copy)
+    elif copy.is_file() and not read_seeds(copy).is_of(cells):
+        copy.unlink()
 
 
 def write_readme(checkout: Path) -> None:
@@ -110,17 +132,17 @@ def _sweep(folder: Path) -> list[str]:
     found = panels(cells, latency)
     data = cells.dataset
     counts = ", ".join(f"{split} {count}" for split, count in data.pictures.items())
-    ok = sum(cell.status == "ok" for cell in cells.cells)
-    table = make_table(cells, found, (), methods_of(cells), recommended)
+    table = make_table(cells, found, reference_panels(cells, latency), methods_of(cells), recommended)
     return [
         f"## {cells.sweep}",
         "",
-        f"`{run['command']}`: {ok} of {len(cells.cells)} cells ok on data {data.name!r} ({counts} pictures, "
+        f"`{run['command']}`: {cells.in_numbers()} ok on data {data.name!r} ({counts} pictures, "
         f"{data.input_size[0]} x {data.input_size[1]}), runtimes {', '.join(cells.runtimes)}, seed {cells.cells[0].seed}.",
         "",
         *(f"- {own.answer}" for own in recommended.profiles),
         "",
         *_teachers(folder),
+        *_seeds(folder),
         *_budget(run["stages"], run["note"]),
         *_effects(cells, latency),
         *_flags(cells, latency),
@@ -150,6 +172,12 @@ def _teachers(folder: Path) -> list[str]:
         f"(mean of {len(tests)} seeds, range {spread:.3f}; {shown}). Command: `{seeds['command']}`.",
         "",
     ]
+
+
+def _seeds(folder: Path) -> list[str]:
+    """The chosen cell over several seeds, where `sixfold retrain` made it."""
+    path = folder / workspace.SEEDS.name
+    return section(read_seeds(path)) if path.is_file() else []
 
 
 def _budget(stages: Sequence[dict[str, object]], note: str) -> list[str]:
@@ -218,7 +246,18 @@ def _flags(cells: CellsFile, latency: LatencyFile) -> list[str]:
     return ["### Smaller but not faster, int8 slower than float", "", *in_sentences(found), "", *lines, ""]
 
 
+def main(arguments: Sequence[str], checkout: Path) -> int:
+    """Exit code; prints where the page is, or on stderr what is wrong with what was given."""
+    if len(arguments) not in (2, 3):
+        print("usage: python -m flows.publish FOLDER_OF_THE_RUN COMMAND_THAT_MADE_IT [NOTE]", file=sys.stderr)
+        return INPUT
+    try:
+        print(publish(Path(arguments[0]), checkout, *arguments[1:]))
+    except InputError as error:
+        print(f"publish: {error}", file=sys.stderr)
+        return INPUT
+    return 0
+
+
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
-        sys.exit("usage: python -m flows.publish FOLDER_OF_THE_RUN COMMAND_THAT_MADE_IT [NOTE]")
-    print(publish(Path(sys.argv[1]), Path.cwd(), *sys.argv[2:]))
+    sys.exit(main(sys.argv[1:], Path.cwd()))

@@ -20,6 +20,8 @@ FlagKind = Literal["smaller_not_faster", "int8_slower_than_float"]
 """What a compressed network is most often reproached with; `flows.flags` says when."""
 CONTROL = "none"
 """Name of the cell to which no method was applied."""
+REFERENCE_PREFIX = "reference:"
+"""Names of references begin with it, and no cell's does."""
 
 
 class Metrics(Frozen):
@@ -61,12 +63,12 @@ class BudgetRecord(Frozen):
 
 
 class CellRecord(Frozen):
-    """One combination of methods: what it became, or why it did not."""
+    """One combination of methods, or a reference beside them: what it became, or why it did not."""
 
     cell: str
     methods: tuple[str, ...]
     variant: dict[str, dict[str, Any]]
-    """Method name -> its configuration."""
+    """Method name -> its configuration; of a reference also its kind -> its setting."""
     seed: int
     status: Status
     error: str | None
@@ -104,6 +106,12 @@ class CellsFile(Frozen):
     runtimes: tuple[str, ...]
     cells: tuple[CellRecord, ...]
     references: tuple[CellRecord, ...]
+    """What the cells must beat; never counted among them, never recommended."""
+
+    def in_numbers(self) -> str:
+        """How many cells of how many are ok, and references where there are any, in words."""
+        nouns = {"cells": self.cells, "references": self.references}
+        return " and ".join(f"{sum(r.status == 'ok' for r in of)} of {len(of)} {noun}" for noun, of in nouns.items() if of)
 
     def cell(self, name: str) -> CellRecord | None:
         """The record of the named cell, or None."""
@@ -185,6 +193,16 @@ class LatencyFile(Frozen):
     def profiles(self) -> tuple[str, ...]:
         """Names of the profiles, in order of first appearance."""
         return tuple(dict.fromkeys(row.profile for row in self.rows))
+
+
+def is_reference(name: str) -> bool:
+    """Whether this is the name of a reference, and not of a cell."""
+    return name.startswith(REFERENCE_PREFIX)
+
+
+def in_numbers(cells: int, references: int) -> str:
+    """How many there are of both, in words; references only where there are any."""
+    return f"{cells} cells" + (f" and {references} reference{'s' * (references > 1)}" if references else "")
 
 
 def artifact_runtime(cells: CellsFile, row: LatencyRow) -> str:

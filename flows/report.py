@@ -16,7 +16,7 @@ from pydantic import Field
 from detection.dataset import Images
 from detection.evaluation import IOU_THRESHOLD
 from detection.frozen import Frozen, PositiveInt, Share
-from flows.analysis import Panel, choose, panels
+from flows.analysis import Panel, choose, panels, reference_panels
 from flows.answers import RecommendationFile, points, recommend
 from flows.best import export_best
 from flows.effects import QuantityKind, interactions, main_effects, methods_of, seeds_of
@@ -107,7 +107,7 @@ def _context(
 ) -> dict[str, Any]:
     """What both the page and its Markdown twin say."""
     methods = methods_of(cells)
-    references = panels(cells.model_copy(update={"cells": cells.references}), latency)
+    references = reference_panels(cells, latency)
     flags = raised(cells, latency.rows)
     return {
         "cells": cells,
@@ -166,10 +166,10 @@ def _html(context: dict[str, Any], cells: CellsFile, latency: LatencyFile, found
     quantities = main_effects(cells, latency)
     by_kind = [[quantity for quantity in quantities if quantity.kind == kind and quantity.effects] for kind in QUANTITIES]
     matrices = [matrix for matrix in interactions(cells) if any(value is not None for row in matrix.matrix for value in row)]
+    beside = {(panel.profile, panel.is_measured): panel.points for panel in reference_panels(cells, latency)}
+    pareto = [pareto_figure(own, choose(own, config.max_drop), beside.get((own.profile, own.is_measured), ())) for own in found]
     figures = {
-        "pareto": [
-            (panel, _safe(pareto_figure(panel, choose(panel, config.max_drop)), f"pareto-{n}")) for n, panel in enumerate(found)
-        ],
+        "pareto": [(panel, _safe(figure, f"pareto-{n}")) for n, (panel, figure) in enumerate(zip(found, pareto, strict=True))],
         "effects": [_safe(effects_figure(own), f"effects-{number}") for number, own in enumerate(by_kind) if own],
         "interactions": [_safe(interactions_figure(matrix), f"interactions-{number}") for number, matrix in enumerate(matrices)],
         "pairs": max((effect.pairs for quantity in quantities for effect in quantity.effects), default=0),

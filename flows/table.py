@@ -8,7 +8,7 @@ from detection.frozen import Frozen
 from flows.analysis import Panel, Point
 from flows.answers import RecommendationFile, megabytes, milliseconds, points
 from flows.flags import FLAG_TITLES, count_verdicts, in_words, times
-from flows.records import CONTROL, CellRecord, CellsFile, LatencyRow, Source, SpeedVerdict
+from flows.records import CONTROL, CellRecord, CellsFile, LatencyRow, Source, SpeedVerdict, is_reference
 
 
 class Value(Frozen):
@@ -112,7 +112,8 @@ def as_markdown(table: Table) -> str:
     heads = ["cell"] + [f"{group.title}: {column}" for group in table.groups for column in group.columns]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in (*table.rows, *table.references):
-        mark = " (chosen: " + ", ".join(row.chosen_on) + ")" if row.chosen_on else " (reference)" if row in table.references else ""
+        told = row in table.references and not is_reference(row.cell)
+        mark = " (chosen: " + ", ".join(row.chosen_on) + ")" if row.chosen_on else " (reference)" if told else ""
         values = [f"{value.text} {value.detail}".strip() + (" ●" if value.on_front else "") for value in row.values]
         lines.append(f"| `{row.cell}`{mark} | " + " | ".join(values) + " |")
     return "\n".join(lines)

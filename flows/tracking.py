@@ -1,5 +1,7 @@
 """MLflow as a window on the records: one parent run per sweep, one nested run per cell. The only module that imports mlflow.
 
+References have runs of their own, whose tag `reference` is "true"; that of a cell is "false".
+
 The records are the truth. Whatever goes wrong in here is said once and never stops a grid; `Tracker` may be opened again later
 on the same records and fills in what is missing, because every run is found again and nothing is written twice.
 """
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from flows.records import CellRecord, LatencyRow
+from flows.records import CellRecord, LatencyRow, is_reference
 from flows.run_values import cell_metrics, choice, latency_metrics, latency_tags
 
 if TYPE_CHECKING:
@@ -183,6 +185,7 @@ class Tracker:
             run = self._remember(client.create_run(self._experiment_id, tags=tags, run_name=cell.cell))
         self._latest[cell.cell] = run
         tags = {"status": cell.status, "seed": str(cell.seed), "no_effect": ", ".join(cell.no_effect) or "none"}
+        tags["reference"] = str(is_reference(cell.cell)).lower()
         if cell.error is not None:
             tags["error"] = cell.error[:MOST_TEXT]
         elif "error" in run.tags:

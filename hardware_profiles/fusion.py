@@ -124,7 +124,7 @@ class _Fusion:
 
     def _int8_tensors(self, zero_point: bool) -> set[str]:
         """Names of all int8 tensors, or only of those with a zero point."""
-        names: set[str] = set()
+        names: set[str] = set() if zero_point else set(self.file.int8_inputs)
         for layer in self.file.layers:
             passes = self.file.form == "openvino" and layer.op_type in KEEP_INT8 and all(name in names for name in layer.reads)
             if (layer.op_type == QUANTIZE and (layer.zero_point or not zero_point)) or passes:

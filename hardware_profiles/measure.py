@@ -16,9 +16,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hardware_profiles.empty_model import SHAPE, write_empty_model
+from hardware_profiles.empty_model import write_empty_model
 from hardware_profiles.process_stats import peak_resident_bytes, reset_peak, resident_bytes
-from hardware_profiles.runtimes import RUNTIMES, Array, Session, SessionError, open_session
+from hardware_profiles.runtimes import RUNTIMES, Pixels, Session, SessionError, open_session
 from hardware_profiles.timing import Hooks, Picture, Times, calls_one_by_one_ns, difference, take_times, warm_up
 
 Count = Annotated[int, Field(ge=1)]
@@ -188,7 +188,7 @@ def _runtime_bytes(job: Job) -> int | None:
             session = open_session(job.runtime, write_empty_model(job.runtime, Path(folder)), job.threads)
         except SessionError:  # the same
             return None
-        session(np.zeros(SHAPE, np.float32))
+        session(session.blank())
         gc.collect()
         reset_peak()
         return resident_bytes()
@@ -248,5 +248,5 @@ def _whole_process(block: Block, baseline_bytes: int | None, runtime_bytes: int 
     return block.model_copy(update={"peak_rss_bytes": baseline_bytes + block.peak_rss_bytes, "runtime_rss_bytes": runtime_bytes})
 
 
-def _inputs(session: Session, pictures: Sequence[Picture], hooks: Hooks) -> list[Array]:
+def _inputs(session: Session, pictures: Sequence[Picture], hooks: Hooks) -> list[Pixels]:
     return [hooks.before(picture, session.input_size) for picture in pictures]

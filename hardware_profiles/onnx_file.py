@@ -51,7 +51,7 @@ class _Reader:
         live = _live(nodes, [value.name for value in self.graph.output])
         layers = tuple(layer for index in live if (layer := self._layer(nodes[index])) is not None)
         outputs = tuple(self.dequantized.get(value.name, value.name) for value in self.graph.output)
-        return Layers(form, layers, self.shapes, inputs, outputs, parameter_bytes)
+        return Layers(form, layers, self.shapes, inputs, outputs, parameter_bytes, self._int8_inputs(inputs))
 
     def _layer(self, node: onnx.NodeProto) -> Layer | None:
         """The node as a layer, or None where it is folded into a constant or into its neighbours."""
@@ -79,6 +79,11 @@ class _Reader:
             source=self._shape(reads[0]),
             result=self._shape(node.output[0]),
         )
+
+    def _int8_inputs(self, inputs: tuple[str, ...]) -> frozenset[str]:
+        """Inputs that are read as quantized numbers, though nothing quantizes them."""
+        turned = {node.output[0]: node.input[0] for node in self.graph.node if node.op_type == "Transpose"}
+        return frozenset({turned.get(name, name) for name in self.dequantized.values()} & set(inputs))
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self.shapes:

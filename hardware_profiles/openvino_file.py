@@ -67,7 +67,8 @@ class _Reader:
             elif kind != "Parameter":
                 layers.append(self._layer(node, sources, names))
         inputs = tuple(_name(node.output(0)) for node in self.model.get_parameters())
-        return Layers("openvino", tuple(layers), self.shapes, inputs, tuple(outputs), parameter_bytes)
+        int8_inputs = frozenset(_name(port) for node in self.model.get_ops() if (port := _rounded_bytes(node)) is not None)
+        return Layers("openvino", tuple(layers), self.shapes, inputs, tuple(outputs), parameter_bytes, int8_inputs)
 
     def _layer(self, node: Any, sources: list[str], names: list[str]) -> Layer:
         op_type = ONNX_NAMES.get(node.get_type_name(), node.get_type_name())
@@ -104,6 +105,20 @@ def _name(port: Any) -> str:
     return f"{port.get_node().get_friendly_name()}:{port.get_index()}"
 
 
+def _rounded_bytes(node: Any) -> Any | None:
+    """The byte input that this node rounds in levels of 1 from 0 on, which changes nothing; None for any other node."""
+    if node.get_type_name() != "FakeQuantize":
+        return None
+    low, high = (_constant_values(node.input_value(port).get_node()) for port in (1, 2))
+    if low is None or high is None or np.any(low != 0) or not np.allclose(high, node.get_attributes()["levels"] - 1):
+        return None
+    port = node.input_value(0)
+    while port.get_node().get_type_name() in ("Convert", "Transpose"):
+        port = port.get_node().input_value(0)
+    is_bytes = port.get_node().get_type_name() == "Parameter" and port.get_element_type().get_type_name() == "u8"
+    return port if is_bytes else None
+
+
 def _moves_channels_last(transpose: Any) -> bool:
     order = transpose.input_value(1).get_node()
     if order.get_type_name() != "Constant":
@@ -113,8 +128,15 @@ def _moves_channels_last(transpose: Any) -> bool:
 
 def _has_zero_point(fake_quantize: Any) -> bool:
     """Whether the range begins neither at 0 nor as far below it as it ends above (one step of 256 more)."""
-    low, high = (fake_quantize.input_value(port).get_node() for port in (1, 2))
-    if "Constant" not in (low.get_type_name(), high.get_type_name()):
+    low, high = (_constant_values(fake_quantize.input_value(port).get_node()) for port in (1, 2))
+    if low is None or high is None:
         return False
-    least, greatest = float(np.min(low.data)), float(np.max(high.data))
+    least, greatest = float(np.min(low)), float(np.max(high))
     return least != 0 and not math.isclose(least, -greatest, rel_tol=0.01)
+
+
+def _constant_values(node: Any) -> Any:
+    """What a constant holds, also one that is stored in a narrower type and widened by a Convert; None for anything computed."""
+    if node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return node.data if node.get_type_name() == "Constant" else None

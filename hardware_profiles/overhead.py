@@ -133,7 +133,7 @@ def session_timer(profile: HardwareProfile, calls: int) -> Timer:
 
     def timed(path: Path) -> float:
         session = open_session(profile.runtime, path, profile.threads)
-        pixels = np.zeros((1, 3, *session.input_size), np.float32)
+        pixels = session.blank()
         times_s = []
         for call in range(calls + 5):
             started_s = clock()

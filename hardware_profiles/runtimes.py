@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
 INPUT, OUTPUTS = "images", ("boxes", "scores")
 """Names in every exported file."""
 
@@ -30,8 +31,14 @@ class Session(Protocol):
     input_size: tuple[int, int]
     """(height, width) in pixels."""
 
-    def __call__(self, pixels: Array) -> tuple[Array, Array]:
-        """Boxes (1, N, 4) xyxy in pixels and scores (1, N, C), in fresh memory, for pixels (1, 3, height, width) in [0, 1]."""
+    def blank(self) -> Pixels:
+        """A black picture as this file takes it."""
+
+    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
+        """Boxes (1, N, 4) xyxy in pixels and scores (1, N, C), in fresh memory, for a picture (1, height, width, 3) uint8.
+
+        Files that were exported for quantizers take its planes (1, 3, height, width) float32 in [0, 255] instead.
+        """
 
 
 class Runtime(NamedTuple):
@@ -78,7 +85,19 @@ def import_openvino() -> ModuleType:
     return importlib.import_module("openvino")
 
 
-class _OnnxRuntime:
+class _Opened:
+    """What all sessions have in common: they know what they take."""
+
+    input_size: tuple[int, int]
+    takes_planes: bool
+
+    def blank(self) -> Pixels:
+        if self.takes_planes:
+            return np.zeros((1, 3, *self.input_size), np.float32)
+        return np.zeros((1, *self.input_size, 3), np.uint8)
+
+
+class _OnnxRuntime(_Opened):
     def __init__(self, model: Path, threads: int) -> None:
         import onnxruntime
 
@@ -93,14 +112,14 @@ class _OnnxRuntime:
         except Exception as error:  # its exceptions have no common base and no public names
             raise SessionError(f"{model}: onnxruntime cannot open it: {_first_line(error)}") from error
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
-        self.input_size = _input_size(model, inputs, {node.name for node in self._session.get_outputs()})
+        self.input_size, self.takes_planes = _taken(model, inputs, {node.name for node in self._session.get_outputs()})
 
-    def __call__(self, pixels: Array) -> tuple[Array, Array]:
+    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
         boxes, scores = self._session.run(OUTPUTS, {INPUT: pixels})
         return boxes, scores
 
 
-class _OpenVino:
+class _OpenVino(_Opened):
     def __init__(self, model: Path, threads: int) -> None:
         openvino = import_openvino()
         how = {
@@ -113,13 +132,15 @@ class _OpenVino:
         try:
             network = openvino.Core().read_model(model)
             inputs = {node.any_name: _openvino_shape(node) for node in network.inputs}
-            self.input_size = _input_size(model, inputs, {name for node in network.outputs for name in node.names})
+            self.input_size, self.takes_planes = _taken(model, inputs, {name for node in network.outputs for name in node.names})
             self.compiled: Any = openvino.Core().compile_model(network, "CPU", how)
         except RuntimeError as error:
             raise SessionError(f"{model}: openvino cannot open it: {_first_line(error)}") from error
         self._request = self.compiled.create_infer_request()
 
-    def __call__(self, pixels: Array) -> tuple[Array, Array]:
+    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
+        if (pixels.dtype == np.uint8) == self.takes_planes:  # it would convert without a word, and see next to nothing
+            raise SessionError(f"input {INPUT} is {pixels.dtype}; the file takes {self.blank().dtype}")
         results = self._request.infer({INPUT: pixels}, share_inputs=True, share_outputs=False)
         return results[OUTPUTS[0]], results[OUTPUTS[1]]
 
@@ -140,17 +161,20 @@ def _openvino_shape(node: Any) -> list[int | str]:
     return [dimension.get_length() if dimension.is_static else "?" for dimension in node.get_partial_shape()]
 
 
-def _input_size(model: Path, inputs: dict[str, list[int | str]], outputs: set[str]) -> tuple[int, int]:
-    """(height, width) of the one input; SessionError where the file is not a detector of ours."""
+def _taken(model: Path, inputs: dict[str, list[int | str]], outputs: set[str]) -> tuple[tuple[int, int], bool]:
+    """(height, width) of the one input and whether it is planes; SessionError where the file is not a detector of ours."""
     if list(inputs) != [INPUT] or not set(OUTPUTS) <= outputs:
         raise SessionError(
             f"{model}: has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; "
             f"a detector has the input {INPUT} and the outputs {' and '.join(OUTPUTS)}"
         )
-    shape = inputs[INPUT]
-    if len(shape) != 4 or shape[:2] != [1, 3] or not all(isinstance(side, int) for side in shape):
-        raise SessionError(f"{model}: input {INPUT} has the shape {shape}; (1, 3, height, width) with fixed sizes is needed")
-    return int(shape[2]), int(shape[3])
+    match inputs[INPUT]:
+        case [1, int(height_px), int(width_px), 3]:
+            return (height_px, width_px), False
+        case [1, 3, int(height_px), int(width_px)]:
+            return (height_px, width_px), True
+        case shape:
+            raise SessionError(f"{model}: input {INPUT} has the shape {shape}; (1, height, width, 3) with fixed sizes is needed")
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.early_stopping import percentile_with_confidence
 from hardware_profiles.process_stats import steal_s, tick_s
-from hardware_profiles.runtimes import Array, Session
+from hardware_profiles.runtimes import Array, Pixels, Session
 
 Picture = NDArray[np.uint8]
 Number = TypeVar("Number", int, float)
@@ -27,8 +27,8 @@ LEAST_CPU_SHARE = 0.95
 class Hooks(NamedTuple):
     """What surrounds the network, so that end-to-end time is that of the detector and not of the network alone."""
 
-    before: Callable[[Picture, tuple[int, int]], Array]
-    """Picture (h, w, 3), input size (height, width) -> pixels (1, 3, height, width)."""
+    before: Callable[[Picture, tuple[int, int]], Pixels]
+    """Picture (h, w, 3), input size (height, width) -> pixels (1, height, width, 3)."""
     after: Callable[[Array, Array, Picture, tuple[int, int]], Any]
     """Boxes, scores, picture, input size (height, width) -> final detections."""
 
@@ -61,7 +61,7 @@ class Times(NamedTuple):
 
 def take_times(
     session: Session,
-    inputs: Sequence[Array],
+    inputs: Sequence[Pixels],
     pictures: Sequence[Picture],
     hooks: Hooks,
     *,
@@ -100,7 +100,7 @@ def times_of(
     )
 
 
-def warm_up(session: Session, inputs: Sequence[Array], least_calls: int, least_s: float) -> None:
+def warm_up(session: Session, inputs: Sequence[Pixels], least_calls: int, least_s: float) -> None:
     """Call until both are reached: caches, branch predictors and the clock are then those of steady work."""
     started_ns, calls = time.perf_counter_ns(), 0
     while calls < least_calls or (time.perf_counter_ns() - started_ns) * 1e-9 < least_s:
@@ -108,7 +108,7 @@ def warm_up(session: Session, inputs: Sequence[Array], least_calls: int, least_s
         calls += 1
 
 
-def calls_one_by_one_ns(session: Session, inputs: Sequence[Array], count: int) -> list[int]:
+def calls_one_by_one_ns(session: Session, inputs: Sequence[Pixels], count: int) -> list[int]:
     """Nanoseconds of each of so many calls, the inputs taking turns."""
     times_ns = []
     for i in range(count):

@@ -27,9 +27,12 @@ class Distillation(Frozen):
 
     method: Literal["distillation"] = "distillation"
     scores: Weight = 1.5
-    """Cross entropy to the teacher's class scores, normalised by the sum of its best scores."""
+    """Cross entropy to the teacher's class scores (soft labels, arXiv:1503.02531, of a sigmoid per class), normalised by the sum of
+    its best scores. With this weight and the two below, and no features, a student of 0.69 M parameters went from 0.530 to 0.557
+    mAP on blood cells, taught by one of 2.84 M (one seed)."""
     boxes: Weight = 3.0
-    """Localization distillation: divergence of the box distributions (LD, arXiv:2102.12252), where the teacher is sure."""
+    """Localization distillation: divergence of the box distributions (LD, arXiv:2102.12252), where the teacher is sure. LD's own
+    configurations have 0.25 at temperature 10, of a mean over 17 bins where this is a sum."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
     """Softens the box distributions."""
     features_by: FeaturesBy = "pkd"
@@ -60,13 +63,20 @@ class Distillation(Frozen):
         ]
         words = [name if weight == default else f"{name}{weight:g}" for weight, default, name in terms if weight]
         words += [f"T{self.temperature:g}"] if self.boxes and self.temperature != usual.temperature else []
-        words += ["teacher-" + "-".join(str(width) for width in self.teacher.stage_widths)] if self.teacher else []
+        words += [f"teacher-{_named(self.teacher)}"] if self.teacher else []
         words += ["cached"] if self.cache else []
         return "+".join(words) or "labels"
 
     def teacher_forwards(self, recipe: Recipe, pictures: int) -> int:
         """Pictures that a training sends through the teacher; ValueError where it cannot remember but should."""
         return pictures * min(recipe.epochs, len(flip_states(recipe.augmentation)) if self.cache else recipe.epochs)
+
+
+def _named(teacher: Architecture) -> str:
+    """Its stage widths, and what else is not the default."""
+    usual, own = Architecture().model_dump(), teacher.model_dump()
+    words = [own.pop("stage_widths"), *(word for name, value in own.items() if value != usual[name] for word in (name, value))]
+    return "-".join("-".join(map(str, word)) if isinstance(word, tuple) else str(word) for word in words)
 
 
 def refuse_strangers(config: Distillation, teacher: Architecture, student: Architecture) -> None:

@@ -1,6 +1,6 @@
-"""lightweight: the same detector rebuilt from light blocks, to be trained from scratch or from what the dense blocks knew.
+"""lightweight: the same detector rebuilt from light blocks, to be trained from scratch or from the weights of the dense blocks.
 
-`lightweight_weights` carries the weights over.
+`weights` carries them over.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Kernels as rows of thinner ones: Tucker-2 (arXiv:1511.06530) and the SVD of the vertical against the horizontal half
-(scheme 2 of arXiv:1405.3866), which for 1x1 kernels is the plain SVD."""
+"""Kernels as rows of thinner ones: Tucker-2 (arXiv:1511.06530) and the SVD of the vertical against the horizontal half (scheme 2
+of arXiv:1405.3866, in the closed form of arXiv:1511.06067, section 3), which for 1x1 kernels is the plain SVD."""
 
 from __future__ import annotations
 

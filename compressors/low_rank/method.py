@@ -1,6 +1,6 @@
 """low_rank: convolutions factored into thinner ones, where the design profile says that the thinner ones are faster.
 
-The forms lie in low_rank_decompose, the choice of layers and ranks in low_rank_ranks, EVBMF in low_rank_evbmf.
+The forms lie in `decompose`, the choice of layers and ranks in `ranks`, EVBMF in `evbmf`.
 """
 
 from __future__ import annotations
@@ -121,5 +121,7 @@ def _summary(decision: Decision, reached: float, config: LowRank) -> str:
     slow = sum(reason == "not faster" for reason in decision.dense.values())
     text = f"{config.label()}: {len(decision.ranks)} of {every} convolutions factored"
     text += f", {slow} more would save work but no time" if slow else ""
-    wanted = f"; {reached:.1%} of the multiply-adds stay ({config.keep_macs:.1%} wanted)" if config.keep_macs else ""
-    return text + wanted
+    if config.keep_macs is None:
+        return text
+    short = "" if reached <= config.keep_macs else "; out of reach"
+    return f"{text}; {reached:.1%} of the multiply-adds stay ({config.keep_macs:.1%} wanted{short})"

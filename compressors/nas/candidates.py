@@ -17,9 +17,10 @@ from detection.blueprint import Architecture, Blueprint
 from detection.boxes import Array
 from detection.complexity import count_macs
 from detection.dataset import Images
-from detection.evaluation import accuracy, detect
+from detection.evaluation import Pixels, accuracy, as_planes, detect
+from detection.frozen import InputError
 from detection.network import Network
-from hardware_profiles.profile import DType, HardwareProfile
+from hardware_profiles.profile import DType, HardwareProfile, ProfileError
 
 Latency = Callable[[Architecture], float]
 """Estimated seconds of an architecture for one picture."""
@@ -67,17 +68,24 @@ class Judge:
 
 
 def latency_on(profile: HardwareProfile, blueprint: Blueprint, dtype: DType) -> Latency:
-    """Architecture -> its estimated latency on the profile, with the blueprint's classes and input size."""
+    """Architecture -> its estimated latency on the profile, with the blueprint's classes and input size.
+
+    Asked of a device that cannot run it, it raises InputError.
+    """
 
     def latency_s(architecture: Architecture) -> float:
-        return estimated_latency(blueprint.model_copy(update={"architecture": architecture}), profile, dtype).point_s
+        try:
+            return estimated_latency(blueprint.model_copy(update={"architecture": architecture}), profile, dtype).point_s
+        except ProfileError as error:
+            raise InputError(f"nas.latency_in: no estimate in {dtype}: {error}. Name another design profile.") from error
 
     return latency_s
 
 
-def _infer(network: Network, pixels: Array) -> tuple[Array, Array]:
+def _infer(network: Network, picture: Pixels) -> tuple[Array, Array]:
+    planes = torch.from_numpy(as_planes(picture[0])).to(network.points_px.device)
     with torch.no_grad():
-        boxes, scores = network.decode(network(torch.from_numpy(pixels).to(network.points_px.device)))
+        boxes, scores = network.decode(network(planes))
     return boxes.cpu().numpy(), scores.cpu().numpy()
 
 

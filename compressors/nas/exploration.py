@@ -80,8 +80,8 @@ class Explorer:
     def too_few(self, found: int) -> InputError:
         """What to say where the space holds less than the search may judge."""
         return InputError(
-            f"nas: found only {found} different architectures within the budget in {self.space.size}, but evaluations is "
-            f"{self.evaluations}. Raise budget_share or width_shares, or lower evaluations."
+            f"nas.evaluations: {self.evaluations} is more than the {found} architectures that were found within the budget, out of "
+            f"{self.space.size} in the space. Lower it, raise nas.budget_share, or give more nas.width_shares."
         )
 
     def _ask(

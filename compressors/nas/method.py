@@ -1,6 +1,6 @@
 """nas: widths and depths searched for this data set, in a supernet, under a latency budget of the design profile.
 
-`nas_exploration` chooses whom to judge, `nas_candidates` judges, `supernet` and `search_space` are what both work on.
+`exploration` chooses whom to judge, `candidates` judges, `supernet` and `space` are what both work on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Nas(Frozen):
     """The numbers in which that latency is estimated: `int8` where what is searched for will be quantized."""
     width_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.625, 0.75, 0.875, 1.0)
     round_to: PositiveInt = 8
-    levels: tuple[PositiveInt, ...] | None = None
+    levels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
     """Levels of the pyramid to keep, from the finest on; null: all. Without the coarsest, its stage goes as well."""
     stem_stride: Literal[2, 4] | None = None
     """Of the architectures in the space; null: the detector's own."""
@@ -92,8 +92,8 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     least_s, most_s = latency_s(space.architecture(space.smallest())), latency_s(space.largest)
     budget_s = least_s + config.budget_share * (most_s - least_s)
     explorer = Explorer(space, latency_s, budget_s, config.evaluations)
-    # Before the supernet is trained: a space too small for the search is refused in seconds.
-    drawn = explorer.random(workbench.seed) if config.null_proxies else []
+    # Before the supernet is trained, since this is where a budget too tight for the search is refused.
+    drawn = explorer.random(workbench.seed)
 
     train, val = workbench.train.at(blueprint.input_size), workbench.val.at(blueprint.input_size)
     start = inherit(detector, fresh(blueprint, workbench.seed)) if blueprint != detector.blueprint else detector
@@ -101,7 +101,7 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     images = supernet.train(space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
     judge = Judge(supernet, train, val, (config.recalibration_pictures, config.val_pictures), workbench.seed)
     candidates = explorer.explore(judge, workbench.each, config.population, workbench.seed)
-    at_random = explorer.judged(drawn, judge, workbench.each)
+    at_random = explorer.judged(drawn, judge, workbench.each) if config.null_proxies else []
 
     best = most_accurate(candidates)
     after = blueprint.model_copy(update={"architecture": best.architecture})
@@ -120,7 +120,10 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
 
 
 def largest(blueprint: Blueprint, config: Nas) -> Blueprint:
-    """The largest detector of the space: the given one, or what is left of it where the configuration names another shape."""
+    """The largest detector of the space: the given one, or what is left of it where the configuration names another shape.
+
+    InputError where there is no such detector, or where the space below it holds fewer than the search is to judge.
+    """
     if blueprint.edits:
         raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
     own = blueprint.architecture
@@ -143,11 +146,18 @@ def largest(blueprint: Blueprint, config: Nas) -> Blueprint:
     try:
         architecture = Architecture(**wanted)
     except ValidationError as error:
-        raise InputError(f"nas: the space has no largest architecture: {error.errors()[0]['msg']}") from error
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"nas.block: {config.block}: {reason}. Choose another block or change the detector's widths.") from error
     blocks = (architecture.backbone_block, architecture.neck_block, architecture.head_block)
     if "ghost" in blocks and config.round_to % GHOST_MULTIPLE:
         raise InputError(
             f"nas.round_to: {config.round_to}: ghost blocks halve their width, so it must be a multiple of {GHOST_MULTIPLE}."
+        )
+    size = search_space(architecture, config.width_shares, config.round_to, config.least_depth).size
+    if config.evaluations > size:
+        raise InputError(
+            f"nas.evaluations: {config.evaluations} is more than the {size} architectures of the space. Lower it, or give more "
+            f"nas.width_shares."
         )
     return _seen_smaller(blueprint.model_copy(update={"architecture": architecture}), config.input_share)
 

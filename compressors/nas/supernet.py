@@ -24,7 +24,7 @@ from detection.training import BETAS, GRADIENT_NORM, Recipe, decay_groups, on_de
 class Supernet:
     """Elastic widths and depths by slicing: a smaller architecture uses the first channels and the first blocks of the largest.
 
-    One path is drawn per step (single path one-shot, arXiv:1904.00420, section 3.4). The pyramid is fused by addition, so a
+    One path is drawn per step (single path one-shot, arXiv:1904.00420, section 3.2). The pyramid is fused by addition, so a
     prefix of every width is a working network.
     """
 
@@ -67,9 +67,8 @@ class Supernet:
     def extract(self, architecture: Architecture, recalibration: Tensor) -> Network:
         """The network of one architecture on the supernet's device, its normalisation statistics taken afresh from pictures.
 
-        The pictures are (B, 3, height, width), on the same device.
-
-        The statistics of the supernet are those of no single path (the same paper, section 3.4).
+        The statistics of the supernet are those of no single path (the same paper, section 3.4). The pictures are
+        (B, 3, height, width), on the same device.
         """
         network = Network(self._blueprint(architecture)).to(self.device)
         weights = self._sliced(network)

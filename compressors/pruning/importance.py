@@ -47,7 +47,7 @@ def l2(group: ChannelGroup, network: Network) -> Tensor:
 
 @torch.no_grad()
 def lamp(group: ChannelGroup, network: Network) -> Tensor:
-    """Squared weights over those of the units that are at least as large (LAMP, arXiv:2010.07611, equation 4)."""
+    """Squared weights over those of the units that are at least as large (LAMP, arXiv:2010.07611, section 2)."""
     squares, order = _squared_weights(group, network).sort(stable=True)
     left = squares.flip(0).cumsum(0).flip(0)  # what would be left if all smaller ones had gone
     scores = torch.empty_like(squares)
@@ -69,7 +69,7 @@ def bn_scale(group: ChannelGroup, network: Network) -> Tensor:
 
 @torch.no_grad()
 def fpgm(group: ChannelGroup, network: Network) -> Tensor:
-    """Distances of a unit's filters to the layer's others: small means replaceable (FPGM, arXiv:1811.00250, section 3.3).
+    """Distances of a unit's filters to the layer's others: small means replaceable (FPGM, arXiv:1811.00250, section 3.4).
 
     Relative to the group's mean. On the filters themselves, as in the paper; torch-pruning squares their weights first.
     """

@@ -1,6 +1,6 @@
 """pruning: whole channels that matter least are removed along the dependency graph (DepGraph, arXiv:2301.12900).
 
-`pruning_groups` says which channels go together, `pruning_importance` how much they matter; here it is decided how many go.
+`groups` says which channels go together, `importance` how much they matter; here it is decided how many go.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from compressors.pruning.importance import Importance, unit_importance
 from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
 from detection.complexity import count_macs
-from detection.frozen import Frozen, PositiveInt, Share
-from hardware_profiles.profile import HardwareProfile
+from detection.frozen import Frozen, InputError, PositiveInt, Share
+from hardware_profiles.profile import HardwareProfile, ProfileError
 
 DEFAULT_KEEP_MACS = 0.5
 
@@ -188,7 +188,12 @@ def _relative_cost(before: Blueprint, config: Pruning, profile: HardwareProfile)
     if config.keep_latency is None:
         macs = count_macs(before)
         return lambda blueprint: count_macs(blueprint) / macs
-    latency_s = estimated_latency(before, profile, "fp32").point_s
+    try:
+        latency_s = estimated_latency(before, profile, "fp32").point_s
+    except ProfileError as error:
+        raise InputError(
+            f"pruning.keep_latency: no estimate in float: {error}. Set pruning.keep_macs instead, or name another design profile."
+        ) from error
     return lambda blueprint: estimated_latency(blueprint, profile, "fp32").point_s / latency_s
 
 

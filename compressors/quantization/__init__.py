@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from compressors.quantization.method import Packed, Quantization, QuantizationRecord, quantize, refuse_unsupported
+from compressors.quantization.method import (
+    Packed,
+    Quantization,
+    QuantizationRecord,
+    quantize,
+    refuse_few_pictures,
+    refuse_unsupported,
+)
 
-__all__ = ["Packed", "Quantization", "QuantizationRecord", "quantize", "refuse_unsupported"]
+__all__ = ["Packed", "Quantization", "QuantizationRecord", "quantize", "refuse_few_pictures", "refuse_unsupported"]

@@ -25,7 +25,7 @@ def most_harmful(ready: Path, ranges: Ranges, layers: list[str], pictures: list[
     exact = [session(picture) for picture in shown]
     alone, harm = ready.with_name("alone.onnx"), {}
     for layer in layers:
-        write_int8(ready, ranges, alone, only=[layer])
+        write_int8(ready, ranges, alone, only=[layer], planes=True)
         rounded = open_session("onnxruntime", alone, 1)
         harm[layer] = float(np.mean([_moved(rounded(picture), own) for picture, own in zip(shown, exact, strict=True)]))
     return sorted(layers, key=lambda layer: -harm[layer])

@@ -1,7 +1,7 @@
 """quantization: int8 by the tool of the runtime that will run it, its ranges taken from training pictures and chosen on val.
 
-quantization_ranges.py finds the ranges, quantization_tools.py knows what writes the files of each runtime, quantization_fallback.py
-ranks layers for their return to float, rounded_network.py and qat.py train with rounding.
+ranges.py finds the ranges, tools.py knows what writes the files of each runtime, fallback.py ranks layers for their return to
+float, rounded_network.py and qat.py train with rounding.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import onnx
 from pydantic import Field, model_validator
 
 from compressors.quantization import fallback, onnx_int8
+from compressors.quantization.picture_input import PICTURE_RANGE
 from compressors.quantization.ranges import RangeCalibrator, Ranges, observe, ranges_of
 from compressors.quantization.rounded_network import tensor_ranges
 from compressors.quantization.tools import TOOLS, Tool
 from detection.checkpoint import Detector
 from detection.dataset import Images
-from detection.evaluation import accuracy, as_input, detect
-from detection.export import export_onnx
+from detection.evaluation import accuracy, detect
+from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import Frozen, InputError, Share
 from detection.training import Recipe
 from hardware_profiles.profile import HardwareProfile
@@ -41,13 +42,15 @@ class Quantization(Frozen):
     precision: Literal["int8", "float16"] = "int8"
     """float16 halves the file and nothing else: its weights are widened when it is loaded."""
     calibrator: Literal["val", "minmax", "entropy", "percentile", "mse"] = "val"
-    """What sets the ranges of activations; "val" tries `calibrators` and keeps the file with the best val mAP in its runtime."""
+    """What sets the ranges of activations; "val" tries `calibrators` and keeps the file with the best val mAP in its runtime. After
+    a training with rounding its own ranges are the first that "val" tries; any other choice takes those, and the calibrator's only
+    where the training had none."""
     calibrators: Annotated[tuple[RangeCalibrator, ...], Field(min_length=1)] = ("minmax", "percentile", "mse", "entropy")
     """The candidates; of equals the first stays."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     """Of all values of a tensor, how many lie within the percentile calibrator's range (arXiv:2004.09602, table 4)."""
     pictures: Annotated[int, Field(ge=LEAST_PICTURES)] = 64
-    """Training pictures shown while calibrating."""
+    """Training pictures shown while calibrating; all of them where there are fewer."""
     float_stem: bool | None = None
     """Whether the first convolution stays float; null: in ONNX Runtime where it steps by 2, nowhere else."""
     max_drop: Share | None = None
@@ -69,11 +72,10 @@ class Quantization(Frozen):
     @model_validator(mode="after")
     def _float16_rounds_nothing(self) -> Quantization:
         if self.precision == "float16":
-            for field in ("max_drop", "float_stem"):
-                if getattr(self, field) is not None:
-                    raise ValueError(f"{field}: works on int8; precision is float16. Leave one of them out")
-            if self.qat_epochs:
-                raise ValueError("qat_epochs: trains for int8; precision is float16. Leave one of them out")
+            usual = Quantization()
+            for field in ("calibrator", "max_drop", "float_stem", "qat_epochs"):
+                if getattr(self, field) != getattr(usual, field):
+                    raise ValueError(f"{field}: is about int8, but precision is float16. Leave one of them out")
         return self
 
     @property
@@ -99,12 +101,21 @@ class Quantization(Frozen):
         return recovery.model_copy(update=changed)
 
     def label(self) -> str:
-        """The choice in a word, for tables and MLflow params."""
+        """The choice in a word, for tables and MLflow params; what is not the default is in it, where it has an effect."""
         if self.precision == "float16":
             return self.precision
-        parts = [f"int8-{self.calibrator}"]
+        usual, parts = Quantization(), [f"int8-{self.calibrator}"]
+        if self.calibrator == "val" and self.calibrators != usual.calibrators:
+            parts += ["of", *self.calibrators]
+        if "percentile" in self.candidates and self.percentile != usual.percentile:
+            parts.append(f"p{self.percentile:g}")
+        parts += [f"{self.pictures}pictures"] if self.pictures != usual.pictures else []
         parts += [f"qat{self.qat_epochs}"] if self.qat_epochs else []
+        if self.qat_epochs and self.qat_learning_rate != usual.qat_learning_rate:
+            parts.append(f"lr{self.qat_learning_rate:g}")
         parts += [f"drop{self.max_drop:g}"] if self.max_drop is not None else []
+        if self.max_drop is not None and self.most_float_layers != usual.most_float_layers:
+            parts.append(f"most{self.most_float_layers}")
         parts += ["float-stem" if self.float_stem else "int8-stem"] if self.float_stem is not None else []
         return "-".join(parts)
 
@@ -160,11 +171,12 @@ def quantize(
     if (train.split, val.split) != ("train", "val"):
         raise InputError(f"quantization: calibrates on train and chooses on val, was given {train.split!r} and {val.split!r}.")
     with tempfile.TemporaryDirectory() as scratch:
-        float_file = Path(scratch) / "float.onnx"
+        float_file, planes_file = Path(scratch) / "float.onnx", Path(scratch) / "planes.onnx"
         export_onnx(detector, float_file)
         if config.precision == "float16":
             return Packed(tool.halve(float_file, folder), QuantizationRecord())
-        work = _Work(config, runtime, tool, float_file, _shown(config, train, seed), val, learned or {})
+        export_onnx(detector, planes_file, planes=True)
+        work = _Work(config, runtime, tool, float_file, planes_file, _shown(config, train, seed), val, learned or {})
         return work.packed(folder, keeps_stem=_keeps_stem(config, tool, detector))
 
 
@@ -177,23 +189,33 @@ def refuse_unsupported(config: Quantization, profile: HardwareProfile) -> None:
         )
 
 
+def refuse_few_pictures(config: Quantization, train_pictures: int) -> None:
+    """InputError where ranges are to be found on fewer training pictures than say anything about them."""
+    if config.precision == "int8" and train_pictures < LEAST_PICTURES:
+        raise InputError(
+            f"quantization.pictures: ranges need {LEAST_PICTURES} training pictures at least; train has {train_pictures}. "
+            "Prepare more, set `precision: float16`, or leave quantization out."
+        )
+
+
 class _Work:
     """One detector on its way to int8 in one runtime."""
 
     def __init__(
-        self, config: Quantization, runtime: str, tool: Tool, float_file: Path, pictures: list[Any], val: Images, learned: Ranges
-    ) -> None:
+        self, config: Quantization, runtime: str, tool: Tool, float_file: Path, planes_file: Path, pictures: list[Any], val: Images,
+        learned: Ranges,
+    ) -> None:  # fmt: skip
         self.config, self.runtime, self.float_file, self.pictures, self.val = config, runtime, float_file, pictures, val
-        self.ready = onnx_int8.prepare(float_file)
+        self.ready = onnx_int8.prepare(planes_file)
         self.graph = onnx.load(self.ready)
-        self.write = tool.writer(float_file, self.ready, pictures)
+        self.write = tool.writer(planes_file, self.ready, pictures, bool(learned))
         histograms = observe(self.ready, onnx_int8.activations_of(self.graph), pictures)
         found: dict[Origin, Ranges] = {name: ranges_of(histograms, name, config.percentile) for name in config.candidates}
-        places = tensor_ranges(onnx.load(float_file), learned)
+        places = tensor_ranges(onnx.load(planes_file), learned)
         if learned:  # what a training with rounding was clipped to; it leaves out what only one of the runtimes rounds
             first: dict[Origin, Ranges] = {"learned": found[config.candidates[0]] | places}
             found = first | found if config.calibrator == "val" else first
-        self.ranges = found
+        self.ranges = {name: own | {INPUT_NAME: PICTURE_RANGE} for name, own in found.items()}
 
     def packed(self, folder: Path, keeps_stem: bool) -> Packed:
         """The best candidate's file, in folder, with layers returned to float where that is asked for."""
@@ -254,11 +276,10 @@ def _keeps_stem(config: Quantization, tool: Tool, detector: Detector) -> bool:
 
 
 def _shown(config: Quantization, train: Images, seed: int) -> list[Any]:
-    """The training pictures that ranges are taken from, as inputs."""
-    if len(train) < LEAST_PICTURES:
-        raise InputError(f"quantization.pictures: ranges need {LEAST_PICTURES} training pictures at least; train has {len(train)}.")
+    """The training pictures that ranges are taken from, as planes (1, 3, height, width) in [0, 255]."""
+    refuse_few_pictures(config, len(train))
     rows = np.random.default_rng(seed).permutation(len(train))[: config.pictures]
-    return [as_input(train.pixels[row]) for row in sorted(rows)]
+    return [np.ascontiguousarray(train.pixels[row].transpose(2, 0, 1)[None], dtype=np.float32) for row in sorted(rows)]
 
 
 def _moved(file: Path, folder: Path) -> Path:

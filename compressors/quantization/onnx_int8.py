@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from compressors.quantization.onnx_size import shrink
+from compressors.quantization.picture_input import onnx_takes_pictures
 from compressors.quantization.ranges import Ranges
 
 
@@ -24,10 +25,13 @@ def prepare(float_file: Path) -> Path:
     return ready
 
 
-def write_int8(ready: Path, ranges: Ranges, target: Path, *, left_float: Iterable[str] = (), only: Iterable[str] = ()) -> None:
+def write_int8(
+    ready: Path, ranges: Ranges, target: Path, *, left_float: Iterable[str] = (), only: Iterable[str] = (), planes: bool = False
+) -> None:
     """Write target: quantize and dequantize pairs around all nodes but those left float, or around `only` these.
 
-    Weights are int8 per output channel, activations unsigned bytes. Every tensor that is quantized needs its range.
+    It takes pictures as they are stored; with planes, what the float file takes. Weights are int8 per output channel, activations
+    unsigned bytes. Every tensor that is quantized needs its range.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
@@ -50,6 +54,8 @@ def write_int8(ready: Path, ranges: Ranges, target: Path, *, left_float: Iterabl
             nodes_to_quantize=list(only),
         )
     model = onnx.load(target)
+    if not planes:
+        onnx_takes_pictures(model)
     shrink(model)
     onnx.save(model, target)
 

@@ -41,9 +41,10 @@ def narrow_constants(model: Any) -> None:
 
 
 def compact_xml(path: Path) -> None:
-    """Rewrite the .xml in place without indentation, notes of the tools, sizes of ports and names of inner tensors.
+    """Rewrite the .xml in place without indentation, notes of the tools, what is inferred of ports, names of inner tensors.
 
-    The reader infers sizes from the input's. Names of layers stay, since profiles and other readers show them, but for constants.
+    The reader infers sizes from the input's and takes types from where a tensor is written. Names of layers stay, since profiles
+    and other readers show them, but for constants.
     """
     tree = ET.parse(path)
     root = tree.getroot()
@@ -54,6 +55,8 @@ def compact_xml(path: Path) -> None:
             layer.remove(note)
         if layer.get("type") == "Const":
             layer.set("name", f"c{layer.get('id')}")
+        for port in layer.iterfind("input/port"):
+            port.attrib.pop("precision", None)
         for port in layer.iter("port"):
             for size in port.findall("dim"):
                 port.remove(size)
@@ -63,4 +66,5 @@ def compact_xml(path: Path) -> None:
         element.tail = None
         if element.text is not None and not element.text.strip():
             element.text = None
-    tree.write(path, encoding="utf-8", xml_declaration=True)
+    text = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    path.write_bytes(text.replace(b" />", b"/>"))  # no attribute holds a bare ">": it is escaped there

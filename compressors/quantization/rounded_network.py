@@ -100,7 +100,8 @@ def place(kind: str, number: int, operand: int) -> str:
 def rounded_network(network: Network, *, float_stem: bool) -> RoundedNetwork:
     """The network with normalisations folded and rounding where the runtimes round.
 
-    The last prediction convolutions keep float weights; what they read is rounded, as it is in an int8 file.
+    The last prediction convolutions keep float weights; what they read is rounded, as it is in ONNX Runtime's file (OpenVINO's
+    leaves it alone). The picture is not: its bytes are levels of int8 as they are.
     """
     traced = fx.symbolic_trace(network.eval())
     folded = _fold_normalisations(traced)
@@ -115,13 +116,12 @@ def rounded_network(network: Network, *, float_stem: bool) -> RoundedNetwork:
         number = seen[kind] = seen.get(kind, -1) + 1
         if kind == "Conv" and node.target not in kept:
             _round_weights(traced, str(node.target))
-        if node.target == "stem.0" and float_stem:
-            continue
-        for operand, source in enumerate(node.all_input_nodes):
+        maps = [source for source in node.all_input_nodes if source.op != "placeholder"]
+        for operand, source in enumerate(maps):
             if source not in watched:
                 watched[source] = _watch(traced, source, len(watched))
             reads[place(kind, number, operand)] = str(watched[source].target)
-        for source in node.all_input_nodes:
+        for source in maps:
             node.replace_input_with(source, watched[source])
     traced.delete_all_unused_submodules()  # the normalisations
     traced.graph.lint()

@@ -12,6 +12,7 @@ import onnx
 from compressors.quantization import onnx_int8, openvino_int8
 from compressors.quantization.onnx_int8 import float_tail
 from compressors.quantization.onnx_size import halve_weights, shrink
+from compressors.quantization.picture_input import openvino_takes_pictures
 from compressors.quantization.ranges import Ranges
 
 Write = Callable[[Ranges, Iterable[str], Path], Path]
@@ -22,15 +23,16 @@ Write = Callable[[Ranges, Iterable[str], Path], Path]
 class Tool:
     """What we know of one runtime's way to int8."""
 
-    writer: Callable[[Path, Path, list[Any]], Write]
-    """Float file, prepared float file, pictures -> what writes int8 files."""
+    writer: Callable[[Path, Path, list[Any], bool], Write]
+    """Float file that takes planes, the same prepared, pictures as planes, whether it was trained with rounding -> what writes
+    int8 files."""
     halve: Callable[[Path, Path], Path]
     """Float file, folder -> the file with float16 weights."""
     keeps_half_stem_float: bool
     """Whether a stem that steps by 2 is faster in float."""
 
 
-def _write_onnx(_float_file: Path, ready: Path, _pictures: list[Any]) -> Write:
+def _write_onnx(_float_file: Path, ready: Path, _pictures: list[Any], _trained_rounded: bool) -> Write:
     tail = float_tail(onnx.load(ready))
 
     def write(ranges: Ranges, left_float: Iterable[str], folder: Path) -> Path:
@@ -40,15 +42,16 @@ def _write_onnx(_float_file: Path, ready: Path, _pictures: list[Any]) -> Write:
     return write
 
 
-def _write_openvino(float_file: Path, _ready: Path, pictures: list[Any]) -> Write:
-    model, tail = openvino_int8.convert(float_file), float_tail(onnx.load(float_file))
+def _write_openvino(float_file: Path, _ready: Path, pictures: list[Any], trained_rounded: bool) -> Write:
+    float_model, tail = openvino_int8.convert(float_file), float_tail(onnx.load(float_file))
     placed: dict[tuple[str, ...], Any] = {}
 
     def write(ranges: Ranges, left_float: Iterable[str], folder: Path) -> Path:
         nodes = (*tail, *left_float)
         if nodes not in placed:
-            placed[nodes] = openvino_int8.quantized(model, pictures, nodes)
-        openvino_int8.write(openvino_int8.with_ranges(placed[nodes], ranges), folder / "model.xml")
+            placed[nodes] = openvino_int8.quantized(float_model, pictures, nodes, corrects_biases=not trained_rounded)
+        model = openvino_int8.with_ranges(placed[nodes], ranges)
+        openvino_int8.write(openvino_takes_pictures(model), folder / "model.xml")
         return folder / "model.xml"
 
     return write

@@ -16,7 +16,7 @@ import numpy as np
 from flows.measure_round import detection_hooks
 from hardware_profiles.measure import Block, Job, RoundResult, pin
 from hardware_profiles.process_stats import steal_s
-from hardware_profiles.runtimes import Array, Session, open_session
+from hardware_profiles.runtimes import Pixels, Session, open_session
 from hardware_profiles.timing import calls_one_by_one_ns, difference, times_of, warm_up
 
 SUMMARY = "mlperf_log_summary.txt"
@@ -64,7 +64,7 @@ def main(job_file: Path) -> None:
     Path(job.result).write_text(RoundResult(blocks=(block,), runtime_rss_bytes=None).model_dump_json())
 
 
-def _single_stream(session: Session, inputs: list[Array], job: Job, everywhere: set[int]) -> tuple[Summary, bool]:
+def _single_stream(session: Session, inputs: list[Pixels], job: Job, everywhere: set[int]) -> tuple[Summary, bool]:
     """So many queries, each issued when the one before is complete, and whether our rule calls the run disturbed.
 
     The rule looks at the calls as the system under test sees them, as it does in our own blocks. LoadGen starts a thread that

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.measure_round import detection_hooks
 from hardware_profiles.measure import Job, pin, run_round
-from hardware_profiles.runtimes import RUNTIMES, Array, Runtime, Session
+from hardware_profiles.runtimes import RUNTIMES, Array, Pixels, Runtime, Session
 
 SUFFIX = "-slowed"
 """Of the runtime's name in this process: onnxruntime-slowed is onnxruntime with a wait after each call."""
@@ -26,7 +26,11 @@ class Slowed:
         self._share = share
         self._clock_ns = clock_ns
 
-    def __call__(self, pixels: Array) -> tuple[Array, Array]:
+    def blank(self) -> Pixels:
+        """What the session takes."""
+        return self._session.blank()
+
+    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
         """What the session gives, so much later. A share of 0 takes the same path, so that the detour is in both times."""
         started_ns = self._clock_ns()
         found = self._session(pixels)

@@ -1,4 +1,7 @@
-"""One contract for every method and every pair: the cells of the default menu are made as a sweep makes them, only smaller."""
+"""One contract for every method and every pair: the cells of the default menu are made as a sweep makes them, only smaller.
+
+Variants have their own suites: alone in each method's `test_<method>_contract`, as cells in `test_contract_<what>` beside this.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from compressors.cells import Cell, Foundation, Graph, Menu, MethodName, Node, cells_of, graph_of
+from compressors.cells import Cell, Foundation, Graph, Menu, Node, cells_of, graph_of
 from compressors.contract import Change, Workbench
 from compressors.distillation import Distillation
 from compressors.lightweight import Lightweight
@@ -24,7 +27,7 @@ from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector
 from detection.complexity import count_macs, count_params
 from detection.dataset import Images
-from detection.evaluation import as_input
+from detection.evaluation import as_input, as_planes
 from detection.frozen import Digest
 from detection.network import Network
 from detection.training import Recipe
@@ -44,28 +47,7 @@ MENU = Menu(
     distillation=(Distillation(),),
     quantization=(Quantization(pictures=8),),
 )
-VARIANTS: dict[MethodName, tuple[Any, ...]] = {
-    "low_rank": (
-        LowRank(form="spatial_svd", keep_macs=0.8, round_to=4, only_if_faster=False),
-        LowRank(evbmf=True, round_to=2, least_saving=0.05, only_if_faster=False),
-        LowRank(energy=0.4, round_to=4),
-    ),
-}
-"""What else each method can do, on its own and beside the menu's other methods; named apart by its label."""
-
-
-def variant_cells() -> dict[str, Cell]:
-    """Every cell of at most two methods in which a method is one of its variants."""
-    cells = {}
-    for method, variants in VARIANTS.items():
-        menu = MENU.model_copy(update={method: (*MENU.variants(method), *variants)})
-        cells |= {cell.name: cell for cell in cells_of(menu) if len(cell.configs) <= 2 and cell.config(method) in variants}
-    return cells
-
-
-MENU_CELLS = {cell.name: cell for cell in cells_of(MENU) if len(cell.configs) <= 2}
-VARIANT_CELLS = variant_cells()
-CELLS = MENU_CELLS | VARIANT_CELLS
+CELLS = {cell.name: cell for cell in cells_of(MENU) if len(cell.configs) <= 2}
 RECIPE = Recipe(epochs=1, batch_size=12)
 
 
@@ -95,7 +77,7 @@ def graph(base: Foundation, cells: tuple[Cell, ...] = tuple(CELLS.values())) -> 
 ANY_TEACHER = Blueprint(classes=("a",), input_size=(64, 96), architecture=Architecture())
 NODES = tuple(
     node.name
-    for node in graph(foundation(ANY_TEACHER, "0" * 64, "1" * 64), tuple(MENU_CELLS.values())).nodes.values()
+    for node in graph(foundation(ANY_TEACHER, "0" * 64, "1" * 64)).nodes.values()
     if node.kind != "quantized" and node.steps
 )
 """Names of the nodes that transform a detector; names do not depend on data or teacher."""
@@ -166,9 +148,8 @@ def protected_outputs(detector: Detector) -> dict[str, int]:
 
 
 def test_the_suite_covers_every_method_and_pair() -> None:
-    """The control, six methods and fifteen pairs; each variant alone and beside five methods; the four transforms are nodes."""
-    assert len(MENU_CELLS) == 1 + 6 + 15
-    assert len(VARIANT_CELLS) == (1 + 5) * sum(len(variants) for variants in VARIANTS.values())
+    """The control, six methods and fifteen pairs; the four transforms are nodes."""
+    assert len(CELLS) == 1 + 6 + 15
     assert len(NODES) == 4 + 9, "two architectures and two searches; nine of the sixteen recoveries reduce first"
 
 
@@ -178,8 +159,8 @@ def test_every_cell_detects_in_every_runtime(name: str, runtime: str, sweep: Swe
     """The exported file opens, and says finite boxes and scores in [0, 1] for every point and class; float files as torch does."""
     key = sweep.graph.artifacts[name][runtime]
     session = open_session(runtime, model_file(sweep.made(key)), 1)
-    pixels = as_input(tiny_val.pixels[0])
-    boxes, scores = session(pixels)
+    pixels = tiny_val.pixels[0]
+    boxes, scores = session(as_input(pixels))
     points = sum((64 // stride) * (96 // stride) for stride in (8, 16, 32))
     assert boxes.shape == (1, points, 4)
     assert scores.shape == (1, points, len(tiny_val.classes))
@@ -189,7 +170,7 @@ def test_every_cell_detects_in_every_runtime(name: str, runtime: str, sweep: Swe
     if CELLS[name].config("quantization") is None:
         network = sweep.detector(key).network()
         with torch.no_grad():
-            torch_boxes, torch_scores = network.decode(network(torch.from_numpy(pixels)))
+            torch_boxes, torch_scores = network.decode(network(torch.from_numpy(as_planes(pixels))))
         np.testing.assert_allclose(boxes, torch_boxes, atol=0.05)
         np.testing.assert_allclose(scores, torch_scores, atol=1e-3)
 
@@ -234,14 +215,6 @@ def test_transforms_keep_their_contract(name: str, sweep: Sweep, bench: Workbenc
     prove_node(sweep.named(name), sweep, bench, proven)
 
 
-@pytest.mark.parametrize("name", VARIANT_CELLS)
-def test_variants_keep_the_contract(name: str, sweep: Sweep, bench: Workbench, proven: Proven) -> None:
-    """The same for every variant, alone and beside each of the other methods."""
-    for node in sweep.graph.lineage(sweep.graph.recovered[name]):
-        if node.steps:
-            prove_node(node, sweep, bench, proven)
-
-
 def prove_node(node: Node, sweep: Sweep, bench: Workbench, proven: Proven) -> None:
     """Every claim about the steps of one node, made again from the detector that it started from."""
     assert node.parent is not None
@@ -269,11 +242,15 @@ def prove(step: Any, given: Detector, bench: Workbench) -> tuple[Detector, Chang
     assert (change.macs_before, change.params_before) == (count_macs(given.blueprint), count_params(given.blueprint))
     assert (change.macs_after, change.params_after) == (count_macs(result.blueprint), count_params(result.blueprint))
     assert change.macs_after <= change.macs_before
-    assert protected_outputs(result) == protected_outputs(given)
-    assert (result.blueprint.classes, result.blueprint.input_size) == (given.blueprint.classes, given.blueprint.input_size)
+    protected = protected_outputs(given)
+    assert protected_outputs(result) == {name: protected[name] for name in result.network().protected_layers()}
+    assert result.blueprint.classes == given.blueprint.classes
+    share = step.input_share if isinstance(step, Nas) else 1
+    assert result.blueprint.input_size == tuple(share * side for side in given.blueprint.input_size)
     with torch.no_grad():
         network = result.network()
-        boxes, scores = network.decode(network(torch.from_numpy(as_input(bench.val.pixels[0]))))
+        picture = bench.val.at(result.blueprint.input_size).pixels[0]
+        boxes, scores = network.decode(network(torch.from_numpy(as_planes(picture))))
     assert torch.isfinite(boxes).all()
     assert ((scores >= 0) & (scores <= 1)).all()
     return result, change

@@ -6,19 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from compressors.cells import Cell, cells_of, graph_of
 from compressors.lightweight import Lightweight
 from compressors.nas import Nas
-from detection.blueprint import Blueprint
-from detection.complexity import count_macs, count_params
 from detection.dataset import Images
-from detection.evaluation import as_input
-from flows.nodes import Context, model_file
+from flows.nodes import Context
 from flows.scoring import score
-from hardware_profiles.runtimes import open_session
+from tests.compressors.contract_factory import assert_composes
 from tests.compressors.test_contract import DESIGN_PROFILE, MENU, Sweep, foundation
 
 RUNTIME = "onnxruntime"
@@ -34,15 +30,15 @@ VARIANTS: dict[str, Any] = {
     "a space of depthwise networks that see half": SEARCH.model_copy(
         update={"block": "depthwise", "levels": (8, 16), "input_share": 0.5}
     ),
-    "a space of ghost networks, no null proxies": SEARCH.model_copy(update={"block": "ghost", "null_proxies": False}),
+    "a space of ghost networks for int8, no null proxies": SEARCH.model_copy(
+        update={"block": "ghost", "latency_in": "int8", "null_proxies": False}
+    ),
 }
 
 
 def cells(variant: Lightweight | Nas) -> tuple[Cell, ...]:
     """The variant alone and in all pairs. A teacher with a level of 32 cannot see 32 x 48: that pair is refused at the door."""
-    # Ghost blocks concatenate what the pruner must score once: its own suite says which importances can.
-    pruning = tuple(config.model_copy(update={"importance": "l2"}) for config in MENU.pruning)
-    menu = MENU.model_copy(update={variant.method: (variant,), "pruning": pruning})
+    menu = MENU.model_copy(update={variant.method: (variant,)})
     if isinstance(variant, Nas) and variant.input_share < 1:
         menu = menu.model_copy(update={"distillation": ()})
     return tuple(cell for cell in cells_of(menu) if len(cell.configs) <= 2 and cell.config(variant.method) is not None)
@@ -71,24 +67,9 @@ def test_every_pair_of_every_variant_is_here() -> None:
 @pytest.mark.parametrize(("name", "cell"), CASES, ids=[f"{name}: {cell.name}" for name, cell in CASES])
 def test_a_variant_composes(name: str, cell: Cell, context: Context, tiny_val: Images) -> None:
     """Made as a worker makes it, the file detects on pictures of its own size, the blueprint rebuilds, and the plan was kept."""
-    sweep = Sweep(context, graph_of((cell,), context.foundation, (RUNTIME,)))
-    folder = sweep.made(sweep.graph.artifacts[cell.name][RUNTIME])
-    detector = sweep.detector(sweep.graph.recovered[cell.name])
-    blueprint = Blueprint.model_validate_json(detector.blueprint.model_dump_json(by_alias=True))
-    assert blueprint == detector.blueprint
-    for node in sweep.graph.lineage(sweep.graph.recovered[cell.name]):
-        done = sweep.done(node.key)
-        own = sweep.detector(node.key).blueprint
-        assert (done.params, done.macs, done.input_size) == (count_params(own), count_macs(own), own.input_size)
-        assert (done.search_images, done.teacher_forwards) == (node.planned.search_images, node.planned.teacher_forwards)
+    sweep = assert_composes(cell, context, tiny_val)
+    blueprint = sweep.detector(sweep.graph.recovered[cell.name]).blueprint
     assert blueprint.input_size == ((32, 48) if "half" in name else (64, 96))
-    session = open_session(RUNTIME, model_file(folder), 1)
-    assert session.input_size == blueprint.input_size
-    boxes, scores = session(as_input(tiny_val.at(blueprint.input_size).pixels[0]))
-    height, width = blueprint.input_size
-    assert boxes.shape == (1, sum((height // level) * (width // level) for level in blueprint.architecture.levels), 4)
-    assert np.isfinite(boxes).all()
-    assert ((scores >= 0) & (scores <= 1)).all()
 
 
 def test_a_cell_that_sees_half_is_scored_on_the_same_ground_truth(context: Context, tiny_val: Images) -> None:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from compressors.cells import Cell, cells_of, graph_of
+from compressors.cells import Cell, cells_of
 from compressors.quantization import Quantization
 from detection.checkpoint import Detector
 from detection.dataset import Images
-from detection.evaluation import as_input
-from flows.nodes import Context, model_file
-from hardware_profiles.runtimes import open_session
-from tests.compressors.test_contract import DESIGN_PROFILE, MENU, RUNTIMES, Sweep, foundation
+from flows.nodes import Context
+from tests.compressors.contract_factory import assert_composes
+from tests.compressors.test_contract import DESIGN_PROFILE, MENU, RUNTIMES, foundation
 
 VARIANTS: dict[str, Quantization] = {
+    "minmax": Quantization(pictures=8, calibrator="minmax", float_stem=False),
     "entropy": Quantization(pictures=8, calibrator="entropy"),
     "percentile": Quantization(pictures=8, calibrator="percentile"),
     "mse": Quantization(pictures=8, calibrator="mse", float_stem=True),
     "chosen on val, layers returned": Quantization(pictures=8, calibrators=("minmax", "mse"), max_drop=1e-6, most_float_layers=2),
     "trained with rounding": Quantization(pictures=8, calibrator="minmax", qat_epochs=1),
+    "trained with rounding, chosen on val": Quantization(pictures=8, calibrators=("mse",), qat_epochs=1, float_stem=True),
     "float16": Quantization(precision="float16"),
 }
 
@@ -53,8 +53,11 @@ def context(
 
 
 def test_every_pair_of_every_variant_is_here() -> None:
-    """Six variants, three of them in both runtimes, each alone and beside the five other methods; no two have the same label."""
-    assert len(CASES) == (6 + 3) * 6
+    """Eight variants, three of them in both runtimes, each alone and beside the five other methods; no two have the same label.
+
+    The ninth, all calibrators chosen on val, is the default, which the contract of all methods takes through both runtimes.
+    """
+    assert len(CASES) == (8 + 3) * 6
     assert len({variant.label() for variant in VARIANTS.values()}) == len(VARIANTS)
 
 
@@ -62,22 +65,27 @@ def test_every_pair_of_every_variant_is_here() -> None:
     ("name", "cell", "runtime"), CASES, ids=[f"{name}: {cell.name}: {runtime}" for name, cell, runtime in CASES]
 )
 def test_a_variant_composes(name: str, cell: Cell, runtime: str, context: Context, tiny_val: Images) -> None:
-    """Made as a worker makes it, the file detects; sizes are the float detector's; a training with rounding kept to its plan."""
-    sweep = Sweep(context, graph_of((cell,), context.foundation, RUNTIMES))
+    """The contract holds; sizes are the float detector's; a training with rounding kept to its plan.
+
+    The record says where the ranges come from: one calibrator, the training with rounding, or the best of several on val.
+    """
+    sweep = assert_composes(cell, context, tiny_val, runtime)
     key = sweep.graph.artifacts[cell.name][runtime]
     done, before = sweep.done(key), sweep.done(sweep.graph.recovered[cell.name])
-    boxes, scores = open_session(runtime, model_file(sweep.made(key)), 1)(as_input(tiny_val.pixels[0]))
-    assert np.isfinite(boxes).all()
-    assert ((scores >= 0) & (scores <= 1)).all()
     assert (done.params, done.macs, done.input_size) == (before.params, before.macs, before.input_size)
     assert done.quantization is not None
     assert len(done.quantization.float_layers) <= 2
     lineage = sweep.graph.lineage(key)
     aware = [node for node in lineage if node.kind == "quantization_aware"]
-    assert len(aware) == (name == "trained with rounding")
+    config = VARIANTS[name]
+    assert len(aware) == bool(config.qat_epochs)
     for node in aware:
         training = sweep.done(node.key).training
         assert training is not None
         assert (training.epochs, training.images) == (node.planned.train_epochs, node.planned.train_images)
         assert sweep.done(node.key).teacher_forwards == node.planned.teacher_forwards
-        assert done.quantization.ranges == "learned"
+    tried = {"learned"} if config.qat_epochs else set[str]()
+    if config.precision == "int8" and (config.calibrator == "val" or not config.qat_epochs):
+        tried |= set(config.candidates)
+    assert done.quantization.ranges in (tried or {None})
+    assert done.quantization.val_map.keys() == (tried if config.looks_at_val else set())

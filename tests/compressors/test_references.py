@@ -1,12 +1,18 @@
-"""Narrower networks to compare with: at a share of the widths, and at an estimated latency."""
+"""Narrower networks to compare with, at a share of the widths and at an estimated latency, and the teacher for smaller pictures."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import torch
+
+from compressors.contract import Workbench
 from compressors.latency import estimated_latency
-from compressors.references import narrow_at_latency, narrowed
+from compressors.references import Narrow, SmallerInput, narrow, narrow_at_latency, narrowed, narrowest, see_smaller
 from detection.blueprint import Architecture, Blueprint, Factored, Ranks
+from detection.checkpoint import Detector, fresh
+from detection.complexity import count_macs, count_params
 from detection.frozen import InputError
 from hardware_profiles.library import load_profile
 
@@ -75,3 +81,75 @@ def test_a_latency_out_of_reach_is_refused() -> None:
     least_s = latency_s(narrowed(WIDE, 0.01))
     with pytest.raises(InputError, match=rf"even the narrowest network takes an estimated {least_s:.3g} s"):
         narrow_at_latency(WIDE, PI, "fp32", least_s / 2)
+
+
+def test_the_narrowest_by_hand() -> None:
+    """Eight channels everywhere, as far as there are so many; narrowed further, nothing changes."""
+    assert widths(narrowest(WIDE)) == (8, 8, 8, 8, 8, 8, 8)
+    assert narrowed(narrowest(WIDE), 0.01) == narrowest(WIDE)
+
+
+@pytest.fixture(scope="module")
+def beside(workbench: Workbench) -> Workbench:
+    """A workbench whose teacher is the wide network, with the design profile of a device."""
+    return replace(workbench, teacher=fresh(WIDE, seed=1), design_profile=PI)
+
+
+def is_fresh(detector: Detector, seed: int) -> bool:
+    """Whether its weights are the ones that the seed alone gives."""
+    wanted = fresh(detector.blueprint, seed).weights
+    return all(torch.equal(tensor, wanted[name]) for name, tensor in detector.weights.items())
+
+
+def test_narrow_by_share_is_fresh_and_says_how_narrow(beside: Workbench) -> None:
+    """Widths as worked out above; counts of the teacher before and of the narrow network after."""
+    own, change = narrow(beside.teacher, Narrow(width_share=0.5), beside)
+    assert widths(own.blueprint) == (8, 8, 16, 32, 24, 24, 8)
+    assert is_fresh(own, beside.seed)
+    assert change.details == {"stem_width": 8, "stage_widths": (8, 16, 32, 24), "neck_width": 24, "head_width": 8}
+    assert (change.macs_before, change.macs_after) == (count_macs(WIDE), count_macs(own.blueprint))
+    assert (change.params_before, change.params_after) == (count_params(WIDE), count_params(own.blueprint))
+    assert (change.method, change.no_effect, change.spent.search_images) == ("narrow", False, 0)
+
+
+def test_narrow_like_another_detector_is_no_slower(beside: Workbench) -> None:
+    """The teacher's shape and pictures, whatever the other's are: as wide as the other's estimated float latency allows."""
+    other = fresh(narrowed(WIDE, 0.7).at((32, 96)), seed=2)
+    own, change = narrow(other, Narrow(width_share=None), beside)
+    assert own.blueprint == narrow_at_latency(WIDE, PI, "fp32", latency_s(other.blueprint))
+    assert own.blueprint.input_size == WIDE.input_size
+    assert is_fresh(own, beside.seed)
+    assert change.details["design_profile"] == PI.id
+    assert change.details["wanted_s"] == latency_s(other.blueprint)
+    assert change.details["reached_s"] == latency_s(own.blueprint) <= latency_s(other.blueprint)
+    assert change.details["target_reached"] is True
+
+
+def test_a_detector_as_slow_as_the_teacher_leaves_nothing_to_narrow(beside: Workbench) -> None:
+    """The record says that nothing changed."""
+    own, change = narrow(beside.teacher, Narrow(width_share=None), beside)
+    assert own.blueprint == WIDE
+    assert change.no_effect
+
+
+def test_beside_a_detector_that_none_keeps_up_with_stands_the_narrowest(beside: Workbench) -> None:
+    """And the record says that it is slower than wanted."""
+    fast = fresh(narrowest(WIDE).at((32, 32)), seed=2)
+    own, change = narrow(fast, Narrow(width_share=None), beside)
+    assert own.blueprint == narrowest(WIDE)
+    assert change.details["reached_s"] > change.details["wanted_s"] == latency_s(fast.blueprint)
+    assert change.details["target_reached"] is False
+    assert "nothing is narrower" in change.summary
+
+
+def test_seeing_smaller_is_the_teacher_s_architecture_and_fresh(beside: Workbench) -> None:
+    """Half the sides, a quarter of the multiply-adds of every layer, the same parameters."""
+    square = replace(beside, teacher=fresh(WIDE.at((64, 64)), seed=1))
+    own, change = see_smaller(square.teacher, SmallerInput(input_share=0.5), square)
+    assert own.blueprint == WIDE.at((32, 32))
+    assert is_fresh(own, beside.seed)
+    assert change.params_before == change.params_after
+    assert change.macs_after == change.macs_before / 4
+    assert not change.no_effect
+    with pytest.raises(InputError, match=r"input_share 0\.75: .* allowed are 0\.5, 1"):
+        see_smaller(square.teacher, SmallerInput(input_share=0.75), square)

@@ -29,6 +29,7 @@ SOURCES |= {
         for module in ("training", "losses", "augmentation", "blueprint", "network", "boxes", "checkpoint", "dataset")
     ),
     "export": ("detection/export.py", "detection/network.py"),
+    "references": ("compressors/references.py", "compressors/nas/space.py"),
     "estimate": ("hardware_profiles/estimate.py", "compressors/latency.py", "detection/complexity.py"),
     "reading": (
         *(f"detection/{module}.py" for module in ("sources", "labelled", "coco", "voc", "generated", "boxes")),
@@ -68,8 +69,8 @@ def current() -> dict[str, dict[str, int | str]]:
 
 
 def test_every_version_stands_for_sources() -> None:
-    """The six methods, training, export, estimate and reading have a version and a list of sources each; every source exists."""
-    assert set(SOURCES) == set(CURRENT) == {*METHODS, "training", "export", "estimate", "reading"}
+    """The six methods and what they work with have a version and a list of sources each; every source exists."""
+    assert set(SOURCES) == set(CURRENT) == {*METHODS, "training", "export", "estimate", "references", "reading"}
     assert not [path for paths in SOURCES.values() for path in paths if not (ROOT / path).is_file()]
 
 

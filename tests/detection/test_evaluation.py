@@ -14,7 +14,7 @@ import pytest
 
 from detection.boxes import Array, Detections, fit_letterbox, letterbox
 from detection.dataset import Images
-from detection.evaluation import MOST_DETECTIONS, accuracy, as_coco, as_input, detect
+from detection.evaluation import MOST_DETECTIONS, accuracy, as_coco, as_input, as_planes, detect
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "coco_eval"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the COCO fixtures (../shared/fixtures/coco_eval) are not here")
@@ -153,11 +153,19 @@ def test_results_can_be_written_as_json() -> None:
     assert json.loads(json.dumps(as_coco(final, fit_letterbox((64, 96), (64, 96)), 1)))[0]["bbox"] == [1.0, 2.0, 2.0, 2.0]
 
 
-def test_the_input_is_channels_first_and_scaled() -> None:
+def test_a_file_takes_a_picture_as_it_is_stored() -> None:
+    """(height, width, 3) bytes stay bytes, one picture of a batch, contiguous."""
+    picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    found = as_input(picture[:, ::-1])
+    assert (found.shape, found.dtype, found.flags.c_contiguous) == ((1, 4, 6, 3), np.uint8, True)
+    np.testing.assert_array_equal(found[0], picture[:, ::-1])
+
+
+def test_planes_are_channels_first_and_scaled() -> None:
     """(height, width, 3) bytes become (1, 3, height, width) in [0, 1], contiguous, float32."""
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[1, 5] = (255, 51, 0)
-    found = as_input(picture)
+    found = as_planes(picture)
     assert found.shape == (1, 3, 4, 6)
     assert found.dtype == np.float32
     assert found.flags.c_contiguous

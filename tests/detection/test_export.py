@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from detection.checkpoint import load, save
+from detection.evaluation import as_input, as_planes
 from detection.export import BOXES_NAME, INPUT_NAME, OPSET, SCORES_NAME, export_onnx
 from detection.network import Deployed
 from hardware_profiles import runtimes
 from hardware_profiles.runtimes import RUNTIMES, open_session
 from tests.detection.variants import PLAIN, VARIANTS, lively
 
-PIXELS = np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
+PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+PIXELS = as_input(PICTURE)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -25,7 +27,7 @@ def test_every_runtime_says_what_torch_says(name: str, runtime: str, exported: d
     """Boxes to a hundredth of a pixel (bf16 would be off by tenths), scores to 1e-4; and the answer depends on the picture."""
     network = lively(VARIANTS[name]).network()
     with torch.no_grad():
-        wanted_boxes, wanted_scores = network.decode(network(torch.from_numpy(PIXELS)))
+        wanted_boxes, wanted_scores = network.decode(network(torch.from_numpy(as_planes(PICTURE))))
     session = open_session(runtime, exported[name], threads=1)
     boxes, scores = session(PIXELS)
     assert session.input_size == (64, 96)
@@ -33,7 +35,21 @@ def test_every_runtime_says_what_torch_says(name: str, runtime: str, exported: d
     assert (boxes.shape, scores.shape) == ((1, points, 4), (1, points, 3))
     np.testing.assert_allclose(scores, wanted_scores.numpy(), atol=1e-4)
     np.testing.assert_allclose(boxes, wanted_boxes.numpy(), atol=0.01)
-    assert np.abs(session(1 - PIXELS)[0] - boxes).max() > 0.01
+    assert np.abs(session(255 - PIXELS)[0] - boxes).max() > 0.01
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_planes_are_what_quantizers_get(runtime: str, tmp_path: Path) -> None:
+    """The same detector, exported for floats of 0 to 255 with channels first, says the same of the same picture."""
+    detector = lively(PLAIN)
+    export_onnx(detector, tmp_path / "pictures.onnx")
+    export_onnx(detector, tmp_path / "planes.onnx", planes=True)
+    session = open_session(runtime, tmp_path / "planes.onnx", 1)
+    assert session.input_size == (64, 96)
+    assert (session.blank().shape, session.blank().dtype) == ((1, 3, 64, 96), np.float32)
+    planes = np.ascontiguousarray(PICTURE.transpose(2, 0, 1)[None], dtype=np.float32)
+    for got, expected in zip(session(planes), open_session(runtime, tmp_path / "pictures.onnx", 1)(PIXELS), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["pruned-depthwise", "pruned-factored"])
@@ -57,7 +73,8 @@ def test_the_file_is_whole_and_named_as_runtimes_expect(tmp_path: Path) -> None:
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
     assert (INPUT_NAME, (BOXES_NAME, SCORES_NAME)) == (runtimes.INPUT, runtimes.OUTPUTS)
     sides = [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim]
-    assert sides == [1, 3, 64, 96]
+    assert sides == [1, 64, 96, 3]
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -55,6 +55,7 @@ TINY_TREE: dict[str, Any] = {
             "pruning": [{"gradient_pictures": 8}],
             "quantization": [{"pictures": 8}],
         },
+        "references": [],
         "recovery": _RECIPE,
         "runtimes": ["onnxruntime"],
     },

@@ -43,3 +43,23 @@ def test_pictures_other_than_planned_are_named(swept_copy: Sweep) -> None:
     path.write_text(json.dumps(done))
     with pytest.raises(AuditError, match="train_images is 25, planned were 24"):
         checked(swept_copy)
+
+
+def test_references_are_held_to_the_same_budget(swept: Sweep) -> None:
+    """One that was trained longer would be no reference; whole ones are counted beside the cells."""
+    base = lay_foundation(swept.plan, swept.prepared)
+    graph = make_graph(swept.plan, base, chosen_cells(swept.plan, None))
+    control = swept.cells.cells[0]
+    assert control.budget is not None
+    longer = control.budget.model_copy(update={"train_epochs": 4})
+    for budget, refused in ((control.budget, False), (longer, True)):
+        reference = control.model_copy(update={"cell": "reference:narrow-0.5", "budget": budget})
+        records = swept.cells.model_copy(update={"references": (reference,)})
+        if refused:
+            with pytest.raises(
+                AuditError, match=r"reference:narrow-0\.5: its weights have seen 4 epochs and 72 pictures, not 3 and 72"
+            ):
+                audit(records, graph, base, swept.store, 0)
+        else:
+            said = audit(records, graph, base, swept.store, 0)
+            assert said.startswith("checked: 8 cells and 1 reference with 3 train epochs each")

@@ -62,6 +62,7 @@ PLACES = {
     "grid": ("results", "results/cells.json"),
     "measure": ("results", "results/latency.json"),
     "report": ("models", "results/report"),
+    "retrain": ("results", "results/seeds.json"),
     "check": ("results", "results/check"),
 }
 """Command -> a folder that it writes below, and what it writes."""

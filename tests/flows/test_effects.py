@@ -29,6 +29,15 @@ def test_methods_keep_the_order_of_cell_names() -> None:
     assert seeds_of(cells) == (0,)
 
 
+def test_references_take_no_part() -> None:
+    """Whatever stands beside the cells, effects and interactions are the cells'."""
+    cells, latency = full_grid()
+    reference = ok_cell(("pruning",), 0.1).model_copy(update={"cell": "reference:random-pruning-0.5"})
+    beside = cells.model_copy(update={"references": (reference,)})
+    assert main_effects(beside, latency) == main_effects(cells, latency)
+    assert interactions(beside) == interactions(cells)
+
+
 def test_additive_effects_are_recovered_from_64_cells() -> None:
     """Each of the six mAP effects comes back exactly, without spread, over 32 pairs."""
     quantity = main_effects(*full_grid())[0]

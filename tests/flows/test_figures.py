@@ -37,6 +37,20 @@ def test_int8_and_float_are_two_series() -> None:
     assert len(named["float"].x) == 4
 
 
+def test_references_are_a_series_of_their_own_and_not_on_the_front() -> None:
+    """Hollow and grey, however good they are; without any there is no such series."""
+    cells, latency = eight_cells()
+    panel = panels(cells, latency)[0]
+    best = panel.points[0].model_copy(update={"cell": "reference:narrow-0.5", "val_map": 0.9, "p50_s": 1e-4})
+    figure = pareto_figure(panel, choose(panel, 0.02), (best,))
+    (series,) = [trace for trace in figure.data if trace.name == "references"]
+    assert [row[0] for row in series.customdata] == ["reference:narrow-0.5"]
+    assert (series.marker.symbol, series.marker.size) == ("diamond-open", 9)
+    line, before = (next(trace for trace in own.data if trace.mode == "lines") for own in (figure, _pareto(0)))
+    assert line.x == before.x
+    assert "references" not in [trace.name for trace in _pareto(0).data]
+
+
 def test_front_is_drawn_fastest_first() -> None:
     """The line runs through the front with rising latency and rising mAP."""
     line = next(trace for trace in _pareto(0).data if trace.mode == "lines")

@@ -187,6 +187,28 @@ def test_sentences_name_all_cells_of_a_kind() -> None:
     )
 
 
+def test_references_are_in_no_sentence_and_no_count() -> None:
+    """Their rows are tested and flagged like all others, and the list of flags has them; combinations are counted without them."""
+    beside = small().model_copy(update={"cell": "reference:input-0.5"})
+    cells = sweep(small("nas")).model_copy(update={"references": (beside,)})
+    rows = judged(cells, [timed("none", 1.0), timed("nas", 1.0), timed("reference:input-0.5", 1.0)])
+    assert [row.flags for row in rows] == [(), ("smaller_not_faster",), ("smaller_not_faster",)]
+    assert [flag.cell for flag in raised(cells, rows)] == ["nas", "reference:input-0.5"]
+    assert in_sentences(raised(cells, rows)) == ("On `p` 1 combination is smaller than the control and not faster: `nas`.",)
+    assert count_verdicts(rows) == {("p", "measured"): {"no difference": 1, "smaller_not_faster": 1}}
+
+
+def test_a_quantized_reference_is_compared_with_its_float_one() -> None:
+    """The record's setting does not say whether it is quantized, so both have the same; the control is no parent of it."""
+    setting = {"narrow": {"kind": "narrow", "width_share": 0.5, "like": None}}
+    parent = small().model_copy(update={"cell": "reference:narrow-0.5", "variant": setting})
+    child = small("quantization")
+    child = child.model_copy(update={"cell": "reference:narrow-0.5+quantization", "variant": setting | child.variant})
+    control = small().model_copy(update={"cell": "none"})
+    assert float_parent(child, [control, parent]) is parent
+    assert float_parent(child, [control]) is None
+
+
 def test_many_cells_are_told_by_what_they_share() -> None:
     """Five cells: four names, how many more, and the methods that all five have."""
     names = (

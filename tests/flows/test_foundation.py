@@ -91,6 +91,19 @@ def test_other_files_are_refused_where_they_can_be_seen(tmp_path: Path, sweep_pr
     lay_foundation(plan, prepared)
 
 
+def test_a_calibrator_without_pictures_is_refused_before_anything_is_made(tmp_path: Path, sweep_prepared: Path) -> None:
+    """Five training pictures are no ground for the ranges of int8; without quantization they are enough for a sweep."""
+    few = tmp_path / "few"
+    shutil.copytree(sweep_prepared, few)
+    told = json.loads((few / "prepared.json").read_text())
+    told["splits"]["train"]["pictures"] = 5
+    (few / "prepared.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"quantization.pictures: ranges need 8 training pictures at least; train has 5"):
+        lay_foundation(plan_of(tmp_path), few)
+    plain = plan_of(tmp_path, grid__methods__quantization=[])
+    assert lay_foundation(plain, few).train_pictures == 5
+
+
 def test_the_test_split_is_in_no_node(tmp_path: Path, sweep_prepared: Path) -> None:
     """Other test pictures change no key: nothing is searched, trained or calibrated on them."""
     other = tmp_path / "prepared"

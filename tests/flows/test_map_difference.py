@@ -17,7 +17,15 @@ from scipy import stats
 
 from detection.frozen import InputError
 from flows import map_difference
-from flows.map_difference import NO_DIFFERENCE, Difference, detectable_difference, paired_map_difference
+from flows.map_difference import (
+    NO_DIFFERENCE,
+    Difference,
+    detectable_difference,
+    drawn_aps,
+    drawn_difference,
+    mean_map_difference,
+    paired_map_difference,
+)
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "coco_eval"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the COCO fixtures (../shared/fixtures/coco_eval) are not here")
@@ -156,6 +164,74 @@ def test_ground_truth_without_boxes_is_refused() -> None:
     """There is no mAP to differ."""
     with pytest.raises(InputError, match="no box that counts"):
         paired_map_difference(truth_of([0] * 3), [found(1, 0.9)], [], seed=0, draws=100)
+
+
+# ---- the mean over several pairs ----
+
+
+def test_the_mean_over_pairs_by_hand() -> None:
+    """One pair loses half of ten boxes (51/101 - 1), the other nothing: the mean is half of that."""
+    truth = truth_of([1] * 10)
+    everything = [found(picture, 1.0 - picture / 100) for picture in range(1, 11)]
+    pairs = [(everything, everything[:5]), (everything, everything)]
+    assert mean_map_difference(truth, pairs, seed=0, draws=100).mean == pytest.approx((51 / 101 - 1.0) / 2)
+
+
+def test_the_same_pair_again_adds_nothing() -> None:
+    """A draw takes the same pictures for every pair: three equal pairs have the interval of one, to rounding."""
+    truth, a = truth_of([1] * 20), [found(picture, 1.0 - picture / 100) for picture in range(1, 21)]
+    once = paired_map_difference(truth, a, a[::3], seed=4, draws=200)
+    thrice = mean_map_difference(truth, [(a, a[::3])] * 3, seed=4, draws=200)
+    for name in ("mean", "low", "high", "error"):
+        assert getattr(thrice, name) == pytest.approx(getattr(once, name), abs=1e-12)
+
+
+def test_pairs_are_drawn_too() -> None:
+    """One detector finds all, the other nothing, so every draw of pictures differs by 1; with the pair turned round beside it the
+    mean is 0, and drawing two of the two gives -1, 0, 0 or 1: a spread of sqrt(1/2), the deviation of -1 and 1 with divisor 2, over
+    sqrt(2)."""
+    truth, everything = truth_of([1] * 10), [found(picture, 1.0 - picture / 100) for picture in range(1, 11)]
+    difference = mean_map_difference(truth, [(everything, []), ([], everything)], seed=0, draws=4000)
+    assert difference.mean == pytest.approx(0.0)
+    assert (difference.low, difference.high) == (pytest.approx(-1.0), pytest.approx(1.0))
+    assert difference.error == pytest.approx(math.sqrt(0.5), rel=0.03)
+
+
+def test_of_three_pairs_alone_the_interval_runs_from_the_worst_to_the_best() -> None:
+    """-1, 0 and 1 whatever the pictures: the worst is drawn three times in one draw of 27, more often than 2.5 %."""
+    truth, everything = truth_of([1] * 10), [found(picture, 1.0 - picture / 100) for picture in range(1, 11)]
+    pairs = [(everything, []), (everything, everything), ([], everything)]
+    difference = mean_map_difference(truth, pairs, seed=0, draws=4000)
+    assert (difference.low, difference.high) == (pytest.approx(-1.0), pytest.approx(1.0))
+
+
+def test_pictures_and_pairs_add_their_variances() -> None:
+    """Recall in 400 boxes, two pairs that lose 10 % and 30 % of other pictures: the variance is that of the mean over pictures plus
+    that of two values 0.2 apart, 0.1^2 / 2."""
+    truth = truth_of([1] * 400)
+    everything = [found(picture, 1.0 - picture / 1000) for picture in range(1, 401)]
+    pairs = [(everything, [own for own in everything if own["image_id"] > lost]) for lost in (40, 120)]
+    lost = np.array([[picture <= 40, picture <= 120] for picture in range(1, 401)], dtype=float)
+    weights = np.array([[2.0, 0.0], [1.0, 1.0], [1.0, 1.0], [0.0, 2.0]]) / 2  # the four draws of two pairs
+    over_pictures = float(np.mean([(lost @ own).var() / 400 for own in weights]))
+    difference = mean_map_difference(truth, pairs, seed=1, draws=4000)
+    assert difference.error == pytest.approx(math.sqrt(over_pictures + 0.1**2 / 2), rel=0.03)
+
+
+def test_detections_of_another_split_are_refused_by_pair() -> None:
+    """Which of the pairs is wrong is named."""
+    good = [found(1, 0.9)]
+    with pytest.raises(InputError, match="detections b of pair 2: picture id 99 is not in the ground truth"):
+        mean_map_difference(truth_of([1] * 3), [(good, good), (good, [found(99, 0.9)])], seed=0, draws=100)
+
+
+def test_results_drawn_one_by_one_differ_as_in_pairs() -> None:
+    """Drawing each result once, to compare it with many, gives every number of the paired bootstrap to the last digit."""
+    truth = truth_of([1, 2] * 20)
+    first = [found(picture, 1.0 - picture / 100) for picture in range(1, 41)]
+    second = [found(picture, 1.0 - picture / 50) for picture in range(1, 41, 2)]
+    aps = [drawn_aps(truth, own, seed=3, draws=200) for own in (first, second)]
+    assert drawn_difference(*aps) == paired_map_difference(truth, first, second, seed=3, draws=200)
 
 
 # ---- the evaluator everything rests on ----

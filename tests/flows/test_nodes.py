@@ -16,7 +16,7 @@ from detection import checkpoint
 from detection.checkpoint import Detector
 from detection.complexity import count_macs, count_params
 from detection.dataset import load_split
-from detection.evaluation import as_input
+from detection.evaluation import as_input, as_planes
 from detection.training import Resume
 from flows.foundation import chosen_cells, lay_foundation, make_graph
 from flows.nodes import SECTION, Context, artifact_files, describe_failure, make_node, model_file, read_done
@@ -90,13 +90,13 @@ def test_changes_are_recorded_in_order(swept: Sweep, graph: Graph) -> None:
 
 def test_the_exported_file_is_the_stored_detector(swept: Sweep, graph: Graph) -> None:
     """ONNX Runtime and torch say the same of a picture, to float32 rounding, for a pruned and an untouched network."""
-    picture = as_input(load_split(swept.prepared, "val").pixels[0])
+    picture = load_split(swept.prepared, "val").pixels[0]
     for name in ("recovered none", "recovered pruning"):
         folder = swept.store.open(SECTION, named(graph, name).key)
-        boxes, scores = open_session("onnxruntime", model_file(folder), 1)(picture)
+        boxes, scores = open_session("onnxruntime", model_file(folder), 1)(as_input(picture))
         network = checkpoint.load(folder).network().eval()
         with torch.no_grad():
-            expected_boxes, expected_scores = network.decode(network(torch.from_numpy(picture)))
+            expected_boxes, expected_scores = network.decode(network(torch.from_numpy(as_planes(picture))))
         np.testing.assert_allclose(boxes, expected_boxes.numpy(), rtol=0, atol=1e-2)  # px of 96
         np.testing.assert_allclose(scores, expected_scores.numpy(), rtol=0, atol=1e-4)
 

@@ -88,6 +88,14 @@ def test_a_typo_within_a_variant_gets_a_hint_too(changes: dict[str, Any], meant:
         ({"teacher__training__learning_rate": float("nan")}, "teacher.training.learning_rate", "nan", "a finite number"),
         ({"grid__runtimes": []}, "grid.runtimes", "[]", "at least 1 item"),
         ({"grid__runtimes": ["tensorrt"]}, "grid.runtimes.0", "'tensorrt'", "'onnxruntime' or 'openvino'"),
+        ({"grid__combinations": "some"}, "grid.combinations", "'some'", "'all' or 'alone'"),
+        (
+            {"grid__references": [{"kind": "narrow", "width_share": 0}]},
+            "grid.references.0.narrow.width_share",
+            "0",
+            "greater than 0",
+        ),
+        ({"grid__references": [{"kind": "shallow"}]}, "grid.references.0", "{'kind': 'shallow'}", "'narrow', 'smaller_input'"),
         ({"grid__on_failure": "retry"}, "grid.on_failure", "'retry'", "'stop' or 'continue'"),
         ({"grid__methods__pruning": [{"keep_macs": 1.5}]}, "grid.methods.pruning.0.keep_macs", "1.5", "less than or equal to 1"),
         ({"sweep": "My Sweep"}, "sweep", "'My Sweep'", "^[a-z0-9][a-z0-9-]*$"),
@@ -122,6 +130,23 @@ def test_an_unknown_profile_gets_the_known_ones(field: str, tmp_path: Path) -> N
     message = refusal(tmp_path, **{field: value})
     assert "no hardware profile 'raspberry-pi-6'" in message
     assert "raspberry-pi-5" in message
+
+
+def test_a_search_for_int8_needs_a_device_that_has_it(tmp_path: Path) -> None:
+    """The Jetson Nano multiplies in floats only: the message names the field, the profile and what it has."""
+    methods = {"nas": [{"latency_in": "int8"}], "quantization": []}
+    message = refusal(tmp_path, grid__methods=methods, grid__design_profile="jetson-nano")
+    assert message.startswith("grid.methods.nas.latency_in: int8 ")
+    assert "'jetson-nano' multiplies in fp32, fp16 only" in message
+
+
+def test_a_search_does_not_replace_the_blocks_it_is_crossed_with(tmp_path: Path) -> None:
+    """`block` beside lightweight is refused by the field's name; alone, or without lightweight, it may stand."""
+    methods: dict[str, Any] = {"nas": [{}, {"block": "ghost"}], "lightweight": [{}]}
+    message = refusal(tmp_path, grid__methods=methods)
+    assert message.startswith("grid.methods.nas.1.block: ghost takes the place of lightweight's blocks")
+    assert loaded(tmp_path, grid__methods=methods, grid__combinations="alone").params.grid.methods.nas[1].block == "ghost"
+    assert loaded(tmp_path, grid__methods=methods | {"lightweight": []}).params.grid.methods.nas[1].block == "ghost"
 
 
 def test_a_profile_of_a_runtime_that_the_grid_does_not_make(tmp_path: Path) -> None:
@@ -233,3 +258,24 @@ def test_a_committed_plan_has_every_section_that_dvc_follows(plan: str) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
     followed = {section for stage in stages for section in stage.get("params", [])}
     assert followed <= set(yaml.safe_load((ROOT / plan).read_text()))
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ({"kind": "narrow", "like": "nas"}, "grid.references.0.like: 'nas' is no cell of this sweep, such as 'pruning'."),
+        ({"kind": "narrow", "width_share": 1}, "grid.references.0.width_share: 1 leaves every width as it is."),
+        ({"kind": "narrow"}, "grid.references.0.narrow: Value error, width_share, like: exactly one must be set, but neither is"),
+        ({"kind": "smaller_input"}, "grid.references.0.input_share: no pictures smaller than (64, 96) (height, width) fit"),
+        ({"kind": "random_pruning", "like": "l2-0.5"}, "grid.references.0.like: 'l2-0.5' is no variant of pruning that keep_macs"),
+    ],
+)
+def test_an_impossible_reference_is_refused_at_the_door(reference: dict[str, Any], words: str, tmp_path: Path) -> None:
+    """Before anything is made, with the field and what there is."""
+    assert refusal(tmp_path, grid__references=[reference]).startswith(words)
+
+
+def test_variants_of_one_name_are_refused_at_the_door(tmp_path: Path) -> None:
+    """Two prunings that differ in what no label tells."""
+    message = refusal(tmp_path, grid__methods__pruning=[{}, {"most_removed": 0.5}])
+    assert message.startswith("grid.methods.pruning.1: named 'taylor-0.5' like number 0")

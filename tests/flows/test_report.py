@@ -220,6 +220,17 @@ def test_references_stand_below_the_cells_and_are_never_chosen(tmp_path: Path) -
     )
 
 
+def test_references_are_named_once_and_cost_is_told_of_them_too(tmp_path: Path) -> None:
+    """A name that says what it is needs no further word; epochs and pictures stand in the table of costs."""
+    name = "reference:narrow-0.5"
+    reference = ok_cell((), 0.4).model_copy(update={"cell": name})
+    rows = [measured_row("none", MEASURED, 0.01, 0.01), measured_row(name, MEASURED, 0.001, 0.01)]
+    page = Made(tmp_path, (cells_file([ok_cell((), 0.5)], references=[reference]), latency_file(rows))).own
+    assert f"{name}</b></td>" in page.replace("\n", "")
+    assert "Below the combinations stand references" in page
+    assert page.count(f'<td data-sort="{name}">') == 2
+
+
 def test_records_from_disk_make_the_same_answer(tmp_path: Path, made: Made) -> None:
     """Written and read back, the records give the recommendation of the ones in memory."""
     for path, records in zip((tmp_path / "cells.json", tmp_path / "latency.json"), eight_cells(), strict=True):

@@ -78,6 +78,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     first.log_cell(made(("nas",), "failed", "out of memory; see nas.log"))
     first.log_cell(made(("low_rank",), "failed", "a rank of 0"))
     first.log_cell(made(("distillation",), "skipped", "no teacher"))
+    first.log_cell(made(("quantization",)).model_copy(update={"cell": "reference:narrow-0.5+quantization"}))
     first.log_winner("x86-1t", "none", best)
     first.close()
     second = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n")
@@ -91,6 +92,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
             update={"verdict": "no difference", "minimal_effect": 1.021, "flags": ("smaller_not_faster",)}
         ),
         timed("unknown", "x86-1t", "measured", 1),
+        timed("reference:narrow-0.5+quantization", "x86-1t", "measured", 0.002),
     )
     second.log_winner("x86-1t", "pruning+quantization", best)
     second.close()
@@ -101,7 +103,8 @@ def test_a_resumed_sweep_is_found_again(sweep: tuple[str, Path]) -> None:
     """Two sittings leave one parent, finished, and one run per cell below it."""
     parents, nested = runs_in(sweep[0])
     assert [(run.info.run_name, run.info.status) for run in parents] == [("nightly", "FINISHED")]
-    assert set(nested) == {"none", "pruning+quantization", "nas", "low_rank", "distillation"}
+    cells = {"none", "pruning+quantization", "nas", "low_rank", "distillation"}
+    assert set(nested) == cells | {"reference:narrow-0.5+quantization"}
     assert {run.data.tags["mlflow.parentRunId"] for run in nested.values()} == {parents[0].info.run_id}
 
 
@@ -167,6 +170,17 @@ def test_a_retry_that_works_clears_the_failure(sweep: tuple[str, Path]) -> None:
     run = runs_in(sweep[0])[1]["nas"]
     assert (run.info.status, run.data.tags["status"], run.data.tags["node"]) == ("FINISHED", "ok", digest("nas"))
     assert "error" not in run.data.tags
+
+
+def test_a_reference_has_a_run_and_is_tagged_as_one(sweep: tuple[str, Path]) -> None:
+    """Cells say that they are none, so that either can be searched for."""
+    nested = runs_in(sweep[0])[1]
+    tags = {name: run.data.tags["reference"] for name, run in nested.items()}
+    assert tags.pop("reference:narrow-0.5+quantization") == "true"
+    assert set(tags.values()) == {"false"}
+    run = nested["reference:narrow-0.5+quantization"]
+    assert run.data.params == {**dict.fromkeys(METHODS, "none"), "quantization": "on"}
+    assert run.data.metrics["latency_p50_ms_x86-1t"] == 2.0
 
 
 def test_a_second_sitting_repeats_no_metric(sweep: tuple[str, Path]) -> None:

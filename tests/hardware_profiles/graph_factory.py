@@ -18,6 +18,8 @@ Node = tuple[str, list[str], str, dict[str, Any]]
 """Operator, inputs, output, attributes."""
 SHAPE = (1, 16, 8, 12)
 """Of the input `x` unless said otherwise."""
+PICTURE = (1, 8, 12, 3)
+"""Shape of a picture as it is stored."""
 
 
 def weights(*shape: int) -> NDArray[np.float32]:
@@ -31,13 +33,14 @@ def write_onnx(
     constants: dict[str, NDArray[Any]],
     outputs: dict[str, Sequence[int | None]],
     shape: Sequence[Any] = SHAPE,
+    taken: int = TensorProto.FLOAT,
 ) -> Path:
-    """A float32 graph from `x` to the outputs."""
+    """A graph from `x`, of the type that is taken, to float32 outputs."""
     made = [helper.make_node(kind, reads, [written], written, **attributes) for kind, reads, written, attributes in nodes]
     graph = helper.make_graph(
         made,
         "small",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info("x", taken, list(shape))],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(sides)) for name, sides in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
@@ -90,6 +93,66 @@ def write_int8_openvino(path: Path, low: float = 0.0, kernel: int = 1) -> Path:
         scaled = ops.multiply(ops.convert(stored, np.float32), ops.constant(np.full((16, 1, 1, 1), 0.01, np.float32)))
         last = convolution(ranged(last), scaled, kernel)
     last = convolution(last, ops.constant(weights(16, 16, 1, 1)), 1)
+    openvino.save_model(openvino.Model([last], [parameter]), path, compress_to_fp16=False)
+    return path
+
+
+def write_picture(path: Path) -> Path:
+    """A picture as it is stored, turned, made float, and a convolution of 16 channels with its activation."""
+    nodes: list[Node] = [
+        ("Transpose", ["x"], "turned", {"perm": [0, 3, 1, 2]}),
+        ("Cast", ["turned"], "planes", {"to": TensorProto.FLOAT}),
+        ("Conv", ["planes", "w", "b"], "c", {"pads": [1] * 4}),
+        ("Relu", ["c"], "y", {}),
+    ]
+    constants = {"w": weights(16, 3, 3, 3), "b": weights(16)}
+    return write_onnx(path, nodes, constants, {"y": SHAPE}, PICTURE, TensorProto.UINT8)
+
+
+def write_int8_picture(path: Path, float_stem: bool = False) -> Path:
+    """A picture whose bytes are int8 activations by a scale of 1, and two int8 convolutions; or the first of them in float."""
+    nodes: list[Node] = [("Transpose", ["x"], "turned", {"perm": [0, 3, 1, 2]})]
+    nodes.append(
+        ("Cast", ["turned"], "d0", {"to": TensorProto.FLOAT})
+        if float_stem
+        else ("DequantizeLinear", ["turned", "one", "z"], "d0", {})
+    )
+    for index in (1, 2):
+        nodes += [
+            ("DequantizeLinear", [f"w{index}", "ws", "wz"], f"dw{index}", {"axis": 0}),
+            ("Conv", [f"d{index - 1}", "wf" if float_stem and index == 1 else f"dw{index}", "b"], f"c{index}", {}),
+            ("Relu", [f"c{index}"], f"r{index}", {}),
+            ("QuantizeLinear", [f"r{index}", "s", "z"], f"q{index}", {}),
+            ("DequantizeLinear", [f"q{index}", "s", "z"], f"d{index}", {}),
+        ]
+    constants: dict[str, NDArray[Any]] = {
+        "one": np.array(1, np.float32),
+        "s": np.array(0.02, np.float32),
+        "z": np.array(0, np.uint8),
+        "ws": np.full(16, 0.01, np.float32),
+        "wz": np.zeros(16, np.int8),
+        "w1": np.full((16, 3, 1, 1), 3, np.int8),
+        "w2": np.full((16, 16, 1, 1), 5, np.int8),
+        "b": weights(16),
+        "wf": weights(16, 3, 1, 1),
+    }
+    return write_onnx(path, nodes, constants, {"d2": SHAPE}, PICTURE, TensorProto.UINT8)
+
+
+def write_int8_picture_openvino(
+    path: Path, low: float = 0.0, high: float = 255.0, taken: type[np.generic] = np.uint8, ends_in: type[np.generic] = np.float32
+) -> Path:
+    """As NNCF and OpenVINO's preprocessing leave it: Convert, Transpose, a range of 256 levels, an int8 convolution."""
+    openvino = import_openvino()
+    ops = importlib.import_module("openvino.opset13")
+    parameter = ops.parameter(list(PICTURE), taken, "x")
+    planes = ops.transpose(ops.convert(parameter, np.float32), ops.constant(np.array([0, 3, 1, 2])))
+    stored_ends = [ops.constant(np.full((1, 1, 1, 1), end, ends_in)) for end in (low, high, low, high)]
+    ends = stored_ends if ends_in is np.float32 else [ops.convert(end, np.float32) for end in stored_ends]
+    stored = ops.constant(np.full((16, 3, 1, 1), 3, np.int8))
+    scaled = ops.multiply(ops.convert(stored, np.float32), ops.constant(np.full((16, 1, 1, 1), 0.01, np.float32)))
+    summed = ops.convolution(ops.fake_quantize(planes, *ends, 256), scaled, [1, 1], [0, 0], [0, 0], [1, 1])
+    last = ops.relu(ops.add(summed, ops.constant(weights(1, 16, 1, 1))))
     openvino.save_model(openvino.Model([last], [parameter]), path, compress_to_fp16=False)
     return path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hardware_profiles.measure import File, Job, Protocol
-from hardware_profiles.runtimes import Array
+from hardware_profiles.runtimes import Array, Pixels
 from hardware_profiles.timing import Hooks, Picture
 
 PROTOCOL = Protocol(warmup_calls=2, warmup_s=0.0, timed_calls=5, end_to_end_calls=3, most_repeats=0)
@@ -25,11 +25,10 @@ class Counted:
     def hooks(self) -> Hooks:
         return Hooks(self.before, self.after)
 
-    def before(self, picture: Picture, size: tuple[int, int]) -> Array:
+    def before(self, picture: Picture, size: tuple[int, int]) -> Pixels:
         self.before_sizes.append(size)
         self.collecting.append(gc.isenabled())
-        cut = picture[: size[0], : size[1]]
-        return np.ascontiguousarray(cut.transpose(2, 0, 1)[None], dtype=np.float32)
+        return np.ascontiguousarray(picture[None, : size[0], : size[1]])
 
     def after(self, boxes: Array, scores: Array, picture: Picture, size: tuple[int, int]) -> int:
         self.after_shapes.append((boxes.shape, size))

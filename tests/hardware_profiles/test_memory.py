@@ -64,7 +64,7 @@ def test_a_missing_operator_comes_before_memory() -> None:
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
-    """The tiny model: 18 weights, 6 biases and six 8-byte sizes; the picture and six maps of 96 pixels at once."""
+    """The tiny model: 18 weights, 6 biases and five 8-byte sizes; six maps of 96 pixels and their transposition at once."""
     need = needs(write_model(tmp_path / "model.onnx"))
     assert need.parameter_bytes == 4 * (18 + 6) + 8 * (3 + 2)
     assert need.peak_activation_bytes == 4 * 96 * (6 + 6)

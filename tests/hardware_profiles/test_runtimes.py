@@ -12,7 +12,7 @@ import pytest
 from hardware_profiles.runtimes import RUNTIMES, SessionError, import_openvino, open_session, runtime_version
 from tests.hardware_profiles.tiny_model import INPUT_SIZE, expected, write_model
 
-PIXELS = np.random.default_rng(1).random((1, 3, *INPUT_SIZE), dtype=np.float32)
+PIXELS = np.random.default_rng(1).integers(0, 256, (1, *INPUT_SIZE, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -32,9 +32,39 @@ def test_results_outlive_the_next_call(runtime: str, tmp_path: Path) -> None:
     session = open_session(runtime, write_model(tmp_path / "model.onnx"), threads=1)
     boxes, scores = session(PIXELS)
     before = boxes.copy(), scores.copy()
-    session(1 - PIXELS)
+    session(255 - PIXELS)
     np.testing.assert_array_equal(boxes, before[0])
     np.testing.assert_array_equal(scores, before[1])
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_blank_picture_is_what_the_file_takes(runtime: str, tmp_path: Path) -> None:
+    """Black, in the file's own layout: of bias alone the model makes its boxes, whichever layout it takes."""
+    for planes, taken in ((False, ((1, *INPUT_SIZE, 3), np.uint8)), (True, ((1, 3, *INPUT_SIZE), np.float32))):
+        session = open_session(runtime, write_model(tmp_path / f"{planes}.onnx", planes=planes), threads=1)
+        blank = session.blank()
+        assert (blank.shape, blank.dtype) == taken
+        np.testing.assert_allclose(session(blank)[0], expected(np.zeros_like(PIXELS))[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_file_for_quantizers_takes_planes(runtime: str, tmp_path: Path) -> None:
+    """Floats of 0 to 255 with channels first: the same size, and the same answer as the picture gets from the file to ship."""
+    session = open_session(runtime, write_model(tmp_path / "planes.onnx", planes=True), threads=1)
+    assert session.input_size == INPUT_SIZE
+    planes = np.ascontiguousarray(PIXELS.transpose(0, 3, 1, 2), dtype=np.float32)
+    for got, wanted in zip(session(planes), expected(PIXELS), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_other_layout_is_refused(runtime: str, planes: bool, tmp_path: Path) -> None:
+    """Floats where bytes are due, or bytes where floats are: never converted without a word."""
+    session = open_session(runtime, write_model(tmp_path / "model.onnx", planes=planes), threads=1)
+    other = np.uint8 if planes else np.float32
+    with pytest.raises(Exception, match=r"float|uint8"):
+        session(session.blank().astype(other))
 
 
 def test_openvino_keeps_its_hints(tmp_path: Path) -> None:
@@ -99,7 +129,7 @@ def test_a_file_that_is_no_detector_is_explained(runtime: str, tmp_path: Path) -
     """Names and shapes of inputs and outputs are checked when a file is opened, not when it is first called."""
     with pytest.raises(SessionError, match="a detector has the input images and the outputs boxes and scores"):
         open_session(runtime, write_model(tmp_path / "names.onnx", boxes="corners"), threads=1)
-    with pytest.raises(SessionError, match=r"shape \[1, 4, 8, 12\]; \(1, 3, height, width\)"):
+    with pytest.raises(SessionError, match=r"shape \[1, 8, 12, 4\]; \(1, height, width, 3\)"):
         open_session(runtime, write_model(tmp_path / "channels.onnx", channels=4), threads=1)
 
 

@@ -7,12 +7,13 @@ import pytest
 
 from hardware_profiles import timing
 from hardware_profiles.process_stats import tick_s
-from hardware_profiles.runtimes import Array
+from hardware_profiles.runtimes import Array, Pixels
 from hardware_profiles.timing import Hooks, Picture, Times, take_times, times_of, warm_up
 
 MS = 1_000_000
 PICTURES = [np.zeros((4, 4, 3), np.uint8)]
-PIXELS = [np.zeros((1, 3, 2, 2), np.float32), np.ones((1, 3, 2, 2), np.float32)]
+PIXELS = [np.zeros((1, 2, 2, 3), np.uint8), np.ones((1, 2, 2, 3), np.uint8)]
+NOTHING = np.zeros((1, 0, 4), np.float32)
 
 
 class Clock:
@@ -30,13 +31,16 @@ class Detector:
     input_size = (2, 2)
 
     def __init__(self, clock: Clock, *times_ms: int) -> None:
-        self.seen: list[Array] = []
+        self.seen: list[Pixels] = []
         self._clock, self._times_ms = clock, times_ms
 
-    def __call__(self, pixels: Array) -> tuple[Array, Array]:
+    def blank(self) -> Pixels:
+        return PIXELS[0]
+
+    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
         self._clock.now_ns += self._times_ms[len(self.seen) % len(self._times_ms)] * MS
         self.seen.append(pixels)
-        return pixels, pixels
+        return NOTHING, NOTHING
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def hooks(clock: Clock, before_ms: int, after_ms: int) -> Hooks:
     """Hooks that take their time."""
 
-    def before(picture: Picture, size: tuple[int, int]) -> Array:
+    def before(picture: Picture, size: tuple[int, int]) -> Pixels:
         clock.now_ns += before_ms * MS
         return PIXELS[0]
 

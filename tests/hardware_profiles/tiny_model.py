@@ -13,12 +13,28 @@ INPUT_SIZE = (8, 12)
 CLASSES = 2
 
 
-def write_model(path: Path, seed: int = 0, size: tuple[int, int] = INPUT_SIZE, boxes: str = "boxes", channels: int = 3) -> Path:
-    """Write the model; one point per pixel, 4 box channels and CLASSES sigmoid scores."""
+def write_model(
+    path: Path,
+    seed: int = 0,
+    size: tuple[int, int] = INPUT_SIZE,
+    boxes: str = "boxes",
+    channels: int = 3,
+    *,
+    planes: bool = False,
+) -> Path:
+    """Write the model; one point per pixel, 4 box channels and CLASSES sigmoid scores.
+
+    It takes pictures (1, height, width, channels) uint8; with planes, (1, channels, height, width) float32 in [0, 255].
+    """
     weights, bias = parameters(seed, channels)
     points = size[0] * size[1]
+    turned = [
+        helper.make_node("Transpose", ["images"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["turned"], ["planes"], to=TensorProto.FLOAT),
+    ]
     nodes = [
-        helper.make_node("Conv", ["images", "w", "b"], ["maps"], name="conv"),
+        *([] if planes else turned),
+        helper.make_node("Conv", ["images" if planes else "planes", "w", "b"], ["maps"], name="conv"),
         helper.make_node("Reshape", ["maps", "shape"], ["flat"]),
         helper.make_node("Transpose", ["flat"], ["rows"], perm=[0, 2, 1]),
         helper.make_node("Split", ["rows", "parts"], [boxes, "logits"], axis=2),
@@ -33,7 +49,11 @@ def write_model(path: Path, seed: int = 0, size: tuple[int, int] = INPUT_SIZE, b
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, *size])],
+        [
+            helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, *size])
+            if planes
+            else helper.make_tensor_value_info("images", TensorProto.UINT8, [1, *size, channels])
+        ],
         [
             helper.make_tensor_value_info(boxes, TensorProto.FLOAT, [1, points, 4]),
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, points, CLASSES]),
@@ -46,16 +66,16 @@ def write_model(path: Path, seed: int = 0, size: tuple[int, int] = INPUT_SIZE, b
     return path
 
 
-def expected(pixels: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the model computes, in numpy."""
+def expected(pixels: NDArray[np.uint8], seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the model computes of a picture (1, height, width, 3), in numpy."""
     weights, bias = parameters(seed)
-    maps = np.einsum("oc,nchw->nohw", weights[:, :, 0, 0], pixels) + bias[None, :, None, None]
+    maps = np.einsum("oc,nhwc->nohw", weights[:, :, 0, 0], pixels.astype(np.float32)) + bias[None, :, None, None]
     rows = maps.reshape(1, 4 + CLASSES, -1).transpose(0, 2, 1)
     return rows[..., :4], 1 / (1 + np.exp(-rows[..., 4:]))
 
 
 def parameters(seed: int, channels: int = 3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights (4 + CLASSES, channels, 1, 1) and bias of the convolution."""
+    """Weights (4 + CLASSES, channels, 1, 1), which bring pixels of 0 to 255 to the order of 1, and bias of the convolution."""
     random = np.random.default_rng(seed)
-    weights = random.standard_normal((4 + CLASSES, channels, 1, 1)).astype(np.float32)
+    weights = random.standard_normal((4 + CLASSES, channels, 1, 1)).astype(np.float32) / np.float32(255)
     return weights, random.standard_normal(4 + CLASSES).astype(np.float32)

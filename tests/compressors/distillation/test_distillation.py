@@ -292,9 +292,13 @@ def test_a_teacher_that_predicts_elsewhere_is_refused(tiny_detector: Detector) -
 def test_labels_tell_the_variant() -> None:
     """Every setting that is not the default is in the name, and a term without weight is not."""
     wide = Architecture(stage_widths=(48, 96, 192, 384))
+    two_levels = Architecture(stage_widths=(48, 96, 192), stage_depths=(1, 1, 1), levels=(8, 16), neck_width=96)
     assert Distillation().label() == "scores+LD+PKD"
     assert Distillation(features=0.0).label() == Distillation(features_by="none").label() == "scores+LD"
     assert Distillation(features_by="cwd").label() == "scores+LD+CWD"
     assert Distillation(scores=0.5, boxes=0.0, features_by="mgd", features=9.0).label() == "scores0.5+MGD9"
     assert Distillation(temperature=3.0, teacher=wide, cache=True).label() == "scores+LD+PKD+T3+teacher-48-96-192-384+cached"
+    assert Distillation(teacher=two_levels).label() == (
+        "scores+LD+PKD+teacher-48-96-192-levels-8-16-stage_depths-1-1-1-neck_width-96"
+    )
     assert Distillation(scores=0.0, boxes=0.0, features=0.0).label() == "labels"

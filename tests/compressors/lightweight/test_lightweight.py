@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from compressors.contract import Workbench
-from compressors.lightweight import Lightweight, rebuild
+from compressors.lightweight import Lightweight, light_blueprint, rebuild
 from detection.blueprint import Factored, Ranks
 from detection.checkpoint import Detector, fresh
 from detection.complexity import count_macs
@@ -75,6 +77,32 @@ def test_weights_come_back_fresh_from_the_seed(tiny_detector: Detector, workbenc
     assert light.digest == fresh(light.blueprint, workbench.seed).digest
     assert light.digest != other.digest
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_width_that_cannot_be_halved_is_refused(tiny_detector: Detector) -> None:
+    """A ghost block makes half of its maps: a neck of 17 channels has no half, and the message names the field and the width."""
+    odd = tiny_detector.blueprint.architecture.model_copy(update={"neck_width": 17})
+    blueprint = tiny_detector.blueprint.model_copy(update={"architecture": odd})
+    with pytest.raises(InputError, match=r"lightweight\.block: ghost: ghost blocks halve their width, .* found 17"):
+        light_blueprint(blueprint, Lightweight(block="ghost"))
+    assert light_blueprint(blueprint, Lightweight(block="ghost", neck=False)).architecture.neck_block == "dense"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"block": "dense"}, "block"),
+        ({"weights": "pretrained"}, "weights"),
+        ({"inheritance_pictures": 0}, "inheritance_pictures"),
+        ({"stem": True}, "stem"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(given: dict[str, Any], field: str) -> None:
+    """At the door, and the refusal names the field."""
+    with pytest.raises(ValidationError) as refused:
+        Lightweight.model_validate(given)
+    assert [error["loc"] for error in refused.value.errors()] == [(field,)]
 
 
 def test_an_edited_detector_is_refused(tiny_detector: Detector, workbench: Workbench) -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from compressors.low_rank.decompose import Form, decompose, unfoldings
-from detection.blueprint import Ranks, full_ranks
+from detection.blueprint import Factored, Ranks, full_ranks
 from detection.frozen import InputError
-from detection.network import factored_conv
+from detection.network import Network, factored_conv
+from tests.detection.variants import PLAIN
 
 OUTPUTS, INPUTS = 20, 12
 
@@ -118,15 +119,23 @@ def test_the_ranks_of_the_unfoldings_are_the_full_ranks(form: Form, size: int, s
 
 
 @pytest.mark.parametrize(
-    ("ranks", "message"),
+    ("ranks", "size", "message"),
     [
-        (Ranks(inputs=13, outputs=7), "inputs: rank 13 is above full, which is 12"),
-        (Ranks(inputs=5, outputs=21), "outputs: rank 21 is above full, which is 20"),
-        (Ranks(inputs=None, outputs=37), "outputs: rank 37 is above full, which is 36"),
+        (Ranks(inputs=13, outputs=7), 3, "inputs: rank 13 is above full, which is 12"),
+        (Ranks(inputs=5, outputs=21), 3, "outputs: rank 21 is above full, which is 20"),
+        (Ranks(inputs=None, outputs=37), 3, "outputs: rank 37 is above full, which is 36"),
+        (Ranks(inputs=None, outputs=13), 1, "outputs: rank 13 is above full, which is 12"),
     ],
-    ids=["inputs", "outputs", "spatial"],
+    ids=["inputs", "outputs", "spatial", "1x1"],
 )
-def test_ranks_above_full_are_refused(ranks: Ranks, message: str) -> None:
-    """The message names the side, the rank that was asked for, and the most that the kernel has."""
+def test_ranks_above_full_are_refused(ranks: Ranks, size: int, message: str) -> None:
+    """The message names the side, the rank that was asked for, and the most that the kernel has; by hand, 12 * 3 and 12 inputs."""
     with pytest.raises(InputError, match=message):
-        decompose(torch.zeros(OUTPUTS, INPUTS, 3, 3), ranks)
+        decompose(torch.zeros(OUTPUTS, INPUTS, size, size), ranks)
+
+
+def test_a_blueprint_with_ranks_above_full_builds_no_network() -> None:
+    """24 channels go into this convolution, so 25 are too many: the message names the edit's layer and side."""
+    edit = Factored(layers={"stages.3.0.0": Ranks(inputs=25, outputs=8)})
+    with pytest.raises(InputError, match=r"edits\.layers\.stages\.3\.0\.0\.inputs: rank 25 is above full, which is 24"):
+        Network(PLAIN.edited(edit))

@@ -6,16 +6,18 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from pydantic import ValidationError
 
 from compressors.contract import Change, Each, Workbench
 from compressors.latency import estimated_latency
-from compressors.nas import Nas, largest, search
+from compressors.nas import Nas, largest, latency_dtype, search
 from compressors.nas.space import search_space
 from detection.blueprint import Architecture, Factored, Ranks
 from detection.checkpoint import Detector, fresh
 from detection.complexity import count_macs
 from detection.frozen import InputError
 from hardware_profiles.library import load_profile
+from hardware_profiles.profile import DType
 
 QUICK = Nas(
     budget_share=0.6,
@@ -48,10 +50,10 @@ def found(start: Detector, bench: Workbench) -> tuple[Detector, Change]:
     return search(start, QUICK, bench)
 
 
-def latency_s(detector: Detector, architecture: Architecture, bench: Workbench) -> float:
+def latency_s(detector: Detector, architecture: Architecture, bench: Workbench, dtype: DType = "fp32") -> float:
     """The profile's estimate of an architecture."""
     blueprint = detector.blueprint.model_copy(update={"architecture": architecture})
-    return estimated_latency(blueprint, bench.design_profile, "fp32").point_s
+    return estimated_latency(blueprint, bench.design_profile, dtype).point_s
 
 
 def front(change: Change) -> list[dict[str, Any]]:
@@ -141,11 +143,58 @@ def test_an_edited_detector_is_refused(start: Detector, bench: Workbench) -> Non
         search(edited, QUICK, bench)
 
 
-def test_a_space_too_small_for_the_search_is_refused(start: Detector, bench: Workbench) -> None:
+def test_a_space_too_small_for_the_search_is_refused(start: Detector) -> None:
     """One width and one or two depths give two architectures; five cannot be judged, and the message says what to change."""
     single = QUICK.model_copy(update={"width_shares": (1.0,), "budget_share": 1.0})
-    with pytest.raises(InputError, match=r"only 2 different architectures within the budget in 2, but evaluations is 5\. Raise"):
-        search(start, single, bench)
+    with pytest.raises(
+        InputError, match=r"nas\.evaluations: 5 is more than the 2 architectures of the space\. .*nas\.width_shares"
+    ):
+        largest(start.blueprint, single)
+    assert largest(start.blueprint, single.model_copy(update={"evaluations": 2})) == start.blueprint
+
+
+@pytest.mark.parametrize("null_proxies", [True, False])
+def test_a_budget_too_tight_for_the_search_is_refused_before_training(
+    null_proxies: bool, start: Detector, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Next to nothing above the smallest of two architectures leaves that one alone; no supernet is made to find that out."""
+    monkeypatch.setattr("compressors.nas.method.Supernet", None)
+    two = {"width_shares": (1.0,), "evaluations": 2, "budget_share": 1e-9, "null_proxies": null_proxies}
+    with pytest.raises(InputError, match=r"nas\.evaluations: 2 is more than the 1 .* within the budget, .*nas\.budget_share"):
+        search(start, QUICK.model_copy(update=two), bench)
+
+
+def test_a_search_for_int8_estimates_in_int8(found: tuple[Detector, Change], start: Detector, bench: Workbench) -> None:
+    """Budget and candidates are estimated as quantized networks, which on this device are faster; the record says so."""
+    winner, change = search(start, QUICK.model_copy(update={"latency_in": "int8", "null_proxies": False}), bench)
+    space = search_space(start.blueprint.architecture, QUICK.width_shares, QUICK.round_to)
+    least_s, most_s = (latency_s(start, one, bench, "int8") for one in (space.architecture(space.smallest()), space.largest))
+    assert change.details["budget_s"] == pytest.approx(least_s + 0.6 * (most_s - least_s))
+    assert change.details["budget_s"] < found[1].details["budget_s"]
+    assert (change.details["latency_in"], found[1].details["latency_in"]) == ("int8", "float")
+    for record in front(change):
+        own_s = latency_s(start, Architecture.model_validate(record["architecture"]), bench, "int8")
+        assert record["estimated_latency_s"] == own_s <= change.details["budget_s"]
+    assert latency_s(start, winner.blueprint.architecture, bench, "int8") <= change.details["budget_s"]
+
+
+def test_a_search_for_int8_needs_a_device_that_has_it(start: Detector, bench: Workbench) -> None:
+    """The message names the field, the profile, what it multiplies in, and what to do; in float the same device will do."""
+    nano = load_profile("jetson-nano")
+    for_int8 = QUICK.model_copy(update={"latency_in": "int8"})
+    with pytest.raises(
+        InputError, match=r"nas\.latency_in: int8 .*'jetson-nano' multiplies in fp32, fp16 only\. Leave it at `float`"
+    ):
+        search(start, for_int8, replace(bench, design_profile=nano))
+    assert (latency_dtype(QUICK, nano), latency_dtype(for_int8, bench.design_profile)) == ("fp32", "int8")
+
+
+def test_a_device_that_cannot_run_the_network_is_refused(start: Detector, bench: Workbench) -> None:
+    """The Edge TPU takes int8 alone, and the last predictions stay float: in either type the message names the field."""
+    edge = replace(bench, design_profile=load_profile("coral-edge-tpu"))
+    for latency_in in ("float", "int8"):
+        with pytest.raises(InputError, match=r"nas\.latency_in: no estimate in .*int8 alone.*another design profile"):
+            search(start, QUICK.model_copy(update={"latency_in": latency_in}), edge)
 
 
 def test_the_space_may_be_of_another_shape(start: Detector, bench: Workbench) -> None:
@@ -220,6 +269,7 @@ def test_the_space_may_be_of_light_blocks_and_see_smaller_pictures(start: Detect
         ({"input_share": 0.75, "levels": (8, 16)}, r"nas\.input_share 0\.75: .* allowed are 0\.5, 1\."),
         ({"block": "ghost", "round_to": 6}, r"nas\.round_to: 6: ghost blocks halve their width, so it must be a multiple of 4"),
         ({"levels": (16, 32)}, r"nas\.levels: \(16, 32\)"),
+        ({"evaluations": 100_000}, r"nas\.evaluations: 100000 is more than the \d+ architectures of the space"),
     ],
 )
 def test_what_no_space_can_be_is_refused_by_name(start: Detector, settings: dict[str, Any], words: str) -> None:
@@ -228,13 +278,52 @@ def test_what_no_space_can_be_is_refused_by_name(start: Detector, settings: dict
         largest(start.blueprint, QUICK.model_copy(update=settings))
 
 
+def test_a_width_that_cannot_be_halved_is_refused(start: Detector) -> None:
+    """A ghost block makes half of its maps: a neck of 17 channels has no half, and the message names the field and the width."""
+    odd = start.blueprint.architecture.model_copy(update={"neck_width": 17})
+    blueprint = start.blueprint.model_copy(update={"architecture": odd})
+    with pytest.raises(InputError, match=r"nas\.block: ghost: ghost blocks halve their width, .* found 17"):
+        largest(blueprint, QUICK.model_copy(update={"block": "ghost"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"budget_share": 0}, "budget_share"),
+        ({"latency_in": "fp16"}, "latency_in"),
+        ({"width_shares": ()}, "width_shares"),
+        ({"width_shares": (0.0, 1.0)}, "width_shares"),
+        ({"round_to": 0}, "round_to"),
+        ({"levels": ()}, "levels"),
+        ({"stem_stride": 3}, "stem_stride"),
+        ({"head_branches": "both"}, "head_branches"),
+        ({"head_depth": 0}, "head_depth"),
+        ({"block": "fused"}, "block"),
+        ({"input_share": 1.5}, "input_share"),
+        ({"least_depth": -1}, "least_depth"),
+        ({"supernet_epochs": 0}, "supernet_epochs"),
+        ({"evaluations": 0}, "evaluations"),
+        ({"population": 3}, "population"),
+        ({"recalibration_pictures": 0}, "recalibration_pictures"),
+        ({"val_pictures": 0}, "val_pictures"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(given: dict[str, Any], field: str) -> None:
+    """At the door, and the refusal names the field."""
+    with pytest.raises(ValidationError) as refused:
+        Nas.model_validate(given)
+    assert {error["loc"][0] for error in refused.value.errors()} == {field}
+
+
 def test_labels_tell_variants_apart() -> None:
     """What differs from the detector's own is in the name, or two cells would share one."""
     variants = [
         Nas(), Nas(levels=(8, 16)), Nas(stem_stride=4), Nas(head_branches="shared"), Nas(head_depth=1), Nas(block="ghost"),
-        Nas(input_share=0.5), Nas(budget_share=0.25),
+        Nas(input_share=0.5), Nas(budget_share=0.25), Nas(latency_in="int8"),
     ]  # fmt: skip
     labels = [variant.label() for variant in variants]
     assert labels[0] == "nsga2-0.5"
     assert labels[5] == "nsga2-0.5-block-ghost"
+    assert labels[8] == "nsga2-0.5-for-int8"
     assert len(set(labels)) == len(variants)

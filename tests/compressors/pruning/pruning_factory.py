@@ -10,7 +10,7 @@ import torch
 
 from detection.checkpoint import Detector
 from detection.dataset import Images
-from detection.evaluation import as_input
+from detection.evaluation import as_planes
 from detection.network import Outputs
 
 
@@ -28,7 +28,7 @@ def lively(detector: Detector) -> Detector:
 
 def answers(detector: Detector, images: Images) -> Outputs:
     """What the detector says of two pictures."""
-    pixels = torch.from_numpy(np.concatenate([as_input(images.pixels[row]) for row in range(2)]))
+    pixels = torch.from_numpy(np.concatenate([as_planes(images.pixels[row]) for row in range(2)]))
     with torch.no_grad():
         return cast(Outputs, detector.network()(pixels))
 

@@ -47,18 +47,11 @@ def convolutions(network: Network) -> dict[str, nn.Conv2d]:
 
 
 @pytest.mark.parametrize("importance", IMPORTANCES)
-def test_the_wanted_share_of_multiply_adds_stays(importance: str, lively: Detector, workbench: Workbench) -> None:
-    """Half the multiply-adds are asked for: at most half stay, and no step goes far below."""
-    config = Pruning.model_validate({"importance": importance} | EIGHTS)
-    detector, change = prune(lively, config, workbench)
+def test_the_wanted_share_of_multiply_adds_stays_in_whole_blocks(importance: str, lively: Detector, workbench: Workbench) -> None:
+    """Of half the multiply-adds at most half stay, and hardly less; a layer keeps its width or has a multiple of 8 channels."""
+    detector, change = prune(lively, Pruning.model_validate({"importance": importance} | EIGHTS), workbench)
     assert change.macs_after == count_macs(detector.blueprint)
     assert 0.4 <= change.macs_after / change.macs_before <= 0.5
-
-
-@pytest.mark.parametrize("importance", IMPORTANCES)
-def test_changed_widths_are_multiples_of_eight(importance: str, lively: Detector, workbench: Workbench) -> None:
-    """A layer either keeps its width or has a multiple of 8 channels."""
-    detector, _ = prune(lively, Pruning.model_validate({"importance": importance} | EIGHTS), workbench)
     before, after = convolutions(lively.network()), convolutions(detector.network())
     changed = [name for name in before if after[name].out_channels != before[name].out_channels]
     assert changed
@@ -211,7 +204,7 @@ def test_pruning_and_low_rank_compose_either_way(order: str, lively: Detector, w
     assert outputs.score_logits.shape == answers(lively, tiny_train).score_logits.shape
 
 
-@pytest.mark.parametrize("importance", IMPORTANCES)
+@pytest.mark.parametrize("importance", ["random", "taylor"])
 @pytest.mark.parametrize("block", ["depthwise", "ghost"])
 def test_pruning_light_blocks_is_silencing(
     block: str, importance: str, lively: Detector, workbench: Workbench, tiny_train: Images

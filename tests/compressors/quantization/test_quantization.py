@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 
-from compressors.quantization import Quantization, quantize
-from compressors.quantization.onnx_int8 import float_stem, float_tail
+from compressors.quantization import Quantization, openvino_int8, quantize
+from compressors.quantization.onnx_int8 import float_tail
 from compressors.quantization.tools import TOOLS
-from detection.checkpoint import Detector, fresh
+from detection.checkpoint import Detector
 from detection.dataset import Images
-from detection.evaluation import as_input
-from detection.export import export_onnx
+from detection.evaluation import as_input, as_planes
+from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import InputError
+from hardware_profiles.graph import read_operators
 from hardware_profiles.runtimes import RUNTIMES, import_openvino, open_session
+from tests.compressors.quantization.test_rounded_network import lively
 
 SMALL = Quantization(pictures=8, calibrator="minmax", float_stem=False)
 
@@ -157,21 +158,61 @@ def test_each_calibrator_gives_another_file(
     assert len(contents) == 4
 
 
-@pytest.mark.parametrize("runtime", TOOLS)
-def test_both_runtimes_round_the_picture_in_the_range_that_was_found(runtime: str, int8_files: dict[str, Path]) -> None:
-    """Pixels reach from 0 to the greatest that was shown, which is at most 1: so does the first quantizer."""
-    if runtime == "onnxruntime":
-        model = onnx.load(int8_files[runtime])
+def rounded_ranges(file: Path) -> list[tuple[float, float]]:
+    """Least and greatest value of every rounding in the file, sorted."""
+    if file.suffix == ".onnx":
+        model = onnx.load(file)
         constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        (first,) = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "images"]
-        high = 255 * float(constants[first.input[1]])
-    else:
-        network = import_openvino().Core().read_model(int8_files[runtime])
-        (first,) = [
-            op for op in network.get_ops() if op.get_type_name() == "FakeQuantize" and "images" in op.input_value(0).get_names()
-        ]
-        high = float(first.input_value(2).get_node().data)
-    assert 0.5 < high <= 1 + 1e-6
+        roundings = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+        levels = [(float(constants[node.input[1]]), int(constants[node.input[2]])) for node in roundings]
+        return sorted((-zero * scale, (255 - zero) * scale) for scale, zero in levels)
+    return sorted(
+        (float(op.input_value(1).get_node().data), float(op.input_value(2).get_node().data))
+        for op in import_openvino().Core().read_model(file).get_ops()
+        if op.get_type_name() == "FakeQuantize"
+    )
+
+
+def test_both_runtimes_round_the_same_maps_in_the_same_ranges(int8_files: dict[str, Path]) -> None:
+    """OpenVINO's file has the picture's range and all of ONNX Runtime's but six: what only a predicting convolution reads."""
+    ours = rounded_ranges(int8_files["onnxruntime"])
+    theirs = [own for own in rounded_ranges(int8_files["openvino"]) if own != (0.0, 255.0)]
+    shared = [own for own in ours if any(own == pytest.approx(other, rel=1e-5, abs=1e-6) for other in theirs)]
+    assert len(theirs) == len(shared) == len(ours) - 6
+
+
+def test_a_pictures_bytes_are_levels_as_they_are(int8_files: dict[str, Path]) -> None:
+    """ONNX Runtime's file rounds no picture and reads its bytes as 0 to 255; OpenVINO's rounds it in that range, to itself."""
+    model = onnx.load(int8_files["onnxruntime"])
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    (turned,) = [node for node in model.graph.node if "images" in node.input]
+    (widened,) = [node for node in model.graph.node if turned.output[0] in node.input]
+    assert (turned.op_type, widened.op_type) == ("Transpose", "DequantizeLinear")
+    assert (float(constants[widened.input[1]]), int(constants[widened.input[2]])) == (1.0, 0)
+    assert rounded_ranges(int8_files["openvino"])[-1] == (0.0, 255.0)
+
+
+def openvino_biases(model: Any) -> dict[str, np.ndarray]:
+    """Name of each convolution -> what is added to its sums."""
+    added = [
+        op for op in model.get_ops() if op.get_type_name() == "Add" and op.input_value(1).get_node().get_type_name() == "Constant"
+    ]
+    return {op.get_friendly_name(): op.input_value(1).get_node().data.ravel() for op in added}
+
+
+def test_biases_of_a_training_with_rounding_are_left_alone(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
+    """NNCF moves biases to where the float network's means are; a network that was trained with rounding has no use for that."""
+    export_onnx(lively(tiny_detector), tmp_path / "planes.onnx", planes=True)
+    model, tail = openvino_int8.convert(tmp_path / "planes.onnx"), float_tail(onnx.load(tmp_path / "planes.onnx"))
+    pictures = [255 * as_planes(pixels) for pixels in tiny_train.pixels[:8]]
+    before = openvino_biases(model)
+    corrected, kept = (
+        openvino_biases(openvino_int8.quantized(model, pictures, tail, corrects_biases=own)) for own in (True, False)
+    )
+    assert len(before) > 20
+    assert before.keys() == corrected.keys() == kept.keys()
+    assert all(np.array_equal(kept[name], own) for name, own in before.items())
+    assert not all(np.array_equal(corrected[name], own) for name, own in before.items())
 
 
 def test_val_pictures_are_refused(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
@@ -198,68 +239,30 @@ def test_quantizing_leaves_the_detector_alone(tiny_detector: Detector, int8_file
     assert again.read_bytes() == float_file.read_bytes()
 
 
-def test_the_float_tail_of_a_graph_by_hand() -> None:
-    """images -> a -> relu -> {b -> sigmoid -> scores, c -> softmax -> boxes}: a and its relu are int8, all else stays float."""
-    kernel = helper.make_tensor("kernel", TensorProto.FLOAT, (4, 4, 1, 1), [0.0] * 16)
-    nodes = [
-        helper.make_node("Conv", ["images", "kernel"], ["a_out"], name="a"),
-        helper.make_node("Relu", ["a_out"], ["relu_out"], name="relu"),
-        helper.make_node("Conv", ["relu_out", "kernel"], ["b_out"], name="b"),
-        helper.make_node("Conv", ["relu_out", "kernel"], ["c_out"], name="c"),
-        helper.make_node("Softmax", ["c_out"], ["boxes"], name="softmax"),
-        helper.make_node("Sigmoid", ["b_out"], ["scores"], name="sigmoid"),
-    ]
-    shape = (1, 4, 2, 2)
-    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("boxes", "scores")]
-    model = helper.make_model(helper.make_graph(nodes, "by hand", inputs, outputs, [kernel]))
-    onnx.checker.check_model(model)
-    assert sorted(float_tail(model)) == ["b", "c", "sigmoid", "softmax"]
-
-
-def test_the_float_tail_of_a_detector(float_file: Path) -> None:
-    """The six predicting convolutions belong to it, and no other convolution does."""
-    model = onnx.load(float_file)
-    kinds = {node.name: node.op_type for node in model.graph.node}
-    convolutions = [name for name in float_tail(model) if kinds[name] == "Conv"]
-    assert set(convolutions) == {f"/heads.{level}/{branch}/Conv" for level in range(3) for branch in ("score", "box")}
-    assert len(convolutions) == 6
-
-
-def test_the_float_stem_of_a_detector(float_file: Path) -> None:
-    """The convolution that reads the picture, and its ReLU: one operation."""
-    model = onnx.load(float_file)
-    kinds = {node.name: node.op_type for node in model.graph.node}
-    assert sorted(kinds[name] for name in float_stem(model)) == ["Conv", "Relu"]
-
-
 @pytest.mark.parametrize("runtime", TOOLS)
-@pytest.mark.parametrize("wanted", [None, True, False])
-def test_the_stem_is_float_where_that_is_faster_or_wanted(
-    wanted: bool | None, runtime: str, tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
-) -> None:
-    """Left open, a stem that steps by 2 stays float in ONNX Runtime and becomes int8 in OpenVINO; otherwise both obey."""
-    config = SMALL.model_copy(update={"float_stem": wanted})
-    file = quantize(tiny_detector, config, runtime, tiny_train, tiny_val, 0, tmp_path).file
-    assert stem_is_float(file) == (runtime == "onnxruntime" if wanted is None else wanted)
+def test_the_picture_is_an_int8_activation_as_it_is(runtime: str, int8_files: dict[str, Path]) -> None:
+    """The estimate's operators begin with an int8 convolution of bytes: nothing rounds, casts or turns the picture before it."""
+    operators = read_operators(int8_files[runtime])
+    stem = next(operator for operator in operators if operator.input_channels == 3)
+    assert (stem.op_type, stem.quantized) == ("Conv", True)
+    assert [operator for operator in operators if operator.input_elements == stem.input_elements] == [stem]
 
 
-def test_a_stem_that_steps_by_4_becomes_int8(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
-    """A 7x7 convolution at a quarter of the sides is where int8 pays, in ONNX Runtime too."""
-    shape = tiny_detector.blueprint.architecture.model_copy(update={"stem_stride": 4, "stage_widths": (8, 16, 24, 32)})
-    detector = fresh(tiny_detector.blueprint.model_copy(update={"architecture": shape}), seed=0)
-    config = SMALL.model_copy(update={"float_stem": None})
-    assert not stem_is_float(quantize(detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path).file)
+def test_onnxruntime_reads_the_picture_as_it_lies(int8_files: dict[str, Path], tmp_path: Path) -> None:
+    """What it executes, by its own account: the first convolution, in int8, is the only reader of the picture."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "executed.onnx")
+    onnxruntime.InferenceSession(str(int8_files["onnxruntime"]), options, providers=["CPUExecutionProvider"])
+    executed = onnx.load(tmp_path / "executed.onnx")
+    assert [node.op_type for node in executed.graph.node if INPUT_NAME in node.input] == ["QLinearConv"]
 
 
-def stem_is_float(file: Path) -> bool:
-    """Whether the convolution that reads the picture has float weights."""
-    if file.suffix == ".onnx":
-        model = onnx.load(file)
-        (stem,) = [node for node in model.graph.node if node.name.startswith("/stem/") and node.op_type == "Conv"]
-        return stem.input[1] not in producers(model)
-    network = import_openvino().Core().read_model(file)
-    (stem,) = [
-        op for op in network.get_ops() if op.get_type_name() == "Convolution" and op.get_friendly_name().startswith("/stem/")
-    ]
-    return bool(stem.input_value(1).get_node().get_type_name() == "Constant")
+def test_openvino_keeps_the_picture_in_bytes(int8_files: dict[str, Path]) -> None:
+    """What it executes, by its own account: the picture goes into the first convolution as bytes, laid out anew at most."""
+    model = import_openvino().Core().compile_model(int8_files["openvino"], "CPU").get_runtime_model()
+    (picture,) = model.get_parameters()
+    (reader,) = (port.get_node() for port in picture.output(0).get_target_inputs())
+    told = {name: reader.get_rt_info()[name].astype(str) for name in ("layerType", "outputPrecisions")}
+    assert told["layerType"] == "Convolution" or told == {"layerType": "Reorder", "outputPrecisions": "u8"}

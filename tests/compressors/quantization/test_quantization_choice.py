@@ -7,23 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 from pydantic import ValidationError
 
-from compressors import quantization
-from compressors.quantization import Quantization, QuantizationRecord, onnx_int8, quantize, refuse_unsupported
+from compressors.quantization import Quantization, QuantizationRecord, method, onnx_int8, quantize, refuse_unsupported
 from compressors.quantization.fallback import most_harmful
 from compressors.quantization.ranges import Range, Ranges, observe, ranges_of
 from compressors.quantization.tools import TOOLS, Tool
 from detection.checkpoint import Detector
 from detection.dataset import Images
-from detection.evaluation import accuracy, as_input, detect
+from detection.evaluation import accuracy, as_planes, detect
 from detection.export import export_onnx
 from detection.frozen import InputError
 from hardware_profiles.library import load_profile
-from hardware_profiles.runtimes import open_session
+from hardware_profiles.runtimes import import_openvino, open_session
 
 
 @pytest.mark.parametrize("runtime", TOOLS)
@@ -45,7 +43,7 @@ def test_the_record_tells_each_candidates_val_map(
 def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Name of a candidate's folder -> its val mAP, as the test wants it; the float file's is 0.5."""
     found: dict[str, float] = {}
-    monkeypatch.setattr(quantization._Work, "val_map", lambda _, file: found[file.parent.name] if file.stem == "model" else 0.5)
+    monkeypatch.setattr(method._Work, "val_map", lambda _, file: found[file.parent.name] if file.stem == "model" else 0.5)
     return found
 
 
@@ -72,18 +70,29 @@ def test_one_calibrator_is_not_compared(tiny_detector: Detector, tiny_train: Ima
     assert not config.looks_at_val
 
 
+@pytest.mark.parametrize("runtime", TOOLS)
 def test_layers_return_until_the_drop_is_allowed(
-    scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+    runtime: str, scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
     """From 0.5 in float, 0.40 in int8, 0.44 with one layer back, 0.48 with two: 0.02 may be lost, so two return, and are float."""
     scripted |= {"minmax": 0.40, "float-1": 0.44, "float-2": 0.48}
     config = Quantization(pictures=8, calibrator="minmax", max_drop=0.02, float_stem=False)
-    packed = quantize(tiny_detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path)
+    packed = quantize(tiny_detector, config, runtime, tiny_train, tiny_val, 0, tmp_path)
     assert (packed.record.float_val_map, packed.record.int8_val_map, len(packed.record.float_layers)) == (0.5, 0.48, 2)
-    model = onnx.load(packed.file)
-    made = {output for node in model.graph.node for output in node.output}
-    plain = {node.name for node in model.graph.node if node.op_type == "Conv" and node.input[1] not in made}
+    plain = float_convolutions(packed.file)
     assert plain == {*packed.record.float_layers, *(name for name in plain if name.endswith(("/score/Conv", "/box/Conv")))}
+    assert len(plain) == 2 + 6
+
+
+def float_convolutions(file: Path) -> set[str]:
+    """Names of the convolutions whose weights are not rounded."""
+    if file.suffix == ".onnx":
+        model = onnx.load(file)
+        made = {output for node in model.graph.node for output in node.output}
+        return {node.name for node in model.graph.node if node.op_type == "Conv" and node.input[1] not in made}
+    convolutions = [op for op in import_openvino().Core().read_model(file).get_ops() if op.get_type_name() == "Convolution"]
+    plain = [op for op in convolutions if op.input_value(1).get_node().get_type_name() == "Constant"]
+    return {op.get_friendly_name().removesuffix("/WithoutBiases") for op in plain}
 
 
 def test_the_most_accurate_stays_where_no_number_of_layers_suffices(
@@ -108,10 +117,10 @@ def test_nothing_returns_where_int8_loses_little(
 
 def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
     """With one layer's output cut to a hundredth of its range, that layer is ranked first."""
-    export_onnx(tiny_detector, tmp_path / "float.onnx")
+    export_onnx(tiny_detector, tmp_path / "float.onnx", planes=True)
     ready = onnx_int8.prepare(tmp_path / "float.onnx")
     graph = onnx.load(ready)
-    pictures = [as_input(pixels) for pixels in tiny_train.pixels[:8]]
+    pictures = [255 * as_planes(pixels) for pixels in tiny_train.pixels[:8]]
     ranges = ranges_of(observe(ready, onnx_int8.activations_of(graph), pictures), "minmax", 99.9)
     layers = onnx_int8.layers_of(graph)
     worst = layers[len(layers) // 2]
@@ -125,11 +134,16 @@ def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_trai
 def test_learned_ranges_are_the_first_candidate(
     scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
-    """A training with rounding leaves ranges by place: they are tried before the calibrators', and hold where they are learned."""
+    """A training with rounding leaves ranges by place: they are tried before the calibrators', and hold where they are learned.
+
+    With one calibrator they are the only candidate, and the file is written as that of a network trained with rounding.
+    """
     scripted |= dict.fromkeys(("learned", "minmax", "mse"), 0.5)
     seen: dict[str, Ranges] = {}
 
-    def writer(*_: Any) -> Any:
+    def writer(_file: Path, _ready: Path, _pictures: list[Any], trained_rounded: bool) -> Any:
+        assert trained_rounded
+
         def write(ranges: Ranges, _left_float: Iterable[str], folder: Path) -> Path:
             seen[folder.name] = ranges
             (folder / "model.onnx").write_bytes(b"")
@@ -140,14 +154,16 @@ def test_learned_ranges_are_the_first_candidate(
     config = Quantization(pictures=8, qat_epochs=1, calibrators=("minmax", "mse"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TOOLS, "onnxruntime", Tool(writer, TOOLS["onnxruntime"].halve, keeps_half_stem_float=True))
-        learned = {"Conv 0 0": Range(0.0, 0.75)}
+        learned = {"Conv 1 0": Range(0.0, 0.75)}
         packed = quantize(tiny_detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path, learned)
+        only = config.model_copy(update={"calibrator": "minmax"})
+        alone = quantize(tiny_detector, only, "onnxruntime", tiny_train, tiny_val, 0, tmp_path, learned)
     assert packed.record.ranges == "learned"
     assert list(packed.record.val_map) == ["learned", "minmax", "mse"]
-    assert seen["learned"]["images"] == Range(0.0, 0.75) != seen["minmax"]["images"]
-    assert {name: own for name, own in seen["learned"].items() if name != "images"} == {
-        name: own for name, own in seen["minmax"].items() if name != "images"
-    }
+    assert alone.record == QuantizationRecord(ranges="learned")
+    (read_next,) = [name for name in seen["minmax"] if seen["learned"][name] != seen["minmax"][name]]
+    assert read_next.startswith("/stem/"), "the second convolution reads what the stem writes"
+    assert seen["learned"][read_next] == Range(0.0, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +179,10 @@ def test_learned_ranges_are_the_first_candidate(
         ({"qat_epochs": -1}, r"qat_epochs\n.*greater than or equal to 0"),
         ({"qat_learning_rate": 0}, r"qat_learning_rate\n.*greater than 0"),
         ({"precision": "int4"}, r"precision\n.*'int8' or 'float16'"),
-        ({"precision": "float16", "max_drop": 0.01}, "max_drop: works on int8; precision is float16"),
-        ({"precision": "float16", "float_stem": True}, "float_stem: works on int8; precision is float16"),
-        ({"precision": "float16", "qat_epochs": 1}, "qat_epochs: trains for int8; precision is float16"),
+        ({"precision": "float16", "calibrator": "mse"}, "calibrator: is about int8, but precision is float16"),
+        ({"precision": "float16", "max_drop": 0.01}, "max_drop: is about int8, but precision is float16"),
+        ({"precision": "float16", "float_stem": True}, "float_stem: is about int8, but precision is float16"),
+        ({"precision": "float16", "qat_epochs": 1}, "qat_epochs: is about int8, but precision is float16"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -192,13 +209,19 @@ def test_a_device_without_int8_is_refused() -> None:
 
 
 def test_labels_tell_variants_apart() -> None:
-    """Each setting that makes another cell of its own has its place in the label."""
-    settings: list[dict[str, Any]] = [
-        {}, {"calibrator": "mse"}, {"precision": "float16"}, {"qat_epochs": 5}, {"max_drop": 0.01}, {"float_stem": True},
-        {"float_stem": False},
-    ]  # fmt: skip
-    labels = [Quantization.model_validate(own).label() for own in settings]
-    assert labels == [
-        "int8-val", "int8-mse", "float16", "int8-val-qat5", "int8-val-drop0.01", "int8-val-float-stem", "int8-val-int8-stem",
-    ]  # fmt: skip
-    assert np.unique(labels).size == len(settings)
+    """Each setting that makes another cell of its own has its place in the label; one without effect has none."""
+    labels: dict[str, dict[str, Any]] = {
+        "int8-val": {"qat_learning_rate": 0.01, "most_float_layers": 2},
+        "int8-mse": {"calibrator": "mse", "percentile": 99.0},
+        "float16": {"precision": "float16"},
+        "int8-val-of-mse-entropy": {"calibrators": ["mse", "entropy"], "percentile": 99.0},
+        "int8-val-p99.9": {"percentile": 99.9},
+        "int8-percentile-p99-16pictures": {"calibrator": "percentile", "percentile": 99, "pictures": 16},
+        "int8-val-qat5": {"qat_epochs": 5},
+        "int8-val-qat5-lr0.001": {"qat_epochs": 5, "qat_learning_rate": 1e-3},
+        "int8-val-drop0.01": {"max_drop": 0.01},
+        "int8-val-drop0.01-most2": {"max_drop": 0.01, "most_float_layers": 2},
+        "int8-val-float-stem": {"float_stem": True},
+        "int8-val-int8-stem": {"float_stem": False},
+    }
+    assert {Quantization.model_validate(own).label(): own for own in labels.values()} == labels

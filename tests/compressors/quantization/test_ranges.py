@@ -10,6 +10,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from scipy.stats import entropy
 
 from compressors.quantization.ranges import (
     BINS,
@@ -60,6 +61,13 @@ def test_percentile_leaves_half_of_the_rest_at_each_end() -> None:
     assert by_percentile(UNIFORM, 100.0) == Range(-1024.0, 1024.0)
 
 
+def test_percentile_agrees_with_numpys() -> None:
+    """To the width of a bin, on a lopsided distribution: half a percent of all values beyond each end."""
+    values = np.random.default_rng(2).gumbel(size=20_000) - 1
+    found = histogram(values, float(values.min()), float(values.max()))
+    assert by_percentile(found, 99.0) == pytest.approx(np.percentile(values, (0.5, 99.5)), abs=1.01 * found.width)
+
+
 def test_percentile_keeps_zero_within() -> None:
     """Where nothing is negative the lower end is zero, however many values lie near it."""
     assert by_percentile(Histogram(np.ones(BINS, np.int64), 0.0, 2048.0), 90.0) == pytest.approx((0.0, 2048 - 102), abs=1)
@@ -81,6 +89,29 @@ def test_entropy_keeps_what_is_evenly_filled_and_clips_a_thin_tail() -> None:
     assert by_entropy(Histogram(np.full(BINS, 100), 0.0, 1.0)) == Range(0.0, 1.0)
     tailed = by_entropy(histogram(np.append(bell, 40.0), 0.0, 40.0))
     assert 3 < tailed.high < 8
+
+
+def test_entropy_as_published() -> None:
+    """The same end as by Migacz's pseudocode, written out bin by bin with scipy's divergence, among the same candidates."""
+    values = np.abs(np.random.default_rng(1).normal(size=50_000)) ** 1.5
+    found = histogram(values, 0.0, float(values.max()))
+    counts = found.counts.copy()
+    counts[0] = counts[1]
+    divergences = {}
+    for end in range(256, BINS + 1, 16):
+        level = np.digitize(np.arange(end), np.linspace(0, end, 257)) - 1
+        spread = np.zeros(end)
+        for one in range(256):
+            filled = (level == one) & (counts[:end] > 0)
+            spread[filled] = counts[:end][level == one].sum() / max(1, filled.sum())
+        clipped = counts[:end].astype(float)
+        clipped[-1] += counts[end:].sum()
+        if ((spread == 0) & (clipped > 0)).any():
+            continue  # an infinite divergence
+        divergences[end] = entropy(clipped, spread)
+    best = min(divergences, key=lambda end: divergences[end])
+    assert by_entropy(found).high == pytest.approx(best * found.width, abs=16 * found.width)
+    assert 256 < best < BINS
 
 
 def test_entropy_is_not_deceived_by_the_zeros_behind_a_relu() -> None:

@@ -18,8 +18,8 @@ from compressors.quantization.rounded_network import RoundedConv, RoundedMap, pl
 from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
 from detection.dataset import Images
-from detection.evaluation import as_input
-from detection.export import export_onnx
+from detection.evaluation import as_planes
+from detection.export import INPUT_NAME, export_onnx
 
 SHAPES: dict[str, dict[str, object]] = {
     "plain": {},
@@ -68,7 +68,7 @@ def test_without_its_rounding_it_is_the_network(shape: str, tiny_detector: Detec
     detector = shaped(tiny_detector, SHAPES[shape])
     rounded = rounded_network(detector.network(), float_stem=False)
     without_rounding(rounded.graph)
-    pixels = torch.from_numpy(as_input(tiny_train.pixels[0]))
+    pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
     with torch.no_grad():
         own, expected = rounded.graph.eval()(pixels), detector.network()(pixels)
     for mine, theirs in zip((*own[:2], *own[2]), (*expected[:2], *expected[2]), strict=True):
@@ -83,7 +83,7 @@ def test_the_way_back_gives_a_detector_that_says_the_same(shape: str, tiny_detec
     back = rounded_network(detector.network(), float_stem=False).detector(detector)
     assert back.blueprint == detector.blueprint
     assert {name: tensor.shape for name, tensor in back.weights.items()} == {n: t.shape for n, t in detector.weights.items()}
-    pixels = torch.from_numpy(as_input(tiny_train.pixels[0]))
+    pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
     with torch.no_grad():
         own, expected = back.network()(pixels), detector.network()(pixels)
     torch.testing.assert_close(own.score_logits, expected.score_logits, rtol=1e-3, atol=1e-4)
@@ -139,20 +139,21 @@ def test_each_learned_range_belongs_to_the_right_tensor(
     shape: str, tiny_detector: Detector, tiny_train: Images, tmp_path: Path
 ) -> None:
     """Ranges learned from one picture are least and greatest value of the same tensors of the exported file, and every map that
-    a rounded convolution reads there has one."""
+    a rounded convolution reads there has one, but for the picture, which is not rounded."""
     detector = shaped(tiny_detector, SHAPES[shape])
     rounded = rounded_network(detector.network(), float_stem=False)
     without_rounding_of_values(rounded.graph)
-    picture = as_input(tiny_train.pixels[0])
+    picture = as_planes(tiny_train.pixels[0])
     with torch.no_grad():
         rounded.graph.train()(torch.from_numpy(picture))
-    export_onnx(detector, tmp_path / "float.onnx")
+    export_onnx(detector, tmp_path / "float.onnx", planes=True)
     model = onnx.load(tmp_path / "float.onnx")
     found = tensor_ranges(model, rounded.ranges())
     tail = set(onnx_int8.float_tail(model))
     read = {node.input[0] for node in model.graph.node if node.op_type == "Conv" and node.name not in tail}
-    assert read <= found.keys()
-    seen = values(tmp_path / "float.onnx", list(found), picture)
+    assert read - {INPUT_NAME} <= found.keys()
+    assert INPUT_NAME not in found
+    seen = values(tmp_path / "float.onnx", list(found), 255 * picture)
     for name, own in found.items():
         assert own == pytest.approx((min(0.0, seen[name].min()), max(0.0, seen[name].max())), rel=1e-3, abs=1e-3), name
 
@@ -171,16 +172,17 @@ def values(file: Path, names: list[str], picture: np.ndarray) -> dict[str, np.nd
     import onnxruntime
 
     model = onnx.load(file)
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name != "images")
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    wanted = [name for name in names if name != "images"]
-    return dict(zip(wanted, session.run(wanted, {"images": picture}), strict=True)) | {"images": picture}
+    return dict(zip(names, session.run(names, {INPUT_NAME: picture}), strict=True))
 
 
 def test_a_factored_network_is_rounded_layer_by_layer(tiny_detector: Detector, workbench: Workbench) -> None:
-    """Each thin convolution of a row rounds its weights and what it reads, though only the last of them has a normalisation."""
+    """Each thin convolution of a row rounds its weights and what it reads, though only the last of them has a normalisation; only
+    the first of all reads the picture, which nobody rounds."""
     factored, _ = factor(lively(tiny_detector), LowRank(energy=0.4, round_to=4, only_if_faster=False), workbench)
     rounded = rounded_network(factored.network(), float_stem=False)
     convolutions = [module for module in factored.network().modules() if isinstance(module, nn.Conv2d)]
     assert sum(isinstance(module, RoundedConv) for module in rounded.graph.modules()) == len(convolutions) - 6
-    assert {place("Conv", number, 0) for number in range(len(convolutions))} <= rounded.reads.keys()
+    assert {place("Conv", number, 0) for number in range(1, len(convolutions))} <= rounded.reads.keys()
+    assert place("Conv", 0, 0) not in rounded.reads

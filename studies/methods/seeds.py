@@ -1,0 +1,44 @@
+"""Three seeds of one variant of each method: `sixfold retrain` for every method in turn, a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from detection.frozen import InputError
+from flows import workspace
+from flows.cluster import Executor
+from flows.seed_records import read_seeds
+from flows.seeds import retrain
+from studies.methods.run import MethodsRun
+from studies.methods.subjects import SUBJECTS, cell_of
+
+Say = Callable[[str], None]
+
+
+def retrain_variants(run: MethodsRun, seeds: int, executor: Executor, say: Say) -> int:
+    """0 once every file is there and of this sweep's networks, 3 where a node failed; what is there is not made again."""
+    worst = 0
+    for subject in SUBJECTS:
+        name, output = cell_of(subject.method, subject.three_seeds), run.seeds(subject.method)
+        if run.cells.cell(name) is None:
+            say(f"{subject.method}: `{name}` is not in sweep {run.cells.sweep!r}; no seeds of it")
+        elif _is_current(run, subject.method, name, seeds):
+            say(f"{subject.method}: {output} is there")
+        else:
+            code = retrain(
+                run.plan, run.prepared, run.store, run.folder / workspace.REPORT / "recommendation.json", output,
+                cell=name, seeds=seeds, executor=executor, say=say,
+            )  # fmt: skip
+            worst = max(worst, code)
+    return worst
+
+
+def _is_current(run: MethodsRun, method: str, name: str, seeds: int) -> bool:
+    """Whether the method's file tells of so many seeds of this cell of these records."""
+    settings = run.plan.params.report
+    try:
+        found = read_seeds(run.seeds(method))
+    except InputError:
+        return False
+    made = (found.cell, len(found.seeds), found.bootstrap_draws, found.bootstrap_seed)
+    return made == (name, seeds, settings.bootstrap_draws, settings.seed) and found.is_of(run.cells)

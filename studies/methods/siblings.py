@@ -1,0 +1,156 @@
+"""Float siblings of trainings with rounding: the control's network, trained on as long and by the same schedule, without rounding.
+
+What quantization-aware training gains over rounding the control is partly the gain of some more epochs. The sibling has had them
+too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from compressors.cells import VERSIONS
+from compressors.quantization import Quantization
+from detection.dataset import Split, load_split
+from detection.frozen import Digest, Frozen, InputError
+from flows.nodes import SECTION as NODES
+from flows.records import CONTROL, ArtifactRecord, CellRecord, Metrics, write_records
+from flows.scoring import PROTOCOL, artifact_digest
+from flows.store import Store
+from hardware_profiles.runtimes import open_session, runtime_version
+from studies.methods.run import SIBLINGS, MethodsRun
+from studies.methods.subjects import cell_of
+
+Say = Callable[[str], None]
+SECTION = "siblings"
+"""Of the store."""
+SCORED: tuple[Split, Split] = ("val", "test")
+NETWORK_FILE = "model.onnx"
+
+
+class Sibling(Frozen):
+    """The control after so many more epochs in float."""
+
+    of: str
+    """The cell that was trained with rounding."""
+    control: Digest
+    """Node of the network that both began with."""
+    epochs: int
+    updates: int
+    artifacts: dict[str, ArtifactRecord]
+    """Runtime -> the same file, scored in it."""
+
+
+class SiblingsFile(Frozen):
+    """`results/siblings.json` in the folder of the run."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    siblings: tuple[Sibling, ...]
+
+
+def make_siblings(run: MethodsRun, say: Say) -> SiblingsFile:
+    """A sibling for every variant that trains with rounding, also written to the run's folder; what is stored is not made again."""
+    control = run.cells.cell(CONTROL)
+    if control is None or control.status != "ok":
+        raise InputError(f"{run.folder}: the control was not made, so it has no sibling. Run `make methods` again.")
+    aware = [config for config in run.plan.params.grid.methods.quantization if config.qat_epochs]
+    found = SiblingsFile(siblings=tuple(_sibling(run, control, config, say) for config in aware))
+    write_records(run.folder / SIBLINGS, found)
+    return found
+
+
+def read_siblings(run: MethodsRun) -> SiblingsFile:
+    """Those that were made of this control; none where there is no file."""
+    path, control = run.folder / SIBLINGS, run.cells.cell(CONTROL)
+    if not path.is_file():
+        return SiblingsFile(siblings=())
+    try:
+        found = SiblingsFile.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise InputError(f"{path}: not a file of schema 1. Run `python -m studies.methods siblings` again.") from error
+    return SiblingsFile(siblings=tuple(own for own in found.siblings if control is not None and own.control == control.node))
+
+
+def _sibling(run: MethodsRun, control: CellRecord, config: Quantization, say: Say) -> Sibling:
+    key = _key(run, control, config)
+    if not run.store.has(SECTION, key):
+        with run.store.writing(SECTION, key) as folder:
+            steps = _train(run, control, config, folder, say)
+            for runtime in run.cells.runtimes:
+                _score(run, runtime, folder)
+            (folder / "training.json").write_text(json.dumps({"steps": steps}) + "\n")
+    folder = run.store.open(SECTION, key)
+    return Sibling(
+        of=cell_of("quantization", config.label()),
+        control=control.node,
+        epochs=config.qat_epochs,
+        updates=json.loads((folder / "training.json").read_text())["steps"],
+        artifacts={runtime: _artifact(run.store, folder, runtime) for runtime in run.cells.runtimes},
+    )
+
+
+def _key(run: MethodsRun, control: CellRecord, config: Quantization) -> Digest:
+    """Named by all that decides it, as nodes are."""
+    from flows.foundation import choose_device
+
+    params = run.plan.params
+    identity = {
+        "kind": "float sibling",
+        "control": control.node,
+        "recipe": config.qat_recipe(params.grid.recovery).model_dump(mode="json"),
+        "seed": params.seed,
+        "data": run.cells.dataset.digest,
+        "versions": {name: VERSIONS[name] for name in ("training", "export")},
+        "torch": version("torch"),
+        "runtimes": {runtime: runtime_version(runtime) for runtime in run.cells.runtimes},
+        "scored": PROTOCOL,
+        "compute": {"device": choose_device(params.device).type, "threads": params.threads},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _train(run: MethodsRun, control: CellRecord, config: Quantization, folder: Path, say: Say) -> int:
+    """How many updates it took; the network lies in the folder as one file for all runtimes."""
+    import torch
+
+    from detection import checkpoint
+    from detection.export import export_onnx
+    from detection.training import fit
+    from flows.foundation import choose_device
+
+    params, recipe = run.plan.params, config.qat_recipe(run.plan.params.grid.recovery)
+    torch.set_num_threads(params.threads)
+    say(f"{config.label()}: its float sibling, {recipe.epochs} more epochs of the control")
+    detector = checkpoint.load(run.store.open(NODES, control.node))
+    train = load_split(run.prepared, "train").at(detector.blueprint.input_size)
+    trained, record = fit(detector, train, recipe, seed=params.seed, device=choose_device(params.device))
+    export_onnx(trained, folder / NETWORK_FILE)
+    return record.steps
+
+
+def _score(run: MethodsRun, runtime: str, folder: Path) -> None:
+    from detection.evaluation import accuracy, detect
+
+    session = open_session(runtime, folder / NETWORK_FILE, 1)
+    for split in SCORED:
+        images = load_split(run.prepared, split).at(session.input_size)
+        results = detect(session, images)
+        (folder / f"{runtime}-{split}.json").write_text(json.dumps(results, separators=(",", ":")))
+        reached = accuracy(images.ground_truth, results)
+        (folder / f"{runtime}-{split}-score.json").write_text(reached.model_dump_json() + "\n")
+
+
+def _artifact(store: Store, folder: Path, runtime: str) -> ArtifactRecord:
+    def metrics(split: Split) -> Metrics:
+        reached = json.loads((folder / f"{runtime}-{split}-score.json").read_text())
+        return Metrics(**reached, detections=(folder / f"{runtime}-{split}.json").relative_to(store.root).as_posix())
+
+    digest, size_bytes = artifact_digest(folder)
+    url = (folder / NETWORK_FILE).relative_to(store.root).as_posix()
+    return ArtifactRecord(url=url, digest=digest, size_bytes=size_bytes, val=metrics("val"), test=metrics("test"))

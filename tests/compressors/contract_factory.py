@@ -1,0 +1,34 @@
+"""One cell made as a sweep makes it, and what has to hold for it whatever its methods are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compressors.cells import Cell, graph_of
+from detection.blueprint import Blueprint
+from detection.complexity import count_macs, count_params
+from detection.dataset import Images
+from detection.evaluation import as_input
+from flows.nodes import Context, model_file
+from hardware_profiles.runtimes import open_session
+from tests.compressors.test_contract import Sweep
+
+
+def assert_composes(cell: Cell, context: Context, val: Images, runtime: str = "onnxruntime") -> Sweep:
+    """The sweep that made the cell, once its file detects on pictures of its size, its blueprint rebuilds and its plan was kept."""
+    sweep = Sweep(context, graph_of((cell,), context.foundation, (runtime,)))
+    folder = sweep.made(sweep.graph.artifacts[cell.name][runtime])
+    blueprint = sweep.detector(sweep.graph.recovered[cell.name]).blueprint
+    assert Blueprint.model_validate_json(blueprint.model_dump_json(by_alias=True)) == blueprint
+    for node in sweep.graph.lineage(sweep.graph.recovered[cell.name]):
+        done, own = sweep.done(node.key), sweep.detector(node.key).blueprint
+        assert (done.params, done.macs, done.input_size) == (count_params(own), count_macs(own), own.input_size)
+        assert (done.search_images, done.teacher_forwards) == (node.planned.search_images, node.planned.teacher_forwards)
+    session = open_session(runtime, model_file(folder), 1)
+    assert session.input_size == blueprint.input_size
+    boxes, scores = session(as_input(val.at(blueprint.input_size).pixels[0]))
+    height, width = blueprint.input_size
+    assert boxes.shape == (1, sum((height // level) * (width // level) for level in blueprint.architecture.levels), 4)
+    assert np.isfinite(boxes).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    return sweep

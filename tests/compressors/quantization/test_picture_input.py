@@ -1,0 +1,69 @@
+"""Int8 files take pictures as they are stored, and say of them what they would say of their planes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from compressors.quantization import onnx_int8, openvino_int8
+from compressors.quantization.picture_input import PICTURE_RANGE, openvino_takes_pictures
+from compressors.quantization.ranges import Ranges, observe, ranges_of
+from detection.checkpoint import Detector
+from detection.dataset import Images
+from detection.evaluation import as_input
+from detection.export import INPUT_NAME, export_onnx
+from hardware_profiles.runtimes import open_session
+
+
+def planes(pixels: np.ndarray) -> np.ndarray:
+    """A picture (height, width, 3) as quantizers take it: (1, 3, height, width) floats in [0, 255]."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def ready(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny detector as ONNX Runtime's quantizer takes it."""
+    folder = tmp_path_factory.mktemp("ready")
+    export_onnx(tiny_detector, folder / "planes.onnx", planes=True)
+    return onnx_int8.prepare(folder / "planes.onnx")
+
+
+@pytest.fixture(scope="module")
+def ranges(ready: Path, tiny_train: Images) -> Ranges:
+    """Of every activation; the picture's is that of bytes."""
+    names = onnx_int8.activations_of(onnx.load(ready))
+    return ranges_of(observe(ready, names, [planes(own) for own in tiny_train.pixels[:8]]), "minmax", 99.0) | {
+        INPUT_NAME: PICTURE_RANGE
+    }
+
+
+@pytest.mark.parametrize("float_stem", [False, True], ids=["int8 stem", "float stem"])
+def test_onnxruntime_says_of_a_picture_what_it_says_of_its_planes(
+    float_stem: bool, ready: Path, ranges: Ranges, tiny_val: Images, tmp_path: Path
+) -> None:
+    """Bit for bit, whether the first convolution reads bytes as int8 or widened to floats."""
+    graph = onnx.load(ready)
+    left_float = [*onnx_int8.float_tail(graph), *(onnx_int8.float_stem(graph) if float_stem else [])]
+    for name, takes_planes in (("planes", True), ("pictures", False)):
+        onnx_int8.write_int8(ready, ranges, tmp_path / f"{name}.onnx", left_float=left_float, planes=takes_planes)
+    of_planes, of_pictures = (open_session("onnxruntime", tmp_path / f"{name}.onnx", 1) for name in ("planes", "pictures"))
+    for pixels in tiny_val.pixels:
+        for own, expected in zip(of_pictures(as_input(pixels)), of_planes(planes(pixels)), strict=True):
+            np.testing.assert_array_equal(own, expected)
+
+
+def test_openvino_says_of_a_picture_what_it_says_of_its_planes(
+    ready: Path, ranges: Ranges, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """Bit for bit: rounding by levels of 1 changes no byte."""
+    shown = [planes(own) for own in tiny_train.pixels[:8]]
+    model = openvino_int8.quantized(openvino_int8.convert(ready), shown, onnx_int8.float_tail(onnx.load(ready)))
+    openvino_int8.write(openvino_int8.with_ranges(model, ranges), tmp_path / "planes.xml")
+    openvino_int8.write(openvino_takes_pictures(openvino_int8.with_ranges(model, ranges)), tmp_path / "pictures.xml")
+    of_planes, of_pictures = (open_session("openvino", tmp_path / f"{name}.xml", 1) for name in ("planes", "pictures"))
+    for pixels in tiny_val.pixels:
+        for own, expected in zip(of_pictures(as_input(pixels)), of_planes(planes(pixels)), strict=True):
+            np.testing.assert_array_equal(own, expected)

@@ -1,0 +1,94 @@
+"""What stays float in int8 files: the tail always, the stem where that is faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from compressors.quantization import Quantization, quantize
+from compressors.quantization.onnx_int8 import float_stem, float_tail
+from compressors.quantization.tools import TOOLS
+from detection.checkpoint import Detector, fresh
+from detection.dataset import Images
+from detection.export import export_onnx
+from hardware_profiles.runtimes import import_openvino
+
+SMALL = Quantization(pictures=8, calibrator="minmax", float_stem=False)
+
+
+@pytest.fixture(scope="module")
+def planes_file(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny detector as quantizers take it."""
+    path = tmp_path_factory.mktemp("planes") / "planes.onnx"
+    export_onnx(tiny_detector, path, planes=True)
+    return path
+
+
+def test_the_float_tail_of_a_graph_by_hand() -> None:
+    """images -> a -> relu -> {b -> sigmoid -> scores, c -> softmax -> boxes}: a and its relu are int8, all else stays float."""
+    kernel = helper.make_tensor("kernel", TensorProto.FLOAT, (4, 4, 1, 1), [0.0] * 16)
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel"], ["a_out"], name="a"),
+        helper.make_node("Relu", ["a_out"], ["relu_out"], name="relu"),
+        helper.make_node("Conv", ["relu_out", "kernel"], ["b_out"], name="b"),
+        helper.make_node("Conv", ["relu_out", "kernel"], ["c_out"], name="c"),
+        helper.make_node("Softmax", ["c_out"], ["boxes"], name="softmax"),
+        helper.make_node("Sigmoid", ["b_out"], ["scores"], name="sigmoid"),
+    ]
+    shape = (1, 4, 2, 2)
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("boxes", "scores")]
+    model = helper.make_model(helper.make_graph(nodes, "by hand", inputs, outputs, [kernel]))
+    onnx.checker.check_model(model)
+    assert sorted(float_tail(model)) == ["b", "c", "sigmoid", "softmax"]
+
+
+def test_the_float_tail_of_a_detector(planes_file: Path) -> None:
+    """The six predicting convolutions belong to it, and no other convolution does."""
+    model = onnx.load(planes_file)
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    convolutions = [name for name in float_tail(model) if kinds[name] == "Conv"]
+    assert set(convolutions) == {f"/heads.{level}/{branch}/Conv" for level in range(3) for branch in ("score", "box")}
+    assert len(convolutions) == 6
+
+
+def test_the_float_stem_of_a_detector(planes_file: Path) -> None:
+    """The convolution that reads the picture's planes, and its ReLU: one operation."""
+    model = onnx.load(planes_file)
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    assert sorted(kinds[name] for name in float_stem(model)) == ["Conv", "Relu"]
+
+
+@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_the_stem_is_float_where_that_is_faster_or_wanted(
+    wanted: bool | None, runtime: str, tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """Left open, a stem that steps by 2 stays float in ONNX Runtime and becomes int8 in OpenVINO; otherwise both obey."""
+    config = SMALL.model_copy(update={"float_stem": wanted})
+    file = quantize(tiny_detector, config, runtime, tiny_train, tiny_val, 0, tmp_path).file
+    assert stem_is_float(file) == (runtime == "onnxruntime" if wanted is None else wanted)
+
+
+def test_a_stem_that_steps_by_4_becomes_int8(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
+    """A 7x7 convolution at a quarter of the sides is where int8 pays, in ONNX Runtime too."""
+    shape = tiny_detector.blueprint.architecture.model_copy(update={"stem_stride": 4, "stage_widths": (8, 16, 24, 32)})
+    detector = fresh(tiny_detector.blueprint.model_copy(update={"architecture": shape}), seed=0)
+    config = SMALL.model_copy(update={"float_stem": None})
+    assert not stem_is_float(quantize(detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path).file)
+
+
+def stem_is_float(file: Path) -> bool:
+    """Whether the convolution that reads the picture has float weights."""
+    if file.suffix == ".onnx":
+        model = onnx.load(file)
+        (stem,) = [node for node in model.graph.node if node.name.startswith("/stem/") and node.op_type == "Conv"]
+        return stem.input[1] not in {output for node in model.graph.node for output in node.output}
+    network = import_openvino().Core().read_model(file)
+    (stem,) = [
+        op for op in network.get_ops() if op.get_type_name() == "Convolution" and op.get_friendly_name().startswith("/stem/")
+    ]
+    return bool(stem.input_value(1).get_node().get_type_name() == "Constant")

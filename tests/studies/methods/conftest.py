@@ -1,0 +1,45 @@
+"""A small sweep in which every variant stands alone, made once, with hand-made latencies beside it."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.grid import grid
+from flows.params import load_plan
+from flows.prepare import prepare
+from flows.records import CellsFile, read_records, write_records
+from flows.store import Store
+from flows.tracking import NoTracking
+from flows.workspace import CELLS, LATENCY, PREPARED
+from studies.methods.run import MethodsRun, open_methods_run
+from tests.flows.records_factory import latency_file
+from tests.flows.sweep_factory import write_params
+from tests.studies.methods.methods_factory import row
+
+SEARCH = {"supernet_epochs": 1, "evaluations": 4, "population": 4, "recalibration_pictures": 8, "val_pictures": 8}
+METHODS = {
+    "lightweight": [],
+    "nas": [SEARCH],
+    "pruning": [{"keep_macs": 0.5, "gradient_pictures": 8}, {"keep_macs": 0.5, "importance": "l2"}],
+    "low_rank": [],
+    "distillation": [{"features_by": "none"}, {"scores": 0, "boxes": 0, "features_by": "none"}],
+    "quantization": [{"calibrator": "minmax"}, {"calibrator": "mse"}, {"calibrator": "minmax", "qat_epochs": 2}],
+}
+
+
+@pytest.fixture(scope="session")
+def methods_run(tmp_path_factory: pytest.TempPathFactory) -> MethodsRun:
+    """Nine cells and two references, made by the inline executor; every file takes 5 ms beside a control of 10. Read it only."""
+    folder = tmp_path_factory.mktemp("methods") / "runs/methods"
+    references = [{"kind": "narrow", "width_share": 0.5}, {"kind": "random_pruning"}]
+    path = write_params(folder, grid__methods=METHODS, grid__combinations="alone", grid__references=references)
+    plan, store = load_plan(path), Store(folder / ".sixfold/store")
+    prepare(plan.params.data, plan.base, folder / PREPARED, plan.params.seed, lambda _: None)
+    code = grid(
+        plan, folder / PREPARED, store, folder / CELLS, pattern=None, executor="inline", tracking=NoTracking(), say=lambda _: None
+    )  # fmt: skip
+    assert code == 0
+    cells = read_records(folder / CELLS, CellsFile)
+    records = (*cells.cells, *cells.references)
+    write_records(folder / LATENCY, latency_file([row(record, 0.010 if record.cell == "none" else 0.005) for record in records]))
+    return open_methods_run(folder)
