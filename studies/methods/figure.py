@@ -37,7 +37,8 @@ def draw_method(found: Summary, own: MethodResult, path: Path) -> None:
         axes_row[0].set_ylabel(f"test mAP 50-95, {runtime}")
         axes_row[1].legend(frameon=False, fontsize=7)  # every network has multiply-adds, so this panel is never empty
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context({"svg.hashsalt": "sixfold", "svg.fonttype": "none"}):  # the same ids whenever it is drawn; letters as text
+    # The same ids whenever it is drawn; letters as text, in a font that is named once.
+    with rc_context({"svg.hashsalt": "sixfold", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
         figure.savefig(path, metadata={"Date": None})
 
 

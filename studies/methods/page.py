@@ -54,9 +54,10 @@ def section(found: Summary, own: MethodResult, figures: str) -> list[str]:
     lines = ["", *(f"- {line}" for line in sentences(found, own))]
     lines += [] if own.seeds is not None else ["- Three seeds: not made yet. `make methods` makes them."]
     lines += ["", f"![test mAP against latency, multiply-adds and size]({figures}/{own.method}.svg)", ""]
+    lines += ["<details><summary>Every variant and reference</summary>", ""]  # or a method would take several screens
     for runtime in found.runtimes:
         lines += [f"In {runtime}:", "", *_table(found, own, runtime), ""]
-    return [*lines, *_searches(own.searches)]
+    return [*lines, *_searches(own.searches), "</details>", ""]
 
 
 def _overview(found: Summary) -> list[str]:

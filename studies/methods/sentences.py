@@ -26,7 +26,7 @@ RIVALS: dict[Rivalry, str] = {
 
 def sentences(found: Summary, own: MethodResult) -> list[str]:
     """One line per runtime, then what a search was worth, the three seeds, and what was not made."""
-    lines = [f"{runtime}: {' '.join(said)}" for runtime in found.runtimes if (said := _in_runtime(found, own, runtime))]
+    lines = [f"In {runtime}: {' '.join(said)}" for runtime in found.runtimes if (said := _in_runtime(found, own, runtime))]
     lines += _searched(own.searches)
     lines += list(seed_records.sentences(own.seeds)) if own.seeds is not None else []
     if own.missing:
