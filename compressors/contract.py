@@ -109,6 +109,3 @@ def describe(
         details=details,
         spent=spent or Spent(),
     )
-
-
-Progress = Callable[[str], None]

@@ -150,16 +150,9 @@ class _Run:
                 self._track(self._record(cell), cell)
 
     def records(self) -> CellsFile:
-        prepared = load_prepared(self.prepared)
         return CellsFile(
             sweep=self.plan.params.sweep,
-            dataset=DatasetRecord(
-                name=prepared.name,
-                digest=prepared.digest,
-                classes=prepared.classes,
-                input_size=prepared.input_size,
-                pictures={split: summary.pictures for split, summary in prepared.splits.items()},
-            ),
+            dataset=DatasetRecord.of(load_prepared(self.prepared)),
             runtimes=self.plan.params.grid.runtimes,
             cells=tuple(self._record(cell) for cell in self.cells),
             references=tuple(self._record(reference) for reference in self.references),

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from detection.dataset import Prepared
 from detection.frozen import Digest, Frozen, InputError
 
 Status = Literal["ok", "failed", "skipped"]
@@ -95,6 +96,17 @@ class DatasetRecord(Frozen):
     """(height, width) in pixels."""
     pictures: dict[str, int]
     """Split -> pictures."""
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> DatasetRecord:
+        """What the records say of prepared data."""
+        return cls(
+            name=prepared.name,
+            digest=prepared.digest,
+            classes=prepared.classes,
+            input_size=prepared.input_size,
+            pictures={split: about.pictures for split, about in prepared.splits.items()},
+        )
 
 
 class CellsFile(Frozen):
@@ -212,11 +224,16 @@ def artifact_runtime(cells: CellsFile, row: LatencyRow) -> str:
 
 
 RecordFile = TypeVar("RecordFile", CellsFile, LatencyFile)
+Model = TypeVar("Model", bound=Frozen)
 
 
 def read_records(path: Path, kind: type[RecordFile]) -> RecordFile:
     """The records in a file; InputError says which command makes the file where it is missing or of another schema."""
-    maker = "sixfold grid" if kind is CellsFile else "sixfold measure"
+    return read_schema(path, kind, "sixfold grid" if kind is CellsFile else "sixfold measure")
+
+
+def read_schema(path: Path, kind: type[Model], maker: str) -> Model:
+    """What a file of records holds; InputError names the command that makes it where it is missing or of another schema."""
     if not path.is_file():
         raise InputError(f"{path}: no such file. Run `{maker}` first.")
     try:

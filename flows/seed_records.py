@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from detection.frozen import Digest, Frozen, InputError, PositiveInt
+from detection.frozen import Digest, Frozen, PositiveInt
 from flows.answers import MINUS, megabytes
 from flows.map_difference import Difference
-from flows.records import CONTROL, CellsFile, DatasetRecord
+from flows.records import CONTROL, CellsFile, DatasetRecord, read_schema
 
 HEADS = (
     "runtime", "seed", "test mAP, control", "test mAP, cell", "test drop, pt", "val drop, pt", "params, M", "MACs, M", "size, MB",
@@ -96,15 +96,7 @@ class SeedsFile(Frozen):
 
 def read_seeds(path: Path) -> SeedsFile:
     """The seeds in a file; InputError says which command makes it where it is missing or of another schema."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Run `sixfold retrain` first.")
-    try:
-        return SeedsFile.model_validate_json(path.read_text())
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: not a file of schema 1 ({error.error_count()} problems, first: {error.errors()[0]}). "
-            "Run `sixfold retrain` again."
-        ) from error
+    return read_schema(path, SeedsFile, "sixfold retrain")
 
 
 def sentences(seeds: SeedsFile) -> tuple[str, ...]:

@@ -185,13 +185,7 @@ class _Work:
         truth = load_split(self.prepared, "test").ground_truth
         return SeedsFile(
             sweep=self.plan.params.sweep,
-            dataset=DatasetRecord(
-                name=data.name,
-                digest=data.digest,
-                classes=data.classes,
-                input_size=data.input_size,
-                pictures={split: about.pictures for split, about in data.splits.items()},
-            ),
+            dataset=DatasetRecord.of(data),
             cell=self.cell.name,
             methods=tuple(config.method for config in self.cell.configs),
             recommended_on=self.wanted.recommended_on,

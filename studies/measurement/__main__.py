@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,8 @@ from typing import Annotated
 import typer
 
 from detection.frozen import InputError
+from studies.entry import run_app
 
-INPUT, INFRASTRUCTURE = 2, 3
 PARTS = ("identical", "planted", "loadgen")
 WORK = Path(".sixfold/studies/measurement")
 PAGE, SUMMARY = Path("docs/measurement.md"), Path("docs/measurement.json")
@@ -84,14 +83,7 @@ def main() -> None:
     from hardware_profiles.measure import RoundError
     from hardware_profiles.runtimes import SessionError
 
-    try:
-        app()
-    except (InputError, SessionError) as error:
-        print(f"measurement study: {error}", file=sys.stderr)
-        sys.exit(INPUT)
-    except (StoreError, RoundError) as error:
-        print(f"measurement study: {error}", file=sys.stderr)
-        sys.exit(INFRASTRUCTURE)
+    run_app(app, "measurement", (InputError, SessionError), (StoreError, RoundError))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,8 @@ import typer
 
 from detection.frozen import InputError
 from flows.door import ExecutorName, executor_named
+from studies.entry import run_app
 
-INPUT, INFRASTRUCTURE = 2, 3
 WORK = Path(".sixfold/studies/methods")
 PAGE, SUMMARY, FIGURES = Path("docs/methods.md"), Path("docs/methods.json"), Path("docs/methods")
 
@@ -83,14 +82,7 @@ def main() -> None:
     from flows.store import StoreError
     from hardware_profiles.runtimes import SessionError
 
-    try:
-        app()
-    except (InputError, SessionError) as error:
-        print(f"methods study: {error}", file=sys.stderr)
-        sys.exit(INPUT)
-    except (StoreError, ClusterError) as error:
-        print(f"methods study: {error}", file=sys.stderr)
-        sys.exit(INFRASTRUCTURE)
+    run_app(app, "methods", (InputError, SessionError), (StoreError, ClusterError))
 
 
 if __name__ == "__main__":

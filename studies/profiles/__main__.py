@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from detection.frozen import InputError
+from studies.entry import run_app
 from studies.profiles.summary import Summary, read_summary, write_summary
 
-INPUT = 2
 PAGE, SUMMARY, FIGURE = Path("docs/profiles.md"), Path("docs/profiles.json"), Path("docs/profiles.svg")
 PUBLISHED = Path("../shared/hardware")
 
@@ -93,11 +92,7 @@ def main() -> None:
     from hardware_profiles.anchors import AnchorError
     from hardware_profiles.graph import GraphError
 
-    try:
-        app()
-    except (InputError, AnchorError, GraphError, StoreError) as error:
-        print(f"profiles study: {error}", file=sys.stderr)
-        sys.exit(INPUT)
+    run_app(app, "profiles", (InputError, AnchorError, GraphError, StoreError))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from compressors.cells import Cell, graph_of
 from detection.blueprint import Blueprint
+from detection.checkpoint import Detector
 from detection.complexity import count_macs, count_params
 from detection.dataset import Images
 from detection.evaluation import as_input
+from detection.training import Recipe
 from flows.nodes import Context, model_file
 from hardware_profiles.runtimes import open_session
-from tests.compressors.test_contract import Sweep
+from tests.compressors.test_contract import DESIGN_PROFILE, Sweep, foundation
+
+
+def context_over(
+    prepared: Path, train: Images, val: Images, detector: Detector, store: Path, recipe: Recipe | None = None
+) -> Context:
+    """A worker's context over the tiny data and a store that all cells of a suite share, so that each makes only what is its own.
+
+    With a recipe, everything is trained by it.
+    """
+    base = foundation(detector.blueprint, train.digest, val.digest)
+    if recipe is not None:
+        base = base.model_copy(update={"training": recipe, "recovery": recipe})
+    return Context(prepared=prepared, store=store, design_profile=DESIGN_PROFILE, foundation=base)
 
 
 def assert_composes(cell: Cell, context: Context, val: Images, runtime: str = "onnxruntime") -> Sweep:

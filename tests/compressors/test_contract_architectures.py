@@ -14,8 +14,8 @@ from compressors.nas import Nas
 from detection.dataset import Images
 from flows.nodes import Context
 from flows.scoring import score
-from tests.compressors.contract_factory import assert_composes
-from tests.compressors.test_contract import DESIGN_PROFILE, MENU, Sweep, foundation
+from tests.compressors.contract_factory import assert_composes, context_over
+from tests.compressors.test_contract import MENU, Sweep
 
 RUNTIME = "onnxruntime"
 SEARCH = MENU.nas[0]
@@ -52,8 +52,7 @@ def context(
     tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Context:
     """A worker's context over the tiny data and a store that all variants share: each makes only what is its own."""
-    base = foundation(tiny_detector.blueprint, tiny_train.digest, tiny_val.digest)
-    return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=DESIGN_PROFILE, foundation=base)
+    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, tmp_path_factory.mktemp("store"))
 
 
 def test_every_pair_of_every_variant_is_here() -> None:

@@ -15,8 +15,8 @@ from detection.checkpoint import Detector
 from detection.dataset import Images
 from detection.training import Recipe
 from flows.nodes import Context
-from tests.compressors.contract_factory import assert_composes
-from tests.compressors.test_contract import DESIGN_PROFILE, MENU, Sweep, foundation
+from tests.compressors.contract_factory import assert_composes, context_over
+from tests.compressors.test_contract import MENU, Sweep
 from tests.conftest import TINY
 
 RUNTIME = "onnxruntime"
@@ -51,9 +51,7 @@ def context(
     tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory
 ) -> Context:
     """A worker's context over the tiny data and a store that all variants share: what learns from nobody is made once."""
-    base = foundation(tiny_detector.blueprint, tiny_train.digest, tiny_val.digest)
-    base = base.model_copy(update={"training": RECIPE, "recovery": RECIPE})
-    return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=DESIGN_PROFILE, foundation=base)
+    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, tmp_path_factory.mktemp("store"), RECIPE)
 
 
 def test_every_pair_of_every_variant_is_here() -> None:

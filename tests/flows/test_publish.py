@@ -30,6 +30,15 @@ def finished_run(folder: Path) -> None:
     (folder / workspace.STAGE_TIMES).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def run_and_checkout(folder: Path) -> tuple[Path, Path]:
+    """A finished run, and a checkout whose README has the marks."""
+    run, checkout = folder / "run", folder / "checkout"
+    finished_run(run)
+    checkout.mkdir()
+    (checkout / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    return run, checkout
+
+
 def test_the_page_names_command_cells_and_times(tmp_path: Path) -> None:
     """The last run of a stage counts; every cell stands in the table; the picture lies beside the records."""
     run, checkout = tmp_path / "run", tmp_path / "checkout"
@@ -47,10 +56,7 @@ def test_the_page_names_command_cells_and_times(tmp_path: Path) -> None:
 
 def test_references_stand_on_the_page_with_their_latency(tmp_path: Path) -> None:
     """Below the cells, counted apart, with the time that was measured; and in the picture as a series of their own."""
-    run, checkout = tmp_path / "run", tmp_path / "checkout"
-    finished_run(run)
-    checkout.mkdir()
-    (checkout / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    run, checkout = run_and_checkout(tmp_path)
     cells, latency = eight_cells()
     name, host = "reference:narrow-0.5", latency.rows[0].profile
     control = cells.cells[0].model_copy(update={"cell": name, "variant": {"narrow": {"width_share": 0.5}}})
@@ -68,10 +74,7 @@ def test_references_stand_on_the_page_with_their_latency(tmp_path: Path) -> None
 
 def test_the_page_tells_of_several_seeds_where_there_are_some(tmp_path: Path) -> None:
     """Before a retrain there is no such section; after it the records lie beside the others and the section is on the page."""
-    run, checkout = tmp_path / "run", tmp_path / "checkout"
-    finished_run(run)
-    checkout.mkdir()
-    (checkout / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    run, checkout = run_and_checkout(tmp_path)
     assert "The chosen cell" not in publish(run, checkout, "make it").read_text()
     cells, _ = eight_cells()
     seeds = seeds_of(cells, "pruning", [(0.550, 0.545), (0.551, 0.540)], Difference(mean=0.008, low=-0.001, high=0.017, p=0.1))
@@ -85,10 +88,7 @@ def test_the_page_tells_of_several_seeds_where_there_are_some(tmp_path: Path) ->
 
 def test_seeds_of_other_networks_are_not_published(tmp_path: Path) -> None:
     """Seeds from before the cells were made again are refused; a copy of them from an earlier publication goes."""
-    run, checkout = tmp_path / "run", tmp_path / "checkout"
-    finished_run(run)
-    checkout.mkdir()
-    (checkout / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    run, checkout = run_and_checkout(tmp_path)
     cells, _ = eight_cells()
     seeds = seeds_of(cells, "pruning", [(0.550, 0.545)], Difference(mean=0.005, low=-0.001, high=0.011, p=0.1), sd=None)
     write_records(run / workspace.SEEDS, seeds)
@@ -137,10 +137,7 @@ def test_the_readme_keeps_what_stands_around_the_marks(tmp_path: Path) -> None:
 
 def test_effects_are_told_without_the_cells_that_changed_nothing(tmp_path: Path) -> None:
     """Pruning without effect beside quantization: its mean follows once more over 2 of its 3 pairs, and a note says why."""
-    run, checkout = tmp_path / "run", tmp_path / "checkout"
-    finished_run(run)
-    checkout.mkdir()
-    (checkout / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    run, checkout = run_and_checkout(tmp_path)
     cells, _ = eight_cells()
     marked = [
         cell.model_copy(update={"no_effect": ("pruning",)}) if cell.cell == "pruning+quantization" else cell for cell in cells.cells
