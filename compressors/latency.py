@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-
-import torch
+from typing import Literal
 
 from detection.blueprint import Blueprint
-from detection.complexity import DECODING, operator_costs
-from detection.network import Network
+from detection.complexity import operator_costs
+from detection.frozen import InputError
 from hardware_profiles.estimate import Estimate, Operator, estimate
 from hardware_profiles.profile import DType, HardwareProfile
 
@@ -21,10 +20,27 @@ OP_TYPES = {
     "matmul": "MatMul",
     "div": "Div",
     "mul": "Mul",
+    "split": "Split",
     "transpose": "Transpose",
     "sigmoid": "Sigmoid",
 }
 """The end of an operator's name in detection.complexity -> what ONNX calls it; everything else is a convolution."""
+
+
+LatencyIn = Literal["float", "int8"]
+"""The numbers in which a method lets latency be estimated; `int8`: as if quantized afterwards."""
+
+
+def latency_dtype(latency_in: LatencyIn, profile: HardwareProfile, method: str) -> DType:
+    """The type to estimate in; InputError where the device does not multiply in it."""
+    if latency_in == "float":
+        return "fp32"
+    if "int8" not in profile.dtypes:
+        raise InputError(
+            f"{method}.latency_in: int8 is asked for, but the design profile {profile.id!r} multiplies in "
+            f"{', '.join(profile.dtypes)} only. Leave it at `float`, or name another design profile."
+        )
+    return "int8"
 
 
 def estimated_latency(blueprint: Blueprint, profile: HardwareProfile, dtype: DType) -> Estimate:
@@ -35,7 +51,7 @@ def estimated_latency(blueprint: Blueprint, profile: HardwareProfile, dtype: DTy
 def operators(blueprint: Blueprint, dtype: DType = "fp32") -> tuple[Operator, ...]:
     """The blueprint's operators in the terms of the hardware profiles.
 
-    In int8 all are quantized but the last prediction convolutions and the decoding after them, which every tool leaves in float.
+    In int8 all are quantized but the last predictions and the decoding after them, which every tool leaves in float.
     What a runtime adds or fuses at the borders between the two is in the exported file alone: `hardware_profiles.graph` reads it.
     """
     return _operators(blueprint.model_dump_json(by_alias=True), dtype == "int8")
@@ -44,8 +60,6 @@ def operators(blueprint: Blueprint, dtype: DType = "fp32") -> tuple[Operator, ..
 @lru_cache(maxsize=256)
 def _operators(blueprint_json: str, quantized: bool) -> tuple[Operator, ...]:
     blueprint = Blueprint.model_validate_json(blueprint_json)
-    with torch.device("meta"):
-        stay_float = set(Network(blueprint).protected_layers())
     return tuple(
         Operator(
             kind=cost.kind,
@@ -56,7 +70,7 @@ def _operators(blueprint_json: str, quantized: bool) -> tuple[Operator, ...]:
             input_channels=cost.input_channels,
             output_channels=cost.output_channels,
             op_type=OP_TYPES.get(cost.name.rpartition(":")[2], "Conv"),
-            quantized=quantized and cost.name not in stay_float and not cost.name.startswith(DECODING),
+            quantized=quantized and not cost.predicts,
         )
         for cost in operator_costs(blueprint)
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from detection.blueprint import Blueprint
-from detection.network import GhostUnit, Network, ResidualBlock
+from detection.deployed import PATCH_PX, first_convolution, reads_rows
+from detection.network import GhostUnit, Head, Network, ResidualBlock
 
 DECODING = "decode"
 """What the names of the operators after the last convolutions begin with."""
@@ -23,6 +24,7 @@ class OperatorCost:
     """One operator as a runtime would execute it; convolutions carry their folded normalisation and ReLU."""
 
     name: str
+    """Of the layer, or of where it happens and what: `neck.top_down.0:add`."""
     kind: OperatorKind
     macs: int
     input_elements: int
@@ -30,6 +32,8 @@ class OperatorCost:
     weight_elements: int
     input_channels: int
     output_channels: int
+    predicts: bool = False
+    """Whether it is one of the last predictions or comes after them: what stays float."""
 
 
 def count_params(blueprint: Blueprint) -> int:
@@ -54,11 +58,20 @@ def _operator_costs(blueprint_json: str) -> tuple[OperatorCost, ...]:
     with torch.device("meta"):
         network = Network(blueprint).eval()
     costs: list[OperatorCost] = []
-    folded = _convolutions_before_normalisation(network)
+    folded, protected, first = (
+        _convolutions_before_normalisation(network),
+        set(network.protected_layers()),
+        first_convolution(network),
+    )
 
-    def record(name: str, module: nn.Module, inputs: Tensor, output: Tensor) -> None:
+    def record(name: str, module: nn.Module, inputs: Tensor, output: Any) -> None:
         if isinstance(module, nn.Conv2d):
-            costs.append(_convolution(name, module, inputs, output, name in folded))
+            own = _convolution(name, module, inputs, output, name in folded)
+            if module is first and reads_rows(first):
+                own = replace(own, input_channels=own.input_channels * PATCH_PX)
+            costs.extend(() if name in protected else (own,))
+        elif isinstance(module, Head):
+            costs.extend(_predictions(name, module, output))
         elif isinstance(module, ResidualBlock):
             costs.append(_moving(f"{name}:add", 2, output))
         elif isinstance(module, GhostUnit):
@@ -76,27 +89,57 @@ def _operator_costs(blueprint_json: str) -> tuple[OperatorCost, ...]:
     return (*costs, *_decoding(blueprint))
 
 
+def _predictions(name: str, head: Head, output: tuple[Tensor, Tensor]) -> list[OperatorCost]:
+    """The products that predict scores and boxes of one level, one where both read the same maps, and the turning before each."""
+    points = output[0].shape[2]
+    products = (
+        {"score": (head.score,), "box": (head.box,)} if head.box_branch is not None else {"score+box": (head.score, head.box)}
+    )
+    costs = []
+    for own, convolutions in products.items():
+        inputs, outputs = convolutions[0].in_channels, sum(conv.out_channels for conv in convolutions)
+        costs += [
+            OperatorCost(f"{name}.{own}:transpose", "other", 0, inputs * points, inputs * points, 0, inputs, inputs),
+            OperatorCost(
+                name=f"{name}.{own}:matmul",
+                kind="conv1x1",
+                macs=inputs * outputs * points,
+                input_elements=inputs * points,
+                output_elements=outputs * points,
+                weight_elements=(inputs + 1) * outputs,
+                input_channels=inputs,
+                output_channels=outputs,
+                predicts=True,
+            ),
+        ]
+    return costs
+
+
 def _decoding(blueprint: Blueprint) -> tuple[OperatorCost, ...]:
     """From the levels' predictions to boxes and scores: N points, C classes, K bins for each of the four sides of a box."""
     height, width = blueprint.input_size
     levels = [(height // stride_px) * (width // stride_px) for stride_px in blueprint.architecture.levels]
     points, bins, classes = sum(levels), blueprint.architecture.box_bins, len(blueprint.classes)
-    logits, sides = points * 4 * bins, points * 4
-    elements = [  # operator, multiply-adds, elements that it reads, elements that it writes
-        *(("concat", 0, size, size) for size in (points * classes, logits)),
-        ("clip", 0, logits, logits),
-        ("exp", 0, logits, logits),
-        *(("matmul", logits * 4, logits, sides) for _ in ("bins times weights", "weights")),
-        ("div", 0, 2 * sides, sides),
-        ("mul", 0, sides, sides),
-        ("add", 0, sides, sides),
-        ("transpose", 0, sides, sides),
-        ("sigmoid", 0, points * classes, points * classes),
-        ("transpose", 0, points * classes, points * classes),
+    logits, scores, sides = points * 4 * bins, points * classes, points * 4
+    if blueprint.architecture.head_branches == "shared":
+        joined = [("concat", scores + logits, scores + logits), ("split", scores + logits, scores + logits)]
+    else:
+        joined = [("concat", size, size) for size in (scores, logits)]
+    elements = [  # operator, elements that it reads, elements that it writes
+        *joined,
+        ("clip", logits, logits),
+        ("exp", logits, logits),
+        ("matmul", logits, 2 * sides),
+        ("split", 2 * sides, 2 * sides),
+        ("div", 2 * sides, sides),
+        ("mul", sides, sides),
+        ("add", sides, sides),
+        ("sigmoid", scores, scores),
     ]
+    product = OperatorCost(f"{DECODING}:matmul", "conv1x1", logits * 8, logits, 2 * sides, 0, 4 * bins, 8, predicts=True)
     return tuple(
-        OperatorCost(f"{DECODING}:{name}", "conv1x1" if macs else "other", macs, read, written, 0, 1, 1)
-        for name, macs, read, written in elements
+        product if name == "matmul" else OperatorCost(f"{DECODING}:{name}", "other", 0, read, written, 0, 1, 1, predicts=True)
+        for name, read, written in elements
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from detection.checkpoint import Detector
-from detection.network import Deployed
+from detection.deployed import Deployed
 
 OPSET = 18
 INPUT_NAME, BOXES_NAME, SCORES_NAME = "images", "boxes", "scores"
@@ -20,16 +20,17 @@ def export_onnx(detector: Detector, path: Path, *, planes: bool = False) -> None
     """Write one self-contained ONNX file.
 
     `images` (1, height, width, 3) uint8 RGB, as cameras and decoders give them -> `boxes` (1, N, 4) xyxy in pixels, `scores`
-    (1, N, C) in [0, 1]. With planes, `images` is (1, 3, height, width) float32 in [0, 255] instead, which is what tools that
-    quantize understand; it is not a file to ship.
+    (1, N, C) in [0, 1]. With planes, `images` is what `Deployed.planes_of` makes of them instead, floats with channels first: what
+    tools that quantize understand. It is not a file to ship.
     """
     height_px, width_px = detector.blueprint.input_size
-    example = torch.zeros(1, 3, height_px, width_px) if planes else torch.zeros(1, height_px, width_px, 3, dtype=torch.uint8)
+    deployed = Deployed(detector.network(), planes=planes).eval()
+    example = torch.zeros(1, height_px, width_px, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals; what it writes is checked by parity tests
         torch.onnx.export(
-            Deployed(detector.network(), planes=planes).eval(),
-            (example,),
+            deployed,
+            (deployed.planes_of(example) if planes else example,),
             path,
             dynamo=False,
             opset_version=OPSET,

@@ -6,7 +6,6 @@ prefix of the full one (which the search relies on), and quantizers need no comm
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from typing import NamedTuple, cast
@@ -31,7 +30,6 @@ PRIOR_PROBABILITY = 0.01
 LARGEST_EXPONENT = 60.0
 """Box logits are cut to [-60, 60] before they are exponentiated: 32 bins of e^60 still add up in float32. A trained detector's
 stay within 20 or so."""
-GREATEST_PIXEL = 255
 
 
 class Outputs(NamedTuple):
@@ -101,43 +99,6 @@ class Network(nn.Module):
         return tuple(f"heads.{level}.{branch}" for level in range(len(self.heads)) for branch in ("score", "box"))
 
 
-class Deployed(nn.Module):
-    """The network as it is exported: pictures as they are stored in, decoded boxes and scores out.
-
-    It decodes as `Network.decode` does, in the order that costs least: points stay last until the end, and the expectation over
-    the bins is a quotient of two small products. Softmax over eight bins took a quarter of an int8 network's time. The division
-    by 255 is in the first convolution's weights, so that a picture's bytes are int8 activations as they are.
-    """
-
-    weighted: Tensor  # (4, 4 * K): the bins of each side
-    total: Tensor  # (4, 4 * K): ones for each side
-    points_xyxy_px: Tensor  # (4, N): x, y, x, y of the points
-    reach_px: Tensor  # (4, N): pixels of one bin, negative to the left and to the top
-
-    def __init__(self, network: Network, *, planes: bool = False) -> None:
-        """With planes, it takes (B, 3, height, width) float32 in [0, 255] instead of (B, height, width, 3) uint8."""
-        super().__init__()
-        self.planes = planes
-        self.network = copy.deepcopy(network)
-        first = next(module for module in self.network.stem.modules() if isinstance(module, nn.Conv2d))
-        with torch.no_grad():
-            first.weight /= GREATEST_PIXEL
-        sides, points_px, strides_px = torch.eye(4), network.points_px.T, network.strides_px.T
-        self.register_buffer("weighted", torch.kron(sides, network.bins), persistent=False)
-        self.register_buffer("total", torch.kron(sides, torch.ones_like(network.bins)), persistent=False)
-        self.register_buffer("points_xyxy_px", torch.cat([points_px, points_px]), persistent=False)
-        self.register_buffer("reach_px", torch.tensor([[-1.0], [-1.0], [1.0], [1.0]]) * strides_px, persistent=False)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes xyxy in pixels (B, N, 4) and scores (B, N, C)."""
-        planes = images if self.planes else images.permute(0, 3, 1, 2).float()
-        scores, boxes = self.network.maps(self.network.features(planes))
-        weights = boxes.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).exp()  # (B, 4 * K, N)
-        bins = (self.weighted @ weights) / (self.total @ weights)  # (B, 4, N): expected distance of each side
-        boxes_xyxy_px = self.points_xyxy_px + bins * self.reach_px
-        return boxes_xyxy_px.transpose(1, 2), scores.sigmoid().transpose(1, 2)
-
-
 class Neck(nn.Module):
     """Path aggregation (PANet, arXiv:1803.01534): coarse meaning goes down, fine position goes up, both by addition."""
 
@@ -173,9 +134,13 @@ class Head(nn.Module):
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Score logits (B, C, points) and box logits (B, 4 * K, points) of this level."""
-        for_scores = self.score_branch(feature)
-        for_boxes = for_scores if self.box_branch is None else self.box_branch(feature)
-        return self.score(for_scores).flatten(2), self.box(for_boxes).flatten(2)
+        maps = self.branches(feature)
+        return self.score(maps[0]).flatten(2), self.box(maps[-1]).flatten(2)
+
+    def branches(self, feature: Tensor) -> list[Tensor]:
+        """The maps that scores and boxes are predicted from: of two branches, or of the one that both share."""
+        branches = (self.score_branch,) if self.box_branch is None else (self.score_branch, self.box_branch)
+        return [branch(feature) for branch in branches]
 
 
 class ResidualBlock(nn.Module):

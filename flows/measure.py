@@ -53,7 +53,7 @@ class Measure(Frozen):
     warmup_s: Annotated[float, Field(ge=0.0)] = 0.02
     """Calls before timing go on until warmup_calls and warmup_s are both reached."""
     most_repeats: Annotated[int, Field(ge=0)] = 2
-    """How often a disturbed block (steal, less than 95 % of the core, or a spread of more than 10 %) is timed again at once."""
+    """How often a disturbed block (steal, less than 95 % of the core, or calls that spread too far) is timed again at once."""
     pictures: PositiveInt = 8
     """Pictures that the calls take turns with."""
     score_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25

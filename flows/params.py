@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from compressors.cells import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.distillation import refuse_strangers
-from compressors.nas import latency_dtype
+from compressors.latency import latency_dtype
 from compressors.quantization import refuse_unsupported
 from detection.blueprint import Architecture, Blueprint
 from detection.frozen import Frozen, InputError, PositiveInt
@@ -202,7 +202,9 @@ def _check_profiles(path: Path, plan: Plan) -> None:
         for config in params.grid.methods.quantization:
             refuse_unsupported(config, profiles[-1])
         for search in params.grid.methods.nas:
-            latency_dtype(search, profiles[-1])
+            latency_dtype(search.latency_in, profiles[-1], "nas")
+        for low_rank in params.grid.methods.low_rank:
+            latency_dtype(low_rank.latency_in if low_rank.only_if_faster else "float", profiles[-1], "low_rank")
     except InputError as error:
         raise InputError(f"{path}: grid.methods.{error}") from error
     for profile in profiles[:-1]:

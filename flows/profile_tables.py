@@ -17,7 +17,11 @@ PER_TYPE = (
     ("channel_alignment", "channels"),
     ("op_overhead_us", "us"),
     ("base_us", "us"),
+    ("place_ns", "ns"),
+    ("partial_place_ns", "ns"),
+    ("picture_place_ns", "ns"),
     ("softmax_ns", "ns"),
+    ("resize_ns", "ns"),
     ("interval_factor", "times"),
 )
 """Numbers per type of the multiplied values, in the order of reading, with their units."""
@@ -165,7 +169,7 @@ def fit_table(before: HardwareProfile, fitted: HardwareProfile) -> Table:
             continue
         start: tuple[str, str, str] = (dtype, str(calibration.anchors), f"{calibration.leave_one_out_mape:.1%}")
         word = "calibrated" if calibration.holds else "estimated still"
-        for field in ("utilisation", "op_overhead_us", "base_us", "interval_factor"):
+        for field in ("utilisation", "op_overhead_us", "base_us", "place_ns", "interval_factor"):
             old, new = getattr(before, field).of(dtype), getattr(fitted, field).of(dtype)
             table.add_row(*start, field, _short(old), _short(new), word)
             start, word = ("", "", ""), ""

@@ -14,56 +14,25 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from hardware_profiles.anchors import Anchor, AnchorError
 from hardware_profiles.consistency import numbers_of
 from hardware_profiles.estimate import cannot_run, computed_as
+from hardware_profiles.forms import FORMS, Form, solve
 from hardware_profiles.profile import MIN_ANCHORS, Calibration, DType, HardwareProfile, PerClass
-from hardware_profiles.roofline import Coefficients, Networks, networks_of, put_in
+from hardware_profiles.roofline import Coefficients, networks_of, put_in
 
 Array = NDArray[np.float64]
 Proxy = Literal["macs", "parameters"]
-CLASS_ANCHORS = 16
-"""From so many measured networks on, classes of convolutions get constants of their own."""
 ZERO_POINT_ANCHORS = 8
 """From so many on, and where they differ in it, what a zero point costs is fitted together with the overhead of an operator; but
 only for a runtime of which it is known that zero points cost something."""
-MOST_UTILISATION, MOST_OVERHEAD_US, MOST_BASE_US = 4.0, 2_000.0, 1e6
-"""Bounds. Winograd's method saves up to 4 of 9 multiplications; an operator of 2 ms or a call of 1 s is no overhead."""
-CLASS_PRIOR = 0.1
-"""How strongly a class is held to the constant of all: a class off by e costs as much as a network off by 10 %. Classes with
-little to do stay where nothing says otherwise."""
 WORTH = 1.10
 """A later form has to foretell left-out networks at least 10 % better, in log error, than an earlier one."""
 FITTED = "fitted"
 """What the sources of fitted numbers begin with."""
-START_SHARE = 0.2
-"""Of its unit (the median time, or a hundredth of it) that an unknown base or overhead is looked for from."""
 NORMAL_90 = 1.64
 """Standard deviations to either side that hold 90 % of a normal distribution."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """Which numbers are fitted; those not named stay as the profile has them."""
-
-    name: str
-    fewest: int
-    """Anchors it needs: about three for each number, `CLASS_ANCHORS` for classes."""
-    overhead: bool = False
-    base: bool = False
-    classes: bool = False
-    zero_point: bool = False
-
-
-FORMS: tuple[Form, ...] = (
-    Form("one utilisation", 2),
-    Form("utilisation and operator overhead", 5, overhead=True),
-    Form("utilisation and base", 5, base=True),
-    Form("utilisation, operator overhead and base", 8, overhead=True, base=True),
-    Form("utilisation by class, operator overhead and base", CLASS_ANCHORS, overhead=True, base=True, classes=True),
-)
 
 
 @dataclass(frozen=True)
@@ -98,7 +67,7 @@ def calibrate(
         profile = _without_fits(profile, dtype)
         own = [anchor for anchor in anchors if anchor.dtype == dtype]
         form, seen = _best_form(profile, own, dtype)
-        fitted = _fit(profile, own, dtype, form)
+        fitted = solve(networks_of(profile, own, dtype), profile, dtype, form)
         whence = origin or "; ".join(dict.fromkeys(anchor.origin for anchor in own if anchor.origin)) or "measured by the user"
         if versions := sorted({anchor.runtime_version for anchor in own if anchor.runtime_version}):
             whence += f" ({', '.join(versions)})"
@@ -119,7 +88,7 @@ def fitted(profile: HardwareProfile, anchors: Sequence[Anchor]) -> HardwareProfi
         profile = _without_fits(profile, dtype)
         own = [anchor for anchor in anchors if anchor.dtype == dtype]
         form, _ = _best_form(profile, own, dtype)
-        profile = put_in(profile, dtype, _fit(profile, own, dtype, form))
+        profile = put_in(profile, dtype, solve(networks_of(profile, own, dtype), profile, dtype, form))
     return profile
 
 
@@ -127,10 +96,10 @@ def held_out(profile: HardwareProfile, anchors: Sequence[Anchor], form: Form) ->
     """What the form foretells for each anchor of one type when it, or its family, is left out of the fit."""
     dtype = anchors[0].dtype
     networks = networks_of(profile, anchors, dtype)
-    start = _solve(networks, profile, dtype, form, None)
+    start = solve(networks, profile, dtype, form)
 
     def foretell(kept: Sequence[int], out: Sequence[int]) -> Array:
-        found = _solve(networks.part(kept), profile, dtype, form, start)
+        found = solve(networks.part(kept), profile, dtype, form, start)
         return networks.part(out).seconds(found)
 
     return _leave_out(anchors, foretell)
@@ -194,7 +163,7 @@ def _without_fits(profile: HardwareProfile, dtype: DType) -> HardwareProfile:
         return profile.sources.get(field, "").startswith(FITTED)
 
     changed: dict[str, object] = {}
-    for field in ("op_overhead_us", "base_us"):
+    for field in ("op_overhead_us", "base_us", "place_ns"):
         if is_fitted(f"{field}.{dtype}"):
             changed[field] = getattr(profile, field).model_copy(update={dtype: None})
     if (classes := profile.class_utilisation.of(dtype)) is not None:
@@ -221,56 +190,6 @@ def _zero_points_vary(anchors: Sequence[Anchor]) -> bool:
     return len({any(operator.zero_point for operator in anchor.operators) for anchor in anchors}) == 2
 
 
-def _fit(profile: HardwareProfile, anchors: Sequence[Anchor], dtype: DType, form: Form) -> Coefficients:
-    return _solve(networks_of(profile, anchors, dtype), profile, dtype, form, None)
-
-
-def _solve(networks: Networks, profile: HardwareProfile, dtype: DType, form: Form, start: Coefficients | None) -> Coefficients:
-    """The form's numbers with the least squared errors of log time."""
-    given = Coefficients.of(profile, dtype)
-    classes = networks.open_classes if form.classes else ()
-    middle_us = float(np.median(networks.latency_s)) * 1e6
-
-    def coefficients(values: Array) -> Coefficients:
-        rest = list(values[1:])
-        overhead_us = rest.pop(0) * middle_us / 100 if form.overhead else given.overhead_us
-        base_us = rest.pop(0) * middle_us if form.base else given.base_us
-        zero_point_us = rest.pop(0) * middle_us / 100 if form.zero_point else given.zero_point_us
-        utilisation = math.exp(values[0])
-        return Coefficients(
-            utilisation,
-            overhead_us,
-            base_us,
-            {name: min(utilisation * math.exp(own), MOST_UTILISATION) for name, own in zip(classes, rest, strict=True)},
-            zero_point_us,
-        )
-
-    def errors(values: Array) -> Array:
-        logs = np.log(networks.seconds(coefficients(values)) / networks.latency_s)
-        return np.concatenate([logs, CLASS_PRIOR * values[len(values) - len(classes) :]]) if classes else logs
-
-    first = start or Coefficients(given.utilisation, given.overhead_us, given.base_us, {})
-    begin, low, high = (
-        [math.log(min(max(first.utilisation, 2e-5), MOST_UTILISATION))],
-        [math.log(1e-5)],
-        [math.log(MOST_UTILISATION)],
-    )
-    for wanted, value, unit, most in (
-        (form.overhead, first.overhead_us, middle_us / 100, MOST_OVERHEAD_US),
-        (form.base, first.base_us, middle_us, MOST_BASE_US),
-        (form.zero_point, first.zero_point_us, middle_us / 100, MOST_OVERHEAD_US),
-    ):
-        if wanted:
-            begin.append(min(value or START_SHARE * unit, most) / unit)  # at the bound itself the search would not leave it
-            low.append(0.0)
-            high.append(most / unit)
-    begin += [math.log(first.by_class.get(name, first.utilisation) / first.utilisation) for name in classes]
-    low += [-5.0] * len(classes)
-    high += [3.0] * len(classes)
-    found = least_squares(errors, np.clip(begin, low, high), bounds=(low, high), max_nfev=200)
-    return coefficients(found.x)
-
-
 def _recorded(
     profile: HardwareProfile, found: Coefficients, dtype: DType, form: Form, seen: HeldOut, calibration: Calibration
 ) -> HardwareProfile:
@@ -288,6 +207,7 @@ def _recorded(
     }
     new |= {f"op_overhead_us.{dtype}": whence} if form.overhead else {}
     new |= {f"base_us.{dtype}": whence} if form.base else {}
+    new |= {f"place_ns.{dtype}": whence} if form.place else {}
     new |= {f"class_utilisation.{dtype}.{name}": whence for name in found.by_class}
     new |= {"zero_point_us": whence} if form.zero_point else {}
     document = changed.model_dump(by_alias=True)

@@ -14,6 +14,8 @@ Origin = Literal["calibrated", "estimated"]
 ELEMENT_BYTES: dict[DType, int] = {"fp32": 4, "fp16": 2, "int8": 1}
 PICTURE_CHANNELS = 4
 """Up to so many input channels are a picture, which runtimes read as it is instead of in channel blocks."""
+PATCH_KINDS: frozenset[OperatorKind] = frozenset({"conv3x3s1", "conv_other"})
+"""Convolutions that gather a patch of more than one place for every sum; depthwise kernels read theirs where it lies."""
 WINOGRAD_SAVING = 2.25
 """Multiplications that F(2x2, 3x3) saves: 36 become 16 (Lavin and Gray, CVPR 2016, section 4.1)."""
 
@@ -37,6 +39,11 @@ class Operator:
     zero_point: bool = False
     """An int8 convolution over more than one place whose input stores the real value 0 as another number, as a signed range without
     symmetry does. For 1x1 its share of the sums is the same everywhere, a bias."""
+
+    @property
+    def places(self) -> int:
+        """Height times width of what it writes."""
+        return self.output_elements // self.output_channels
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def computed_as(profile: HardwareProfile, quantized: bool) -> DType:
 def operator_s(operator: Operator, profile: HardwareProfile) -> float:
     """Roofline (Williams et al., CACM 52(4), 2009): the slower of computing and moving, and what starting it costs."""
     dtype = computed_as(profile, operator.quantized)
-    compute_s = _softmax_s(operator, profile, dtype) if operator.macs == 0 else _compute_s(operator, profile, dtype)
+    compute_s = _by_element_s(operator, profile, dtype) if operator.macs == 0 else _compute_s(operator, profile, dtype)
     return max(compute_s, memory_s(operator, profile)) + start_us(operator, profile) * 1e-6
 
 
@@ -137,11 +144,38 @@ def start_us(operator: Operator, profile: HardwareProfile) -> float:
 def _compute_s(operator: Operator, profile: HardwareProfile, dtype: DType) -> float:
     name, utilisation = utilisation_class(operator, profile), profile.utilisation.of(dtype)
     assert utilisation is not None, "a profile has a utilisation for every dtype it lists; loading checked it"
-    return ideal_s(operator, profile) / (_of_class(profile, dtype, name) or utilisation)
+    return ideal_s(operator, profile) / (_of_class(profile, dtype, name) or utilisation) + place_s(operator, profile)
 
 
-def _softmax_s(operator: Operator, profile: HardwareProfile, dtype: DType) -> float:
-    return operator.output_elements * (profile.softmax_ns.of(dtype) or 0.0) * 1e-9 if operator.op_type == "Softmax" else 0.0
+def place_s(operator: Operator, profile: HardwareProfile) -> float:
+    """Seconds that a convolution over patches costs by its output places, however many channels are multiplied at each.
+
+    On large maps with few channels that is most of it. It is no multiply-add, so it adds to them; it is bound by instructions and
+    not by bandwidth, so it does not hide behind moving data.
+    """
+    dtype = computed_as(profile, operator.quantized)
+    if utilisation_class(operator, profile) == "picture":  # all of it was measured together
+        return operator.places * (profile.picture_place_ns.of(dtype) or 0.0) * 1e-9
+    if not gathers(operator, profile):
+        return 0.0
+    return operator.places * (profile.place_ns.of(dtype) or 0.0) * 1e-9 + partial_place_s(operator, profile)
+
+
+def partial_place_s(operator: Operator, profile: HardwareProfile) -> float:
+    """The part of `place_s` that is owed to output channels which do not fill one block."""
+    dtype = computed_as(profile, operator.quantized)
+    partial = gathers(operator, profile) and operator.output_channels < (profile.channel_alignment.of(dtype) or 1)
+    return operator.places * (profile.partial_place_ns.of(dtype) or 0.0) * 1e-9 if partial else 0.0
+
+
+def gathers(operator: Operator, profile: HardwareProfile) -> bool:
+    """Whether `place_ns` is about the operator."""
+    return operator.kind in PATCH_KINDS and utilisation_class(operator, profile) != "picture"
+
+
+def _by_element_s(operator: Operator, profile: HardwareProfile, dtype: DType) -> float:
+    costs_ns = {"Softmax": profile.softmax_ns, "Resize": profile.resize_ns}.get(operator.op_type)
+    return operator.output_elements * (costs_ns.of(dtype) or 0.0) * 1e-9 if costs_ns else 0.0
 
 
 def utilisation_class(operator: Operator, profile: HardwareProfile) -> str:

@@ -170,8 +170,8 @@ class _Fusion:
             input_elements=self._elements(reads),
             output_elements=self._elements(writes),
             weight_elements=sum(math.prod(shape) for shape in layer.constants),
-            input_channels=_channels(layer.source),
-            output_channels=_channels(layer.result),
+            input_channels=_channels(layer, layer.source),
+            output_channels=_channels(layer, layer.result),
             op_type=layer.op_type,
             quantized=quantized,
             zero_point=quantized and _kind(layer) in BORDERED and layer.reads[0] in self.zero_point_tensors,
@@ -203,11 +203,13 @@ def _macs(layer: Layer) -> int:
     if layer.op_type not in WEIGHTED:
         return 0
     if layer.op_type in ("MatMul", "Gemm"):
-        from_the_right = layer.source[-1] == layer.constants[0][-2]
+        from_the_right = layer.source[-1] * layer.result[-1] == math.prod(layer.constants[0][-2:])  # transposed or not
         return math.prod(layer.result) * layer.source[-1 if from_the_right else -2]
     places = math.prod(layer.source[2:]) if layer.op_type == "ConvTranspose" else math.prod(layer.result[2:])
     return math.prod(layer.constants[0]) * places
 
 
-def _channels(shape: Sequence[int]) -> int:
+def _channels(layer: Layer, shape: Sequence[int]) -> int:
+    if layer.op_type in ("MatMul", "Gemm"):
+        return shape[-1]
     return shape[1] if len(shape) > 1 else 1

@@ -82,8 +82,11 @@ class _Reader:
 
     def _int8_inputs(self, inputs: tuple[str, ...]) -> frozenset[str]:
         """Inputs that are read as quantized numbers, though nothing quantizes them."""
-        turned = {node.output[0]: node.input[0] for node in self.graph.node if node.op_type == "Transpose"}
-        return frozenset({turned.get(name, name) for name in self.dequantized.values()} & set(inputs))
+        moved = {node.output[0]: node.input[0] for node in self.graph.node if node.op_type in ("Reshape", "Transpose")}
+        sources = set(self.dequantized.values())
+        while behind := sources & set(moved):
+            sources = (sources - behind) | {moved[name] for name in behind}
+        return frozenset(sources & set(inputs))
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self.shapes:

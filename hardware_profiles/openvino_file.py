@@ -113,7 +113,7 @@ def _rounded_bytes(node: Any) -> Any | None:
     if low is None or high is None or np.any(low != 0) or not np.allclose(high, node.get_attributes()["levels"] - 1):
         return None
     port = node.input_value(0)
-    while port.get_node().get_type_name() in ("Convert", "Transpose"):
+    while port.get_node().get_type_name() in ("Convert", "Reshape", "Transpose"):
         port = port.get_node().input_value(0)
     is_bytes = port.get_node().get_type_name() == "Parameter" and port.get_element_type().get_type_name() == "u8"
     return port if is_bytes else None

@@ -2,13 +2,14 @@
 
     python -m hardware_profiles.overhead x86-onnxruntime-1t
 
-prints what starting an operator costs, how fast depthwise and first convolutions run, and what a softmax costs. Run it on a
-quiet machine; `with_chains` puts the numbers into the profile with their sources.
+prints what starting an operator costs, how fast depthwise and first convolutions run, and what a softmax and a Resize cost. Run
+it on a quiet machine; `with_chains` puts the numbers into the profile with their sources.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -16,12 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from hardware_profiles.chains import Chain, write_chain
-from hardware_profiles.estimate import ideal_s
+from hardware_profiles.consistency import GREATEST_UTILISATION
+from hardware_profiles.estimate import PICTURE_CHANNELS, Operator, ideal_s, memory_s
 from hardware_profiles.graph import read_operators
 from hardware_profiles.library import load_profile
 from hardware_profiles.measure import choose_cores
@@ -33,6 +36,15 @@ LENGTHS = (8, 16, 32, 64)
 CALLS = 40
 """Per file and round; their median counts, and the median over rounds."""
 ROUNDS = 5
+LEAST_SHARE = 0.1
+"""An effect of less than this share of what it is part of is taken for none: rounds differ by as much."""
+MORE_THAN_MOVING = 2.0
+"""A Resize gets a number of its own where it takes so many times as long as moving its data."""
+PICTURE_SIZE = (192, 256)
+"""(height, width) of chains whose maps are large."""
+OF_TYPE = ("op_overhead_us", "partial_place_ns", "picture_place_ns", "softmax_ns", "resize_ns")
+OF_CLASS = ("depthwise", "depthwise_partial", "picture")
+"""Fields of a profile, by type and by class, that chains know about."""
 Timer = Callable[[Path], float]
 """File -> seconds of one inference."""
 
@@ -48,17 +60,21 @@ class Slope:
 
 @dataclass(frozen=True)
 class ChainNumbers:
-    """What the chains of one type say. Utilisations are shares of the profile's peak, as in `class_utilisation`."""
+    """What the chains of one type say, in the profile's own terms; None where it costs nothing to speak of."""
 
     dtype: DType
     op_overhead_us: float
     depthwise: float
     depthwise_partial: float
-    picture: float
+    picture: float | None
+    """None where no first convolution of this type reads the three colours by themselves."""
+    picture_place_ns: float | None
+    partial_place_ns: float | None
     softmax_ns: float | None
     """None for int8: a softmax is computed in float."""
+    resize_ns: float | None
     zero_point_us: float | None
-    """None for float, and where zero points cost nothing to speak of."""
+    """None for float."""
     rounds: int
     spread: float
     """Greatest round over least of the operator overhead."""
@@ -68,24 +84,20 @@ def measure_chains(
     profile: HardwareProfile, dtype: DType, folder: Path, rounds: int = ROUNDS, timer: Timer | None = None
 ) -> ChainNumbers:
     """The numbers of one type on this machine, by the profile's runtime and threads, timed in this process."""
-    timed = timer or session_timer(profile, CALLS)
-    quantized, block = dtype == "int8", profile.channel_alignment.of(dtype) or 16
-    tiny = _slope(Chain("pointwise", block, (32, 32), 8, quantized), folder, rounds, timed)
-
-    def utilisation(channels: int) -> float:
-        chain = Chain("depthwise", channels, (192, 256), 2, quantized)
-        slope = _slope(chain, folder, rounds, timed)
-        return _ideal_s(chain, folder, profile) / max(slope.middle_s - tiny.middle_s, 1e-9)
-
-    softmax = None if quantized else _slope(Chain("softmax", 2 * block, (192, 256), 4, False), folder, rounds, timed)
+    bench = _Bench(profile, dtype == "int8", folder, rounds, timer or session_timer(profile, CALLS))
+    tiny = bench.tiny
+    picture, picture_place_ns = bench.picture()
     return ChainNumbers(
         dtype=dtype,
         op_overhead_us=tiny.middle_s * 1e6,
-        depthwise=utilisation(2 * block),
-        depthwise_partial=utilisation(2 * block - block // 2),
-        picture=_picture(profile, block, quantized, folder, rounds, timed),
-        softmax_ns=max(softmax.middle_s - tiny.middle_s, 0.0) * 1e9 / (24 * 32 * 2 * block) if softmax else None,
-        zero_point_us=_zero_point_us(block, folder, rounds, timed) if quantized else None,
+        depthwise=bench.depthwise(2 * bench.block),
+        depthwise_partial=bench.depthwise(2 * bench.block - bench.block // 2),
+        picture=picture,
+        picture_place_ns=picture_place_ns,
+        partial_place_ns=bench.partial_place_ns(),
+        softmax_ns=None if bench.quantized else bench.softmax_ns(),
+        resize_ns=bench.resize_ns(),
+        zero_point_us=bench.zero_point_us() if bench.quantized else None,
         rounds=rounds,
         spread=tiny.greatest_s / max(tiny.least_s, 1e-9),
     )
@@ -93,8 +105,7 @@ def measure_chains(
 
 def with_chains(profile: HardwareProfile, numbers: Sequence[ChainNumbers]) -> HardwareProfile:
     """The profile with these numbers in place of its own, and where they come from."""
-    overhead, softmax, classes = profile.op_overhead_us, profile.softmax_ns, profile.class_utilisation
-    sources, zero_point_us = dict(profile.sources), profile.zero_point_us
+    document, sources = profile.model_dump(by_alias=True), dict(profile.sources)
     kind = "processor time" if profile.threads == 1 else "time"
     for found in numbers:
         whence = (
@@ -102,29 +113,19 @@ def with_chains(profile: HardwareProfile, numbers: Sequence[ChainNumbers]) -> Ha
             f"of {CALLS} calls, {runtime_version(profile.runtime)}, {profile.threads} thread{'s' if profile.threads > 1 else ''}; "
             f"rounds within a factor of {found.spread:.2f}"
         )
-        overhead = overhead.model_copy(update={found.dtype: _rounded(found.op_overhead_us)})
-        own = (classes.of(found.dtype) or PerClass()).model_copy(
-            update={name: _rounded(getattr(found, name)) for name in ("depthwise", "depthwise_partial", "picture")}
-        )
-        classes = classes.model_copy(update={found.dtype: own})
-        fields = [f"op_overhead_us.{found.dtype}"]
-        fields += [f"class_utilisation.{found.dtype}.{name}" for name in ("depthwise", "depthwise_partial", "picture")]
-        if found.softmax_ns is not None:
-            softmax = softmax.model_copy(update={found.dtype: _rounded(found.softmax_ns)})
-            fields.append(f"softmax_ns.{found.dtype}")
-        if found.dtype == "int8":
-            zero_point_us = None if found.zero_point_us is None else _rounded(found.zero_point_us)
-            fields += [] if zero_point_us is None else ["zero_point_us"]
-            sources = {field: text for field, text in sources.items() if field != "zero_point_us"}
-        sources |= dict.fromkeys(fields, whence)
-    changed = {
-        "op_overhead_us": overhead,
-        "softmax_ns": softmax,
-        "class_utilisation": classes,
-        "zero_point_us": zero_point_us,
-        "sources": sources,
-    }
-    return HardwareProfile.model_validate(profile.model_copy(update=changed).model_dump(by_alias=True))
+        own = {f"{name}.{found.dtype}": getattr(found, name) for name in OF_TYPE}
+        own |= {f"class_utilisation.{found.dtype}.{name}": getattr(found, name) for name in OF_CLASS}
+        own |= {"zero_point_us": found.zero_point_us} if found.dtype == "int8" else {}
+        document["class_utilisation"][found.dtype] = document["class_utilisation"][found.dtype] or {}
+        for field, value in own.items():
+            *path, last = field.split(".")
+            parent = document
+            for part in path:
+                parent = parent[part]
+            parent[last] = None if value is None else _rounded(value)
+        sources = {field: text for field, text in sources.items() if field not in own}
+        sources |= dict.fromkeys((field for field, value in own.items() if value is not None), whence)
+    return HardwareProfile.model_validate(document | {"sources": sources})
 
 
 def session_timer(profile: HardwareProfile, calls: int) -> Timer:
@@ -145,44 +146,101 @@ def session_timer(profile: HardwareProfile, calls: int) -> Timer:
     return timed
 
 
-def _slope(chain: Chain, folder: Path, rounds: int, timed: Timer) -> Slope:
-    """Least-squares slope of time over length, in each round; lengths take turns within a round."""
-    files = {length: write_chain(chain, length, folder) for length in LENGTHS}
-    slopes_s = []
-    for _ in range(rounds):
-        times_s = [timed(files[length]) for length in LENGTHS]
-        slopes_s.append(float(np.polyfit(LENGTHS, times_s, 1)[0]))
-    return Slope(statistics.median(slopes_s), min(slopes_s), max(slopes_s))
+@dataclass(frozen=True)
+class _Bench:
+    """Chains of one type, timed by one runtime."""
 
+    profile: HardwareProfile
+    quantized: bool
+    folder: Path
+    rounds: int
+    timed: Timer
 
-def _zero_point_us(block: int, folder: Path, rounds: int, timed: Timer) -> float | None:
-    """What a 3x3 convolution costs more with a zero point than without; None below a tenth of its time."""
-    without, shifted = (
-        _slope(Chain("dense", 2 * block, (96, 128), 4, quantized=True, zero_point=zero), folder, rounds, timed).middle_s
-        for zero in (0, 77)
-    )
-    return (shifted - without) * 1e6 if shifted > 1.1 * without else None
+    @property
+    def block(self) -> int:
+        """Channels that are computed together; 16 where the profile does not say."""
+        return self.profile.channel_alignment.of("int8" if self.quantized else "fp32") or 16
 
+    @cached_property
+    def tiny(self) -> Slope:
+        """Of operators with next to nothing to do."""
+        return self.slope(Chain("pointwise", self.block, (32, 32), (2, 2), self.quantized))
 
-def _ideal_s(chain: Chain, folder: Path, profile: HardwareProfile) -> float:
-    """Seconds of one operator of the chain at the full peak, padded as the class that it is measured for is."""
-    longest = read_operators(write_chain(chain, LENGTHS[-1], folder), profile.runtime)
-    own = next(operator for operator in longest if operator.kind == "depthwise")
-    block = profile.channel_alignment.of("int8" if own.quantized else "fp32") or 1
-    partial = own.output_channels % block != 0
-    known = PerClass(depthwise=1.0, depthwise_partial=1.0) if partial else PerClass(depthwise=1.0)
-    classes = ClassUtilisation(fp32=known, fp16=known, int8=known)
-    return ideal_s(own, profile.model_copy(update={"class_utilisation": classes}))
+    def slope(self, chain: Chain) -> Slope:
+        """Least-squares slope of time over length, in each round; lengths take turns within a round."""
+        files = {length: write_chain(chain, length, self.folder, self.profile.runtime) for length in LENGTHS}
+        slopes_s = []
+        for _ in range(self.rounds):
+            times_s = [self.timed(files[length]) for length in LENGTHS]
+            slopes_s.append(float(np.polyfit(LENGTHS, times_s, 1)[0]))
+        return Slope(statistics.median(slopes_s), min(slopes_s), max(slopes_s))
 
+    def depthwise(self, channels: int) -> float:
+        """Share of the peak that depthwise convolutions of so many channels reach."""
+        chain = Chain("depthwise", channels, PICTURE_SIZE, (48, 64), self.quantized)
+        own = next(operator for operator in self.operators(chain) if operator.kind == "depthwise")
+        known = PerClass(depthwise=1.0, depthwise_partial=1.0) if channels % self.block else PerClass(depthwise=1.0)
+        classes = ClassUtilisation(fp32=known, fp16=known, int8=known)  # padded as the class that it is measured for is
+        ideal = ideal_s(own, self.profile.model_copy(update={"class_utilisation": classes}))
+        return ideal / max(self.slope(chain).middle_s - self.tiny.middle_s, 1e-9)
 
-def _picture(profile: HardwareProfile, block: int, quantized: bool, folder: Path, rounds: int, timed: Timer) -> float:
-    """Utilisation of the first convolution: a large picture against a small one, with next to nothing behind it."""
-    large, small = (Chain("pointwise", block, size, 8, quantized) for size in ((192, 256), (32, 32)))
-    files = [write_chain(chain, 1, folder) for chain in (large, small)]
-    spent_s = statistics.median(timed(files[0]) - timed(files[1]) for _ in range(rounds))
-    without = profile.model_copy(update={"class_utilisation": ClassUtilisation()})
-    ideal = [ideal_s(next(op for op in read_operators(path, profile.runtime) if op.macs), without) for path in files]
-    return (ideal[0] - ideal[1]) / max(spent_s, 1e-9)
+    def picture(self) -> tuple[float | None, float | None]:
+        """Share of the peak that the first convolution reaches, and nanoseconds that each of its places costs besides.
+
+        A large picture against a small one, next to nothing behind it; with twice the channels only the multiply-adds double. A
+        first convolution over rows is like any other and has neither number.
+        """
+        without = self.profile.model_copy(update={"class_utilisation": ClassUtilisation()})
+        ideal, spent, places = [], [], 0
+        for channels in (self.block, 2 * self.block):
+            sizes = {PICTURE_SIZE: (6, 8), (32, 32): (1, 1)}
+            chains = [Chain("pointwise", channels, size, own, self.quantized) for size, own in sizes.items()]
+            files = [write_chain(chain, 1, self.folder, self.profile.runtime) for chain in chains]
+            first = [next(own for own in read_operators(path, self.profile.runtime) if own.macs) for path in files]
+            if first[0].input_channels > PICTURE_CHANNELS:
+                return None, None
+            spent.append(statistics.median(self.timed(files[0]) - self.timed(files[1]) for _ in range(self.rounds)))
+            ideal.append(ideal_s(first[0], without) - ideal_s(first[1], without))
+            places = first[0].places - first[1].places
+        share = (ideal[1] - ideal[0]) / max(spent[1] - spent[0], (ideal[1] - ideal[0]) / GREATEST_UTILISATION)
+        besides_s = spent[0] - ideal[0] / share
+        if besides_s < LEAST_SHARE * spent[0]:
+            return sum(ideal) / max(sum(spent), 1e-9), None
+        return share, besides_s * 1e9 / places
+
+    def partial_place_ns(self) -> float | None:
+        """What a place costs more where half a block of channels is written than where a whole one is, at the same padded work."""
+        size = (48, 64)
+        whole, half = (
+            self.slope(Chain("dense", channels, PICTURE_SIZE, size, self.quantized)).middle_s
+            for channels in (self.block, self.block // 2)
+        )
+        return (half - whole) * 1e9 / math.prod(size) if half > (1 + LEAST_SHARE) * whole else None
+
+    def softmax_ns(self) -> float:
+        """Of one element."""
+        channels, size = 2 * self.block, (24, 32)
+        spent_s = self.slope(Chain("softmax", channels, PICTURE_SIZE, size, self.quantized)).middle_s - self.tiny.middle_s
+        return max(spent_s, 0.0) * 1e9 / (math.prod(size) * channels)
+
+    def resize_ns(self) -> float | None:
+        """Of one output element; None where a Resize costs about what moving its data does."""
+        pair, back = (Chain(operator, 2 * self.block, PICTURE_SIZE, (12, 16), self.quantized) for operator in ("resize", "patch"))
+        own = next(operator for operator in self.operators(pair) if operator.op_type == "Resize")
+        spent_s = self.slope(pair).middle_s - self.slope(back).middle_s - self.tiny.middle_s
+        return spent_s * 1e9 / own.output_elements if spent_s > MORE_THAN_MOVING * memory_s(own, self.profile) else None
+
+    def zero_point_us(self) -> float | None:
+        """What a 3x3 convolution costs more with a zero point than without."""
+        without, shifted = (
+            self.slope(Chain("dense", 2 * self.block, (96, 128), (12, 16), quantized=True, zero_point=zero)).middle_s
+            for zero in (0, 77)
+        )
+        return (shifted - without) * 1e6 if shifted > (1 + LEAST_SHARE) * without else None
+
+    def operators(self, chain: Chain) -> Sequence[Operator]:
+        """Of the longest of these chains, as the runtime executes it."""
+        return read_operators(write_chain(chain, LENGTHS[-1], self.folder, self.profile.runtime), self.profile.runtime)
 
 
 def _rounded(value: float) -> float:

@@ -207,8 +207,17 @@ class HardwareProfile(_Closed):
     zero_point_us: Positive | None = None
     """What an int8 convolution costs besides where its input has a zero point, in microseconds: the runtime takes the zero point's
     share out of every sum. Null: nothing, or unknown."""
+    place_ns: PerDtype = PerDtype()
+    """What a convolution over patches costs per output place (height x width) besides its multiply-adds, in nanoseconds: gathering
+    the patch into a row, rounding and storing the results. 1x1 and depthwise convolutions gather nothing. Null: not modelled."""
+    partial_place_ns: PerDtype = PerDtype()
+    """What such a place costs more where the output channels do not fill one block. Null: nothing, or unknown."""
+    picture_place_ns: PerDtype = PerDtype()
+    """The same as `place_ns` for the first convolution, where `class_utilisation` has a number for `picture`. Null: nothing."""
     softmax_ns: PerDtype = PerDtype()
     """What a softmax costs per element, in nanoseconds: its rows are short in detectors. Null: as any operator that moves data."""
+    resize_ns: PerDtype = PerDtype()
+    """What a Resize costs per output element, in nanoseconds. Null: as any operator that moves data."""
     unsupported_ops: tuple[str, ...] = ()
     """ONNX operators that the device cannot run, for instance Resize."""
     fallback: str | None = None

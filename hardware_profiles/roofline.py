@@ -13,9 +13,12 @@ from hardware_profiles.estimate import (
     WINOGRAD_SAVING,
     Operator,
     computed_as,
+    gathers,
     ideal_s,
     memory_s,
     operator_s,
+    partial_place_s,
+    place_s,
     spill_s,
     start_us,
     utilisation_class,
@@ -44,6 +47,7 @@ class Coefficients:
     by_class: Mapping[str, float]
     """Utilisation of classes that have one of their own, beside those that the profile gives."""
     zero_point_us: float = 0.0
+    place_ns: float = 0.0
 
     @classmethod
     def of(cls, profile: HardwareProfile, dtype: DType) -> Coefficients:
@@ -51,7 +55,8 @@ class Coefficients:
         utilisation = profile.utilisation.of(dtype)
         assert utilisation is not None, "a profile has a utilisation for every dtype it lists; loading checked it"
         zero_point_us = profile.zero_point_us or 0.0
-        return cls(utilisation, profile.op_overhead_us.of(dtype) or 0.0, profile.base_us.of(dtype) or 0.0, {}, zero_point_us)
+        overhead_us, base_us = profile.op_overhead_us.of(dtype) or 0.0, profile.base_us.of(dtype) or 0.0
+        return cls(utilisation, overhead_us, base_us, {}, zero_point_us, profile.place_ns.of(dtype) or 0.0)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,10 @@ class Networks:
     """1 where the operator is computed in the type that is fitted."""
     zero_points: Array
     """1 where the operator's input has a zero point."""
+    places: Array
+    """Of each operator that the cost of a place is about, else 0."""
+    work_s: Array
+    """What computing takes besides, whatever the coefficients: at rates that the profile gives, and for blocks not filled."""
     fixed_s: Array
     """Of each network: what does not depend on the coefficients."""
     latency_s: Array
@@ -79,7 +88,8 @@ class Networks:
         """Modelled seconds of each network."""
         rates = np.array([found.by_class.get(name, found.utilisation) for name in CLASSES])[self.class_index]
         starts_us = self.own_type * found.overhead_us + self.zero_points * found.zero_point_us
-        operators_s = np.maximum(self.ideal_s / rates, self.floor_s) + starts_us * 1e-6
+        compute_s = self.ideal_s / rates + self.places * found.place_ns * 1e-9 + self.work_s
+        operators_s = np.maximum(compute_s, self.floor_s) + starts_us * 1e-6
         return np.asarray(np.add.reduceat(operators_s, self.first) + self.fixed_s + found.base_us * 1e-6)
 
     def part(self, chosen: Sequence[int]) -> Networks:
@@ -95,6 +105,8 @@ class Networks:
             self.class_index[places],
             self.own_type[places],
             self.zero_points[places],
+            self.places[places],
+            self.work_s[places],
             self.fixed_s[list(chosen)],
             self.latency_s[list(chosen)],
             self.open_classes,
@@ -114,20 +126,28 @@ def networks_of(profile: HardwareProfile, anchors: Sequence[Anchor], dtype: DTyp
         class_index=table[:, 2].astype(np.intp),
         own_type=table[:, 3],
         zero_points=table[:, 4],
+        places=table[:, 5],
+        work_s=table[:, 6],
         fixed_s=np.array([spill_s(anchor.operators, profile) for anchor in anchors]),
         latency_s=np.array([anchor.latency_s for anchor in anchors]),
         open_classes=_open_classes(profile, anchors, dtype, given),
     )
 
 
-def _row(operator: Operator, profile: HardwareProfile, dtype: DType, given: PerClass) -> tuple[float, float, int, int, int]:
-    """(seconds at full peak, least seconds, class, 1 where it is of the fitted type, 1 where its input has a zero point)."""
+def _row(operator: Operator, profile: HardwareProfile, dtype: DType, given: PerClass) -> tuple[float, ...]:
+    """The operator's entry in each array of `Networks` from `ideal_s` to `work_s`."""
     if computed_as(profile, operator.quantized) != dtype:
-        return 0.0, operator_s(operator, profile), 0, 0, 0
+        return 0.0, operator_s(operator, profile), 0, 0, 0, 0, 0.0
     name, zero_point = utilisation_class(operator, profile), int(operator.zero_point and dtype == "int8")
-    if operator.macs == 0 or given.of(name) is not None:
-        return 0.0, operator_s(operator, profile) - start_us(operator, profile) * 1e-6, 0, 1, zero_point
-    return ideal_s(operator, profile), memory_s(operator, profile), CLASSES.index(name), 1, zero_point
+    places = operator.places if gathers(operator, profile) else 0
+    if operator.macs and (rate := given.of(name)) is not None:
+        known_s = ideal_s(operator, profile) / rate
+        work_s = known_s + (partial_place_s(operator, profile) if places else place_s(operator, profile))
+        return 0.0, memory_s(operator, profile), 0, 1, zero_point, places, work_s
+    if operator.macs == 0:
+        return 0.0, operator_s(operator, profile) - start_us(operator, profile) * 1e-6, 0, 1, zero_point, 0, 0.0
+    own = CLASSES.index(name)
+    return ideal_s(operator, profile), memory_s(operator, profile), own, 1, zero_point, places, partial_place_s(operator, profile)
 
 
 def _open_classes(profile: HardwareProfile, anchors: Sequence[Anchor], dtype: DType, given: PerClass) -> tuple[str, ...]:
@@ -156,14 +176,15 @@ def put_in(profile: HardwareProfile, dtype: DType, found: Coefficients) -> Hardw
             "op_overhead_us": profile.op_overhead_us.model_copy(update={dtype: _or_null(found.overhead_us)}),
             "zero_point_us": _or_null(found.zero_point_us) if dtype == "int8" else profile.zero_point_us,
             "base_us": profile.base_us.model_copy(update={dtype: _or_null(found.base_us)}),
+            "place_ns": profile.place_ns.model_copy(update={dtype: _or_null(found.place_ns)}),
             "class_utilisation": profile.class_utilisation.model_copy(update={dtype: own if own != PerClass() else None}),
         }
     )
 
 
-def _or_null(value_us: float) -> float | None:
-    """Null for less than a hundredth of a microsecond: the fit found none."""
-    return _rounded(value_us) if value_us >= 0.01 else None
+def _or_null(value: float) -> float | None:
+    """Null for less than a hundredth of a microsecond, or nanosecond a place: the fit found none."""
+    return _rounded(value) if value >= 0.01 else None
 
 
 def _rounded(value: float) -> float:

@@ -19,6 +19,9 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 INPUT, OUTPUTS = "images", ("boxes", "scores")
 """Names in every exported file."""
+COLOURS = 3
+PLANE_CHANNELS = (COLOURS, 4 * COLOURS)
+"""Of files for quantizers: one pixel in each place, or four of a row."""
 
 
 class SessionError(ValueError):
@@ -37,7 +40,8 @@ class Session(Protocol):
     def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
         """Boxes (1, N, 4) xyxy in pixels and scores (1, N, C), in fresh memory, for a picture (1, height, width, 3) uint8.
 
-        Files that were exported for quantizers take its planes (1, 3, height, width) float32 in [0, 255] instead.
+        Files that were exported for quantizers take its planes (1, 3, height, width) float32 in [0, 255] instead, or
+        (1, 12, height, width / 4), four pixels of a row in one place.
         """
 
 
@@ -89,12 +93,14 @@ class _Opened:
     """What all sessions have in common: they know what they take."""
 
     input_size: tuple[int, int]
-    takes_planes: bool
+    pixels_per_place: int | None
+    """Of files that take planes."""
 
     def blank(self) -> Pixels:
-        if self.takes_planes:
-            return np.zeros((1, 3, *self.input_size), np.float32)
-        return np.zeros((1, *self.input_size, 3), np.uint8)
+        height_px, width_px = self.input_size
+        if self.pixels_per_place is not None:
+            return np.zeros((1, COLOURS * self.pixels_per_place, height_px, width_px // self.pixels_per_place), np.float32)
+        return np.zeros((1, height_px, width_px, COLOURS), np.uint8)
 
 
 class _OnnxRuntime(_Opened):
@@ -112,7 +118,7 @@ class _OnnxRuntime(_Opened):
         except Exception as error:  # its exceptions have no common base and no public names
             raise SessionError(f"{model}: onnxruntime cannot open it: {_first_line(error)}") from error
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
-        self.input_size, self.takes_planes = _taken(model, inputs, {node.name for node in self._session.get_outputs()})
+        self.input_size, self.pixels_per_place = _taken(model, inputs, {node.name for node in self._session.get_outputs()})
 
     def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
         boxes, scores = self._session.run(OUTPUTS, {INPUT: pixels})
@@ -132,14 +138,16 @@ class _OpenVino(_Opened):
         try:
             network = openvino.Core().read_model(model)
             inputs = {node.any_name: _openvino_shape(node) for node in network.inputs}
-            self.input_size, self.takes_planes = _taken(model, inputs, {name for node in network.outputs for name in node.names})
+            self.input_size, self.pixels_per_place = _taken(
+                model, inputs, {name for node in network.outputs for name in node.names}
+            )
             self.compiled: Any = openvino.Core().compile_model(network, "CPU", how)
         except RuntimeError as error:
             raise SessionError(f"{model}: openvino cannot open it: {_first_line(error)}") from error
         self._request = self.compiled.create_infer_request()
 
     def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
-        if (pixels.dtype == np.uint8) == self.takes_planes:  # it would convert without a word, and see next to nothing
+        if pixels.dtype != self.blank().dtype:  # it would convert without a word, and see next to nothing
             raise SessionError(f"input {INPUT} is {pixels.dtype}; the file takes {self.blank().dtype}")
         results = self._request.infer({INPUT: pixels}, share_inputs=True, share_outputs=False)
         return results[OUTPUTS[0]], results[OUTPUTS[1]]
@@ -161,18 +169,18 @@ def _openvino_shape(node: Any) -> list[int | str]:
     return [dimension.get_length() if dimension.is_static else "?" for dimension in node.get_partial_shape()]
 
 
-def _taken(model: Path, inputs: dict[str, list[int | str]], outputs: set[str]) -> tuple[tuple[int, int], bool]:
-    """(height, width) of the one input and whether it is planes; SessionError where the file is not a detector of ours."""
+def _taken(model: Path, inputs: dict[str, list[int | str]], outputs: set[str]) -> tuple[tuple[int, int], int | None]:
+    """(height, width) of the one input and, of planes, pixels in one place; SessionError where the file is no detector of ours."""
     if list(inputs) != [INPUT] or not set(OUTPUTS) <= outputs:
         raise SessionError(
             f"{model}: has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; "
             f"a detector has the input {INPUT} and the outputs {' and '.join(OUTPUTS)}"
         )
     match inputs[INPUT]:
-        case [1, int(height_px), int(width_px), 3]:
-            return (height_px, width_px), False
-        case [1, 3, int(height_px), int(width_px)]:
-            return (height_px, width_px), True
+        case [1, int(height_px), int(width_px), channels] if channels == COLOURS:
+            return (height_px, width_px), None
+        case [1, int(channels), int(height_px), int(places)] if channels in PLANE_CHANNELS:
+            return (height_px, places * channels // COLOURS), channels // COLOURS
         case shape:
             raise SessionError(f"{model}: input {INPUT} has the shape {shape}; (1, height, width, 3) with fixed sizes is needed")
 

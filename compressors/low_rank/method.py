@@ -12,8 +12,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compressors.contract import Change, Workbench, describe
+from compressors.latency import LatencyIn, latency_dtype
 from compressors.low_rank.decompose import Form, decompose
-from compressors.low_rank.ranks import Choice, Decision, EstimatedDType, Worth
+from compressors.low_rank.ranks import Choice, Decision, Worth
 from detection.blueprint import Factored
 from detection.checkpoint import Detector
 from detection.frozen import Frozen, Share
@@ -42,8 +43,8 @@ class LowRank(Frozen):
     only_if_faster: bool = True
     """A layer is factored only where its estimate on the design profile falls. Several thin operators may well take longer than
     one that is large."""
-    estimated_dtype: EstimatedDType = "fp32"
-    """What `only_if_faster` lets the device compute in; int8: as if quantized afterwards."""
+    latency_in: LatencyIn = "float"
+    """The numbers in which that is estimated: `int8` where the network will be quantized."""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,13 +67,14 @@ class LowRank(Frozen):
         """The choice in a word, for tables and MLflow params."""
         rule = "evbmf" if self.evbmf else f"macs-{self.keep_macs:g}" if self.keep_macs else f"{self.energy:g}"
         where = "" if self.only_if_faster else "-everywhere"
-        return f"{self.form}-{rule}{where}{'-int8' if self.only_if_faster and self.estimated_dtype == 'int8' else ''}"
+        return f"{self.form}-{rule}{where}{'-int8' if self.only_if_faster and self.latency_in == 'int8' else ''}"
 
 
 def factor(detector: Detector, config: LowRank, workbench: Workbench) -> tuple[Detector, Change]:
     """The detector with its convolutions factored where that pays, weights approximated, and what was chosen."""
     profile = workbench.design_profile if config.only_if_faster else None
-    worth = Worth(config.least_saving, profile, config.estimated_dtype)
+    dtype = latency_dtype(config.latency_in, profile, "low_rank") if profile else "fp32"
+    worth = Worth(config.least_saving, profile, dtype)
     choice = Choice(detector.blueprint, factorable(detector), config.form, config.round_to, worth)
     decision, energy = _decide(choice, config)
     reached = decision.macs / choice.macs

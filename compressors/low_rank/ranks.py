@@ -17,12 +17,11 @@ from detection.blueprint import Blueprint, Factored, Ranks
 from detection.complexity import count_macs, operator_costs
 from detection.frozen import InputError
 from hardware_profiles.estimate import Operator, estimate
-from hardware_profiles.profile import HardwareProfile, ProfileError
+from hardware_profiles.profile import DType, HardwareProfile, ProfileError
 
 BISECTIONS = 16
 """Halvings of the interval in which the common energy is looked for: finer than any rank of ours steps."""
 
-EstimatedDType = Literal["fp32", "int8"]
 Reason = Literal["saves too little", "not faster"]
 
 
@@ -55,7 +54,7 @@ class Worth:
     """Share of its multiply-adds that it has to save."""
     profile: HardwareProfile | None
     """On which its estimate has to fall as well; None: wherever it saves enough."""
-    dtype: EstimatedDType
+    dtype: DType
     """What the estimate computes it in."""
 
 
@@ -141,7 +140,7 @@ class Choice:
             return estimate(row, profile).point_s
         except ProfileError as error:
             raise InputError(
-                f"low_rank.only_if_faster: no estimate in {self.worth.dtype}: {error}. Set low_rank.estimated_dtype to int8 where "
+                f"low_rank.only_if_faster: no estimate in {self.worth.dtype}: {error}. Set low_rank.latency_in to int8 where "
                 f"the device takes nothing else, or low_rank.only_if_faster to false."
             ) from error
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from compressors.nas.method import Nas, largest, latency_dtype, search
+from compressors.nas.method import Nas, largest, search
 
-__all__ = ["Nas", "largest", "latency_dtype", "search"]
+__all__ = ["Nas", "largest", "search"]

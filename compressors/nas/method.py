@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from compressors.contract import Change, Spent, Workbench, describe
+from compressors.latency import LatencyIn, latency_dtype
 from compressors.nas.candidates import Candidate, Judge, latency_on
 from compressors.nas.exploration import Explorer, front, most_accurate
 from compressors.nas.space import search_space, smaller_input
@@ -18,7 +19,6 @@ from detection.blueprint import FIRST_STAGE_STRIDE, Architecture, BlockKind, Blu
 from detection.checkpoint import Detector, fresh
 from detection.complexity import count_macs
 from detection.frozen import Frozen, InputError, PositiveInt, Share
-from hardware_profiles.profile import DType, HardwareProfile
 
 GHOST_MULTIPLE = 4
 """A ghost block halves its width, and a residual block has half the width of its stage."""
@@ -34,7 +34,7 @@ class Nas(Frozen):
     Estimated latency on the design profile. A plain share of the start's latency would be out of reach for small networks,
     where the fixed cost of every operator is most of it.
     """
-    latency_in: Literal["float", "int8"] = "float"
+    latency_in: LatencyIn = "float"
     """The numbers in which that latency is estimated: `int8` where what is searched for will be quantized."""
     width_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.625, 0.75, 0.875, 1.0)
     round_to: PositiveInt = 8
@@ -88,7 +88,7 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     """The best architecture within the budget, with fresh weights, and the whole front that was found."""
     blueprint = largest(detector.blueprint, config)
     space = search_space(blueprint.architecture, config.width_shares, config.round_to, config.least_depth)
-    latency_s = latency_on(workbench.design_profile, blueprint, latency_dtype(config, workbench.design_profile))
+    latency_s = latency_on(workbench.design_profile, blueprint, latency_dtype(config.latency_in, workbench.design_profile, "nas"))
     least_s, most_s = latency_s(space.architecture(space.smallest())), latency_s(space.largest)
     budget_s = least_s + config.budget_share * (most_s - least_s)
     explorer = Explorer(space, latency_s, budget_s, config.evaluations)
@@ -160,18 +160,6 @@ def largest(blueprint: Blueprint, config: Nas) -> Blueprint:
             f"nas.width_shares."
         )
     return _seen_smaller(blueprint.model_copy(update={"architecture": architecture}), config.input_share)
-
-
-def latency_dtype(config: Nas, profile: HardwareProfile) -> DType:
-    """What the latency is estimated in; InputError where the device does not multiply in it."""
-    if config.latency_in == "float":
-        return "fp32"
-    if "int8" not in profile.dtypes:
-        raise InputError(
-            f"nas.latency_in: int8 is asked for, but the design profile {profile.id!r} multiplies in {', '.join(profile.dtypes)} "
-            f"only. Leave it at `float`, or name another design profile."
-        )
-    return "int8"
 
 
 def _seen_smaller(blueprint: Blueprint, share: float) -> Blueprint:

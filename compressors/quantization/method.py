@@ -15,7 +15,7 @@ import onnx
 from pydantic import Field, model_validator
 
 from compressors.quantization import fallback, onnx_int8
-from compressors.quantization.picture_input import PICTURE_RANGE
+from compressors.quantization.picture_input import PICTURE_RANGE, as_planes
 from compressors.quantization.ranges import RangeCalibrator, Ranges, observe, ranges_of
 from compressors.quantization.rounded_network import tensor_ranges
 from compressors.quantization.tools import TOOLS, Tool
@@ -176,7 +176,7 @@ def quantize(
         if config.precision == "float16":
             return Packed(tool.halve(float_file, folder), QuantizationRecord())
         export_onnx(detector, planes_file, planes=True)
-        work = _Work(config, runtime, tool, float_file, planes_file, _shown(config, train, seed), val, learned or {})
+        work = _Work(config, runtime, tool, float_file, planes_file, _shown(config, train, seed, planes_file), val, learned or {})
         return work.packed(folder, keeps_stem=_keeps_stem(config, tool, detector))
 
 
@@ -275,11 +275,12 @@ def _keeps_stem(config: Quantization, tool: Tool, detector: Detector) -> bool:
     return tool.keeps_half_stem_float and detector.blueprint.architecture.stem_stride == HALF_STEM_STRIDE
 
 
-def _shown(config: Quantization, train: Images, seed: int) -> list[Any]:
-    """The training pictures that ranges are taken from, as planes (1, 3, height, width) in [0, 255]."""
+def _shown(config: Quantization, train: Images, seed: int, planes_file: Path) -> list[Any]:
+    """The training pictures that ranges are taken from, as the file takes them."""
     refuse_few_pictures(config, len(train))
     rows = np.random.default_rng(seed).permutation(len(train))[: config.pictures]
-    return [np.ascontiguousarray(train.pixels[row].transpose(2, 0, 1)[None], dtype=np.float32) for row in sorted(rows)]
+    model = onnx.load(planes_file)
+    return [as_planes(model, train.pixels[row]) for row in sorted(rows)]
 
 
 def _moved(file: Path, folder: Path) -> Path:

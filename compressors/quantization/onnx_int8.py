@@ -13,6 +13,10 @@ import onnx
 from compressors.quantization.onnx_size import shrink
 from compressors.quantization.picture_input import onnx_takes_pictures
 from compressors.quantization.ranges import Ranges
+from detection.deployed import PREDICTIONS
+
+TURNING = frozenset({"Transpose", "Reshape"})
+"""What brings channels to the end for a product over points."""
 
 
 def prepare(float_file: Path) -> Path:
@@ -61,21 +65,30 @@ def write_int8(
 
 
 def float_tail(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that stay float: the last prediction convolutions and everything after them.
+    """Names of the nodes that stay float: the last predictions with the turning of maps before them, and everything after them.
 
     Decoding multiplies small errors by the stride, and scores live in the last bits: int8 here is how detectors fall to 0 mAP.
     """
     producers = {output: node for node in model.graph.node for output in node.output}
     waiting = [producers[output.name] for output in model.graph.output]
     tail: dict[str, onnx.NodeProto] = {}
+    turning: set[str] = set()
     while waiting:
         node = waiting.pop()
         if node.name in tail:
             continue
         tail[node.name] = node
-        if node.op_type != "Conv":
-            waiting += [producers[name] for name in node.input if name in producers]
+        before = [producers[name] for name in node.input if name in producers and node.op_type != "Conv"]
+        if predicts(node) or node.name in turning:
+            before = [own for own in before if own.op_type in TURNING]
+            turning.update(own.name for own in before)
+        waiting += before
     return list(tail)
+
+
+def predicts(node: onnx.NodeProto) -> bool:
+    """Whether the node is a product that predicts scores or boxes."""
+    return node.op_type in ("MatMul", "Gemm") and node.name.startswith(PREDICTIONS)
 
 
 def float_stem(model: onnx.ModelProto) -> list[str]:

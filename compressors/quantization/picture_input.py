@@ -1,15 +1,18 @@
 """Quantized files that take pictures as they are stored: (1, height, width, 3) bytes instead of planes of floats.
 
-Quantizers want planes (1, 3, height, width) of floats in [0, 255]. A level of 1 from 0 on makes a byte its own int8 activation, so
-that afterwards nothing is left to compute at the border, where conversions took a sixth of a small network's time.
+Quantizers want planes of floats in [0, 255], (1, channels, height, places of a row). A level of 1 from 0 on makes a byte its own
+int8 activation, so that afterwards nothing is left to compute at the border, where conversions took a sixth of a small network's
+time.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from compressors.quantization.ranges import Range
 from detection.export import INPUT_NAME
@@ -17,18 +20,28 @@ from detection.export import INPUT_NAME
 PICTURE_RANGE = Range(0.0, 255.0)
 """Of the picture, whatever a calibrator saw: 256 levels, each a value that a byte has."""
 CHANNELS_FIRST = (0, 3, 1, 2)
-PLANES, BYTES = "planes", "bytes"
+COLOURS = 3
+PLANES, BYTES, PLACES, PLACES_SHAPE = "planes", "bytes", "places", "shape of places"
+
+
+def as_planes(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A picture (height, width, 3) as a float file takes its planes, (1, channels, height, places of a row)."""
+    height_px, places, channels = _sizes(model.graph.input[0])
+    return np.ascontiguousarray(pixels.reshape(height_px, places, channels).transpose(2, 0, 1)[None], dtype=np.float32)
 
 
 def onnx_takes_pictures(model: onnx.ModelProto) -> None:
     """Change the model in place: its input is turned into planes, and rounded by nobody."""
     graph = model.graph
     (planes,) = graph.input
-    height_px, width_px = (side.dim_value for side in planes.type.tensor_type.shape.dim[2:])
+    height_px, places, channels = _sizes(planes)
     rounding = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == INPUT_NAME]
-    turned = helper.make_node("Transpose", [INPUT_NAME], [BYTES], perm=CHANNELS_FIRST)
+    before = []
+    if channels != COLOURS:
+        graph.initializer.append(numpy_helper.from_array(np.array([1, height_px, places, channels], np.int64), PLACES_SHAPE))
+        before.append(helper.make_node("Reshape", [INPUT_NAME, PLACES_SHAPE], [PLACES]))
+    before.append(helper.make_node("Transpose", [PLACES if before else INPUT_NAME], [BYTES], perm=CHANNELS_FIRST))
     renamed = {node.output[0]: BYTES for node in rounding}
-    before = [turned]
     kept = [node for node in graph.node if node not in rounding]
     if any(INPUT_NAME in node.input for node in kept):  # a first convolution that stays float
         before.append(helper.make_node("Cast", [BYTES], [PLANES], to=TensorProto.FLOAT))
@@ -36,22 +49,34 @@ def onnx_takes_pictures(model: onnx.ModelProto) -> None:
     for node in kept:
         for position, name in enumerate(node.input):
             node.input[position] = renamed.get(name, name)
-    picture = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, [1, height_px, width_px, 3])
+    width_px = places * channels // COLOURS
+    picture = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, [1, height_px, width_px, COLOURS])
     planes.CopyFrom(picture)
     del graph.node[:]
     graph.node.extend([*before, *kept])
 
 
 def openvino_takes_pictures(model: Any) -> Any:
-    """The model with the conversion before it, which its runtime leaves out where the picture is rounded by levels of 1."""
+    """A model with the conversion before it, which its runtime leaves out where the picture is rounded by levels of 1.
+
+    The given one is changed as well, and no longer of use.
+    """
     from hardware_profiles.runtimes import import_openvino
 
     openvino = import_openvino()
-    from openvino.preprocess import PrePostProcessor
+    ops, planes = openvino.opset13, model.input(INPUT_NAME).get_node()
+    _, channels, height_px, places = planes.get_output_shape(0)
+    picture = ops.parameter([1, height_px, places * channels // COLOURS, COLOURS], openvino.Type.u8, name=INPUT_NAME)
+    taken = picture
+    if channels != COLOURS:
+        taken = ops.reshape(taken, ops.constant(np.array([1, height_px, places, channels], np.int64)), special_zero=False)
+    turned = ops.transpose(ops.convert(taken, "f32"), ops.constant(np.array(CHANNELS_FIRST, np.int64)))
+    planes.output(0).replace(turned.output(0))
+    picture.output(0).set_names({INPUT_NAME})
+    return openvino.Model(model.outputs, [picture])
 
-    steps = PrePostProcessor(model)
-    picture = steps.input(INPUT_NAME)
-    picture.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-    picture.preprocess().convert_element_type(openvino.Type.f32)
-    picture.model().set_layout(openvino.Layout("NCHW"))
-    return steps.build()
+
+def _sizes(planes: onnx.ValueInfoProto) -> tuple[int, int, int]:
+    """(height, places of a row, channels)."""
+    _, channels, height_px, places = (side.dim_value for side in planes.type.tensor_type.shape.dim)
+    return height_px, places, channels

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from compressors.quantization.onnx_int8 import float_tail
+from compressors.quantization.onnx_int8 import float_tail, predicts
 from compressors.quantization.ranges import LEVELS, Range, Ranges
 from detection.checkpoint import Detector
 from detection.network import Network
@@ -24,6 +24,10 @@ RANGE_MOMENTUM = 0.01
 """Share of each new batch in a range (arXiv:1712.05877, section 3.1, asks for long averages)."""
 JOINS = {operator.add: "Add", operator.iadd: "Add", torch.add: "Add", torch.cat: "Concat"}
 """Functions that read several maps, and their names in ONNX; both runtimes round what they read."""
+
+PREDICTION = "Prediction"
+"""The kind of the products that predict scores and boxes."""
+SAME_VALUES = frozenset({"Resize", "Transpose", "Reshape"})
 
 
 class RoundedConv(nn.Conv2d):
@@ -100,19 +104,25 @@ def place(kind: str, number: int, operand: int) -> str:
 def rounded_network(network: Network, *, float_stem: bool) -> RoundedNetwork:
     """The network with normalisations folded and rounding where the runtimes round.
 
-    The last prediction convolutions keep float weights; what they read is rounded, as it is in ONNX Runtime's file (OpenVINO's
-    leaves it alone). The picture is not: its bytes are levels of int8 as they are.
+    The last prediction convolutions, products in the exported file, keep float weights; what they read is rounded, as it is in ONNX
+    Runtime's file (OpenVINO's leaves it alone). The picture is not: its bytes are levels of int8 as they are.
     """
     traced = fx.symbolic_trace(network.eval())
     folded = _fold_normalisations(traced)
-    kept = set(network.protected_layers()) | ({"stem.0"} if float_stem else set())
+    predictions = set(network.protected_layers())
+    kept = {"stem.0"} if float_stem else set()
     reads: dict[str, str] = {}
     watched: dict[fx.Node, fx.Node] = {}
+    predicting: set[fx.Node] = set()
     seen: dict[str, int] = {}
     for node in list(traced.graph.nodes):
-        kind = _kind(traced, node)
+        kind = PREDICTION if node.target in predictions else _kind(traced, node)
         if kind is None:
             continue
+        if kind == PREDICTION and node.all_input_nodes[0] in predicting:  # one product predicts scores and boxes
+            node.replace_input_with(node.all_input_nodes[0], watched[node.all_input_nodes[0]])
+            continue
+        predicting.update(node.all_input_nodes if kind == PREDICTION else ())
         number = seen[kind] = seen.get(kind, -1) + 1
         if kind == "Conv" and node.target not in kept:
             _round_weights(traced, str(node.target))
@@ -136,17 +146,24 @@ def tensor_ranges(model: onnx.ModelProto, learned: Ranges) -> Ranges:
     found: Ranges = {}
     seen: dict[str, int] = {}
     for node in model.graph.node:
-        if node.op_type not in {"Conv", *JOINS.values()} or (node.name in tail and node.op_type != "Conv"):
+        kind = PREDICTION if predicts(node) else node.op_type
+        if kind not in {"Conv", PREDICTION, *JOINS.values()} or (node.name in tail and kind != PREDICTION):
             continue
-        number = seen[node.op_type] = seen.get(node.op_type, -1) + 1
-        maps = node.input[:1] if node.op_type == "Conv" else node.input
+        number = seen[kind] = seen.get(kind, -1) + 1
+        maps = node.input if kind in JOINS.values() else node.input[:1]
         for operand, name in enumerate(maps):
-            own = learned.get(place(node.op_type, number, operand))
+            own = learned.get(place(kind, number, operand))
             if own is not None:
-                found[name] = own
-                if name in producers and producers[name].op_type == "Resize":  # repeats values, so its input has the same range
-                    found[producers[name].input[0]] = own
+                found |= dict.fromkeys(_same_values(name, producers), own)
     return found
+
+
+def _same_values(name: str, producers: dict[str, onnx.NodeProto]) -> list[str]:
+    """The tensor, and those that it only repeats or turns: they share a range."""
+    names = [name]
+    while names[-1] in producers and producers[names[-1]].op_type in SAME_VALUES:
+        names.append(producers[names[-1]].input[0])
+    return names
 
 
 def _kind(traced: fx.GraphModule, node: fx.Node) -> str | None:

@@ -52,6 +52,23 @@ def measurements(
         print(f"{path}: {len(own.cells)} files. Next: `sixfold profiles calibrate {own.profile} {path}`.")
 
 
+@app.command()
+def anchors(
+    folder: Annotated[Path, typer.Argument(help="Where the table goes, PROFILE.csv, and the files beside it.")],
+    profile: Annotated[str, typer.Option(help="A host profile, whose runtime the files are made for and timed in.")],
+    run: Annotated[Path, typer.Option(help="A folder with a plan's params.yaml and its prepared data.")] = Path("runs/bccd"),
+    count: Annotated[int, typer.Option(min=2, help="Networks to draw; each gives a float and an int8 file.")] = 24,
+    rounds: Annotated[int, typer.Option(min=1, help="Fresh processes that time every file once.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws, the weights and the order of timing.")] = 0,
+) -> None:
+    """Draw networks from a plan's search space and time them here, as a table for `sixfold profiles calibrate`."""
+    from hardware_profiles.library import load_profile
+    from studies.profiles.drawn import write_anchors
+
+    path = write_anchors(run, load_profile(profile), folder, count, seed, rounds)
+    print(f"{path}: {2 * count} files. Next: `sixfold profiles calibrate {profile} {path}`.")
+
+
 def write(found: Summary) -> None:
     """The page and its figure from what is known."""
     from studies.profiles.figure import draw_accuracy
@@ -91,8 +108,10 @@ def main() -> None:
     from flows.store import StoreError
     from hardware_profiles.anchors import AnchorError
     from hardware_profiles.graph import GraphError
+    from hardware_profiles.measure import RoundError
+    from hardware_profiles.profile import ProfileError
 
-    run_app(app, "profiles", (InputError, AnchorError, GraphError, StoreError))
+    run_app(app, "profiles", (InputError, AnchorError, GraphError, ProfileError, StoreError), (RoundError,))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ VARIANTS: tuple[Pruning | LowRank, ...] = (
     LowRank(form="spatial_svd", keep_macs=0.8, round_to=4),
     LowRank(evbmf=True, round_to=2, least_saving=0.05, only_if_faster=False),
     LowRank(keep_macs=0.8, round_to=4, only_if_faster=False),
-    LowRank(energy=0.4, round_to=4, estimated_dtype="int8"),
+    LowRank(energy=0.4, round_to=4, latency_in="int8"),
 )
 PARTNERS: tuple[MethodName, ...] = ("lightweight", "nas", "distillation", "quantization")
 

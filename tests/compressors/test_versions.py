@@ -28,7 +28,7 @@ SOURCES |= {
         f"detection/{module}.py"
         for module in ("training", "losses", "augmentation", "blueprint", "network", "boxes", "checkpoint", "dataset")
     ),
-    "export": ("detection/export.py", "detection/network.py"),
+    "export": ("detection/export.py", "detection/deployed.py", "detection/network.py"),
     "references": ("compressors/references.py", "compressors/nas/space.py"),
     "estimate": ("hardware_profiles/estimate.py", "compressors/latency.py", "detection/complexity.py"),
     "reading": (

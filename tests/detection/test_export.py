@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from detection.checkpoint import load, save
+from detection.deployed import Deployed
 from detection.evaluation import as_input, as_planes
 from detection.export import BOXES_NAME, INPUT_NAME, OPSET, SCORES_NAME, export_onnx
-from detection.network import Deployed
 from hardware_profiles import runtimes
 from hardware_profiles.runtimes import RUNTIMES, open_session
 from tests.detection.variants import PLAIN, VARIANTS, lively
@@ -38,16 +38,20 @@ def test_every_runtime_says_what_torch_says(name: str, runtime: str, exported: d
     assert np.abs(session(255 - PIXELS)[0] - boxes).max() > 0.01
 
 
+@pytest.mark.parametrize(("name", "shape"), [("dense", (1, 3, 64, 96)), ("short", (1, 12, 64, 24))])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_planes_are_what_quantizers_get(runtime: str, tmp_path: Path) -> None:
-    """The same detector, exported for floats of 0 to 255 with channels first, says the same of the same picture."""
-    detector = lively(PLAIN)
+def test_planes_are_what_quantizers_get(runtime: str, name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    """The same detector, exported for floats of 0 to 255 with channels first, says the same of the same picture.
+
+    Where it begins with patches, four pixels of a row are one place of twelve channels, first pixel first.
+    """
+    detector = lively(VARIANTS[name])
     export_onnx(detector, tmp_path / "pictures.onnx")
     export_onnx(detector, tmp_path / "planes.onnx", planes=True)
     session = open_session(runtime, tmp_path / "planes.onnx", 1)
     assert session.input_size == (64, 96)
-    assert (session.blank().shape, session.blank().dtype) == ((1, 3, 64, 96), np.float32)
-    planes = np.ascontiguousarray(PICTURE.transpose(2, 0, 1)[None], dtype=np.float32)
+    assert (session.blank().shape, session.blank().dtype) == (shape, np.float32)
+    planes = np.ascontiguousarray(PICTURE.reshape(64, shape[3], shape[1]).transpose(2, 0, 1)[None], dtype=np.float32)
     for got, expected in zip(session(planes), open_session(runtime, tmp_path / "pictures.onnx", 1)(PIXELS), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-4)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from detection.blueprint import Architecture, Ranks
 from detection.checkpoint import fresh
-from detection.network import Deployed, Network, conv_unit, factored_conv, prediction_points
+from detection.network import Network, conv_unit, factored_conv, prediction_points
 from tests.detection.variants import PLAIN, VARIANTS, lively
 
 POINTS = 8 * 12 + 4 * 6 + 2 * 3
@@ -80,17 +80,6 @@ def test_boxes_are_decoded_by_hand() -> None:
     assert network.points_px[98].tolist() == [40, 8]
     torch.testing.assert_close(boxes[0, 98], torch.tensor([40 - 16.0, 8.0, 40 + 48, 8 + 32]))
     torch.testing.assert_close(boxes[0, 0], torch.tensor([4 - 12.0, 4 - 12, 4 + 12, 4 + 12]))
-
-
-def test_scores_are_shares_and_the_deployed_network_decodes() -> None:
-    """What is exported is decode() of the raw outputs; it takes pixels of 0 to 255."""
-    network = lively(PLAIN).network()
-    with torch.no_grad():
-        boxes, scores = Deployed(network, planes=True)(255 * pixels(2))
-        outputs = network(pixels(2))
-    assert boxes.shape == (2, POINTS, 4)
-    torch.testing.assert_close(scores, outputs.score_logits.sigmoid(), atol=1e-4, rtol=0)
-    torch.testing.assert_close(boxes, network.decode_boxes(outputs.box_logits), atol=1e-3, rtol=0)
 
 
 def test_pictures_of_a_batch_do_not_mix() -> None:
@@ -166,17 +155,6 @@ def test_light_blocks_are_lighter() -> None:
     assert depthwise < ghost < dense
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_the_deployed_network_decodes_as_the_trained_one(name: str) -> None:
-    """Exponentials and one product say what softmax and expectation say, to a thousandth of a pixel."""
-    network = lively(VARIANTS[name]).network()
-    with torch.no_grad():
-        wanted_boxes, wanted_scores = network.decode(network(pixels(1)))
-        boxes, scores = Deployed(network, planes=True)(255 * pixels(1))
-    torch.testing.assert_close(boxes, wanted_boxes, atol=1e-3, rtol=1e-5)
-    torch.testing.assert_close(scores, wanted_scores, atol=1e-4, rtol=0)
-
-
 def test_a_stem_of_stride_4_looks_at_patches_side_by_side() -> None:
     """A pixel changes the one place of the stem's map whose 4 x 4 patch it lies in, and no pixel is left out."""
     stem = lively(VARIANTS["short"]).network().stem[0]  # type: ignore[index]
@@ -189,26 +167,3 @@ def test_a_stem_of_stride_4_looks_at_patches_side_by_side() -> None:
             touched[..., y, x] = 1.0
             moved = (stem(touched) - before).abs().amax(dim=(0, 1)).nonzero()  # type: ignore[operator]
             assert moved.tolist() == [[y // 4, x // 4]]
-
-
-def test_the_deployed_network_takes_pictures_as_they_are_stored() -> None:
-    """Bytes with channels last are what planes of floats are; the network that was given is left alone."""
-    network = lively(PLAIN).network()
-    before = network.stem[0].weight.clone()  # type: ignore[index,union-attr,operator]
-    stored = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        found = Deployed(network)(stored)
-        expected = Deployed(network, planes=True)(stored.permute(0, 3, 1, 2).float())
-    for own, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(own, other)
-    assert torch.equal(network.stem[0].weight, before)  # type: ignore[index,union-attr]
-
-
-def test_extreme_logits_still_decode() -> None:
-    """A distribution that puts everything on one bin, or far below zero on all, leaves finite boxes."""
-    network = lively(PLAIN).network()
-    for branch in network.heads:
-        for value in (500.0, -500.0):
-            with torch.no_grad():
-                branch.box.bias.fill_(value)  # type: ignore[union-attr]
-                assert all(tensor.isfinite().all() for tensor in Deployed(network, planes=True)(255 * pixels(1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hardware_profiles.anchors import Anchor
@@ -30,13 +31,26 @@ def network(index: int, quantized: bool = False) -> tuple[Operator, ...]:
     return tuple(operator(KINDS[(index + place * place) % 4], macs, quantized, index % 3 == 0) for place in range(length))
 
 
+def on_maps(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """The same work on maps of 1,000 to 13,000 places, after a picture and before a Resize."""
+    spread = [replace(own, output_elements=16_000 * (1 + 5 * place % 13)) for place, own in enumerate(operators)]
+    first = replace(operators[0], kind="conv_other", input_channels=3)
+    last = replace(operators[0], kind="other", macs=0, weight_elements=0, op_type="Resize")
+    return (first, *spread, last)
+
+
 def anchors(
-    truth: HardwareProfile, count: int, dtype: DType = "fp32", scale: tuple[float, ...] = (1.0,), **about: Any
+    truth: HardwareProfile,
+    count: int,
+    dtype: DType = "fp32",
+    scale: tuple[float, ...] = (1.0,),
+    spread_places: bool = False,
+    **about: Any,
 ) -> list[Anchor]:
-    """Networks that take exactly as long as the profile says, times the factors in turn."""
+    """Networks that take exactly as long as the profile says, times the factors in turn; on maps of one size, or of many."""
     quantized = dtype == "int8"
     return [
         Anchor(f"n{index}", own, dtype, estimate(own, truth).point_s * scale[index % len(scale)], **about)
         for index in range(count)
-        for own in [network(index, quantized)]
+        for own in [on_maps(network(index, quantized)) if spread_places else network(index, quantized)]
     ]

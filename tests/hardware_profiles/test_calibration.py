@@ -8,14 +8,24 @@ import math
 import pytest
 
 from hardware_profiles.anchors import Anchor, AnchorError
-from hardware_profiles.calibration import FORMS, HeldOut, calibrate, fitted, held_out, proxy_held_out
+from hardware_profiles.calibration import HeldOut, calibrate, fitted, held_out, proxy_held_out
 from hardware_profiles.estimate import estimate
+from hardware_profiles.forms import FORMS
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.roofline import Coefficients, networks_of
 from tests.hardware_profiles.anchor_factory import anchors, device, network, operator
 
 TRUTH = device(utilisation={"fp32": 0.31, "int8": 0.17}, op_overhead_us={"fp32": 40, "int8": 25})
 BLANK = device()
+PLACES = {
+    "channel_alignment": {"fp32": 16, "int8": 32},
+    "memory": {"bandwidth_effective_gbs": 5},
+    "place_ns": {"fp32": 11, "int8": 13},
+    "partial_place_ns": {"int8": 17},
+    "picture_place_ns": {"fp32": 19, "int8": 23},
+    "resize_ns": {"fp32": 29, "int8": 31},
+}
+"""Every cost by place, and partial blocks in int8: the networks have 16 channels."""
 
 
 def test_known_numbers_come_back() -> None:
@@ -54,6 +64,18 @@ def test_zero_points_come_back() -> None:
     assert calibrate(BLANK, anchors(truth, 15, "int8")).zero_point_us is None
     assert found.zero_point_us == pytest.approx(90, rel=0.03)
     assert found.op_overhead_us.int8 == pytest.approx(25, rel=0.05)
+
+
+def test_what_a_place_costs_comes_back() -> None:
+    """Patches that cost 20 ns a place are told from overheads where maps differ in size; eight networks or more say so."""
+    truth = device(utilisation={"fp32": 0.31, "int8": 0.17}, op_overhead_us={"fp32": 40}, place_ns={"fp32": 20})
+    found = calibrate(BLANK, anchors(truth, 12, spread_places=True))
+    assert found.place_ns.fp32 == pytest.approx(20, rel=0.02)
+    assert found.op_overhead_us.fp32 == pytest.approx(40, rel=0.05)
+    assert found.sources["place_ns.fp32"].startswith("fitted by least squares")
+    assert "and per place" in found.sources["place_ns.fp32"]
+    assert calibrate(BLANK, anchors(truth, 7, spread_places=True)).place_ns.fp32 is None
+    assert calibrate(found, anchors(TRUTH, 12)).place_ns.fp32 is None
 
 
 def test_classes_come_back_from_sixteen_anchors_on() -> None:
@@ -95,12 +117,19 @@ def test_int8_networks_take_float_operators_from_the_float_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    "profile", [BLANK, TRUTH, device(memory={"bandwidth_effective_gbs": 1}, softmax_ns={"fp32": 3}, zero_point_us=7)]
+    "profile",
+    [
+        BLANK,
+        TRUTH,
+        device(memory={"bandwidth_effective_gbs": 1}, softmax_ns={"fp32": 3}, zero_point_us=7),
+        device(**PLACES),
+        device(class_utilisation={name: {"conv3x3s1": 0.4, "picture": 0.2} for name in ("fp32", "int8")}, **PLACES),
+    ],
 )
 def test_fits_and_estimates_are_one_model(profile: HardwareProfile) -> None:
     """The arrays of the fit say what `estimate` says, operator by operator."""
     for dtype in ("fp32", "int8"):
-        own = anchors(profile, 6, dtype)
+        own = anchors(profile, 6, dtype, spread_places=True)
         seconds = networks_of(profile, own, dtype).seconds(Coefficients.of(profile, dtype))
         assert list(seconds) == pytest.approx([estimate(anchor.operators, profile).point_s for anchor in own])
 

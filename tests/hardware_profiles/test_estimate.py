@@ -210,6 +210,53 @@ def test_a_softmax_costs_by_the_element() -> None:
     assert estimate([softmax], profile()).point_s == pytest.approx(312.2e-6)
 
 
+def test_a_resize_costs_by_the_element() -> None:
+    """256,000 elements at 2 ns are 512 us; other operators that move data keep to the bandwidth."""
+    resizing = profile(resize_ns={"fp32": 2})
+    assert estimate([replace(ADD, op_type="Resize")], resizing).point_s == pytest.approx(517e-6)
+    assert estimate([ADD], resizing).point_s == pytest.approx(312.2e-6)
+
+
+def test_a_patch_costs_by_the_place() -> None:
+    """4,000 places at 10 ns are 40 us on top of the products; neither 1x1 nor depthwise convolutions gather patches."""
+    gathering = profile(place_ns={"fp32": 10})
+    assert estimate([CONV], gathering).point_s == pytest.approx((1479.56 + 40) * 1e-6)
+    assert estimate([replace(CONV, kind="conv_other")], gathering).point_s == pytest.approx((1479.56 + 40) * 1e-6)
+    for kind in ("conv1x1", "depthwise"):
+        own = replace(CONV, kind=kind)
+        assert estimate([own], gathering).point_s == estimate([own], profile()).point_s
+
+
+def test_few_channels_on_a_large_map_cost_as_much_as_many_on_a_small_one() -> None:
+    """A 16->16 convolution at 4,000 places does a quarter of the products of a 64->64 one at 1,000, and takes longer by place."""
+    large = replace(CONV, macs=144 * 16 * 4000, output_channels=16, output_elements=16 * 4000)
+    small = replace(CONV, macs=576 * 64 * 1000, input_channels=64, input_elements=64 * 1000, output_elements=64 * 1000)
+    assert estimate([large], profile()).point_s < estimate([small], profile()).point_s
+    gathering = profile(place_ns={"fp32": 400})
+    assert estimate([large], gathering).point_s > estimate([small], gathering).point_s
+
+
+def test_places_that_do_not_fill_a_block_cost_more() -> None:
+    """8 of 16 output channels take the products of 16 and 5 ns a place more; 24 fill one block and cost no more than 32."""
+    own = profile(place_ns={"fp32": 10}, partial_place_ns={"fp32": 5})
+    eight, sixteen, twenty_four, thirty_two = (
+        replace(CONV, macs=144 * channels * 4000, output_channels=channels, output_elements=channels * 4000)
+        for channels in (8, 16, 24, 32)
+    )
+    assert estimate([eight], own).point_s - estimate([sixteen], own).point_s == pytest.approx(20e-6)
+    assert estimate([twenty_four], own).point_s == pytest.approx(estimate([thirty_two], own).point_s)
+
+
+def test_places_of_the_picture_have_a_number_of_their_own() -> None:
+    """25 ns at each of 4,000 places beside the rate of the class, and none of what other convolutions pay; without the class
+    the first convolution is one of them."""
+    stem = replace(CONV, input_channels=3)
+    gathering = {"place_ns": {"fp32": 10}, "partial_place_ns": {"fp32": 5}, "picture_place_ns": {"fp32": 25}}
+    own = profile(class_utilisation={"fp32": {"picture": 0.25}}, **gathering)
+    assert estimate([stem], own).point_s == pytest.approx((2 * 1474.56 + 5 + 100) * 1e-6)
+    assert estimate([stem], profile(**gathering)).point_s == pytest.approx((1479.56 + 40) * 1e-6)
+
+
 def test_zero_points_cost_an_int8_convolution() -> None:
     """12 us more for an asymmetric input, in int8 alone."""
     own = profile(zero_point_us=12)

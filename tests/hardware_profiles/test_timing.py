@@ -106,15 +106,17 @@ def times(**different: float | None) -> Times:
     [
         ({}, False),
         ({"steal_s": None}, False),  # a kernel that does not say
-        ({"cv": 0.10}, False),
-        ({"cv": 0.11}, True),
+        ({"cv": 0.129}, False),
+        ({"cv": 0.131}, True),
+        ({"cv": 0.19, "p50_s": 0.0003}, False),
+        ({"cv": 0.21, "p50_s": 0.0003}, True),
         ({"cpu_share": 0.95}, False),
         ({"cpu_share": 0.94}, True),
         ({"cpu_share": 1.9}, False),  # two threads
     ],
 )
 def test_three_signs_of_a_disturbance(different: dict[str, float | None], disturbed: bool) -> None:
-    """A spread above 10 % or less than 95 % of a core; exactly at the limit is still quiet."""
+    """A spread above 10 % and 30 us, which is 13 % of a millisecond and 20 % of 0.3, or less than 95 % of a core."""
     assert times(**different).disturbed is disturbed
 
 

@@ -187,10 +187,12 @@ def test_a_stride_makes_the_first_1x1_four_times_as_dear(thin: Detector, workben
         assert (change.details["dense"].get(name) == "saves too little") is not expected
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "int8"])
-def test_every_factored_layer_is_faster_on_the_design_profile(dtype: Any, thin: Detector, workbench: Workbench) -> None:
+@pytest.mark.parametrize(("latency_in", "dtype"), [("float", "fp32"), ("int8", "int8")])
+def test_every_factored_layer_is_faster_on_the_design_profile(
+    latency_in: Any, dtype: Any, thin: Detector, workbench: Workbench
+) -> None:
     """Taken alone, each factored layer lowers the network's estimate; each that was left dense for it would not lower it."""
-    config = LowRank(energy=0.9, round_to=4, estimated_dtype=dtype)
+    config = LowRank(energy=0.9, round_to=4, latency_in=latency_in)
     _, change = factor(thin, config, workbench)
     _, everywhere = factor(thin, config.model_copy(update={"only_if_faster": False}), workbench)
     before_s = estimated_latency(thin.blueprint, workbench.design_profile, dtype).point_s
@@ -234,9 +236,9 @@ def test_where_starting_is_free_work_decides(thin: Detector, workbench: Workbenc
 def test_a_device_for_int8_alone_is_estimated_in_int8(tiny_detector: Detector, workbench: Workbench) -> None:
     """In float it cannot be asked, and the message names the field that helps; in int8 it can."""
     bench = replace(workbench, design_profile=load_profile("coral-edge-tpu"))
-    with pytest.raises(InputError, match=r"low_rank\.only_if_faster.*low_rank\.estimated_dtype"):
+    with pytest.raises(InputError, match=r"low_rank\.only_if_faster.*low_rank\.latency_in"):
         factor(tiny_detector, LowRank(), bench)
-    _, change = factor(tiny_detector, LowRank(estimated_dtype="int8"), bench)
+    _, change = factor(tiny_detector, LowRank(latency_in="int8"), bench)
     assert set(change.details["ranks"]) | set(change.details["dense"]) == set(factorable(tiny_detector))
 
 
@@ -296,7 +298,7 @@ def test_another_rule_replaces_the_default_energy() -> None:
         ({"round_to": 0}, "round_to"),
         ({"least_saving": 1.0}, "least_saving"),
         ({"form": "cp"}, "form"),
-        ({"estimated_dtype": "fp16"}, "estimated_dtype"),
+        ({"latency_in": "fp16"}, "latency_in"),
         ({"rank": 3}, "rank"),
     ],
     ids=str,
@@ -315,7 +317,7 @@ def test_labels_tell_variants_apart() -> None:
         LowRank(keep_macs=0.75),
         LowRank(evbmf=True),
         LowRank(only_if_faster=False),
-        LowRank(estimated_dtype="int8"),
+        LowRank(latency_in="int8"),
     ]
     assert [config.label() for config in variants] == [
         "tucker-0.75",

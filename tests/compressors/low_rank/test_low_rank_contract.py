@@ -19,7 +19,7 @@ from tests.compressors.test_contract import prove
 
 FORMS = ("tucker", "spatial_svd")
 RULES: tuple[dict[str, Any], ...] = ({"energy": 0.4}, {"evbmf": True, "least_saving": 0.05}, {"keep_macs": 0.8})
-WHERE: tuple[dict[str, Any], ...] = ({"only_if_faster": False}, {"estimated_dtype": "fp32"}, {"estimated_dtype": "int8"})
+WHERE: tuple[dict[str, Any], ...] = ({"only_if_faster": False}, {"latency_in": "float"}, {"latency_in": "int8"})
 """Wherever work is saved, or where the design profile says that it is faster, in either type."""
 GIVEN = ("dense", "depthwise", "ghost", "pruned", "tucker")
 CASES = tuple(
@@ -50,10 +50,10 @@ def given(tiny_detector: Detector, bench: Workbench) -> dict[str, Detector]:
 
 def test_every_place_meets_every_form_every_rule_and_every_kind() -> None:
     """Two forms with three rules on five kinds of detector; factored anywhere, by fp32 and by int8 with each of all three."""
-    where = {(config.only_if_faster, config.estimated_dtype) for config, _ in CASES}
+    where = {(config.only_if_faster, config.latency_in) for config, _ in CASES}
     assert len({(config.label(), name) for config, name in CASES}) == len(CASES) == 2 * 3 * 5
     for part in (lambda c, _: c.form, lambda c, _: (c.energy, c.evbmf), lambda _, name: name):
-        met = {(part(config, name), config.only_if_faster, config.estimated_dtype) for config, name in CASES}
+        met = {(part(config, name), config.only_if_faster, config.latency_in) for config, name in CASES}
         assert len(met) == len({part(config, name) for config, name in CASES}) * len(where)
 
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from compressors.contract import Change, Each, Workbench
-from compressors.latency import estimated_latency
-from compressors.nas import Nas, largest, latency_dtype, search
+from compressors.latency import estimated_latency, latency_dtype
+from compressors.nas import Nas, largest, search
 from compressors.nas.space import search_space
 from detection.blueprint import Architecture, Factored, Ranks
 from detection.checkpoint import Detector, fresh
@@ -186,7 +186,7 @@ def test_a_search_for_int8_needs_a_device_that_has_it(start: Detector, bench: Wo
         InputError, match=r"nas\.latency_in: int8 .*'jetson-nano' multiplies in fp32, fp16 only\. Leave it at `float`"
     ):
         search(start, for_int8, replace(bench, design_profile=nano))
-    assert (latency_dtype(QUICK, nano), latency_dtype(for_int8, bench.design_profile)) == ("fp32", "int8")
+    assert (latency_dtype("float", nano, "nas"), latency_dtype("int8", bench.design_profile, "nas")) == ("fp32", "int8")
 
 
 def test_a_device_that_cannot_run_the_network_is_refused(start: Detector, bench: Workbench) -> None:

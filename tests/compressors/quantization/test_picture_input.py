@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,40 +11,53 @@ import onnx
 import pytest
 
 from compressors.quantization import onnx_int8, openvino_int8
-from compressors.quantization.picture_input import PICTURE_RANGE, openvino_takes_pictures
+from compressors.quantization.picture_input import PICTURE_RANGE, as_planes, openvino_takes_pictures
 from compressors.quantization.ranges import Ranges, observe, ranges_of
-from detection.checkpoint import Detector
+from detection.checkpoint import Detector, fresh
 from detection.dataset import Images
-from detection.evaluation import as_input
+from detection.evaluation import Pixels, as_input
 from detection.export import INPUT_NAME, export_onnx
 from hardware_profiles.runtimes import open_session
 
 
-def planes(pixels: np.ndarray) -> np.ndarray:
-    """A picture (height, width, 3) as quantizers take it: (1, 3, height, width) floats in [0, 255]."""
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
-
-
-@pytest.fixture(scope="module")
-def ready(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny detector as ONNX Runtime's quantizer takes it."""
-    folder = tmp_path_factory.mktemp("ready")
-    export_onnx(tiny_detector, folder / "planes.onnx", planes=True)
+@pytest.fixture(scope="module", params=[2, 4], ids=["stem of 2", "stem of patches"])
+def ready(request: pytest.FixtureRequest, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny detector as ONNX Runtime's quantizer takes it, and one that takes four pixels of a row as one place."""
+    folder, before = tmp_path_factory.mktemp("ready"), tiny_detector.blueprint
+    first_width = before.architecture.stage_widths[0]
+    architecture = before.architecture.model_copy(update={"stem_stride": request.param, "stem_width": first_width})
+    export_onnx(fresh(before.model_copy(update={"architecture": architecture}), 0), folder / "planes.onnx", planes=True)
     return onnx_int8.prepare(folder / "planes.onnx")
+
+
+@pytest.fixture
+def planes(ready: Path) -> Callable[[Pixels], np.ndarray]:
+    """A picture (height, width, 3) -> what the file takes."""
+    return partial(as_planes, onnx.load(ready))
+
+
+def test_four_pixels_of_a_row_are_one_place(ready: Path, planes: Callable[[Pixels], np.ndarray], tiny_val: Images) -> None:
+    """Channels 3 to 5 of the first place are the second pixel's colours where there are twelve."""
+    pixels = tiny_val.pixels[0]
+    taken = planes(pixels)
+    if taken.shape[1] == 3:
+        assert taken[0, :, 0, 1].tolist() == pixels[0, 1].tolist()
+    else:
+        assert taken[0, 3:6, 0, 0].tolist() == pixels[0, 1].tolist()
 
 
 @pytest.fixture(scope="module")
 def ranges(ready: Path, tiny_train: Images) -> Ranges:
     """Of every activation; the picture's is that of bytes."""
     names = onnx_int8.activations_of(onnx.load(ready))
-    return ranges_of(observe(ready, names, [planes(own) for own in tiny_train.pixels[:8]]), "minmax", 99.0) | {
+    return ranges_of(observe(ready, names, [as_planes(onnx.load(ready), own) for own in tiny_train.pixels[:8]]), "minmax", 99.0) | {
         INPUT_NAME: PICTURE_RANGE
     }
 
 
 @pytest.mark.parametrize("float_stem", [False, True], ids=["int8 stem", "float stem"])
 def test_onnxruntime_says_of_a_picture_what_it_says_of_its_planes(
-    float_stem: bool, ready: Path, ranges: Ranges, tiny_val: Images, tmp_path: Path
+    float_stem: bool, ready: Path, ranges: Ranges, planes: Callable[[Pixels], np.ndarray], tiny_val: Images, tmp_path: Path
 ) -> None:
     """Bit for bit, whether the first convolution reads bytes as int8 or widened to floats."""
     graph = onnx.load(ready)
@@ -56,7 +71,7 @@ def test_onnxruntime_says_of_a_picture_what_it_says_of_its_planes(
 
 
 def test_openvino_says_of_a_picture_what_it_says_of_its_planes(
-    ready: Path, ranges: Ranges, tiny_train: Images, tiny_val: Images, tmp_path: Path
+    ready: Path, ranges: Ranges, planes: Callable[[Pixels], np.ndarray], tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
     """Bit for bit: rounding by levels of 1 changes no byte."""
     shown = [planes(own) for own in tiny_train.pixels[:8]]

@@ -10,10 +10,11 @@ import onnx
 import pytest
 
 from compressors.quantization import Quantization, openvino_int8, quantize
-from compressors.quantization.onnx_int8 import float_tail
+from compressors.quantization.onnx_int8 import float_tail, predicts
 from compressors.quantization.tools import TOOLS
 from detection.checkpoint import Detector
 from detection.dataset import Images
+from detection.deployed import PREDICTIONS
 from detection.evaluation import as_input, as_planes
 from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import InputError
@@ -81,14 +82,14 @@ def test_the_int8_file_says_nearly_what_the_float_one_says(
         assert np.abs(scores - float_scores).mean() < 0.001
 
 
-def test_onnxruntimes_convolutions_are_int8_but_for_the_last(int8_files: dict[str, Path]) -> None:
-    """Every convolution reads dequantized int8 weights; only the six that predict read float ones."""
+def test_onnxruntimes_layers_are_int8_but_for_the_last(int8_files: dict[str, Path]) -> None:
+    """Every convolution reads dequantized int8 weights; only the six products that predict read float ones."""
     model = onnx.load(int8_files["onnxruntime"])
-    made = producers(model)
-    is_float = {node.name: node.input[1] not in made for node in model.graph.node if node.op_type == "Conv"}
-    last = {name for name in is_float if name.endswith(("/score/Conv", "/box/Conv"))}
-    assert len(last) == 6
-    assert {name for name, untouched in is_float.items() if untouched} == last
+    quantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    layers = [node for node in model.graph.node if node.op_type == "Conv" or predicts(node)]
+    in_float = [node for node in layers if node.input[1] not in quantized]
+    assert len(in_float) == 6
+    assert all(predicts(node) for node in in_float)
 
 
 def test_onnxruntimes_decoding_stays_float(int8_files: dict[str, Path]) -> None:
@@ -96,27 +97,28 @@ def test_onnxruntimes_decoding_stays_float(int8_files: dict[str, Path]) -> None:
     model = onnx.load(int8_files["onnxruntime"])
     made, by_name = producers(model), {node.name: node for node in model.graph.node}
     tail = [by_name[name] for name in float_tail(model) if name]  # constants are widened by nodes without a name
-    assert {"Conv", "Exp", "MatMul", "Sigmoid"} <= {node.op_type for node in tail}
+    assert {"Exp", "MatMul", "Sigmoid"} <= {node.op_type for node in tail}
     for node in tail:
         fed_by = {made[name].op_type for name in node.input[:1] if name in made}
-        assert node.op_type == "Conv" or not fed_by & {"QuantizeLinear", "DequantizeLinear"}
+        assert node.op_type == "Transpose" or not fed_by & {"QuantizeLinear", "DequantizeLinear"}  # before a product
 
 
 def is_quantized(node: Any) -> bool:
-    """True when an OpenVINO convolution has int8 weights or quantized activations."""
+    """True when an OpenVINO layer has int8 weights or quantized activations."""
     sources = [node.input_value(i).get_node() for i in range(2)]
     return any(source.get_type_name() in ("FakeQuantize", "Multiply", "Subtract", "Convert") for source in sources)
 
 
-def test_openvinos_convolutions_are_int8_but_for_the_last(int8_files: dict[str, Path]) -> None:
-    """Every convolution has int8 weights and quantized inputs; the six that predict have float weights."""
+def test_openvinos_layers_are_int8_but_for_the_last(int8_files: dict[str, Path]) -> None:
+    """Every convolution has int8 weights and quantized inputs; the six products that predict have float weights."""
     model = import_openvino().Core().read_model(int8_files["openvino"])
-    convolutions = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Convolution"}
-    last = {name for name in convolutions if name.split("/")[2:3] in (["score"], ["box"]) and "heads" in name}
+    layers = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() in ("Convolution", "MatMul")}
+    last = {name for name in layers if name.startswith(PREDICTIONS)}
     assert len(last) == 6
-    weights = {name: op.input_value(1).get_node().get_type_name() for name, op in convolutions.items()}
-    assert {name for name, kind in weights.items() if kind == "Constant"} == last, "float weights exactly where they predict"
-    assert all(is_quantized(op) for name, op in convolutions.items() if name not in last)
+    assert not [name for name in last if is_quantized(layers[name])]
+    convolutions = [op for op in layers.values() if op.get_type_name() == "Convolution"]
+    assert convolutions
+    assert all(is_quantized(op) for op in convolutions)
 
 
 def test_openvinos_decoding_stays_float(int8_files: dict[str, Path]) -> None:

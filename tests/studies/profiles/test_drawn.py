@@ -1,0 +1,98 @@
+"""Networks drawn from a search space: which they are, that their files are what is asked for, and that their table calibrates."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from compressors.nas import Nas
+from detection.blueprint import Blueprint
+from detection.checkpoint import Detector
+from detection.frozen import InputError
+from hardware_profiles.anchors import read_anchors
+from hardware_profiles.library import load_profile
+from hardware_profiles.measure import Block, Job, RoundError, RoundResult
+from studies.profiles import __main__ as program
+from studies.profiles.drawn import draw, write_anchors
+from tests.flows.rounds_factory import HOST, ON_X86, in_this_process, replace_lock, replace_process
+from tests.flows.sweep_factory import write_params
+
+SPACE = Nas(width_shares=(0.5, 1.0), evaluations=4, population=4)
+
+
+@pytest.fixture
+def start(tiny_detector: Detector) -> Blueprint:
+    """What the search would start from."""
+    return tiny_detector.blueprint
+
+
+@pytest.fixture
+def run(tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a plan and its prepared data; timing in it waits for nobody."""
+    replace_lock(monkeypatch, tmp_path)
+    few = {"measure__warmup_s": 0.0, "measure__most_repeats": 0, "measure__pictures": 2}
+    write_params(tmp_path / "run", grid__methods={"nas": [SPACE.model_dump(mode="json", exclude={"method"})]}, **few)
+    shutil.copytree(tiny_prepared, tmp_path / "run/data/prepared")
+    return tmp_path / "run"
+
+
+def test_draws_differ_and_repeat(start: Blueprint) -> None:
+    """The largest first, then others of the space, none twice; the same seed draws the same, another others."""
+    drawn = draw(start, SPACE, 6, seed=0)
+    assert drawn[0] == start
+    assert len({blueprint.model_dump_json() for blueprint in drawn}) == 6
+    assert draw(start, SPACE, 6, seed=0) == drawn
+    assert draw(start, SPACE, 6, seed=1) != drawn
+    assert draw(start, SPACE, 3, seed=0) == drawn[:3]
+    assert {blueprint.architecture.neck_width for blueprint in drawn} <= {8, 16}
+
+
+def test_a_space_holds_only_so_many(start: Blueprint) -> None:
+    """One width and every depth fixed: the message says how many there are."""
+    start = start.model_copy(update={"architecture": start.architecture.model_copy(update={"stage_depths": (1, 1, 1, 2)})})
+    with pytest.raises(InputError, match="no more than 2 architectures"):
+        draw(start, Nas(width_shares=(1.0,), evaluations=2), 3, seed=0)
+
+
+@ON_X86
+def test_the_table_calibrates(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A float and an int8 file of each network, timed in every round, in the columns that `sixfold profiles calibrate` reads."""
+    jobs = replace_process(monkeypatch, in_this_process)
+    folder = run.parent / "anchors"
+    arguments = ["anchors", str(folder), "--profile", HOST, "--run", str(run), "--count", "2", "--rounds", "2"]
+    monkeypatch.setattr(sys, "argv", ["studies.profiles", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 0
+    assert "Next: `sixfold profiles calibrate" in capsys.readouterr().out
+    found = read_anchors(folder / f"{HOST}.csv", "onnxruntime")
+    assert [anchor.dtype for anchor in found] == ["fp32", "int8"] * 2
+    assert all(anchor.threads == 1 and anchor.latency_s > 0 for anchor in found)
+    assert found[0].family == "depths 1-1-1-1"
+    assert found[0].operators != found[2].operators
+    assert [len(job.files) for job in jobs] == [4, 4]
+    assert len({job.order_seed for job in jobs}) == 2
+
+
+@ON_X86
+def test_a_file_that_cannot_be_timed_ends_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table without a time in each line: the message names the file and the reason."""
+
+    def broken(job: Job) -> RoundResult:
+        blocks = (Block(digest=file.digest, position=0, error="it does not open") for file in job.files)
+        return RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)
+
+    replace_process(monkeypatch, broken)
+    with pytest.raises(RoundError, match=r"float\.onnx: it does not open"):
+        write_anchors(run, load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
+    assert not list((run.parent / "anchors").glob("*.csv"))
+
+
+def test_a_plan_without_a_search_is_refused(run: Path) -> None:
+    """There is no space to draw from; the message names the setting."""
+    write_params(run, grid__methods={"nas": []})
+    with pytest.raises(InputError, match=r"grid\.methods\.nas is empty"):
+        write_anchors(run, load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
