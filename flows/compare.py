@@ -9,16 +9,14 @@ from typing import Any, Literal
 
 from detection.dataset import load_prepared, load_split
 from detection.frozen import InputError
+from flows.beside import measured
 from flows.comparison import CellComparison, ProfileComparison, RuntimeComparison
 from flows.map_difference import NO_DIFFERENCE, Difference, paired_map_difference
 from flows.pictures import read_detections
 from flows.records import CellRecord, CellsFile, LatencyFile, LatencyRow, artifact_runtime
-from flows.statistics import Paired, verdicts
+from flows.statistics import EQUAL_WITHIN, Paired, verdicts
 
 ScoredSplit = Literal["val", "test"]
-EQUAL_WITHIN = 1.05
-"""Times are called equal where the whole interval of their ratio lies between 1 / 1.05 and 1.05: the same said of A and B as of B
-and A. The gate accepts as large a change by default (check.latency_drop_share)."""
 NEAREST = 3
 """So many similar names a refusal offers."""
 
@@ -106,7 +104,7 @@ def _in_runtime(
 
 
 def _on_profile(cells: CellsFile, latency: LatencyFile, profile: str, a: CellRecord, b: CellRecord) -> ProfileComparison:
-    rows = [_measured(latency, profile, record.cell) for record in (a, b)]
+    rows = [measured(latency, profile, record.cell) for record in (a, b)]
     runtime = next((row.runtime for row in latency.rows if row.profile == profile), "")
     first, second = rows
     if first is None or second is None:
@@ -132,10 +130,6 @@ def _on_profile(cells: CellsFile, latency: LatencyFile, profile: str, a: CellRec
 
 def _is_equal(interval: tuple[float, float]) -> bool:
     return interval[0] >= 1 / EQUAL_WITHIN and interval[1] <= EQUAL_WITHIN
-
-
-def _measured(latency: LatencyFile, profile: str, cell: str) -> LatencyRow | None:
-    return next((row for row in latency.rows if (row.profile, row.cell) == (profile, cell) and row.is_measured), None)
 
 
 def _has_time(latency: LatencyFile, profile: str, *records: CellRecord) -> bool:

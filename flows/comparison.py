@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from detection.frozen import Frozen
-from flows.answers import megabytes, milliseconds, points
 from flows.map_difference import Difference
 from flows.statistics import Comparison
+from flows.wording import megabytes, milliseconds, points
 
 HEADS = ("where", "what", "A", "B", "B beside A", "95 %", "p")
 """Of the table."""

@@ -17,7 +17,7 @@ from detection.dataset import Images
 from detection.evaluation import IOU_THRESHOLD
 from detection.frozen import Frozen, PositiveInt, Share
 from flows.analysis import Panel, choose, panels, reference_panels
-from flows.answers import RecommendationFile, points, recommend
+from flows.answers import RecommendationFile, recommend
 from flows.best import export_best
 from flows.effects import QuantityKind, interactions, main_effects, methods_of, seeds_of
 from flows.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
@@ -27,6 +27,7 @@ from flows.pictures import HOW_CHOSEN, Picture, draw_pictures, read_detections
 from flows.records import CONTROL, ArtifactRecord, CellsFile, LatencyFile
 from flows.statistics import ALPHA, MIN_ROUNDS, POWER
 from flows.table import as_markdown, make_table
+from flows.wording import points
 
 TEMPLATE = "report.html.j2"
 QUANTITIES: tuple[QuantityKind, ...] = ("val_map", "speed", "size", "macs")
@@ -66,7 +67,7 @@ def report(
     Both folders are replaced whole, after everything in them was made.
     """
     found = panels(cells, latency)
-    recommended = recommend(cells, found, config.max_drop, partial(_paired, test=test, config=config, resolve=resolve))
+    recommended = recommend(cells, latency, config.max_drop, partial(_paired, test=test, config=config, resolve=resolve))
     context = _context(cells, latency, found, recommended, config=config, best_name=best_folder.name)
     context |= _picture_context(cells, test, recommended, config, resolve)
     partial_page, partial_best = _fresh(folder), _fresh(best_folder)
@@ -87,12 +88,12 @@ def report(
 
 
 def _paired(
-    control: ArtifactRecord, chosen: ArtifactRecord, test: Images, config: Report, resolve: Callable[[str], Path]
+    other: ArtifactRecord, chosen: ArtifactRecord, test: Images, config: Report, resolve: Callable[[str], Path]
 ) -> Difference:
-    """Of test mAP, chosen minus control; a file does not differ from itself."""
-    if control.digest == chosen.digest:
+    """Of test mAP, chosen minus the other; a file does not differ from itself."""
+    if other.digest == chosen.digest:
         return NO_DIFFERENCE
-    first, second = (read_detections(resolve(artifact.test.detections)) for artifact in (control, chosen))
+    first, second = (read_detections(resolve(artifact.test.detections)) for artifact in (other, chosen))
     return paired_map_difference(test.ground_truth, first, second, seed=config.seed, draws=config.bootstrap_draws)
 
 

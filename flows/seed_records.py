@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from detection.frozen import Digest, Frozen, PositiveInt
-from flows.answers import MINUS, megabytes
 from flows.map_difference import Difference
 from flows.records import CONTROL, CellsFile, DatasetRecord, read_schema
+from flows.wording import MINUS, megabytes
 
 HEADS = (
     "runtime", "seed", "test mAP, control", "test mAP, cell", "test drop, pt", "val drop, pt", "params, M", "MACs, M", "size, MB",

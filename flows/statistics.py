@@ -22,6 +22,9 @@ on their spread, and few rounds show neither. After Holm over 63 cells the ratio
 rounds, 9.1 with 5 and 35 with 3."""
 ALPHA = 0.05
 """Chance that anything at all in a family of comparisons is called different without being so."""
+EQUAL_WITHIN = 1.05
+"""Times are called equal where the whole interval of their ratio lies between 1 / 1.05 and 1.05: the same said of A and B as of B
+and A. The gate accepts as large a change by default (check.latency_drop_share)."""
 POWER = 0.8
 """Chance of finding a difference as large as the minimal detectable one."""
 Correction = Literal["holm", "benjamini_hochberg"]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from detection.frozen import Frozen
 from flows.analysis import Panel, Point
-from flows.answers import RecommendationFile, megabytes, milliseconds, points
+from flows.answers import RecommendationFile
 from flows.flags import FLAG_TITLES, count_verdicts, in_words, times
 from flows.records import CONTROL, CellRecord, CellsFile, LatencyRow, Source, SpeedVerdict, is_reference
+from flows.wording import megabytes, milliseconds, points
 
 
 class Value(Frozen):

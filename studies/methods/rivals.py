@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flows.compare import EQUAL_WITHIN
+from flows.beside import Timed, best_no_slower
 from flows.records import CellRecord, CellsFile, LatencyFile, LatencyRow, artifact_runtime
-from flows.statistics import Comparison, Paired, verdicts
 from studies.methods.subjects import Subject, cell_of
 
 LEFT_TO_CHANCE = ("importance", "gradient_pictures")
@@ -31,18 +30,6 @@ def timed_row(cells: CellsFile, latency: LatencyFile, cell: str, runtime: str) -
     """The measured row of a file of this runtime, on the first profile that has one."""
     rows = (row for row in latency.rows if row.cell == cell and row.is_measured and row.rounds_s)
     return next((row for row in rows if artifact_runtime(cells, row) == runtime), None)
-
-
-def speed_beside(variant: LatencyRow, rival: LatencyRow) -> Comparison | None:
-    """The rival's time over the variant's, where both were timed in the same rounds beside the same control."""
-    if (variant.profile, variant.environment, variant.control_rounds_s) != (
-        rival.profile,
-        rival.environment,
-        rival.control_rounds_s,
-    ):
-        return None
-    (compared,) = verdicts([Paired(str(variant.artifact_digest), variant.rounds_s, str(rival.artifact_digest), rival.rounds_s)])
-    return compared
 
 
 def _rival(
@@ -70,12 +57,14 @@ def _no_slower(
     own = row_of(variant.cell)
     if own is None or own.p50_s is None:
         return None
-    fast = []
-    for reference in references:
-        row = row_of(reference.cell)
-        if row is not None and row.p50_s is not None and row.profile == own.profile and row.p50_s <= own.p50_s * EQUAL_WITHIN:
-            fast.append(reference)
-    return max(fast, key=lambda reference: reference.artifacts[runtime].val.map_50_95, default=None)
+    rows = [(reference, row_of(reference.cell)) for reference in references]
+    timed = [
+        Timed(reference.cell, row.p50_s, reference.artifacts[runtime].val.map_50_95)
+        for reference, row in rows
+        if row is not None and row.p50_s is not None and row.profile == own.profile
+    ]
+    best = best_no_slower(own.p50_s, timed)
+    return None if best is None else next(reference for reference in references if reference.cell == best.name)
 
 
 def _without_chance(record: CellRecord) -> dict[str, Any] | None:

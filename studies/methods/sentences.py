@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows import seed_records
-from flows.answers import points as in_points
 from flows.map_difference import NO_DIFFERENCE, Difference
+from flows.wording import points as in_points
 from studies.methods.results import Beside, FoundBy, MethodResult, Search, Shown, Summary, Timing
 from studies.methods.subjects import Rivalry
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from detection.dataset import load_prepared, load_split
 from detection.frozen import InputError
 from flows import workspace
+from flows.beside import speed_beside
 from flows.map_difference import NO_DIFFERENCE
 from flows.records import (
     CONTROL,
@@ -22,7 +23,7 @@ from flows.records import (
 from flows.seed_records import SeedsFile, read_seeds
 from studies.methods.differences import Differences
 from studies.methods.results import Beside, InRuntime, MethodResult, Role, Shown, Summary, Timing
-from studies.methods.rivals import rivals, speed_beside, timed_row
+from studies.methods.rivals import rivals, timed_row
 from studies.methods.run import MethodsRun
 from studies.methods.searches import search_of
 from studies.methods.siblings import Sibling, read_siblings

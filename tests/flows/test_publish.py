@@ -7,7 +7,6 @@ import pytest
 
 from detection.frozen import InputError
 from flows import workspace
-from flows.analysis import panels
 from flows.answers import recommend
 from flows.map_difference import Difference
 from flows.publish import BEGIN, END, NO_EFFECT_NOTE, main, publish, write_readme
@@ -23,7 +22,7 @@ def finished_run(folder: Path) -> None:
     write_records(folder / workspace.LATENCY, latency)
     same = Difference(mean=0.0, low=0.0, high=0.0, p=1.0)
     write_records(
-        folder / workspace.REPORT / "recommendation.json", recommend(cells, panels(cells, latency), 0.02, lambda *_: same)
+        folder / workspace.REPORT / "recommendation.json", recommend(cells, latency, 0.02, lambda *_: same)
     )
     (folder / workspace.STAGE_TIMES).parent.mkdir(parents=True)
     lines = [{"stage": "grid", "wall_s": 5.0, "exit": 1}, {"stage": "grid", "wall_s": 90.0, "exit": 0}]

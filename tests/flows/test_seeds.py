@@ -14,7 +14,8 @@ from compressors.cells import Node
 from detection.dataset import load_prepared
 from detection.frozen import InputError
 from flows import workspace
-from flows.answers import Recommendation, RecommendationFile, Side
+from flows.answer_sentences import Side
+from flows.answers import Recommendation, RecommendationFile
 from flows.cluster import Task
 from flows.foundation import chosen_cells, lay_foundation, make_graph
 from flows.nodes import SECTION as NODES

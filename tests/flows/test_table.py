@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from flows.analysis import panels
-from flows.answers import megabytes, milliseconds, points, recommend
+from flows.answers import recommend
 from flows.flags import judged, times
 from flows.map_difference import Difference
 from flows.table import Value, as_markdown, make_table, verdict_lines
+from flows.wording import megabytes, milliseconds, points
 from tests.flows.records_factory import MEASURED, cells_file, eight_cells, estimated_row, latency_file, measured_row, ok_cell
 
 
@@ -16,7 +17,7 @@ def test_table_marks_front_and_keeps_numbers_apart() -> None:
     """The control's row: 10 ms measured, about 100 ms estimated with its interval; `pruning` is on both fronts."""
     cells, latency = eight_cells()
     found = panels(cells, latency)
-    recommended = recommend(cells, found, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0))
+    recommended = recommend(cells, latency, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0))
     table = make_table(cells, found, (), ("pruning", "distillation", "quantization"), recommended)
     control = table.rows[0].values
     assert control[-4:] == (
@@ -34,8 +35,9 @@ def test_no_difference_stands_beside_what_would_be_found() -> None:
     """A cell at 1.01x: its interval, that it is no difference, the smallest one that would be, and its flag."""
     cells = cells_file([ok_cell((), 0.5), ok_cell(("nas",), 0.5, size_bytes=1 << 19)])
     rows = judged(cells, [measured_row("none", MEASURED, 0.01, 0.01), measured_row("nas", MEASURED, 0.0099, 0.01)])
-    found = panels(cells, latency_file(rows))
-    recommended = recommend(cells, found, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0))
+    latency = latency_file(rows)
+    found = panels(cells, latency)
+    recommended = recommend(cells, latency, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0))
     row = make_table(cells, found, (), ("nas",), recommended).rows[1]
     effect = times(rows[1].minimal_effect or 0.0)
     assert row.values[-1].detail == f"[0.99, 1.03]; no difference (would find {effect}); smaller, not faster"
@@ -45,8 +47,8 @@ def test_no_difference_stands_beside_what_would_be_found() -> None:
 def test_keeping_the_control_says_what_would_have_been_found() -> None:
     """Nothing faster beyond chance among cells that find 2 %: the answer says how much faster one could still be."""
     cells = cells_file([ok_cell((), 0.5), ok_cell(("nas",), 0.5)])
-    found = panels(cells, latency_file([measured_row(cell, MEASURED, 0.01, 0.01) for cell in ("none", "nas")]))
-    (own,) = recommend(cells, found, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0)).profiles
+    latency = latency_file([measured_row(cell, MEASURED, 0.01, 0.01) for cell in ("none", "nas")])
+    (own,) = recommend(cells, latency, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0)).profiles
     assert own.answer == (
         f"On `{MEASURED}` keep the control: 1 of 1 combinations stay within 2 points of val mAP, and none of them is faster beyond "
         "chance (a ratio of 1.020x would probably have been found in each)."
@@ -58,8 +60,8 @@ def test_an_estimate_says_what_its_error_was_found_on() -> None:
     cells = cells_file([ok_cell((), 0.5), ok_cell(("nas",), 0.5)])
     rows = [estimated_row(cell, "pi", s, 0.1).model_copy(update={"validated_on": "architectures only"})
             for cell, s in (("none", 0.1), ("nas", 0.05))]  # fmt: skip
-    found = panels(cells, latency_file(rows))
-    (own,) = recommend(cells, found, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0)).profiles
+    latency = latency_file(rows)
+    (own,) = recommend(cells, latency, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0)).profiles
     assert "The error of these estimates was found on architectures only." in own.notes
 
 
@@ -69,8 +71,9 @@ def test_too_few_rounds_show_their_range() -> None:
     few = measured_row("nas", MEASURED, 0.005, 0.01).model_copy(
         update={"verdict": "too few rounds", "speedup_ci95": None, "rounds_s": (0.005, 0.004), "control_rounds_s": (0.01, 0.01)}
     )
-    found = panels(cells, latency_file([measured_row("none", MEASURED, 0.01, 0.01), few]))
-    recommended = recommend(cells, found, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0))
+    latency = latency_file([measured_row("none", MEASURED, 0.01, 0.01), few])
+    found = panels(cells, latency)
+    recommended = recommend(cells, latency, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0))
     assert make_table(cells, found, (), ("nas",), recommended).rows[1].values[-1] == Value(
         text="2.00x", detail="2.00 to 2.50 in 2 rounds, too few to test", sort=2.0
     )

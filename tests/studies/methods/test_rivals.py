@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flows.beside import speed_beside
 from flows.records import CellRecord
-from studies.methods.rivals import rivals, speed_beside, timed_row
+from studies.methods.rivals import rivals, timed_row
 from studies.methods.subjects import SUBJECTS, Subject
 from tests.flows.records_factory import cells_file, latency_file, ok_cell
 from tests.studies.methods.methods_factory import PROFILE, RUNTIME, alone, reference, row
