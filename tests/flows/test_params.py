@@ -252,12 +252,12 @@ def test_the_digest_follows_what_makes_cells(changes: dict[str, Any], tmp_path: 
     assert loaded(tmp_path / "changed", **changes).digest != loaded(tmp_path).digest
 
 
-@pytest.mark.parametrize("plan", ["params.yaml", "plans/bccd.yaml", "plans/smoke.yaml"])
-def test_a_committed_plan_has_every_section_that_dvc_follows(plan: str) -> None:
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_a_committed_plan_has_every_section_that_dvc_follows(path: Path) -> None:
     """DVC refuses a stage whose params are not in the file, even where our defaults would do."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
     followed = {section for stage in stages for section in stage.get("params", [])}
-    assert followed <= set(yaml.safe_load((ROOT / plan).read_text()))
+    assert followed <= set(yaml.safe_load(path.read_text()))
 
 
 @pytest.mark.parametrize(
