@@ -103,8 +103,7 @@ def _than_reference(beside: Beside | None) -> str:
     interval = f" [{ratio.interval[0]:.2f}, {ratio.interval[1]:.2f}]" if ratio is not None and ratio.interval else ""
     speed = f"; {ratio.ratio:.2f}x its speed{interval}" if ratio is not None else ""
     own = beside.test_difference
-    word = "more" if own.low > 0.0 else "less" if own.high < 0.0 else "not told apart"
-    said = f"{word} test mAP" if word != "not told apart" else f"{word} by test mAP"
+    said = "more test mAP" if own.low > 0.0 else "less test mAP" if own.high < 0.0 else "not told apart by test mAP"
     return f" Beside `{beside.reference}`, {which}: {said}, {_with_interval(own)}{speed}."
 
 
