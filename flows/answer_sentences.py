@@ -8,7 +8,7 @@ from flows.beside import Beside
 from flows.flags import times
 from flows.map_difference import Difference
 from flows.statistics import MIN_ROUNDS
-from flows.wording import megabytes, milliseconds, points
+from flows.wording import megabytes, milliseconds, permitted, points
 
 MOST_NAMES = 4
 """Names listed in a sentence before the rest is only counted."""
@@ -58,10 +58,8 @@ def _why_control(panel: Panel, choice: Choice) -> str:
     if not choice.compared:
         return "no combination has a number there"
     if not choice.within_drop:
-        return (
-            f"no combination qualifies, each of the {choice.compared} loses more than {choice.max_drop * 100:g} points of val mAP"
-        )
-    kept = f"{choice.within_drop} of {choice.compared} combinations stay within {choice.max_drop * 100:g} points of val mAP"
+        return f"no combination qualifies, each of the {choice.compared} loses more than {permitted(choice.max_drop)} of val mAP"
+    kept = f"{choice.within_drop} of {choice.compared} combinations stay within {permitted(choice.max_drop)} of val mAP"
     return f"{kept}, and none of them {_none_faster(panel)}"
 
 
@@ -127,7 +125,7 @@ def notes(panel: Panel, choice: Choice, difference: Difference | None) -> tuple[
         rounds = f"{point.rounds} {'round' if point.rounds == 1 else 'rounds'}"
         said.append(f"Not tested: {rounds} are too few to say more than their range; {MIN_ROUNDS} are needed.")
     if difference is not None and difference.mean < -choice.max_drop:
-        said.append(f"Val chose it; on test it loses more than the {choice.max_drop * 100:g} points permitted on val.")
+        said.append(f"Val chose it; on test it loses more than the {permitted(choice.max_drop)} permitted on val.")
     if choice.not_told_apart and choice.verdict == "ship":
         rest = len(choice.not_told_apart) - MOST_NAMES
         names = ", ".join(f"`{name}`" for name in choice.not_told_apart[:MOST_NAMES])

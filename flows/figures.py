@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from flows.analysis import Choice, Panel, Point
 from flows.effects import Effect, Interactions, Quantity
 from flows.records import CONTROL
+from flows.wording import permitted
 
 FLOAT_COLOUR, INT8_COLOUR, CHOSEN_COLOUR, QUIET = "#3b6ea8", "#d9822b", "#1a7f37", "#8a94a3"
 """Blue and orange stay apart for colour-blind readers."""
@@ -66,12 +67,12 @@ def pareto_figure(panel: Panel, choice: Choice, references: Sequence[Point] = ()
         limit = control.val_map - choice.max_drop
         figure.add_hline(y=limit, line={"color": QUIET, "width": 1, "dash": "dot"})
         figure.add_annotation(
-            x=1,
+            x=0,  # the control stands to the right
             xref="paper",
             y=limit,
-            text=f"lowest mAP permitted: control − {choice.max_drop * 100:g} points",
+            text=f"lowest mAP permitted: control − {permitted(choice.max_drop)}",
             showarrow=False,
-            xanchor="right",
+            xanchor="left",
             yanchor="top",
             font={"size": 11, "color": "#57606a"},
         )

@@ -27,7 +27,7 @@ from flows.pictures import HOW_CHOSEN, Picture, draw_pictures, read_detections
 from flows.records import CONTROL, ArtifactRecord, CellsFile, LatencyFile
 from flows.statistics import ALPHA, MIN_ROUNDS, POWER
 from flows.table import as_markdown, make_table
-from flows.wording import points
+from flows.wording import permitted, points
 
 TEMPLATE = "report.html.j2"
 QUANTITIES: tuple[QuantityKind, ...] = ("val_map", "speed", "size", "macs")
@@ -183,7 +183,7 @@ def _html(context: dict[str, Any], cells: CellsFile, latency: LatencyFile, found
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": _code, "points": points}
+    environment.filters |= {"code": _code, "points": points, "permitted": permitted}
     return environment.get_template(TEMPLATE).render(**context, **figures)
 
 
@@ -202,7 +202,7 @@ def _markdown(context: dict[str, Any]) -> str:
     for own in recommended.profiles:
         lines += [f"- {own.answer}"] + [f"  - {note}" for note in own.notes]
     lines += [f"- No number on `{profile}`." for profile in context["without_panel"]]
-    lines += ["", f"Chosen on val (at most {recommended.max_drop * 100:g} points of mAP 50-95 lost); test is only reported.", ""]
+    lines += ["", f"Chosen on val (at most {permitted(recommended.max_drop)} of mAP 50-95 lost); test is only reported.", ""]
     lines += ["## Cells", ""]
     lines += [
         "Columns that say estimate come from a model, not from a clock; ● marks the Pareto front (val mAP against latency).",

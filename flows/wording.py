@@ -11,6 +11,12 @@ def points(share: float) -> str:
     return text.replace("-", MINUS) if float(text) else "0.0"
 
 
+def permitted(share: float) -> str:
+    """A permitted drop of mAP in words: "1 point", "0.5 points"."""
+    text = f"{share * 100:g}"
+    return f"{text} point" if text == "1" else f"{text} points"
+
+
 def milliseconds(seconds: float) -> str:
     """A time with three digits that count."""
     ms = seconds * 1e3
