@@ -16,6 +16,7 @@ from flows.records import (
     SpeedVerdict,
     artifact_runtime,
 )
+from flows.statistics import EQUAL_WITHIN
 
 ROUNDING = 1e-9
 """Slack when mAPs are compared: 0.52 - 0.50 is a little more than 0.02 in floating point."""
@@ -162,7 +163,8 @@ def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
 def choose(panel: Panel, max_drop: float) -> Choice:
     """The fastest cell whose val mAP lies at most max_drop below the control's; the control where none of them is faster.
 
-    Where the rounds allow a test, faster means beyond chance; where they do not, or the time is an estimate, by the point. Of
+    Where the rounds allow a test, faster means beyond chance; where they do not, by the point; where the time is modelled, by
+    more than models resolve. Of
     cells that the clock cannot tell from the fastest, the one with the highest val mAP is taken.
     """
     control = panel.point(CONTROL)
@@ -182,7 +184,7 @@ def choose(panel: Panel, max_drop: float) -> Choice:
             tiers=(),
         )
     within = [point for point in others if control.val_map - point.val_map <= max_drop + ROUNDING]
-    candidates = [point for point in within if point.verdict == "faster" or not point.is_tested]
+    candidates = [point for point in within if point.verdict == "faster" or (not point.is_tested and _is_ahead(point, control))]
     fastest = min([*candidates, control], key=_fastest_first)
     as_fast = [] if fastest is control else [point for point in candidates if _overlap(point, fastest)]
     best = max([fastest, *as_fast], key=lambda point: point.val_map)
@@ -198,6 +200,11 @@ def choose(panel: Panel, max_drop: float) -> Choice:
         not_told_apart=tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
         tiers=tuple(_tier(panel.points, control, share) for share in TIERS),
     )
+
+
+def _is_ahead(point: Point, control: Point) -> bool:
+    """Whether an untested time is below the control's; a modelled one by more than models resolve."""
+    return point.p50_s * (1.0 if point.source == "measured" else EQUAL_WITHIN) < control.p50_s
 
 
 def _point(cell: CellRecord, runtime: str, row: LatencyRow) -> Point | None:

@@ -7,7 +7,7 @@ from flows.analysis import Choice, Panel, Point
 from flows.beside import Beside
 from flows.flags import times
 from flows.map_difference import Difference
-from flows.statistics import MIN_ROUNDS
+from flows.statistics import EQUAL_WITHIN, MIN_ROUNDS
 from flows.wording import megabytes, milliseconds, permitted, points
 
 MOST_NAMES = 4
@@ -66,6 +66,8 @@ def _why_control(panel: Panel, choice: Choice) -> str:
 def _none_faster(panel: Panel) -> str:
     """The absence of a finding, with what would have been found."""
     effects = [point.minimal_effect for point in panel.points if point.verdict == "no difference" and point.minimal_effect]
+    if not panel.is_measured:
+        return f"is faster by more than {100 * (EQUAL_WITHIN - 1):.0f}\u00a0% by estimate"
     if not any(point.is_tested for point in panel.points):
         return "is faster"
     found = f" (a ratio of {times(max(effects))} would probably have been found in each)" if effects else ""

@@ -17,7 +17,7 @@ from flows.records import (
     artifact_runtime,
     is_reference,
 )
-from flows.statistics import ALPHA, Comparison, Paired, verdicts
+from flows.statistics import ALPHA, EQUAL_WITHIN, Comparison, Paired, verdicts
 
 SMALLER_SHARE = 0.95
 """A file or a network counts as smaller from 5 % on: below that graph metadata decides, and no clock would tell."""
@@ -143,7 +143,7 @@ def _against_control(group: Sequence[LatencyRow], alpha: float) -> dict[str, Com
 
 
 def _slower_than_float(group: Sequence[LatencyRow], records: dict[str, CellRecord], alpha: float) -> set[str]:
-    """Int8 cells slower than their float parents: beyond chance where that can be tested, else by the point alone."""
+    """Int8 cells slower than their float parents: beyond chance where tested; modelled ones by more than models resolve."""
     by_cell = {row.cell: row for row in group if row.p50_s is not None}
     slower: set[str] = set()
     pairs: dict[str, Paired] = {}
@@ -154,7 +154,7 @@ def _slower_than_float(group: Sequence[LatencyRow], records: dict[str, CellRecor
             continue
         if row.rounds_s and row.control_rounds_s == other.control_rounds_s:  # the same rounds
             pairs[name] = Paired(str(row.artifact_digest), row.rounds_s, str(other.artifact_digest), other.rounds_s)
-        elif not row.rounds_s and _seconds(row) > _seconds(other):
+        elif not row.rounds_s and _seconds(row) > EQUAL_WITHIN * _seconds(other):
             slower.add(name)
     for name, own in zip(pairs, verdicts(list(pairs.values()), alpha=alpha), strict=True):
         if own.verdict == "slower" or (own.verdict == "too few rounds" and own.ratio < 1.0):
@@ -163,11 +163,14 @@ def _slower_than_float(group: Sequence[LatencyRow], records: dict[str, CellRecor
 
 
 def _smaller_not_faster(row: LatencyRow, cells: CellsFile, records: dict[str, CellRecord]) -> bool:
-    """Whether file or MACs fell and the latency did not, for all that the rounds show; by the point alone where untested."""
+    """Whether file or MACs fell and the latency did not, for all that the rounds show; by the point alone where untested.
+
+    A modelled time has to fall by more than models resolve.
+    """
     if row.cell == CONTROL or row.speedup is None or not _how_much_smaller(row, cells, records):
         return False
     if row.verdict is None or row.verdict == "too few rounds":
-        return row.speedup <= 1.0
+        return row.speedup <= (1.0 if row.source == "measured" else EQUAL_WITHIN)
     return row.verdict != "faster"
 
 

@@ -99,6 +99,16 @@ def test_control_stays_when_nothing_is_faster() -> None:
     assert (choice.verdict, choice.cell, choice.within_drop) == ("keep_control", "none", 1)
 
 
+@pytest.mark.parametrize(("seconds", "cell"), [(0.0096, "none"), (0.0094, "pruning")])
+def test_an_estimate_has_to_be_ahead_by_more_than_models_resolve(seconds: float, cell: str) -> None:
+    """4 % below the control's estimate is no reason to ship anything, 6 % is; a clock needs no such margin."""
+    cells = cells_file([ok_cell((), 0.5), ok_cell(("pruning",), 0.51)])
+    rows = [estimated_row("none", "p", 0.01, 0.01), estimated_row("pruning", "p", seconds, 0.01)]
+    assert choose(panels(cells, latency_file(rows))[0], 0.02).cell == cell
+    timed = [measured_row("none", "p", 0.01, 0.01), measured_row("pruning", "p", seconds, 0.01)]
+    assert choose(panels(cells, latency_file(timed))[0], 0.02).cell == "pruning"
+
+
 def test_without_control_nothing_is_chosen() -> None:
     """A drop against a control that failed cannot be judged."""
     choice = choose(

@@ -164,6 +164,15 @@ def test_an_estimate_slower_in_int8_is_flagged_as_an_estimate() -> None:
     )  # fmt: skip
 
 
+def test_a_model_is_not_believed_below_what_it_resolves() -> None:
+    """An estimate of int8 4 % above its float parent raises nothing; of a smaller file 4 % below the control's it still does."""
+    cells = sweep(small("pruning"), small("pruning", "quantization"))
+    shares = (("none", 1.0), ("pruning", 0.5), ("pruning+quantization", 0.52))
+    assert flags_of(cells, [estimated_row(cell, "pi", 0.1 * share, 0.1) for cell, share in shares]) == []
+    hardly = [estimated_row(cell, "pi", 0.1 * share, 0.1) for cell, share in (("none", 1.0), ("pruning", 0.96))]
+    assert flags_of(cells, hardly) == [("smaller_not_faster", "pruning")]
+
+
 def test_the_float_parent_shares_everything_else() -> None:
     """Of two pruned cells the parent is the one of the same strength and seed; a float cell has none."""
     mild, strong = small("pruning"), small("pruning").model_copy(update={"variant": {"pruning": {"keep_macs": 0.2}}})
