@@ -33,10 +33,13 @@ def _coverage_verdict(part: CoveragePart | None) -> str:
     sweeps = min(own.sweeps for own in part.results)
     ok = sweeps >= SWEEPS_TARGET and COVERAGE_TARGET[0] <= min(shares) and max(shares) <= COVERAGE_TARGET[1]
     seen = f"{percent(min(shares))} to {percent(max(shares))}"
-    alarms = max(own.false_alarms.share for own in part.results)
+    alarms = [own.false_alarms.share for own in part.results]
+    above = sum(own.false_alarms.ci95[0] > NOMINAL for own in part.results)
     return (
-        f"{target}: {_word(ok)}. {seen} over {len(shares)} models of recorded noise, {sweeps} sweeps each. After Holm at most "
-        f"{percent(alarms)} of the sweeps held a false verdict ({percent(NOMINAL)} are allowed)."
+        f"{target}: {_word(ok)}. {seen} over {len(shares)} models of recorded noise, {sweeps} sweeps each. After Holm "
+        f"{percent(NOMINAL)} of the sweeps may hold a false verdict: {above} of {len(shares)} models "
+        f"{'lies' if above == 1 else 'lie'} above it, the highest at "
+        f"{percent(max(alarms))}."
     )
 
 
@@ -49,8 +52,9 @@ def _identical_verdict(part: IdenticalPart | None) -> str:
     ok = every.sessions >= SESSIONS_TARGET and pairs >= 8 and every.sessions_with_alarm.ci95[0] <= NOMINAL
     return (
         f"{target}: {_word(ok)}. {every.sessions} real sessions of {pairs} pairs; {every.corrected.count} of "
-        f"{every.corrected.trials} pairs called faster or slower after Holm, in {every.sessions_with_alarm.count} sessions "
-        f"({percent(every.sessions_with_alarm.share)}, at most {percent(every.sessions_with_alarm.upper95)} at 95 %; "
+        f"{every.corrected.trials} pairs called faster or slower after Holm, in {every.sessions_with_alarm.count} "
+        f"{'session' if every.sessions_with_alarm.count == 1 else 'sessions'} "
+        f"({percent(every.sessions_with_alarm.share)}, one-sided 95 % limit {percent(every.sessions_with_alarm.upper95)}; "
         f"the test allows {percent(NOMINAL)})."
     )
 

@@ -22,7 +22,9 @@ BESIDE: dict[Rivalry, str] = {
 }
 NONE = "\u2013"
 LEGEND = """
-A *variant* is one setting of the method, alone; the sweep's plan has the settings under its name. *References* are what it has
+A *variant* is one setting of the method, alone, named after what is set: `macs-0.7` is
+`keep_macs: 0.7`, `-everywhere` is `only_if_faster: false`, LD is localization distillation, PKD, CWD and MGD compare features,
+`nsga2-0.5` is `budget_share: 0.5`; [the plan](../plans/methods.yaml) has them in this order. *References* are what it has
 to beat, made and measured in the same sweep. The *change* is the test mAP 50-95 of the exported file in its own runtime minus
 the control's, in points, with a 95 % interval of the paired bootstrap over test pictures ({draws} draws). A speedup is the
 control's time over the variant's in the same rounds, with a 95 % interval; latency is measured, unless a table says that it is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from flows import seed_records
 from flows.map_difference import NO_DIFFERENCE, Difference
@@ -125,15 +126,15 @@ def _searched(searches: Sequence[Search]) -> list[str]:
     if not searches:
         return []
 
-    def beats(search: Search, other: FoundBy) -> bool:
-        reached = {found.by: found.supernet_val_map for found in search.found}
-        return reached["search"] > reached[other]
+    def ahead(other: FoundBy) -> str:
+        reached = [{found.by: found.supernet_val_map for found in search.found} for search in searches]
+        leads = [own["search"] - own[other] for own in reached]
+        by = f"by {in_points(min(leads))} to {in_points(max(leads))} points (mean {in_points(fmean(leads))})"
+        return f"in {sum(lead > 0.0 for lead in leads)} of {len(leads)} searches, {by}"
 
-    random = sum(beats(search, "random_search") for search in searches)
-    largest = sum(beats(search, "largest_macs") for search in searches)
     return [
-        f"In the supernet, on the val pictures that chose, the search's architecture has more mAP than the best of as many random "
-        f"ones in {random} of {len(searches)} searches, and than the largest of those in {largest}; no interval."
+        f"In the supernet, on the val pictures that chose, the search's architecture is ahead of the best of as many random ones "
+        f"{ahead('random_search')}, and of the largest of those {ahead('largest_macs')}; no interval."
     ]
 
 
