@@ -33,7 +33,7 @@ smoke: ## the whole path in a few minutes
 	$(MAKE) repro PLAN=plans/smoke.yaml
 
 plan: $(STAMP) workspace ## what a run of PLAN would do, and how long
-	cd $(WORKSPACE) && $(BIN)/sixfold plan
+	cd $(WORKSPACE) && PATH="$(BIN):$$PATH" dvc repro --quiet prepare && $(BIN)/sixfold plan
 
 # A plan other than params.yaml runs the same pipeline in a folder of its own, a small DVC project beside the main one.
 .PHONY: workspace
@@ -59,8 +59,10 @@ test: $(STAMP) ## all tests
 lock: ## write requirements.lock from the versions installed now
 	$(BIN)/python -m pip freeze --exclude-editable --exclude sixfold | sed -e 's/+cpu$$//' -e 's/^mlcommons_loadgen==.*/&; platform_machine == "x86_64"/' > requirements.lock
 
-publish: $(STAMP) ## copy the records of PLAN's run to docs/results/ and rewrite docs/results.md
-	$(BIN)/python -m flows.publish $(WORKSPACE) "make repro$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
+NOTE ?=
+RAN_AT ?= $(shell git rev-parse --short HEAD)
+publish: $(STAMP) ## copy the records of PLAN's run to docs/results/ and rewrite docs/results.md; RAN_AT=commit of the run, NOTE="..."
+	$(BIN)/python -m flows.publish $(WORKSPACE) "git checkout $(RAN_AT) && make repro$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))" "$(NOTE)"
 
 STUDY_RUN := $(if $(filter params.yaml,$(PLAN)),runs/bccd,$(WORKSPACE))
 STUDY_ORIGIN := make measurement-study$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))
