@@ -111,7 +111,7 @@ def _best(panel: Panel) -> tuple[str, ...]:
 def _what_the_rows_are(latency: LatencyFile, recommended: RecommendationFile) -> str:
     """What a reader must know of the headline's rows: machine, what the times are of, what the whole way gains."""
     whole = [
-        f"{own.control.end_to_end_p50_s / own.chosen.end_to_end_p50_s:.1f}x on `{own.profile}`"
+        f"{own.control.end_to_end_p50_s / own.chosen.end_to_end_p50_s:.1f}x as fast on `{own.profile}`"
         for own in recommended.profiles
         if own.verdict == "ship" and own.chosen and own.control and own.chosen.end_to_end_p50_s and own.control.end_to_end_p50_s
     ]
@@ -119,7 +119,7 @@ def _what_the_rows_are(latency: LatencyFile, recommended: RecommendationFile) ->
         f"Measured on {latency.environment.get('cpu', 'an unknown machine')}.",
         "Rows: the control, then the fastest within 1, 2 and 5 points of its val mAP (of those equally fast, the most accurate).",
         "Times are of the network alone;" if whole else "Times are of the network alone.",
-        *([f"from picture to boxes the recommended cell is faster by {' and '.join(whole)}."] if whole else []),
+        *([f"from picture to boxes the recommended cell is {' and '.join(whole)}."] if whole else []),
     ]
     return " ".join(said)
 
@@ -175,9 +175,9 @@ def _sweep(folder: Path) -> list[str]:
         "### Every cell",
         "",
         "Measured columns are medians over fresh processes with 95 % intervals of the ratio to the control; columns marked as",
-        "estimates come from a model of a device that was not there (calibrated where fitted on measured networks).",
-        "\u25cf marks the Pareto front of val mAP against latency; pt are points of val mAP; `narrow~CELL` is narrow and as fast as CELL by",
-        'estimate; "would find" is the smallest ratio that these rounds would probably have told from 1.',
+        "estimates come from a model of a device that was not there (calibrated where fitted on measured networks). The mark",
+        "\u25cf is the Pareto front of val mAP against latency; pt are points of val mAP; `narrow~CELL` is narrow, and as fast as",
+        'CELL by estimate; "would find" is the smallest ratio that these rounds would probably have told from 1.',
         "",
         as_markdown(table),
         "",
