@@ -6,14 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compressors.cells import Cell, cells_of, graph_of
 from compressors.lightweight import Lightweight
 from compressors.nas import Nas
-from detection.dataset import Images
-from flows.nodes import Context
-from flows.scoring import score
+from detection.boxes import select
+from detection.dataset import Images, load_split
+from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, accuracy, as_input
+from flows.nodes import Context, model_file
+from flows.scoring import SCORED, score
+from hardware_profiles.runtimes import open_session
 from tests.compressors.contract_factory import assert_composes, context_over
 from tests.compressors.test_contract import MENU, Sweep
 
@@ -71,15 +75,26 @@ def test_a_variant_composes(name: str, cell: Cell, context: Context, tiny_val: I
     assert blueprint.input_size == ((32, 48) if "half" in name else (64, 96))
 
 
-def test_a_cell_that_sees_half_is_scored_on_the_same_ground_truth(context: Context, tiny_val: Images) -> None:
-    """Its detections are in pixels of the original pictures: some reach beyond half of them."""
+def test_a_cell_that_sees_half_is_scored_on_the_same_ground_truth(context: Context) -> None:
+    """What its file says of the halved pictures is stored twice as large, in pixels of the originals, and judged by their boxes."""
     (cell,) = [own for own in cells(VARIANTS["a space of depthwise networks that see half"]) if len(own.configs) == 1]
     sweep = Sweep(context, graph_of((cell,), context.foundation, (RUNTIME,)))
     key = sweep.graph.recovered[cell.name]
     sweep.made(key)
     result = score(key, RUNTIME, context.prepared, sweep.store)
-    assert set(result.accuracy) == {"val", "test"}
-    (file,) = sweep.store.root.glob("scores/*/*/val.json")
-    detections = json.loads(file.read_text())
-    right = max(found["bbox"][0] + found["bbox"][2] for found in detections)
-    assert right > tiny_val.ground_truth["images"][0]["width"] / 2
+    session = open_session(RUNTIME, model_file(sweep.made(key)), 1)
+    assert result.accuracy.keys() == set(SCORED)
+    for split in SCORED:
+        (file,) = sweep.store.root.glob(f"scores/*/*/{split}.json")
+        stored, images = json.loads(file.read_text()), load_split(context.prepared, split)
+        assert stored
+        assert result.accuracy[split] == accuracy(images.ground_truth, stored)
+        halved = images.at((32, 48)).pixels
+        for pixels, fit, picture in zip(halved, images.letterboxes, images.picture_ids, strict=True):
+            boxes, scores = session(as_input(pixels))
+            final = select(boxes[0], scores[0], SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS)
+            offset_px = np.array([fit.left_px, fit.top_px] * 2)
+            left_top, right_bottom = np.split((2 * final.boxes_xyxy_px - offset_px) / fit.scale, 2, axis=1)
+            expected = np.concatenate([left_top, right_bottom - left_top], axis=1)
+            found = [own["bbox"] for own in stored if own["image_id"] == picture]
+            np.testing.assert_allclose(np.array(found).reshape(-1, 4), expected, rtol=0, atol=0.01)

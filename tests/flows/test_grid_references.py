@@ -14,6 +14,8 @@ from compressors.latency import estimated_latency
 from compressors.quantization import Quantization
 from compressors.references import narrow_at_latency
 from detection import checkpoint
+from detection.dataset import load_split
+from detection.evaluation import accuracy, detect
 from detection.frozen import InputError
 from flows.cluster import Executor
 from flows.foundation import chosen_cells, chosen_references, lay_foundation, make_graph
@@ -24,8 +26,10 @@ from flows.params import Plan, load_plan
 from flows.plan import Forecast, forecast
 from flows.prepare import prepare
 from flows.records import CellRecord, CellsFile, read_records
+from flows.scoring import SCORED
 from flows.store import Store
 from hardware_profiles.library import load_profile
+from hardware_profiles.runtimes import open_session
 from tests.flows.cli_runner import Sixfold
 from tests.flows.sweep_factory import Listener, tiny_tree, write_params
 
@@ -153,15 +157,24 @@ def test_narrow_networks_are_narrow(made: Made) -> None:
 
 
 def test_the_smaller_input_sees_half_and_is_scored_like_the_rest(made: Made) -> None:
-    """32 x 48 pixels, as many parameters as the control, a quarter of its multiply-adds; val and test are those of all."""
+    """32 x 48 pixels, as many parameters as the control, a quarter of its multiply-adds; val and test are the pictures and labels
+    of all."""
     own, (control, *_) = by_name(made)[NAMES[2]], made.cells.cells
     assert (own.input_size, control.input_size) == ((32, 48), (64, 96))
     assert own.params == control.params
     assert own.macs is not None
     assert own.macs * 4 == control.macs
-    for artifact in own.artifacts.values():
-        assert 0.0 <= artifact.val.map_50_95 <= 1.0
-        assert json.loads((made.store.root / artifact.test.detections).read_text()) is not None
+    for record in (own, control):
+        for runtime, artifact in record.artifacts.items():
+            session = open_session(runtime, made.store.root / artifact.url, 1)
+            assert session.input_size == record.input_size
+            for split in SCORED:
+                metrics = {"val": artifact.val, "test": artifact.test}[split]
+                images = load_split(made.prepared, split)
+                found = json.loads((made.store.root / metrics.detections).read_text())
+                assert found
+                assert found == detect(session, images.at(session.input_size))
+                assert accuracy(images.ground_truth, found).model_dump() == metrics.model_dump(exclude={"detections"})
 
 
 def test_random_pruning_keeps_as_many_multiply_adds(made: Made) -> None:

@@ -94,7 +94,8 @@ def test_generated_data_round_trips(tmp_path: Path) -> None:
 
 def test_labels_are_their_own_perfect_detections(tmp_path: Path) -> None:
     """pycocotools reads the ground truth and gives the boxes themselves an mAP of 1: ids, categories and areas are sound."""
-    tools, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    tools = pytest.importorskip("pycocotools.coco", reason="pycocotools is a dev extra")
+    evaluation = pytest.importorskip("pycocotools.cocoeval", reason="pycocotools is a dev extra")
     prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
     truth = tools.COCO(str(tmp_path / "out" / "train.json"))
     found = truth.loadRes([{**own, "score": 1.0} for own in truth.loadAnns(truth.getAnnIds())])

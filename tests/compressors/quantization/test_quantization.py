@@ -83,13 +83,15 @@ def test_the_int8_file_says_nearly_what_the_float_one_says(
 
 
 def test_onnxruntimes_layers_are_int8_but_for_the_last(int8_files: dict[str, Path]) -> None:
-    """Every convolution reads dequantized int8 weights; only the six products that predict read float ones."""
+    """Every convolution reads a dequantized map and dequantized int8 weights; only the six products that predict read others."""
     model = onnx.load(int8_files["onnxruntime"])
-    quantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    dequantized = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    in_bytes = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
     layers = [node for node in model.graph.node if node.op_type == "Conv" or predicts(node)]
-    in_float = [node for node in layers if node.input[1] not in quantized]
+    in_float = [node for node in layers if dequantized.get(node.input[1]) not in in_bytes]
     assert len(in_float) == 6
     assert all(predicts(node) for node in in_float)
+    assert all(node.input[0] in dequantized for node in layers if node.op_type == "Conv")
 
 
 def test_onnxruntimes_decoding_stays_float(int8_files: dict[str, Path]) -> None:
@@ -103,22 +105,33 @@ def test_onnxruntimes_decoding_stays_float(int8_files: dict[str, Path]) -> None:
         assert node.op_type == "Transpose" or not fed_by & {"QuantizeLinear", "DequantizeLinear"}  # before a product
 
 
-def is_quantized(node: Any) -> bool:
-    """True when an OpenVINO layer has int8 weights or quantized activations."""
-    sources = [node.input_value(i).get_node() for i in range(2)]
-    return any(source.get_type_name() in ("FakeQuantize", "Multiply", "Subtract", "Convert") for source in sources)
+def weighs_in_bytes(node: Any) -> bool:
+    """True when an OpenVINO layer's weights are stored as int8, and only widened and scaled before it reads them."""
+    source = node.input_value(1).get_node()
+    while source.get_type_name() in ("Convert", "Multiply"):
+        source = source.input_value(0).get_node()
+    return bool(source.get_type_name() == "Constant" and source.get_element_type().get_type_name() == "i8")
+
+
+def reads_levels(node: Any) -> bool:
+    """True when what an OpenVINO layer reads was rounded, and only laid out anew since."""
+    source = node.input_value(0).get_node()
+    while source.get_type_name() in ("Reshape", "Transpose"):
+        source = source.input_value(0).get_node()
+    return bool(source.get_type_name() == "FakeQuantize")
 
 
 def test_openvinos_layers_are_int8_but_for_the_last(int8_files: dict[str, Path]) -> None:
-    """Every convolution has int8 weights and quantized inputs; the six products that predict have float weights."""
+    """Every convolution has int8 weights and quantized inputs; the six products that predict have neither."""
     model = import_openvino().Core().read_model(int8_files["openvino"])
     layers = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() in ("Convolution", "MatMul")}
     last = {name for name in layers if name.startswith(PREDICTIONS)}
     assert len(last) == 6
-    assert not [name for name in last if is_quantized(layers[name])]
-    convolutions = [op for op in layers.values() if op.get_type_name() == "Convolution"]
+    assert not [name for name in last if weighs_in_bytes(layers[name]) or reads_levels(layers[name])]
+    convolutions = {name: op for name, op in layers.items() if op.get_type_name() == "Convolution"}
     assert convolutions
-    assert all(is_quantized(op) for op in convolutions)
+    assert not [name for name, op in convolutions.items() if not weighs_in_bytes(op)]
+    assert not [name for name, op in convolutions.items() if not reads_levels(op)]
 
 
 def test_openvinos_decoding_stays_float(int8_files: dict[str, Path]) -> None:
