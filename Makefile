@@ -47,6 +47,7 @@ ifneq ($(WORKSPACE),.)
 endif
 
 ui: $(STAMP) ## MLflow's pages of PLAN's runs, on http port 5000
+	@echo "the cells of the sweep: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (open its run with +)"
 	cd $(WORKSPACE) && $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 check: $(STAMP) ## linter and types
