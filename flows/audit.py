@@ -32,9 +32,11 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
     if again:
         key, times = next(iter(again.items()))
         raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")
+    inheriting = sum(cell.budget is not None and cell.budget.inherited_images > 0 for cell in ok)
+    more = f" (in {inheriting} of them on top of what light blocks inherited)" if inheriting else ""
     return (
-        f"checked: {in_numbers(len(ok), len(beside))} with {epochs} train epochs each; {len(made)} nodes put {pictures:,} pictures "
-        f"through networks, each as planned; none was made twice"
+        f"checked: {in_numbers(len(ok), len(beside))} with {epochs} train epochs each{more}; {len(made)} nodes put "
+        f"{pictures:,} pictures through networks, each as planned; none was made twice"
     )
 
 

@@ -216,7 +216,14 @@ def _check_profiles(path: Path, plan: Plan) -> None:
 
 
 def _check_blocks(path: Path, grid: Grid) -> None:
-    """InputError where a search would replace the light blocks that its own cell asks for."""
+    """InputError where a search would replace the light blocks that its own cell asks for, or lose the weights they inherited."""
+    for position, light in enumerate(grid.methods.lightweight):
+        if light.weights == "inherited" and grid.methods.nas and grid.combinations == "all":
+            raise InputError(
+                f"{path}: grid.methods.lightweight.{position}.weights: inherited ones are lost in cells with nas, which the "
+                f"grid crosses it with: a search hands on an architecture. Take fresh, set grid.methods.nas to [], or "
+                f"grid.combinations to alone."
+            )
     for position, config in enumerate(grid.methods.nas):
         if config.block is not None and grid.methods.lightweight and grid.combinations == "all":
             raise InputError(

@@ -78,7 +78,6 @@ def write_readme(checkout: Path) -> None:
 
 def _headline(folder: Path) -> list[str]:
     cells, latency = read_records(folder / "cells.json", CellsFile), read_records(folder / "latency.json", LatencyFile)
-    control = cells.cell(CONTROL)
     run = json.loads((folder / "stages.json").read_text())
     lines = [
         f"## What it found: {cells.dataset.name}",
@@ -91,7 +90,7 @@ def _headline(folder: Path) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for panel in panels(cells, latency):
-        if panel.is_measured and control is not None:
+        if panel.is_measured:
             lines += [_row(cells, panel, name) for name in _best(panel)]
     recommended = RecommendationFile.model_validate_json((folder / "recommendation.json").read_text())
     lines += ["", _what_the_rows_are(latency, recommended)]

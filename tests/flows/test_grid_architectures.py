@@ -56,12 +56,11 @@ def test_inherited_weights_are_owned_up_to(tmp_path: Path, sweep_prepared: Path)
 
 
 def test_fresh_weights_inherit_nothing(tmp_path: Path, sweep_prepared: Path) -> None:
-    """Nor do those of a search over inherited light blocks: it hands on an architecture."""
-    light = {"weights": "inherited", "inheritance_pictures": 8}
-    cells = made(tmp_path, sweep_prepared, lightweight=[light], nas=[SEARCH])
+    """Light blocks that begin anew, and what a search hands on, have had no pictures before."""
+    cells = made(tmp_path, sweep_prepared, lightweight=[{}], nas=[SEARCH])
     budgets = {cell.cell: cell.budget for cell in cells.cells if cell.budget}
     assert {name: budget.inherited_images for name, budget in budgets.items()} == {
-        "none": 0, "lightweight": 48, "nas": 0, "lightweight+nas": 0,
+        "none": 0, "lightweight": 0, "nas": 0, "lightweight+nas": 0,
     }  # fmt: skip
 
 
