@@ -84,5 +84,5 @@ def input_shares(blueprint: Blueprint) -> tuple[float, ...]:
 
 
 def _shares(width: int, shares: tuple[float, ...], round_to: int) -> tuple[int, ...]:
-    options = {max(LEAST_WIDTH, round(width * share / round_to) * round_to) for share in shares}
+    options = {max(LEAST_WIDTH, round_to, round(width * share / round_to) * round_to) for share in shares}
     return tuple(sorted(option for option in options | {width} if option <= width))

@@ -246,13 +246,13 @@ class _Work:
         tried: list[tuple[float, tuple[str, ...], Path]] = [(record.int8_val_map, (), file)]
         layers = [name for name in onnx_int8.layers_of(self.graph) if name not in stem]
         ranked: list[str] = []
-        count = 1
-        while tried[-1][0] < float_val_map - max_drop and count <= min(self.config.most_float_layers, len(layers)):
+        for count in _counts(min(self.config.most_float_layers, len(layers))):
+            if tried[-1][0] >= float_val_map - max_drop:
+                break
             ranked = ranked or fallback.most_harmful(self.ready, ranges, layers, self.pictures)
             back = tuple(ranked[:count])
             file = self.write(ranges, (*stem, *onnx_int8.with_relus(self.graph, back)), self._fresh(f"float-{count}"))
             tried.append((self.val_map(file), back, file))
-            count *= 2
         good = [entry for entry in tried if entry[0] >= float_val_map - max_drop]
         val_map, back, file = good[0] if good else max(tried, key=lambda entry: entry[0])
         return file, record.model_copy(update={"float_layers": back, "float_val_map": float_val_map, "int8_val_map": val_map})
@@ -261,6 +261,12 @@ class _Work:
         folder = self.float_file.with_name(name)
         folder.mkdir()
         return folder
+
+
+def _counts(most: int) -> tuple[int, ...]:
+    """How many layers return to float, try by try: 1, 2, 4 and so on, and at last as many as may."""
+    doubled = [2**power for power in range(most.bit_length()) if 2**power < most]
+    return (*doubled, most) if most else ()
 
 
 def _tool(runtime: str) -> Tool:

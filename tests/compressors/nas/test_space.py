@@ -45,6 +45,16 @@ def test_no_option_exceeds_the_largest() -> None:
             assert max(space.widths[f"stage{i}"]) == width
 
 
+@pytest.mark.parametrize(
+    ("width", "round_to", "options"),
+    [(16, 16, (16,)), (64, 512, (64,)), (48, 16, (16, 32, 48)), (80, 32, (32, 64, 80)), (24, 16, (16, 24))],
+)
+def test_widths_are_whole_multiples(width: int, round_to: int, options: tuple[int, ...]) -> None:
+    """Of shares 0.25, 0.5 and 1: never less than one multiple, and a width below one multiple stays as it is."""
+    largest = LARGEST.model_copy(update={"neck_width": width})
+    assert search_space(largest, (0.25, 0.5, 1.0), round_to).widths["neck"] == options
+
+
 def test_the_largest_choice_is_the_architecture_it_started_from() -> None:
     """Taking the last option everywhere gives the largest architecture back, blocks and bins included."""
     largest = LARGEST.model_copy(update={"backbone_block": "depthwise", "box_bins": 5})

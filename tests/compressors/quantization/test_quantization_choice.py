@@ -84,6 +84,16 @@ def test_layers_return_until_the_drop_is_allowed(
     assert len(plain) == 2
 
 
+def test_as_many_layers_return_as_may(
+    scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
+) -> None:
+    """Three may, and one and two are too few: the third try is with three, not with four, and not left out."""
+    scripted |= {"minmax": 0.40, "float-1": 0.44, "float-2": 0.46, "float-3": 0.49}
+    config = Quantization(pictures=8, calibrator="minmax", max_drop=0.02, most_float_layers=3, float_stem=False)
+    record = packed_record(config, tiny_detector, tiny_train, tiny_val, tmp_path)
+    assert (record.int8_val_map, len(record.float_layers)) == (0.49, 3)
+
+
 def float_convolutions(file: Path) -> set[str]:
     """Names of the convolutions whose weights are not rounded."""
     if file.suffix == ".onnx":
