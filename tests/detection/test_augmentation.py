@@ -161,6 +161,67 @@ def test_brightness_is_added_by_hand() -> None:
     assert np.abs(moves).max() <= 51
 
 
+def bands(*levels: int) -> Images:
+    """One grey picture in upright bands of these levels, all equally wide."""
+    images = scene()
+    images.pixels[:] = np.repeat(levels, WIDTH // len(levels))[None, :, None]
+    return images
+
+
+def levels_in(batch: Batch, count: int) -> NDArray[np.float64]:
+    """What became of so many bands: (band, channel), each in one colour throughout."""
+    colours = np.stack(np.split(batch.images[0].numpy().astype(np.float64) * 255, count, axis=2)).transpose(0, 2, 3, 1)
+    colours = colours.reshape(count, -1, 3)
+    assert (np.ptp(colours, axis=1) == 0).all()
+    return np.asarray(colours[:, 0])
+
+
+def test_contrast_spreads_about_the_middle() -> None:
+    """By hand: of 64, 128 and 192 the middle stays and the ends move apart or together by up to a fifth of 64, both alike.
+
+    All three channels are equal, and a level is cut to a whole number.
+    """
+    spreads, how = [], ALIKE.model_copy(update={"contrast": 0.2})
+    for seed in range(30):
+        found = levels_in(augmented(bands(64, 128, 192), how, seed), 3)
+        assert (np.ptp(found, axis=1) == 0).all()
+        dark, middle, light = found[:, 0]
+        assert middle == pytest.approx(128)
+        assert light - 128 == pytest.approx(128 - dark, abs=1.01)
+        spreads.append(light - 128)
+    assert 64 * 0.8 - 1 <= min(spreads) < 55
+    assert 73 < max(spreads) <= 64 * 1.2
+
+
+def test_colour_tints_the_channels_apart() -> None:
+    """By hand: 228 lies 100 above the middle, so each channel moves by up to 5 either way, by itself; the middle stays grey."""
+    tints, how = [], ALIKE.model_copy(update={"colour": 0.05})
+    for seed in range(30):
+        middle, light = levels_in(augmented(bands(128, 228), how, seed), 2)
+        assert middle == pytest.approx(128)
+        tints.append(light - 228)
+    assert np.abs(tints).max() <= 5 + 1.01
+    assert (np.min(tints, axis=0) < -3).all()
+    assert (np.max(tints, axis=0) > 3).all()
+    assert np.abs(np.corrcoef(np.transpose(tints)) - np.eye(3)).max() < 0.6
+
+
+def test_pictures_are_zoomed_in_and_out() -> None:
+    """With a scale of .25, by 4/5 to 5/4, as often in as out, width and height alike; the shift is an eighth of a side at most."""
+    images, how = scene((RED, (44, 28, 52, 36))), ALIKE.model_copy(update={"scale": 0.25})
+    boxes = np.array([augmented(images, how, seed).boxes_xyxy_px[0, 0].tolist() for seed in range(200)])
+    zooms = (boxes[:, 2:] - boxes[:, :2]) / 8
+    np.testing.assert_allclose(zooms[:, 0], zooms[:, 1], rtol=1e-4)
+    assert 0.8 <= zooms.min() < 0.82
+    assert 1.22 < zooms.max() <= 1.25
+    assert 80 < (zooms[:, 0] > 1).sum() < 120
+    shifts = ((boxes[:, 2:] + boxes[:, :2]) / 2 - (48, 32)) / (WIDTH, HEIGHT)
+    assert np.abs(shifts).max() <= 0.125
+    assert (shifts.min(0) < -0.115).all()
+    assert (shifts.max(0) > 0.115).all()
+    assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.2
+
+
 def test_shorter_rows_are_padded() -> None:
     """Two pictures with two and no boxes: room for two, the second's marked as absent."""
     two, none = scene((0, (0, 0, 10, 10)), (1, (20, 20, 30, 30))), scene()

@@ -16,6 +16,7 @@ from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
 from detection.dataset import Images
 from detection.training import Recipe
+from tests.detection.test_training_recipe import Steep, updates
 
 CPU = torch.device("cpu")
 DEEP = {"stage_depths": (1, 2, 1, 1)}
@@ -158,6 +159,23 @@ def test_weights_decay_and_nothing_else_does(start: Detector, space: SearchSpace
     apart = {name for name, weight in free.weights.items() if not torch.equal(weight, decayed.weights[name])}
     assert {free.weights[name].ndim for name in apart} == {4}
     assert "stem.0.weight" in apart
+
+
+def test_the_rate_by_hand(start: Detector, space: SearchSpace, tiny_train: Images) -> None:
+    """Four steps down a cosine from the peak towards nothing: 1, 1/2 + 1/sqrt 8, 1/2, 1/2 - 1/sqrt 8 of it."""
+    with updates() as seen:
+        Supernet(start, CPU).train(space, tiny_train, Recipe(batch_size=12, learning_rate=0.01), 2, 0)
+    assert [update.rate for update in seen] == pytest.approx([0.01, 0.00853553, 0.005, 0.00146447], rel=1e-5)
+
+
+def test_long_gradients_are_cut_to_ten(
+    start: Detector, space: SearchSpace, tiny_train: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss a thousand times too steep: at every step all gradients of the path together have the length ten."""
+    monkeypatch.setattr("compressors.nas.supernet.DetectionLoss", Steep)
+    with updates() as seen:
+        Supernet(start, CPU).train(space, tiny_train, Recipe(batch_size=8), 1, 0)
+    assert [update.gradient_norm for update in seen] == pytest.approx([10.0] * 3, rel=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -1,0 +1,122 @@
+"""A candidate is judged by the first pictures of the val split, with their own truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from compressors.nas.candidates import Candidate, Judge
+from compressors.nas.supernet import Supernet
+from detection.blueprint import Architecture
+from detection.checkpoint import Detector
+from detection.complexity import count_macs
+from detection.dataset import Images
+from detection.evaluation import as_planes
+
+RECALIBRATED, JUDGED = 6, 3
+
+
+class Oracle:
+    """A supernet and its only network, which knows the objects of some pictures, and so much of their width; it sees no others."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, images: Images, known: Iterable[int], width_share: float = 1.0) -> None:
+        self.images, self.known, self.width_share, self.points_px = images, set(known), width_share, torch.zeros(1, 2)
+        self.extracted: list[tuple[Architecture, Tensor]] = []
+
+    def extract(self, architecture: Architecture, recalibration: Tensor) -> Oracle:
+        self.extracted.append((architecture, recalibration))
+        return self
+
+    def __call__(self, planes: Tensor) -> int:
+        """The row of the picture."""
+        (row,) = [i for i, pixels in enumerate(self.images.pixels) if np.array_equal(as_planes(pixels), planes.numpy())]
+        return row
+
+    def decode(self, row: int) -> tuple[Tensor, Tensor]:
+        labels = self.images.labels[row] if row in self.known else np.zeros(0, np.int64)
+        boxes = self.images.boxes_xyxy_px[row][: len(labels)].copy()
+        boxes[:, 2] = boxes[:, 0] + self.width_share * (boxes[:, 2] - boxes[:, 0])
+        return torch.from_numpy(boxes)[None], torch.from_numpy(np.eye(len(self.images.classes), dtype=np.float32)[labels])[None]
+
+
+def judge(supernet: Any, train: Images, val: Images, judged: int = JUDGED, seed: int = 0) -> Judge:
+    return Judge(cast(Supernet, supernet), train, val, (RECALIBRATED, judged), seed)
+
+
+@pytest.fixture
+def architecture(tiny_detector: Detector) -> Architecture:
+    return tiny_detector.blueprint.architecture
+
+
+def test_only_the_first_pictures_judge_and_with_their_own_truth(tiny_train: Images, tiny_val: Images) -> None:
+    """Three of eight: their pixels, boxes and places, and neither pictures nor annotations of the five that were cut."""
+    own = judge(Oracle(tiny_val, ()), tiny_train, tiny_val).val
+    assert len(own) == len(own.pixels) == len(own.labels) == len(own.letterboxes) == JUDGED < len(tiny_val)
+    np.testing.assert_array_equal(own.pixels, tiny_val.pixels[:JUDGED])
+    np.testing.assert_array_equal(np.concatenate(own.labels), np.concatenate(tiny_val.labels[:JUDGED]))
+    np.testing.assert_array_equal(np.concatenate(own.boxes_xyxy_px), np.concatenate(tiny_val.boxes_xyxy_px[:JUDGED]))
+    ids = tiny_val.picture_ids[:JUDGED]
+    truth, whole = own.ground_truth, tiny_val.ground_truth
+    assert own.picture_ids == tuple(picture["id"] for picture in truth["images"]) == ids
+    assert truth["annotations"] == [one for one in whole["annotations"] if one["image_id"] in ids] != whole["annotations"]
+    assert truth["categories"] == whole["categories"]
+    assert sum(len(boxes) for boxes in own.boxes_xyxy_px) == len(truth["annotations"])
+
+
+@pytest.mark.parametrize("pictures", [8, 9])
+def test_a_short_split_judges_as_a_whole(pictures: int, tiny_train: Images, tiny_val: Images) -> None:
+    """Where as many are asked for as there are, or more, all eight judge."""
+    assert judge(Oracle(tiny_val, ()), tiny_train, tiny_val, pictures).val is tiny_val
+
+
+@pytest.mark.parametrize("pictures", [JUDGED, 8])
+def test_perfect_detections_score_one(pictures: int, architecture: Architecture, tiny_train: Images, tiny_val: Images) -> None:
+    """Who finds all objects of the pictures that judge is given 1; who overlooks those of one is given less; who sees none, 0."""
+    known = range(pictures)
+    reached = [judge(Oracle(tiny_val, rows), tiny_train, tiny_val, pictures)(architecture) for rows in (known, known[1:], ())]
+    assert reached[0] == pytest.approx(1.0)
+    assert 0.0 < reached[1] < 0.95
+    assert reached[2] == 0.0
+
+
+def test_narrow_boxes_score_less(architecture: Architecture, tiny_train: Images, tiny_val: Images) -> None:
+    """By hand: boxes of .82 of the width overlap by .82: enough at seven of the ten thresholds of COCO, from .5 to .8."""
+    narrow = Oracle(tiny_val, range(JUDGED), width_share=0.82)
+    assert judge(narrow, tiny_train, tiny_val)(architecture) == pytest.approx(0.7)
+
+
+def test_normalisations_are_recalibrated_on_training_pictures(
+    architecture: Architecture, tiny_train: Images, tiny_val: Images
+) -> None:
+    """Six different ones, as they are stored, the same for every candidate; another seed takes others."""
+    oracle = Oracle(tiny_val, ())
+    own = judge(oracle, tiny_train, tiny_val)
+    own(architecture)
+    own(architecture)
+    (asked, first), (_, again) = oracle.extracted
+    assert asked == architecture
+    assert first is again is own.recalibration
+    seen = np.rint(first.numpy() * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    rows = [[row for row, pixels in enumerate(tiny_train.pixels) if np.array_equal(pixels, picture)] for picture in seen]
+    assert [len(own) for own in rows] == [1] * RECALIBRATED
+    assert len({row for (row,) in rows}) == RECALIBRATED
+    assert not torch.equal(judge(oracle, tiny_train, tiny_val, seed=1).recalibration, first)
+    assert own.pictures_each == RECALIBRATED + JUDGED
+
+
+def test_a_record_says_what_was_found(tiny_detector: Detector) -> None:
+    """Architecture, accuracy and latency as they are, and the multiply-adds of that architecture, not of the blueprint's."""
+    blueprint = tiny_detector.blueprint
+    narrow = blueprint.architecture.model_copy(update={"neck_width": 8})
+    record = Candidate(narrow, 0.25, 0.5).as_record(blueprint)
+    assert Architecture.model_validate(record.pop("architecture")) == narrow
+    macs = record.pop("macs")
+    assert macs == count_macs(blueprint.model_copy(update={"architecture": narrow})) < count_macs(blueprint)
+    assert record == {"supernet_val_map": 0.25, "estimated_latency_s": 0.5}
