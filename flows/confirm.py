@@ -72,7 +72,9 @@ def measure_again(
     if not profiles:
         return found
     again = config.model_copy(update={"rounds": max(config.rounds, MIN_ROUNDS), "seed": config.seed + 1})
-    report(f"check: {len(candidates) - len(found)} cells look slower or faster; measuring them again in {again.rounds} rounds")
+    left = len(candidates) - len(found)
+    looks = "cell looks" if left == 1 else "cells look"
+    report(f"check: {left} {looks} slower or faster; measuring again in {again.rounds} rounds")
     distinct = {name: tuple(own.values()) for name, own in files.items()}
     try:
         rounds = host_rounds(list(profiles.values()), distinct, images_of(), again, report)

@@ -24,6 +24,7 @@ from tests.flows.gate_factory import (
     TRUTH,
     Store,
     cells_of,
+    digest,
     failed,
     latency_of,
     row_of,
@@ -262,6 +263,47 @@ def test_new_cells_and_another_environment_are_noted(gate: Gate, store: Store, t
     assert verdict.exit_code == 0
     assert any("not judged: nas" in note for note in verdict.notes)
     assert any("onnxruntime 1.0, then onnxruntime 2.0" in note for note in verdict.notes)
+
+
+@pytest.mark.parametrize(
+    ("control", "notes"),
+    [
+        ({}, ["the control took 10.00 ms and takes 10.00 ms (not judged)."]),
+        (
+            {"p50_s": 0.0125, "artifact_digest": digest("another file")},
+            [
+                "the control took 10.00 ms and takes 12.50 ms (not judged).",
+                "the control is another file than in the baseline; speedups are against it.",
+            ],
+        ),
+        (
+            {"p50_s": None, "environment": digest("elsewhere")},
+            [
+                "measured in another environment than the baseline (onnxruntime 1.0, then onnxruntime 1.0). Speedups are against "
+                "the control of the same rounds, yet another CPU or runtime may favour other cells."
+            ],
+        ),
+    ],
+    ids=["the same", "another file", "another machine"],
+)
+def test_what_became_of_the_control_is_noted(
+    control: dict[str, object], notes: list[str], store: Store, gate: Gate, tmp_path: Path
+) -> None:
+    """Its time always; that it is another file, or measured elsewhere, only where it is. Nothing of it is judged."""
+    cells = cells_of(store.cell("none"), store.cell("pruning"))
+    latency = latency_of(row_of("none", CONTROL_S, **control), row_of("pruning"))
+    verdict = judge(tmp_path / "baselines" / "main", cells, latency, TRUTH, store.resolve, Check())
+    assert verdict.notes == tuple(f"x86-1t: {note}" for note in notes)
+    assert verdict.exit_code == 0
+
+
+def test_what_the_baseline_could_not_make_is_noted(store: Store, tmp_path: Path) -> None:
+    """Two cells that failed then: the one that is ok now is not judged, and the note names both."""
+    accept("main", cells_of(store.cell("none"), failed("nas"), failed("pruning")), latency_of(), store.resolve, tmp_path)
+    now = cells_of(store.cell("none"), store.cell("nas"), failed("pruning"))
+    verdict = judge(tmp_path / "main", now, latency_of(), TRUTH, store.resolve, Check())
+    assert verdict.notes == ("Not ok in the baseline, so nothing to compare with: nas, pruning.",)
+    assert {item.cell for item in verdict.items if item.verdict == "ok"} == {"none"}
 
 
 def test_the_verdict_is_written_for_machines_and_people(store: Store, gate: Gate, tmp_path: Path) -> None:

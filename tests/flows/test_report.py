@@ -54,7 +54,7 @@ def test_page_loads_nothing(made: Made) -> None:
 def test_plotly_is_inlined_once_before_the_figures(made: Made) -> None:
     """Figures call Plotly.newPlot; the library stands before the first call."""
     assert len(made.html) - len(made.own) > 1_000_000
-    assert made.own.count("Plotly.newPlot(") >= 6  # two fronts, four effects, two interactions
+    assert made.own.count("Plotly.newPlot(") == 8  # two fronts, four effects, two interactions
 
 
 def test_answer_comes_first(made: Made) -> None:
