@@ -130,6 +130,7 @@ def load_plan(path: Path) -> Plan:
     _check_profiles(path, plan)
     _check_distillation(path, plan.params)
     _check_blocks(path, plan.params.grid)
+    _check_rounding(path, plan.params)
     _check_references(path, plan)
     return plan
 
@@ -229,6 +230,21 @@ def _check_blocks(path: Path, grid: Grid) -> None:
             raise InputError(
                 f"{path}: grid.methods.nas.{position}.block: {config.block} takes the place of lightweight's blocks, which the "
                 f"grid crosses it with. Leave it out, set grid.methods.lightweight to [], or grid.combinations to alone."
+            )
+
+
+def _check_rounding(path: Path, params: Params) -> None:
+    """InputError where every layer is narrower than the multiple to which pruned or searched widths are rounded."""
+    own = params.teacher.architecture
+    widest = max(own.stem_width, *own.stage_widths, own.neck_width, own.head_width)
+    methods = params.grid.methods
+    asked = [(f"pruning.{position}", config.round_to) for position, config in enumerate(methods.pruning)]
+    asked += [(f"nas.{position}", config.round_to) for position, config in enumerate(methods.nas)]
+    for place, round_to in asked:
+        if round_to is not None and round_to > widest:
+            raise InputError(
+                f"{path}: grid.methods.{place}.round_to: {round_to} is more than the teacher's widest layer has channels "
+                f"({widest}), so nothing could become narrower. Allowed are 1 to {widest}."
             )
 
 

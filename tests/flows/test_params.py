@@ -149,6 +149,22 @@ def test_a_search_does_not_replace_the_blocks_it_is_crossed_with(tmp_path: Path)
     assert loaded(tmp_path, grid__methods=methods | {"lightweight": []}).params.grid.methods.nas[1].block == "ghost"
 
 
+@pytest.mark.parametrize("method", ["pruning", "nas"])
+def test_a_multiple_wider_than_every_layer_is_refused(method: str, tmp_path: Path) -> None:
+    """It would leave every width as it is, after a whole training; the widest layer itself may be the multiple."""
+    architecture = {
+        "stem_width": 8,
+        "stage_widths": [8, 16, 24, 48],
+        "stage_depths": [1, 1, 1, 1],
+        "neck_width": 16,
+        "head_width": 16,
+    }
+    settings: dict[str, Any] = {"teacher__architecture": architecture}
+    message = refusal(tmp_path, **settings, grid__methods={method: [{"round_to": 49}]})
+    assert message.startswith(f"grid.methods.{method}.0.round_to: 49 is more than the teacher's widest layer has channels (48)")
+    assert loaded(tmp_path, **settings, grid__methods={method: [{"round_to": 48}]})
+
+
 def test_weights_that_a_search_would_lose_are_refused(tmp_path: Path) -> None:
     """Crossed with nas, inherited light blocks would be fresh in half of their cells; alone, or without nas, they are not."""
     methods: dict[str, Any] = {"nas": [{}], "lightweight": [{}, {"weights": "inherited"}]}
