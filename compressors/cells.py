@@ -29,8 +29,8 @@ __all__ = [
 
 NODE_SCHEMA = 1
 VERSIONS: dict[str, int] = {
-    "lightweight": 1, "nas": 5, "pruning": 3, "low_rank": 2, "distillation": 2, "quantization": 5,
-    "training": 2, "export": 3, "estimate": 3, "references": 1,
+    "lightweight": 1, "nas": 6, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 6,
+    "training": 2, "export": 3, "estimate": 3, "references": 2,
 }  # fmt: skip
 """Each is part of the keys of the nodes that use it. Raise a number when that source changes what it makes; a test notices when
 you forget. `export` writes the float file of every node but a search, `estimate` is what a search keeps its budget by and what

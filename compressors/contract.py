@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from compressors.target import Target
 from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
 from detection.complexity import count_macs, count_params
@@ -54,6 +55,8 @@ class Change(Frozen):
     params_after: int
     details: dict[str, Any]
     spent: Spent = Spent()
+    target: Target | None = None
+    """None where no setting asks for a size."""
 
     @property
     def no_effect(self) -> bool:
@@ -96,8 +99,9 @@ class Objective(Protocol):
 
 
 def describe(
-    method: str, summary: str, before: Blueprint, after: Blueprint, details: dict[str, Any], spent: Spent | None = None
-) -> Change:
+    method: str, summary: str, before: Blueprint, after: Blueprint, details: dict[str, Any], spent: Spent | None = None,
+    target: Target | None = None,
+) -> Change:  # fmt: skip
     """The change between two blueprints, counted on both."""
     return Change(
         method=method,
@@ -108,4 +112,5 @@ def describe(
         params_after=count_params(after),
         details=details,
         spent=spent or Spent(),
+        target=target,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compressors.latency import estimated_latency
+from compressors.latency import LatencyIn, estimated_latency, latency_dtype
 from compressors.lightweight import light_blueprint
 from compressors.menu import Cell, Menu
 from compressors.nas import Nas, largest
@@ -41,7 +41,7 @@ class Reference(Cell):
     rebuilding: Rebuilding | None = None
     """How the teacher's architecture is changed before it begins anew; None: it goes on with the trained teacher."""
     like: Cell | None = None
-    """The cell whose float detector says how fast its network must be."""
+    """The cell whose network says how fast its own must be."""
 
     @property
     def float_name(self) -> str:
@@ -125,12 +125,14 @@ class _Sweep:
                 f"{place}.like: the network of {like.name!r} is the teacher's, so a narrower one would be compared with nothing. "
                 f"Name a cell with {', '.join(RESHAPING[:-1])} or {RESHAPING[-1]}."
             )
-        self._refuse_out_of_reach(like, place)
+        latency_in = _latency_in(like)
+        self._refuse_out_of_reach(like, latency_in, place)
         own = like.config("quantization")
         quantization = self._quantization(config, place) if own is None else (_after_training(own),)
         # a cell's name that tells of quantization tells of the reference's as well
         name = _named(f"narrow~{like.name}", quantization if own is None else ())
-        return Reference(name=name, configs=quantization, setting=config, rebuilding=Narrow(width_share=None), like=like)
+        rebuilding = Narrow(width_share=None, latency_in=latency_in)
+        return Reference(name=name, configs=quantization, setting=config, rebuilding=rebuilding, like=like)
 
     def _smaller_input(self, config: SmallerInputReference, place: str) -> Reference:
         shares = input_shares(self.teacher)[:-1]
@@ -186,44 +188,51 @@ class _Sweep:
             raise InputError(f"{place}.quantization: the menu has no variant of quantization. Add one or set it to false.")
         return (_after_training(self.menu.quantization[0]),)
 
-    def _refuse_out_of_reach(self, like: Cell, place: str) -> None:
+    def _refuse_out_of_reach(self, like: Cell, latency_in: LatencyIn, place: str) -> None:
         try:
-            most_s = self._slowest_s(like)
+            most_s = self._slowest_s(like, latency_in)
         except InputError as error:  # the fault of the cell, not of the reference
             raise InputError(f"grid.methods.{error}") from error
-        least_s = self._float_s(narrowest(self.teacher))
+        least_s = self._latency_s(narrowest(self.teacher), latency_in)
         if least_s > most_s:
             raise InputError(
                 f"{place}.like: nothing is narrow enough. On {self.profile.id} even the narrowest network takes an estimated "
-                f"{least_s:.3g} s, that of {like.name!r} at most {most_s:.3g} s. Name a slower cell or leave this reference out."
+                f"{least_s:.3g} s in {latency_in}, that of {like.name!r} at most {most_s:.3g} s. Name a slower cell or leave this "
+                f"reference out."
             )
 
     def _may_be_narrow_enough(self, like: Cell) -> bool:
         """Whether there can be a network as fast as the cell's."""
         try:
-            return self._float_s(narrowest(self.teacher)) <= self._slowest_s(like)
+            return self._latency_s(narrowest(self.teacher), "float") <= self._slowest_s(like, "float")
         except InputError:  # a menu that the teacher cannot fill, which is told where menus are checked
             return False
 
-    def _slowest_s(self, cell: Cell) -> float:
-        """The most that the estimated float latency of a cell's network can be, as far as is known before it is made."""
+    def _slowest_s(self, cell: Cell, latency_in: LatencyIn) -> float:
+        """The most that the estimated latency of a cell's network can be, as far as is known before it is made."""
         light, nas = cell.config("lightweight"), cell.config("nas")
         start = self.teacher if light is None else light_blueprint(self.teacher, light)
         if cell.config("low_rank") is not None:  # factored where the multiply-adds fall, which may take longer
             return float("inf")
-        return self._float_s(start) if nas is None else self._searched_s(largest(start, nas), nas)
+        return self._latency_s(start, latency_in) if nas is None else self._searched_s(largest(start, nas), nas, latency_in)
 
-    def _searched_s(self, start: Blueprint, nas: Nas) -> float:
-        """The budget of a search in float; a budget in int8 says little about float."""
-        most_s = self._float_s(start)
-        if nas.latency_in != "float":
+    def _searched_s(self, start: Blueprint, nas: Nas, latency_in: LatencyIn) -> float:
+        """The budget of a search; one in int8 says little about float, and the other way round."""
+        most_s = self._latency_s(start, latency_in)
+        if nas.latency_in != latency_in:
             return most_s
         space = search_space(start.architecture, nas.width_shares, nas.round_to, nas.least_depth)
         smallest = start.model_copy(update={"architecture": space.architecture(space.smallest())})
-        return most_s - (1 - nas.budget_share) * (most_s - self._float_s(smallest))
+        return most_s - (1 - nas.budget_share) * (most_s - self._latency_s(smallest, latency_in))
 
-    def _float_s(self, blueprint: Blueprint) -> float:
-        return estimated_latency(blueprint, self.profile, "fp32").point_s
+    def _latency_s(self, blueprint: Blueprint, latency_in: LatencyIn) -> float:
+        return estimated_latency(blueprint, self.profile, latency_dtype(latency_in, self.profile, "narrow")).point_s
+
+
+def _latency_in(cell: Cell) -> LatencyIn:
+    """The numbers that the cell's files compute in; float16 ones are widened when they are loaded."""
+    quantization = cell.config("quantization")
+    return "int8" if quantization is not None and quantization.precision == "int8" else "float"
 
 
 def _named(words: str, quantization: tuple[Quantization, ...]) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from compressors.contract import Change, Workbench, describe
-from compressors.latency import estimated_latency
+from compressors.latency import LatencyIn, estimated_latency, latency_dtype
 from compressors.nas.space import LEAST_WIDTH, smaller_input
 from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector, fresh
@@ -31,9 +31,9 @@ class NarrowReference(Frozen):
     width_share: Share | None = None
     """Of every width (MobileNet's width multiplier, arXiv:1704.04861, section 3.3)."""
     like: str | None = None
-    """Instead of it: a cell. The network is the widest that is estimated to be no slower, in float on the design profile, than
-    what became of the teacher in that cell; the narrowest, where the cell turns out faster than that. Where the cell is quantized,
-    so is the reference, in the same way."""
+    """Instead of it: a cell. The network is the widest that is estimated to be no slower, on the design profile, than what became
+    of the teacher in that cell; the narrowest, where the cell turns out faster than that. Where the cell is quantized, so is the
+    reference, in the same way, and in int8 both are estimated in int8: what is narrow gains less from it than what is wide."""
     quantization: bool = False
     """Quantize it after training, by the menu's first variant."""
 
@@ -74,6 +74,8 @@ class Narrow(Frozen):
     method: Literal["narrow"] = "narrow"
     width_share: Share | None
     """None: as wide as the estimated latency of the given detector allows."""
+    latency_in: LatencyIn = "float"
+    """The numbers in which that is estimated."""
 
 
 class SmallerInput(Frozen):
@@ -91,16 +93,23 @@ def narrow(detector: Detector, config: Narrow, workbench: Workbench) -> tuple[De
     """The teacher's architecture at smaller widths, with fresh weights, and how narrow it became."""
     before, profile = workbench.teacher.blueprint, workbench.design_profile
     if config.width_share is not None:
-        after, estimates = narrowed(before, config.width_share), {}
+        after, estimates = narrowed(before, config.width_share), dict[str, object]()
         summary = f"{config.width_share:.1%} of every width"
     else:
-        wanted_s = estimated_latency(detector.blueprint, profile, "fp32").point_s
-        after = _no_slower(before, profile, wanted_s)
-        reached_s = estimated_latency(after, profile, "fp32").point_s
+        dtype = latency_dtype(config.latency_in, profile, "narrow")
+        wanted_s = estimated_latency(detector.blueprint, profile, dtype).point_s
+        after = _no_slower(before, profile, dtype, wanted_s)
+        reached_s = estimated_latency(after, profile, dtype).point_s
         reached = reached_s <= wanted_s
-        estimates = {"design_profile": profile.id, "wanted_s": wanted_s, "reached_s": reached_s, "target_reached": reached}
+        estimates = {
+            "design_profile": profile.id,
+            "latency_in": config.latency_in,
+            "wanted_s": wanted_s,
+            "reached_s": reached_s,
+            "target_reached": reached,
+        }
         short = "" if reached else "; nothing is narrower"
-        summary = f"{reached_s:.3g} s estimated on {profile.id} (at most {wanted_s:.3g} s wanted{short})"
+        summary = f"{reached_s:.3g} s estimated on {profile.id} in {config.latency_in} (at most {wanted_s:.3g} s wanted{short})"
     details = after.architecture.model_dump(include=set(WIDTHS)) | estimates
     return fresh(after, workbench.seed), describe("narrow", summary, before, after, details)
 
@@ -145,11 +154,11 @@ def narrowest(blueprint: Blueprint) -> Blueprint:
     return _different(blueprint)[-1]
 
 
-def _no_slower(before: Blueprint, profile: HardwareProfile, wanted_s: float) -> Blueprint:
+def _no_slower(before: Blueprint, profile: HardwareProfile, dtype: DType, wanted_s: float) -> Blueprint:
     """The widest that is fast enough; the narrowest where none is: the cell has been made by then, and what it must beat is not
     made any weaker by being slower."""
     try:
-        return narrow_at_latency(before, profile, "fp32", wanted_s)
+        return narrow_at_latency(before, profile, dtype, wanted_s)
     except InputError:
         return narrowest(before)
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 
+from compressors import low_rank, pruning
 from compressors.cells import Cell, Foundation, Graph, Menu, Reference, graph_of
 from compressors.lightweight import light_blueprint
 from compressors.nas import largest
 from compressors.quantization import refuse_few_pictures
 from detection.blueprint import Blueprint
+from detection.checkpoint import fresh
 from detection.dataset import Prepared, load_prepared
 from detection.frozen import InputError
 from detection.provenance import provenance
 from flows.params import Plan
 from flows.records import in_numbers
 from hardware_profiles.library import load_profile
+from hardware_profiles.profile import HardwareProfile
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna")
 
@@ -34,6 +38,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     for config in params.grid.methods.quantization:
         refuse_few_pictures(config, prepared.splits["train"].pictures)
     profile = load_profile(params.grid.design_profile, plan.profiles_folder)
+    _check_targets(params.grid.methods, blueprint, profile)
     return Foundation(
         teacher=blueprint,
         training=params.teacher.training,
@@ -69,6 +74,18 @@ def _check_shapes(menu: Menu, teacher: Blueprint) -> None:
     for start in (teacher, *(light_blueprint(teacher, config) for config in menu.lightweight)):
         for config in menu.nas:
             _check_teachable(menu, teacher, largest(start, config).input_size)
+
+
+def _check_targets(menu: Menu, teacher: Blueprint, profile: HardwareProfile) -> None:
+    """InputError where a variant asks of the teacher for fewer multiply-adds, or less time, than its own floors leave."""
+    untrained = fresh(teacher, 0)  # how far it can go does not depend on weights
+    refusals = [(f"pruning.{i}", partial(pruning.refuse_out_of_reach, config)) for i, config in enumerate(menu.pruning)]
+    refusals += [(f"low_rank.{i}", partial(low_rank.refuse_out_of_reach, config)) for i, config in enumerate(menu.low_rank)]
+    for place, refuse in refusals:
+        try:
+            refuse(untrained, profile)
+        except InputError as error:
+            raise InputError(f"grid.methods.{place}.{str(error).partition('.')[2]}") from error
 
 
 def _check_teachable(menu: Menu, teacher: Blueprint, input_size: tuple[int, int]) -> None:

@@ -206,6 +206,9 @@ class _Run:
             macs=lineage[-1].macs if whole else None,
             input_size=lineage[-1].input_size if whole else None,
             no_effect=tuple(change.method for done in lineage for change in done.changes if change.no_effect),
+            missed=tuple(
+                change.target for done in lineage for change in done.changes if change.target is not None and change.target.missed
+            ),
             artifacts={
                 runtime: read_artifact(key, runtime, self.prepared, self.store)
                 for runtime, key in self.graph.artifacts[cell.name].items()

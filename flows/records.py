@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from compressors.target import Target
 from detection.dataset import Prepared
 from detection.frozen import Digest, Frozen, InputError
 
@@ -81,6 +82,8 @@ class CellRecord(Frozen):
     """(height, width) in pixels that its network sees; None where that was not noted: the data set's."""
     no_effect: tuple[str, ...]
     """Methods of this cell that changed nothing."""
+    missed: tuple[Target, ...] = ()
+    """What its methods were asked for and did not reach: after others, less may be left to take away. Empty in older records."""
     artifacts: dict[str, ArtifactRecord]
     """Runtime name -> artifact; empty unless ok."""
     budget: BudgetRecord | None

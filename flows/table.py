@@ -132,7 +132,8 @@ def _latency_columns(panel: Panel) -> tuple[str, ...]:
 def _row(
     cell: CellRecord, cells: CellsFile, found: Sequence[Panel | None], methods: tuple[str, ...], recommended: RecommendationFile
 ) -> Row:
-    values = [_count(cell.params), _count(cell.macs)]
+    missed = "; ".join(target.in_words() for target in cell.missed)
+    values = [_count(cell.params), _count(cell.macs).model_copy(update={"detail": missed})]
     for runtime in cells.runtimes:
         values += _accuracy(cell, cells.cell(CONTROL), runtime)
     is_cell = any(own is cell for own in cells.cells)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
 from compressors.distillation.teacher_outputs import Computed, Remembered, TeacherOutputs, flip_states
+from compressors.idle import refuse_idle
 from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector
 from detection.dataset import Images
@@ -51,6 +52,14 @@ class Distillation(Frozen):
     def _weighs_what_is_compared(self) -> Distillation:
         if self.features_by == "none" and self.features:
             raise ValueError(f"features {self.features:g}: with features_by none there is nothing to weigh; leave it out or at 0")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> Distillation:
+        idle = {} if self.boxes else {"temperature": "with boxes above 0"}
+        if not (self.scores or self.boxes or self.features):
+            idle |= dict.fromkeys(("teacher", "cache"), "with scores, boxes or features above 0")
+        refuse_idle(self, idle)
         return self
 
     def label(self) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from compressors.contract import Change, Spent, Workbench, describe
+from compressors.idle import refuse_idle
 from compressors.lightweight.weights import inherited
 from detection.blueprint import Architecture, BlockKind, Blueprint
 from detection.checkpoint import Detector, fresh
@@ -32,6 +33,11 @@ class Lightweight(Frozen):
     was trained for comes on top of the cell's own epochs."""
     inheritance_pictures: PositiveInt = 48
     """Training pictures on which `inherited` looks at what the dense blocks see."""
+
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> Lightweight:
+        refuse_idle(self, {} if self.weights == "inherited" else {"inheritance_pictures": "with weights inherited"})
+        return self
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params."""

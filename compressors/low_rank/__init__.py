@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from compressors.low_rank.method import LowRank, factor
+from compressors.low_rank.method import LowRank, factor, refuse_out_of_reach
 
-__all__ = ["LowRank", "factor"]
+__all__ = ["LowRank", "factor", "refuse_out_of_reach"]

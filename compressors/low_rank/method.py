@@ -12,13 +12,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compressors.contract import Change, Workbench, describe
+from compressors.idle import refuse_idle
 from compressors.latency import LatencyIn, latency_dtype
 from compressors.low_rank.decompose import Form, decompose
 from compressors.low_rank.ranks import Choice, Decision, Worth
+from compressors.target import Target
 from detection.blueprint import Factored
 from detection.checkpoint import Detector
-from detection.frozen import Frozen, Share
+from detection.frozen import Frozen, InputError, Share
 from detection.network import Network
+from hardware_profiles.profile import HardwareProfile
 
 DEFAULT_ENERGY = 0.75
 
@@ -63,6 +66,11 @@ class LowRank(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> LowRank:
+        refuse_idle(self, {} if self.only_if_faster else {"latency_in": "with only_if_faster"})
+        return self
+
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params."""
         rule = "evbmf" if self.evbmf else f"macs-{self.keep_macs:g}" if self.keep_macs else f"{self.energy:g}"
@@ -72,10 +80,7 @@ class LowRank(Frozen):
 
 def factor(detector: Detector, config: LowRank, workbench: Workbench) -> tuple[Detector, Change]:
     """The detector with its convolutions factored where that pays, weights approximated, and what was chosen."""
-    profile = workbench.design_profile if config.only_if_faster else None
-    dtype = latency_dtype(config.latency_in, profile, "low_rank") if profile else "fp32"
-    worth = Worth(config.least_saving, profile, dtype)
-    choice = Choice(detector.blueprint, factorable(detector), config.form, config.round_to, worth)
+    choice = _choice(detector, config, workbench.design_profile)
     decision, energy = _decide(choice, config)
     reached = decision.macs / choice.macs
     details = {
@@ -83,18 +88,36 @@ def factor(detector: Detector, config: LowRank, workbench: Workbench) -> tuple[D
         "dense": dict(decision.dense),
         "energy": energy,
         "keep_macs": reached,
-        "design_profile": profile.id if profile else None,
+        "design_profile": workbench.design_profile.id if config.only_if_faster else None,
     }
+    asked = config.keep_macs
+    target = None if asked is None else Target(method="low_rank", setting="keep_macs", asked=asked, reached=reached)
     summary = _summary(decision, reached, config)
     if not decision.ranks:
-        return detector, describe("low_rank", summary, detector.blueprint, detector.blueprint, details)
+        return detector, describe("low_rank", summary, detector.blueprint, detector.blueprint, details, target=target)
     after = detector.blueprint.edited(Factored(layers=dict(decision.ranks)))
     weights = dict(detector.weights)
     for name, ranks in decision.ranks.items():
         kernel = weights.pop(f"{name}.weight")
         weights |= {f"{name}.{part}.weight": value for part, value in enumerate(decompose(kernel, ranks))}
     ordered = {name: weights[name] for name in Network(after).state_dict()}
-    return Detector(after, MappingProxyType(ordered)), describe("low_rank", summary, detector.blueprint, after, details)
+    change = describe("low_rank", summary, detector.blueprint, after, details, target=target)
+    return Detector(after, MappingProxyType(ordered)), change
+
+
+def refuse_out_of_reach(config: LowRank, detector: Detector, profile: HardwareProfile) -> None:
+    """InputError where more multiply-adds stay than are asked for even at the least ranks, whatever the weights are."""
+    if config.keep_macs is None:
+        return
+    choice = _choice(detector, config, profile)
+    least = choice.by_energy(0.0).macs / choice.macs
+    if least > config.keep_macs:
+        only = f", only_if_faster on {profile.id}" if config.only_if_faster else ""
+        raise InputError(
+            f"low_rank.keep_macs: {config.keep_macs:g} is out of reach: {least:.3f} of the multiply-adds stay at the least ranks, "
+            f"with round_to {config.round_to}, least_saving {config.least_saving:g}{only}. Ask for that or more, or loosen one of "
+            f"these."
+        )
 
 
 def factorable(detector: Detector) -> dict[str, Tensor]:
@@ -106,6 +129,13 @@ def factorable(detector: Detector) -> dict[str, Tensor]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) and module.groups == 1 and module.bias is None and name not in protected
     }
+
+
+def _choice(detector: Detector, config: LowRank, profile: HardwareProfile) -> Choice:
+    asked = profile if config.only_if_faster else None
+    dtype = latency_dtype(config.latency_in, asked, "low_rank") if asked else "fp32"
+    worth = Worth(config.least_saving, asked, dtype)
+    return Choice(detector.blueprint, factorable(detector), config.form, config.round_to, worth)
 
 
 def _decide(choice: Choice, config: LowRank) -> tuple[Decision, float | None]:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from compressors.pruning.method import Pruning, prune
+from compressors.pruning.method import Pruning, prune, refuse_out_of_reach
 
-__all__ = ["Pruning", "prune"]
+__all__ = ["Pruning", "prune", "refuse_out_of_reach"]

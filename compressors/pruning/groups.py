@@ -54,6 +54,10 @@ class ChannelGroup:
         """Layer -> the group's members among its outputs, for layers of these kinds."""
         return {side.layer: members for side, members in self.sides.items() if side.end == "outputs" and side.kind in kinds}
 
+    def readers(self) -> dict[str, Members]:
+        """Convolution -> the group's members among its inputs; depthwise ones hand a channel on and are in the group themselves."""
+        return {side.layer: members for side, members in self.sides.items() if side.end == "inputs"}
+
 
 def channel_groups(network: Network) -> tuple[ChannelGroup, ...]:
     """All groups of the network; the outputs of the last prediction convolutions have a meaning and are in none."""

@@ -83,9 +83,10 @@ def fpgm(group: ChannelGroup, network: Network) -> Tensor:
 def taylor(groups: Sequence[ChannelGroup], network: Network, workbench: Workbench, pictures: int) -> tuple[Tensor, ...]:
     """What the loss would change without a unit, to first order, squared; mean over batches of training pictures.
 
-    Molchanov et al. 2019 (arXiv:1906.10771), equation 8 for a gate behind the normalisation (Taylor-FO-BN, section 4.1): the
-    gate's gradient is scale times its gradient plus shift times its gradient. The gates of a unit close together, so they add up
-    before the square.
+    Molchanov et al. 2019 (arXiv:1906.10771), equation 8, for a gate on what other layers read of the unit: the gate's gradient is
+    the sum of weight times gradient over the weights that read it. Where one normalisation feeds the readers through ReLUs alone,
+    as in dense blocks, that is the gate behind the normalisation of its section 4.1 (Taylor-FO-BN). Where a depthwise convolution
+    stands between, there would be two such gates in a row, and adding them would count the same loss twice.
     """
     rng = np.random.default_rng(workbench.seed)
     rows = rng.permutation(len(workbench.train))[:pictures]
@@ -98,20 +99,20 @@ def taylor(groups: Sequence[ChannelGroup], network: Network, workbench: Workbenc
         network.zero_grad()
         loss(network, network(batch.images), batch).backward()  # type: ignore[no-untyped-call]
         for group, score in zip(groups, scores, strict=True):
-            score.add_(_gate_gradients(group, network).square(), alpha=len(batch.images) / len(rows))
+            score.add_(_read_gradients(group, network).square(), alpha=len(batch.images) / len(rows))
     network.zero_grad()
     network.to("cpu")
     return scores
 
 
 @torch.no_grad()
-def _gate_gradients(group: ChannelGroup, network: Network) -> Tensor:
-    """Gradient of the loss for closing each unit of the group; a convolution without normalisation is its own gate."""
+def _read_gradients(group: ChannelGroup, network: Network) -> Tensor:
+    """Gradient of the loss for closing each unit of the group to all convolutions that read it; they close together."""
     gradients = torch.zeros(group.units)
-    for name, members in (group.outputs("norm") or group.outputs("conv", "depthwise")).items():
-        for own in network.get_submodule(name).parameters():
-            of_channels = (own * cast(Tensor, own.grad)).reshape(len(own), -1).sum(1).cpu()
-            gradients.index_add_(0, members.units, of_channels[members.channels])
+    for name, members in group.readers().items():
+        kernel = cast(nn.Conv2d, network.get_submodule(name)).weight
+        of_channels = (kernel * cast(Tensor, kernel.grad)).sum((0, 2, 3)).cpu()
+        gradients.index_add_(0, members.units, of_channels[members.channels])
     return gradients
 
 

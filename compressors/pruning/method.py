@@ -10,13 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from compressors.contract import Change, Spent, Workbench, describe
+from compressors.idle import refuse_idle
 from compressors.latency import estimated_latency
 from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, kept_of_sides, without
 from compressors.pruning.importance import Importance, unit_importance
+from compressors.target import Target
 from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
 from detection.complexity import count_macs
@@ -66,6 +69,17 @@ class Pruning(Frozen):
             raise ValueError(f"keep_macs, keep_latency: exactly one must be set, but {found} is; make one a share, the other null")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> Self:
+        refuse_idle(self, {} if self.importance == "taylor" else {"gradient_pictures": "with importance taylor"})
+        return self
+
+    @property
+    def target(self) -> tuple[str, float]:
+        """The setting that says how much stays, and what it says."""
+        name = "keep_macs" if self.keep_latency is None else "keep_latency"
+        return name, getattr(self, name)
+
     @property
     def asks_estimate(self) -> bool:
         """Whether estimated latency decides the result."""
@@ -91,15 +105,14 @@ def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[De
     network, profile = detector.network(), workbench.design_profile
     groups = channel_groups(network)
     scores = unit_importance(config.importance, groups, network, workbench, config.gradient_pictures)
-    round_to = config.round_to or channel_alignment(profile)
-    ranking = Ranking(groups, scores, config.grouping, config.most_removed, round_to)
+    ranking = _ranking(groups, scores, config, profile)
     cost = _relative_cost(detector.blueprint, config, profile)
 
     def cost_of(step: int) -> float:
         edit = kept_channels(detector, groups, ranking.kept(step))
         return cost(detector.blueprint.edited(edit) if edit.layers else detector.blueprint)
 
-    wanted = config.keep_macs or config.keep_latency or 0.0
+    setting, wanted = config.target
     kept = ranking.kept(least_step(cost_of, ranking.steps, wanted))
     pruned = without(detector, groups, kept)
     reached = cost(pruned.blueprint)
@@ -111,14 +124,33 @@ def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[De
         "kept_channels": _kept_by_layer(detector, groups, kept),
         "importance": config.importance,
         "grouping": config.grouping,
-        "round_to": round_to,
+        "round_to": ranking.round_to,
         "design_profile": profile.id if config.asks_design_profile else None,
         "keep_macs": count_macs(pruned.blueprint) / count_macs(detector.blueprint),
         "keep_latency": reached if config.asks_estimate else None,
-        "target_reached": reached <= wanted,
     }
     spent = Spent(search_images=config.search_images(len(workbench.train), len(workbench.val)))
-    return pruned, describe("pruning", summary, detector.blueprint, pruned.blueprint, details, spent)
+    target = Target(method="pruning", setting=setting, asked=wanted, reached=reached)
+    return pruned, describe("pruning", summary, detector.blueprint, pruned.blueprint, details, spent, target)
+
+
+def refuse_out_of_reach(config: Pruning, detector: Detector, profile: HardwareProfile) -> None:
+    """InputError where the floors leave more of this detector than is asked for, whichever channels matter least."""
+    setting, wanted = config.target
+    groups = channel_groups(detector.network())
+    anything = [torch.arange(group.units, dtype=torch.float32) for group in groups]
+    ranking = _ranking(groups, anything, config, profile)
+    edit = kept_channels(detector, groups, ranking.kept(ranking.steps))
+    floor = detector.blueprint.edited(edit) if edit.layers else detector.blueprint
+    least = _relative_cost(detector.blueprint, config, profile)(floor)
+    if least > wanted:
+        what = "multiply-adds" if config.keep_latency is None else f"latency estimated on {profile.id}"
+        origin = "" if config.round_to else f" (that of {profile.id})"
+        raise InputError(
+            f"pruning.{setting}: {wanted:g} is out of reach: {least:.3f} of the {what} stay where every layer has lost all it may, "
+            f"with round_to {ranking.round_to}{origin} and most_removed {config.most_removed:g}. Ask for that or more, lower "
+            f"round_to or raise most_removed."
+        )
 
 
 def channel_alignment(profile: HardwareProfile) -> int:
@@ -181,6 +213,10 @@ class _Class:
             floor = math.ceil(len(ascending) * (1 - most_removed) / round_to - 1e-9) * round_to
             free += [(score, number) for score in ascending[: max(0, len(ascending) - floor)] if math.isfinite(score)]
         self.order = [number for _, number in sorted(free)]
+
+
+def _ranking(groups: Sequence[ChannelGroup], scores: Sequence[Tensor], config: Pruning, profile: HardwareProfile) -> Ranking:
+    return Ranking(groups, scores, config.grouping, config.most_removed, config.round_to or channel_alignment(profile))
 
 
 def _relative_cost(before: Blueprint, config: Pruning, profile: HardwareProfile) -> Callable[[Blueprint], float]:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from pydantic import Field, model_validator
 
+from compressors.idle import refuse_idle
 from compressors.quantization import fallback, onnx_int8
 from compressors.quantization.picture_input import PICTURE_RANGE, as_planes
 from compressors.quantization.ranges import RangeCalibrator, Ranges, observe, ranges_of
@@ -72,10 +73,17 @@ class Quantization(Frozen):
     @model_validator(mode="after")
     def _float16_rounds_nothing(self) -> Quantization:
         if self.precision == "float16":
-            usual = Quantization()
-            for field in ("calibrator", "max_drop", "float_stem", "qat_epochs"):
-                if getattr(self, field) != getattr(usual, field):
-                    raise ValueError(f"{field}: is about int8, but precision is float16. Leave one of them out")
+            others = set(Quantization.model_fields) - {"method", "precision"}
+            refuse_idle(self, dict.fromkeys(sorted(others), "with precision int8"))
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> Quantization:
+        idle = {} if self.qat_epochs else {"qat_learning_rate": "with qat_epochs above 0"}
+        idle |= {} if self.max_drop is not None else {"most_float_layers": "with a max_drop"}
+        idle |= {} if self.calibrator == "val" else {"calibrators": "with calibrator val, which tries them"}
+        idle |= {} if "percentile" in self.candidates else {"percentile": "for the percentile calibrator"}
+        refuse_idle(self, idle)
         return self
 
     @property

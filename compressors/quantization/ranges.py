@@ -116,8 +116,12 @@ def by_minmax(histogram: Histogram) -> Range:
 
 
 def by_percentile(histogram: Histogram, percentile: float) -> Range:
-    """The middle so many percent of all values, half of the rest beyond each end (Wu et al., arXiv:2004.09602, section 3.2)."""
-    beyond = (1 - percentile / 100) / 2
+    """So many percent of all values, half of the rest beyond each end (Wu et al., arXiv:2004.09602, section 3.2).
+
+    Where values lie on one side of zero alone, as behind a ReLU, all of the rest is beyond that end: zero has to stay within.
+    """
+    one_sided = histogram.low >= 0 or histogram.high <= 0
+    beyond = (1 - percentile / 100) / (1 if one_sided else 2)
     reached = np.cumsum(histogram.counts) / max(1, histogram.counts.sum())
     first = int(np.searchsorted(reached, beyond, side="right"))
     last = int(np.searchsorted(reached, 1 - beyond, side="left"))

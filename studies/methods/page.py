@@ -95,7 +95,7 @@ def _table(found: Summary, own: MethodResult, runtime: str) -> list[str]:
     for shown in (found.control, *own.shown):
         values = shown.within(runtime)
         if values is not None:
-            row = [own.marks.get(shown.label, "*"), *_row(found.control, shown, values, profiles)]
+            row = [own.marks.get(shown.label, "*"), *_row(found, shown, values, profiles)]
             row += [_beside(beside.get(shown.label), shown)] if beside else []
             lines.append("| " + " | ".join(row) + " |")
     return lines
@@ -107,13 +107,13 @@ def _profiles(found: Summary, own: MethodResult, runtime: str) -> tuple[str, ...
     return tuple(dict.fromkeys(timing.profile for values in inside for timing in values.timings))
 
 
-def _row(control: Shown, shown: Shown, values: InRuntime, profiles: Sequence[str]) -> list[str]:
+def _row(found: Summary, shown: Shown, values: InRuntime, profiles: Sequence[str]) -> list[str]:
     timed = {timing.profile: timing for timing in values.timings}
     return [
-        _name(control, shown),
+        _name(found, shown),
         f"{shown.params / 1e6:.3f}",
         f"{shown.macs / 1e6:.1f}",
-        f"{100 * shown.macs / control.macs:.0f} %",
+        f"{100 * shown.macs / found.control.macs:.0f} %",
         megabytes(values.size_bytes),
         f"{values.val_map:.3f}",
         f"{values.test_map:.3f}",
@@ -122,11 +122,12 @@ def _row(control: Shown, shown: Shown, values: InRuntime, profiles: Sequence[str
     ]
 
 
-def _name(control: Shown, shown: Shown) -> str:
+def _name(found: Summary, shown: Shown) -> str:
     if shown.role == "control":
         return "control"
     words = ["reference"] if shown.role == "reference" else []
-    words += [f"{shown.input_size[0]} x {shown.input_size[1]} pixels"] if shown.input_size != control.input_size else []
+    words += [f"{shown.input_size[0]} x {shown.input_size[1]} pixels"] if shown.input_size != found.control.input_size else []
+    words += [f"{shown.inherited_images / found.dataset.pictures['train']:.0f} epochs more"] if shown.inherited_images else []
     words += ["nothing changed"] if shown.no_effect else []
     return f"`{shown.label}`" + (f" ({', '.join(words)})" if words else "")
 

@@ -59,6 +59,8 @@ class Shown(Frozen):
     """(height, width) in pixels."""
     no_effect: bool = False
     """Whether the method had nothing to change."""
+    inherited_images: int = 0
+    """Pictures that trained what its weights come from, on top of what trained every cell."""
     runtimes: tuple[InRuntime, ...]
 
     def within(self, runtime: str) -> InRuntime | None:

@@ -126,6 +126,7 @@ class _Study:
             macs=record.macs,
             input_size=record.input_size or self.cells.dataset.input_size,
             no_effect=bool(record.no_effect),
+            inherited_images=record.budget.inherited_images if record.budget else 0,
             runtimes=tuple(
                 self.in_runtime(runtime, artifact, self.timings(record, runtime)) for runtime, artifact in record.artifacts.items()
             ),

@@ -130,14 +130,14 @@ def test_distillation_is_charged_for_the_teachers_forwards() -> None:
 
 
 def test_searching_is_charged_by_the_picture() -> None:
-    """By hand: a search trains on 10 * 100 pictures and judges 32 candidates, and 32 at random, on 48 + 40; taylor takes 64
-    gradients."""
+    """By hand: a search trains on 10 * 100 pictures and judges 32 candidates, 32 at random and the largest on 48 + 40; taylor
+    takes 64 gradients."""
     made = graph()
     searches = [node for node in made.nodes.values() if node.kind == "search"]
-    assert [node.planned.search_images for node in searches] == [10 * 100 + 2 * 32 * (48 + 40)] * 2
+    assert [node.planned.search_images for node in searches] == [10 * 100 + (2 * 32 + 1) * (48 + 40)] * 2
     assert made.nodes[made.recovered["pruning"]].planned.search_images == 64
     assert made.nodes[made.recovered["low_rank"]].planned.search_images == 0
-    assert Nas().search_images(20, 10) == 10 * 20 + 2 * 32 * (20 + 10)
+    assert Nas().search_images(20, 10) == 10 * 20 + (2 * 32 + 1) * (20 + 10)
     assert Pruning().search_images(20, 10) == 20
     assert Pruning(importance="l2").search_images(20, 10) == 0
 

@@ -9,6 +9,7 @@ import pytest
 from compressors.cells import VERSIONS, Graph, Menu, Reference, ReferenceConfig, cells_of, graph_of, references_of
 from compressors.distillation import Distillation
 from compressors.pruning import Pruning
+from compressors.quantization import Quantization
 from compressors.references import Narrow, NarrowReference, RandomPruningReference, SmallerInput, SmallerInputReference
 from detection.blueprint import Architecture
 from hardware_profiles.library import load_profile
@@ -101,16 +102,19 @@ def test_narrow_like_a_cell_waits_for_its_float_detector() -> None:
     for name, cell in {NAMES[1]: "nas+distillation", NAMES[2]: "pruning+quantization"}.items():
         lineage = made.lineage(made.recovered[name])
         assert lineage[-3].key == grid.recovered[cell]
-        assert lineage[-2].steps == (Narrow(width_share=None),)
+        assert lineage[-2].steps == (Narrow(width_share=None, latency_in="int8" if "quantization" in cell else "float"),)
         assert [made.generation(node.key) for node in lineage[-3:]] == [0, 1, 1]
         assert made.own_work(lineage[-1].key) == lineage[-2:]
     assert [made.generation(key) for key in made.artifacts[NAMES[2]].values()] == [2, 2]
 
 
 def test_two_references_like_cells_of_one_network_share_it() -> None:
-    """Float and quantized cells have the same float detector."""
-    made = beside(NarrowReference(like="pruning"), NarrowReference(like="pruning+quantization"))
-    assert len(set(made.recovered.values())) == 1
+    """Cells that are quantized in two ways have one float detector, and so have their references. Beside a float cell stands
+    another, as fast in float."""
+    menu = Menu(quantization=(Quantization(calibrator="mse"), Quantization(calibrator="minmax")))
+    likes = ("pruning+quantization:int8-mse", "pruning+quantization:int8-minmax", "pruning")
+    first, second, floating = beside(*(NarrowReference(like=like) for like in likes), menu=menu).recovered.values()
+    assert first == second != floating
 
 
 def test_random_pruning_is_the_node_of_a_random_cell() -> None:

@@ -143,9 +143,30 @@ def test_a_reference_like_a_quantized_cell_is_quantized_in_the_same_way() -> Non
     assert own.configs == (Quantization(calibrator="mse"),)
     assert own.like is not None
     assert own.like.name == "pruning+quantization:int8-mse"
+    assert own.rebuilding == Narrow(width_share=None, latency_in="int8")
     (single,) = made(NarrowReference(like="pruning+quantization", quantization=True)).values()
     assert single.name == "reference:narrow~pruning+quantization"
     assert single.float_name == "reference:narrow~pruning"
+
+
+@pytest.mark.parametrize(
+    ("like", "latency_in"), [("pruning", "float"), ("pruning+quantization", "int8"), ("pruning+quantization:float16", "float")]
+)
+def test_a_reference_is_as_fast_as_its_cell_in_the_cell_s_numbers(like: str, latency_in: str) -> None:
+    """int8 where the cell's files compute in it; float16 weights are widened before anything is multiplied."""
+    several = like.endswith("float16")
+    menu = Menu(quantization=(Quantization(), Quantization(precision="float16"))) if several else Menu()
+    (own,) = made(NarrowReference(like=like), menu=menu).values()
+    assert isinstance(own.rebuilding, Narrow)
+    assert own.rebuilding.latency_in == latency_in
+
+
+def test_how_fast_a_search_will_be_is_known_in_its_own_numbers() -> None:
+    """A search by int8 latency has a budget in int8, so a reference like its quantized cell is refused where nothing narrow meets
+    that; like its float cell, whose time is not limited, it is not."""
+    menu = Menu(nas=(Nas(latency_in="int8", budget_share=0.01, width_shares=(0.1, 1.0), least_depth=0, evaluations=4),))
+    assert "s in int8, that of 'nas+quantization' at most" in refusal(NarrowReference(like="nas+quantization"), menu=menu)
+    assert "reference:narrow~nas" in made(NarrowReference(like="nas"), menu=menu)
 
 
 def test_float_and_quantized_stand_side_by_side() -> None:

@@ -123,6 +123,25 @@ def test_narrow_like_another_detector_is_no_slower(beside: Workbench) -> None:
     assert change.details["wanted_s"] == latency_s(other.blueprint)
     assert change.details["reached_s"] == latency_s(own.blueprint) <= latency_s(other.blueprint)
     assert change.details["target_reached"] is True
+    assert change.details["latency_in"] == "float"
+
+
+def test_narrow_like_an_int8_detector_is_no_slower_in_int8(beside: Workbench) -> None:
+    """The widest of those that are as fast in int8; by float estimates another one would be."""
+    other = fresh(narrowed(WIDE, 0.7).at((32, 96)), seed=2)
+    own, change = narrow(other, Narrow(width_share=None, latency_in="int8"), beside)
+    wanted_s = estimated_latency(other.blueprint, PI, "int8").point_s
+    assert own.blueprint == narrow_at_latency(WIDE, PI, "int8", wanted_s)
+    assert own.blueprint != narrow_at_latency(WIDE, PI, "fp32", latency_s(other.blueprint))
+    assert (change.details["wanted_s"], change.details["latency_in"]) == (wanted_s, "int8")
+    assert "in int8 (at most" in change.summary
+
+
+def test_int8_is_refused_where_the_device_has_none(beside: Workbench) -> None:
+    """Before anything is estimated."""
+    bench = replace(beside, design_profile=load_profile("jetson-nano"))
+    with pytest.raises(InputError, match=r"narrow\.latency_in: int8 is asked for, but the design profile 'jetson-nano'"):
+        narrow(bench.teacher, Narrow(width_share=None, latency_in="int8"), bench)
 
 
 def test_a_detector_as_slow_as_the_teacher_leaves_nothing_to_narrow(beside: Workbench) -> None:

@@ -52,7 +52,7 @@ TINY_TREE: dict[str, Any] = {
             "lightweight": [],
             "nas": [],
             "low_rank": [],
-            "pruning": [{"gradient_pictures": 8}],
+            "pruning": [{"gradient_pictures": 8, "round_to": 4}],
             "quantization": [{"pictures": 8}],
         },
         "references": [],

@@ -143,14 +143,37 @@ def test_a_setting_makes_again_what_it_decides(
 
 def test_the_design_profile_decides_widths_that_nobody_set(tmp_path: Path, sweep_prepared: Path) -> None:
     """Pruned networks are made again, since their widths follow its alignment; with `round_to` set, nothing is."""
-    other = {"grid__design_profile": "raspberry-pi-5"}
-    before, after = graph_of(tmp_path / "a", sweep_prepared), graph_of(tmp_path / "b", sweep_prepared, **other)
+    other: dict[str, Any] = {"grid__design_profile": "raspberry-pi-5"}
+    free = {"grid__methods__pruning": [{"keep_macs": 0.97}]}
+    before, after = graph_of(tmp_path / "a", sweep_prepared, **free), graph_of(tmp_path / "b", sweep_prepared, **free, **other)
     remade = {before.nodes[key].name for key in before.nodes.keys() - after.nodes.keys()}
     assert {"pruning" in name for name in remade} == {True}
     assert {name for name in (node.name for node in before.nodes.values()) if "pruning" in name} == remade
     own = {"grid__methods__pruning": [{"round_to": 8}]}
     fixed, elsewhere = graph_of(tmp_path / "c", sweep_prepared, **own), graph_of(tmp_path / "d", sweep_prepared, **own, **other)
     assert fixed.nodes.keys() == elsewhere.nodes.keys()
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ({"pruning": [{"round_to": 4}, {"keep_macs": 0.01, "round_to": 4}]}, r"^grid\.methods\.pruning\.1\.keep_macs: 0\.01 is"),
+        ({"pruning": [{"keep_latency": 0.01}]}, r"^grid\.methods\.pruning\.0\.keep_latency: 0\.01 is out of reach"),
+        ({"low_rank": [{"keep_macs": 0.01}]}, r"^grid\.methods\.low_rank\.0\.keep_macs: 0\.01 is out of reach"),
+        ({"pruning": []}, ""),
+    ],
+)
+def test_a_target_that_the_teacher_cannot_reach_is_refused(
+    methods: dict[str, Any], words: str, tmp_path: Path, sweep_prepared: Path
+) -> None:
+    """Before anything is made, by its field and its place in the list."""
+    rest: dict[str, Any] = {name: [] for name in ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")}
+    plan = load_plan(write_params(tmp_path, grid__methods=rest | methods))
+    if not words:
+        assert lay_foundation(plan, sweep_prepared).seed == plan.params.seed
+        return
+    with pytest.raises(InputError, match=words):
+        lay_foundation(plan, sweep_prepared)
 
 
 def test_the_design_profile_decides_a_search(tmp_path: Path, sweep_prepared: Path) -> None:

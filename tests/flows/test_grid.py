@@ -6,11 +6,13 @@ import json
 
 import pytest
 
+from compressors.target import Target
 from detection.dataset import load_prepared
 from flows.nodes import SECTION as NODES
-from flows.nodes import read_done
+from flows.nodes import Done, read_done
 from flows.scoring import SECTION as SCORES
 from flows.scoring import artifact_digest, score_key
+from flows.store import Store
 from tests.flows.sweep_entries import CELLS, forget, graph_in, named
 from tests.flows.sweep_factory import Listener, Sweep, run_grid
 
@@ -34,7 +36,7 @@ def test_the_file_has_the_agreed_keys(swept: Sweep) -> None:
     assert (tree["schema"], tree["sweep"], tree["runtimes"], tree["references"]) == (1, "tiny", ["onnxruntime"], [])
     for cell in tree["cells"]:
         assert set(cell) == {"cell", "methods", "variant", "seed", "status", "error", "node", "params", "macs", "input_size",
-                             "no_effect", "artifacts", "budget"}  # fmt: skip
+                             "no_effect", "missed", "artifacts", "budget"}  # fmt: skip
         assert set(cell["budget"]) == {
             "train_epochs",
             "train_images",
@@ -113,6 +115,24 @@ def test_methods_did_what_they_are_for(swept: Sweep) -> None:
     assert (cells["distillation"].macs, cells["distillation"].params) == (control.macs, control.params)
     assert cells["quantization"].artifacts["onnxruntime"].size_bytes < control.artifacts["onnxruntime"].size_bytes
     assert all(cell.no_effect == () for cell in cells.values())
+
+
+def test_what_a_method_did_not_reach_is_in_its_cells(swept_copy: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pruning that left more than it was asked to leave, by its node's record: all cells with it say so, no others."""
+    assert all(cell.missed == () for cell in swept_copy.cells.cells), "half of the multiply-adds is within reach"
+    short = Target(method="pruning", setting="keep_macs", asked=0.5, reached=0.75)
+
+    def fallen_short(store: Store, key: str) -> Done:
+        done = read_done(store, key)
+        assert all(change.target is not None for change in done.changes)
+        return done.model_copy(update={"changes": tuple(own.model_copy(update={"target": short}) for own in done.changes)})
+
+    monkeypatch.setattr("flows.grid.read_done", fallen_short)
+    assert run_grid(swept_copy)[0] == 0
+    pruned = {name for name in CELLS if "pruning" in name}
+    assert {cell.cell: cell.missed for cell in swept_copy.cells.cells} == {
+        name: (short,) if name in pruned else () for name in CELLS
+    }
 
 
 def test_cells_share_their_work(swept: Sweep) -> None:

@@ -44,7 +44,7 @@ WANTED: list[dict[str, Any]] = [
     {"kind": "random_pruning"},
 ]
 NAMES = ("reference:narrow-0.5+quantization", "reference:narrow~pruning+quantization", "reference:input-0.5",
-         "reference:random-pruning-0.5")  # fmt: skip
+         "reference:random-pruning-0.5-round-4")  # fmt: skip
 PLAN: dict[str, Any] = {
     "teacher__architecture": tiny_tree()["teacher"]["architecture"] | SHORT,
     "grid__methods__distillation": [],

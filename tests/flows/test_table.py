@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from compressors.target import Target
 from flows.analysis import panels
 from flows.answers import recommend
 from flows.flags import judged, times
@@ -29,6 +30,19 @@ def test_table_marks_front_and_keeps_numbers_apart() -> None:
     assert [group.is_estimate for group in table.groups] == [False, False, False, False, True]
     assert [dot.state for dot in table.rows[1].dots] == ["on", "off", "off"]
     assert "5.00 ●" in as_markdown(table)
+
+
+def test_a_missed_target_stands_beside_the_multiply_adds() -> None:
+    """What stayed and what was asked, in the row of the cell that missed it and in no other."""
+    cells, latency = eight_cells()
+    target = Target(method="pruning", setting="keep_macs", asked=0.5, reached=0.521)
+    short = tuple(own.model_copy(update={"missed": (target,)}) if own.cell == "pruning" else own for own in cells.cells)
+    told = cells.model_copy(update={"cells": short})
+    recommended = recommend(told, latency, 0.02, lambda control, chosen: Difference(mean=0.0, low=-0.1, high=0.1, p=1.0))
+    table = make_table(told, panels(told, latency), (), ("pruning", "distillation", "quantization"), recommended)
+    details = {row.cell: row.values[1].detail for row in table.rows}
+    assert details.pop("pruning") == "pruning: 52% stay where keep_macs asks for 50%"
+    assert set(details.values()) == {""}
 
 
 def test_no_difference_stands_beside_what_would_be_found() -> None:

@@ -16,10 +16,10 @@ from tests.detection.variants import lively
 PARTS = ("backbone", "neck", "head")
 VARIANTS = tuple(
     Lightweight.model_validate(
-        {"block": block, "weights": weights, "inheritance_pictures": 4} | dict(zip(PARTS, chosen, strict=True))
+        {"block": block, **weights} | dict(zip(PARTS, chosen, strict=True))
     )
     for block in ("depthwise", "ghost")
-    for weights in ("fresh", "inherited")
+    for weights in ({"weights": "fresh"}, {"weights": "inherited", "inheritance_pictures": 4})
     for chosen in itertools.product((True, False), repeat=len(PARTS))
 )
 

@@ -17,7 +17,8 @@ from compressors.contract import Workbench
 from compressors.latency import estimated_latency
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank.decompose import Form, decompose
-from compressors.low_rank.method import LowRank, factor, factorable
+from compressors.low_rank.method import LowRank, factor, factorable, refuse_out_of_reach
+from compressors.target import Target
 from detection.blueprint import Blueprint, Factored, Ranks, full_ranks
 from detection.checkpoint import Detector
 from detection.complexity import count_macs
@@ -163,6 +164,7 @@ def test_a_share_of_the_multiply_adds_is_reached(form: Form, keep: float, tiny_d
     assert count_macs(factored.blueprint) == change.macs_after
     assert keep - 0.02 < change.macs_after / change.macs_before <= keep
     assert change.details["keep_macs"] == change.macs_after / change.macs_before
+    assert change.target == Target(method="low_rank", setting="keep_macs", asked=keep, reached=change.details["keep_macs"])
     energy = change.details["energy"]
     _, same = factor(tiny_detector, LowRank.model_validate(given | {"energy": energy}), workbench)
     _, more = factor(tiny_detector, LowRank.model_validate(given | {"energy": energy + 1e-4}), workbench)
@@ -176,6 +178,37 @@ def test_a_share_out_of_reach_gives_the_least_ranks(tiny_detector: Detector, wor
     assert {ranks["outputs"] for ranks in change.details["ranks"].values()} == {1}
     assert change.details["keep_macs"] > 0.01
     assert "(1.0% wanted; out of reach)" in change.summary
+    assert change.target is not None
+    assert change.target.missed
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"round_to": 8, "only_if_faster": False}, "round_to 8, least_saving 0.2. Ask"),
+        ({"round_to": 1}, "round_to 1, least_saving 0.2, only_if_faster on x86-openvino-1t. Ask"),
+        ({"round_to": 1, "only_if_faster": False, "form": "spatial_svd"}, "round_to 1, least_saving 0.2. Ask"),
+    ],
+)
+def test_what_the_least_ranks_forbid_is_refused(
+    given: dict[str, Any], words: str, tiny_detector: Detector, workbench: Workbench
+) -> None:
+    """By its field, with what keeps the ranks up and the least that can be asked for, which then is reached."""
+    config = LowRank.model_validate(given | {"keep_macs": 0.01})
+    with pytest.raises(InputError, match=r"^low_rank\.keep_macs: 0\.01 is out of reach: ") as refused:
+        refuse_out_of_reach(config, tiny_detector, workbench.design_profile)
+    assert words in str(refused.value)
+    least = float(str(refused.value).split("out of reach: ")[1].split()[0])
+    refuse_out_of_reach(config.model_copy(update={"keep_macs": least + 0.001}), tiny_detector, workbench.design_profile)
+    target = factor(tiny_detector, config, workbench)[1].target
+    assert target is not None
+    assert target.reached == pytest.approx(least, abs=0.0006)
+
+
+def test_ranks_by_energy_have_no_target(tiny_detector: Detector, workbench: Workbench) -> None:
+    """So nothing can be out of reach."""
+    assert factor(tiny_detector, LowRank(), workbench)[1].target is None
+    refuse_out_of_reach(LowRank(), tiny_detector, workbench.design_profile)
 
 
 def test_a_stride_makes_the_first_1x1_four_times_as_dear(thin: Detector, workbench: Workbench) -> None:

@@ -131,6 +131,40 @@ def test_a_converged_population_is_stirred() -> None:
     assert len({own.architecture.model_dump_json() for own in found}) == 64
 
 
+@pytest.mark.parametrize("limit", [0.3, 0.45, 0.6, 0.75, 1.0])
+def test_the_largest_is_the_largest_there_is(limit: float) -> None:
+    """In a space small enough to look through, where no decision's multiply-adds go with its latency: none within the limit has
+    more, and two searches of one seed find the same."""
+    space = search_space(LARGEST, (0.5, 1.0), 8)
+    prices = dict(zip(space.options(), np.random.default_rng(7).uniform(0.5, 2.0, 11), strict=True))
+
+    def latency(architecture: Architecture) -> float:
+        own, most = decisions(architecture), decisions(LARGEST)
+        return sum(price * value / top for price, value, top in zip(prices.values(), own, most, strict=True)) / sum(prices.values())
+
+    def macs(architecture: Architecture) -> int:
+        return int(1e6 * sum(place * value for place, value in enumerate(decisions(architecture), start=1)))
+
+    explorer = Explorer(space, latency, 1.0, 5)
+    least_s = latency(space.architecture(space.smallest()))
+    limit_s = least_s + limit * (1 - least_s)
+    names = list(space.options())
+    every = [space.architecture(dict(zip(names, own, strict=True))) for own in itertools.product(*space.options().values())]
+    most = max(macs(own) for own in every if latency(own) <= limit_s)
+    found = explorer.largest(limit_s, macs, 0)
+    assert latency(found) <= limit_s
+    assert macs(found) == most
+    assert explorer.largest(limit_s, macs, 0) == found
+    assert len(explorer.known_s) < len(every) / 2
+
+
+def test_at_the_limit_of_the_smallest_it_is_the_smallest() -> None:
+    """Nothing may go up."""
+    explorer = Explorer(SPACE, size, 1.0, 5)
+    smallest = SPACE.architecture(SPACE.smallest())
+    assert explorer.largest(size(smallest), lambda own: int(1e6 * size(own)), 0) == smallest
+
+
 def test_random_draws_use_the_budget() -> None:
     """All 40 are different and within it, half of them by a tenth at most; a seed repeats them, another draws others."""
     explorer = Explorer(SPACE, size, 0.5, 40)

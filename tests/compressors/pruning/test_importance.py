@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, cast
@@ -103,34 +104,78 @@ def test_torch_pruning_agrees_on_dense_blocks(importance: str, oracle: Any, live
 
 @pytest.mark.parametrize("block", ["dense", "depthwise", "ghost"])
 def test_taylor_is_the_squared_gradient_of_a_gate(block: str, lively: Detector, workbench: Workbench) -> None:
-    """A factor of 1 is put behind the normalisations of a unit: its squared gradient, by autograd, is the unit's score.
+    """A factor of 1 is put before whatever reads a unit: its squared gradient, by autograd, is the unit's score.
 
     Two batches of four pictures: the mean of their squares.
     """
-    detector = lively
-    if block != "dense":
-        detector = pruning_factory.lively(rebuild(lively, Lightweight.model_validate({"block": block}), workbench)[0])
-    bench = replace(workbench, recipe=Recipe(epochs=1, batch_size=4))
-    network = detector.network()
-    groups = channel_groups(network)
-    scores = taylor(groups, network, bench, 8)
-    for group, score in list(zip(groups, scores, strict=True))[::4]:
-        expected = torch.stack([gate_gradients(detector, group, batch, bench) for batch in range(2)]).square().mean(0)
+    detector = lively if block == "dense" else light(lively, block, workbench)
+    for group, score, bench in taylor_scores(detector, workbench):
+        expected = torch.stack([gate_gradients(detector, group, batch, bench, readers) for batch in range(2)]).square().mean(0)
         torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
 
 
-def gate_gradients(detector: Detector, group: ChannelGroup, batch: int, workbench: Workbench) -> Tensor:
-    """Gradient of the loss on one batch for a gate per unit."""
+def test_taylor_on_dense_blocks_is_that_of_the_paper(lively: Detector, workbench: Workbench) -> None:
+    """The same with gates behind the normalisations (Taylor-FO-BN), wherever several of them add up or one does."""
+    for group, score, bench in taylor_scores(lively, workbench):
+        expected = torch.stack([gate_gradients(lively, group, batch, bench, norms) for batch in range(2)]).square().mean(0)
+        torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
+
+
+def test_taylor_counts_a_channel_once_that_passes_through_a_depthwise_convolution(lively: Detector, workbench: Workbench) -> None:
+    """Its score is that of a gate behind the last normalisation before it is read; one behind each of the two counts it twice."""
+    detector = light(lively, "depthwise", workbench)
+    passing = 0
+    for group, score, bench in taylor_scores(detector, workbench, every=1):
+        blocks = {name.rpartition(".")[0] for name in group.outputs("depthwise")}
+        last = {name: members for name, members in norms(group).items() if name.rpartition(".")[0] in blocks}
+        if not len(blocks) == len(last) == len(readers(group)) == 1 or len(norms(group)) != 2:
+            continue
+        passing += 1
+        expected = torch.stack([gate_gradients(detector, group, batch, bench, lambda _, last=last: last) for batch in range(2)])
+        torch.testing.assert_close(score, expected.square().mean(0), rtol=1e-3, atol=1e-3 * float(score.max()))
+    assert passing > 0
+
+
+def light(detector: Detector, block: str, workbench: Workbench) -> Detector:
+    """The detector in light blocks, with no two channels alike."""
+    return pruning_factory.lively(rebuild(detector, Lightweight.model_validate({"block": block}), workbench)[0])
+
+
+def taylor_scores(detector: Detector, workbench: Workbench, every: int = 4) -> list[tuple[ChannelGroup, Tensor, Workbench]]:
+    """Every so many groups with their scores on two batches of four pictures, and the workbench of those."""
+    bench, network = replace(workbench, recipe=Recipe(epochs=1, batch_size=4)), detector.network()
+    groups = channel_groups(network)
+    found = zip(groups, taylor(groups, network, bench, 8), strict=True)
+    return [(group, score, bench) for group, score in found][::every]
+
+
+def readers(group: ChannelGroup) -> dict[str, Members]:
+    """Convolutions and the channels that they read of the group."""
+    return {side.layer: members for side, members in group.sides.items() if side.end == "inputs"}
+
+
+def norms(group: ChannelGroup) -> dict[str, Members]:
+    """Normalisations and their channels in the group."""
+    return group.outputs("norm")
+
+
+def gate_gradients(
+    detector: Detector, group: ChannelGroup, batch: int, workbench: Workbench, places: Callable[[ChannelGroup], dict[str, Members]]
+) -> Tensor:
+    """Gradient of the loss on one batch for a gate per unit, which stands at all these places: before readers, behind norms."""
     network, rng = detector.network(), np.random.default_rng(workbench.seed)
     rows = rng.permutation(len(workbench.train))[:8][4 * batch : 4 * batch + 4]
     gates = torch.ones(group.units, requires_grad=True)
-    for name, members in group.outputs("norm").items():
-        order = members.channels.argsort()
+    for name, members in places(group).items():
+        module = network.get_submodule(name)
 
-        def gated(_module: nn.Module, _inputs: Any, output: Tensor, units: Tensor = members.units[order]) -> Tensor:
-            return output * gates[units][:, None, None]
+        def gated(maps: Tensor, members: Members = members) -> Tensor:
+            return maps * torch.ones(maps.shape[1]).index_put((members.channels,), gates[members.units])[:, None, None]
 
-        network.get_submodule(name).register_forward_hook(gated)
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda _module, _inputs, output, gated=gated: gated(output))
+        else:
+            module.register_forward_pre_hook(lambda _module, inputs, gated=gated: (gated(inputs[0]),))
     drawn = make_batch(workbench.train, rows, None, rng)
     DetectionLoss()(network, network(drawn.images), drawn).backward()  # type: ignore[no-untyped-call]
     assert gates.grad is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, get_args
@@ -15,7 +16,8 @@ from compressors.contract import Workbench
 from compressors.latency import estimated_latency
 from compressors.pruning.groups import ChannelGroup, Members, Side
 from compressors.pruning.importance import Importance
-from compressors.pruning.method import Pruning, Ranking, channel_alignment, least_step, prune
+from compressors.pruning.method import Pruning, Ranking, channel_alignment, least_step, prune, refuse_out_of_reach
+from compressors.target import Target
 from detection.checkpoint import Detector
 from detection.frozen import InputError
 from hardware_profiles.library import load_profile
@@ -164,7 +166,8 @@ def test_the_wanted_share_of_latency_stays(importance: str, grouping: str, livel
     before_s, after_s = (estimated_latency(d.blueprint, four_lanes.design_profile, "fp32").point_s for d in (lively, detector))
     assert 0.78 <= after_s / before_s <= 0.85
     assert change.details["keep_latency"] == pytest.approx(after_s / before_s)
-    assert change.details["target_reached"]
+    assert change.target == Target(method="pruning", setting="keep_latency", asked=0.85, reached=after_s / before_s)
+    assert not change.target.missed
     assert "estimated latency on raspberry-pi-5" in change.summary
 
 
@@ -178,9 +181,34 @@ def test_a_latency_that_cannot_be_estimated_is_refused(lively: Detector, workben
 def test_a_target_out_of_reach_is_said(lively: Detector, four_lanes: Workbench) -> None:
     """What every operator costs besides its work stays: a hundredth of the latency is not to be had, and the record says so."""
     _, change = prune(lively, Pruning(importance="l2", keep_latency=0.01), four_lanes)
-    assert not change.details["target_reached"]
+    assert change.target is not None
+    assert change.target.missed
     assert "the floors allow no less" in change.summary
     assert change.macs_after < change.macs_before
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"keep_macs": 0.05, "round_to": 4}, r"pruning\.keep_macs: 0\.05 is out of reach: (0\.\d+) .*round_to 4 and most"),
+        ({"keep_macs": 0.05}, r"pruning\.keep_macs: 0\.05 .*: (0\.\d+) .*round_to 4 \(that of raspberry-pi-5\)"),
+        ({"keep_macs": 0.5, "most_removed": 0.3}, r"pruning\.keep_macs: 0\.5 .*: (0\.\d+) .*most_removed 0\.3\."),
+        ({"keep_latency": 0.1}, r"pruning\.keep_latency: 0\.1 .*: (0\.\d+) of the latency estimated on raspberry-pi-5 stay"),
+    ],
+)
+def test_what_the_floors_forbid_is_refused(given: dict[str, Any], words: str, lively: Detector, four_lanes: Workbench) -> None:
+    """By its field, with the floors and the least that can be asked for: so much is reached, whatever the importance says."""
+    config, profile = Pruning.model_validate(given | {"importance": "l2"}), four_lanes.design_profile
+    with pytest.raises(InputError, match=words) as refused:
+        refuse_out_of_reach(config, lively, profile)
+    found = re.search(words, str(refused.value))
+    assert found is not None
+    least = float(found.group(1))
+    refuse_out_of_reach(config.model_copy(update={config.target[0]: least + 0.001}), lively, profile)
+    for importance in ("l2", "random"):
+        target = prune(lively, config.model_copy(update={"importance": importance}), four_lanes)[1].target
+        assert target is not None
+        assert target.reached == pytest.approx(least, abs=0.0006)
 
 
 def test_isomorphic_pruning_keeps_other_channels(lively: Detector, four_lanes: Workbench) -> None:

@@ -165,7 +165,8 @@ def test_each_calibrator_gives_another_file(
     for calibrator in ("minmax", "entropy", "percentile", "mse"):
         folder = tmp_path / calibrator
         folder.mkdir()
-        config = Quantization.model_validate({"pictures": 8, "calibrator": calibrator, "percentile": 99.0})
+        percentile = {"percentile": 99.0} if calibrator == "percentile" else {}
+        config = Quantization.model_validate({"pictures": 8, "calibrator": calibrator} | percentile)
         file = quantize(tiny_detector, config, runtime, tiny_train, tiny_val, 0, folder).file
         contents.add((file if runtime == "onnxruntime" else file.with_suffix(".bin")).read_bytes())
         boxes, _ = open_session(runtime, file, 1)(as_input(tiny_train.pixels[0]))

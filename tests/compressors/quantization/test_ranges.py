@@ -68,9 +68,17 @@ def test_percentile_agrees_with_numpys() -> None:
     assert by_percentile(found, 99.0) == pytest.approx(np.percentile(values, (0.5, 99.5)), abs=1.01 * found.width)
 
 
-def test_percentile_keeps_zero_within() -> None:
-    """Where nothing is negative the lower end is zero, however many values lie near it."""
-    assert by_percentile(Histogram(np.ones(BINS, np.int64), 0.0, 2048.0), 90.0) == pytest.approx((0.0, 2048 - 102), abs=1)
+def test_percentile_of_one_side_leaves_all_of_the_rest_there() -> None:
+    """Where nothing is negative the lower end is zero, and 10 % of 2048 equal bins lie beyond the other; mirrored, the same."""
+    assert by_percentile(Histogram(np.ones(BINS, np.int64), 0.0, 2048.0), 90.0) == pytest.approx((0.0, 2048 - 205), abs=1)
+    assert by_percentile(Histogram(np.ones(BINS, np.int64), -2048.0, 0.0), 90.0) == pytest.approx((205 - 2048, 0.0), abs=1)
+
+
+def test_percentile_behind_a_relu_agrees_with_numpys() -> None:
+    """Half of the values are zero: of all of them 1 % lie beyond, not half a percent."""
+    values = np.maximum(np.random.default_rng(2).normal(size=20_000), 0)
+    found = histogram(values, 0.0, float(values.max()))
+    assert by_percentile(found, 99.0) == pytest.approx((0.0, np.percentile(values, 99.0)), abs=1.01 * found.width)
 
 
 def test_mse_clips_one_outlier_among_many_and_not_among_few() -> None:

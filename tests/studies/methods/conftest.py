@@ -20,7 +20,7 @@ SEARCH = {"supernet_epochs": 1, "evaluations": 4, "population": 4, "recalibratio
 METHODS = {
     "lightweight": [],
     "nas": [SEARCH],
-    "pruning": [{"keep_macs": 0.5, "gradient_pictures": 8}, {"keep_macs": 0.5, "importance": "l2"}],
+    "pruning": [{"gradient_pictures": 8, "round_to": 4}, {"importance": "l2", "round_to": 4}],
     "low_rank": [],
     "distillation": [{"features_by": "none"}, {"scores": 0, "boxes": 0, "features_by": "none"}],
     "quantization": [{"calibrator": "minmax"}, {"calibrator": "mse"}, {"calibrator": "minmax", "qat_epochs": 2}],

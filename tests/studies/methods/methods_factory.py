@@ -49,6 +49,7 @@ def shown(
     runtimes: Sequence[str] = (RUNTIME,),
     input_size: tuple[int, int] = (96, 128),
     no_effect: bool = False,
+    inherited_images: int = 0,
 ) -> Shown:
     """A row; its parameters and bytes follow its multiply-adds."""
     change = change or NO_DIFFERENCE
@@ -60,6 +61,7 @@ def shown(
         macs=macs,
         input_size=input_size,
         no_effect=no_effect,
+        inherited_images=inherited_images,
         runtimes=tuple(
             InRuntime(
                 runtime=runtime,

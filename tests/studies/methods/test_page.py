@@ -47,6 +47,16 @@ def test_rows_have_every_number_with_its_interval() -> None:
     )
 
 
+def test_a_row_says_what_its_weights_were_trained_for_before() -> None:
+    """In epochs of the train split: what `inherited` weights have seen, no other row of the table has."""
+    found = summary(result("lightweight", [shown("fresh"), shown("inherited", inherited_images=20_000)], "no_slower"))
+    data = found.dataset.model_copy(update={"pictures": {"train": 1000, "val": 1, "test": 1}})
+    lines = lines_of(found.model_copy(update={"dataset": data}))
+    names = [line.split(" | ")[1] for line in lines if line.startswith("| ")]
+    assert "`inherited` (20 epochs more)" in names
+    assert "`fresh`" in names
+
+
 def test_there_is_a_table_per_runtime_and_none_of_estimates() -> None:
     """Where nothing was measured the table has no column of times."""
     own = result("distillation", [shown("scores", runtimes=("onnxruntime", "openvino"))], "plain")

@@ -45,7 +45,7 @@ def method(found: Summary, name: str) -> MethodResult:
 def test_every_cell_and_reference_stands_where_it_belongs(found: Summary) -> None:
     """Variants in the order of the menu, plain ones and references behind them, a method that is not in the sweep empty."""
     roles = {own.method: [(shown.label, shown.role) for shown in own.shown] for own in found.methods}
-    assert roles["pruning"] == [("taylor-0.5", "variant"), ("l2-0.5", "variant"), ("random-pruning-0.5", "reference")]
+    assert roles["pruning"] == [("taylor-0.5", "variant"), ("l2-0.5", "variant"), ("random-pruning-0.5-round-4", "reference")]
     assert roles["nas"] == [("nas", "variant"), ("narrow-0.5", "reference")]
     assert roles["distillation"] == [("scores+LD", "variant"), ("labels", "reference")]
     assert roles["quantization"] == [
@@ -78,7 +78,7 @@ def test_labels_alone_make_the_control(found: Summary) -> None:
 def test_variants_stand_beside_their_rivals(found: Summary) -> None:
     """Both importances beside one random pruning; as all files take equally long, the search's beside the narrow network."""
     pairs = {own.method: [(beside.variant, beside.rival) for beside in own.beside] for own in found.methods}
-    assert pairs["pruning"] == [("taylor-0.5", "random-pruning-0.5"), ("l2-0.5", "random-pruning-0.5")]
+    assert pairs["pruning"] == [("taylor-0.5", "random-pruning-0.5-round-4"), ("l2-0.5", "random-pruning-0.5-round-4")]
     assert pairs["nas"] == [("nas", "narrow-0.5")]
     assert pairs["quantization"] == [("int8-mse", "int8-minmax"), ("int8-minmax-qat2", "control+2-float-epochs")]
     (beside,) = method(found, "nas").beside
