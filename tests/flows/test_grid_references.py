@@ -145,14 +145,14 @@ def test_what_a_reference_is_stands_in_its_record(made: Made) -> None:
 
 
 def test_narrow_networks_are_narrow(made: Made) -> None:
-    """Half of every width; and as wide as the pruned network's estimated latency allows, found here once more."""
+    """Half of every width; and as wide as the pruned network's latency in int8 allows by estimate, found here once more."""
     half, like = (checkpoint.load(made.store.open(NODES, by_name(made)[name].node)).blueprint for name in NAMES[:2])
     assert (half.architecture.stem_width, half.architecture.stage_widths, half.architecture.neck_width) == (8, (8, 8, 8), 8)
     (pruned,) = [checkpoint.load(made.store.open(NODES, own.node)).blueprint for own in made.cells.cells if own.cell == "pruning"]
     profile = load_profile(made.plan.params.grid.design_profile)
     teacher = lay_foundation(made.plan, made.prepared).teacher
-    limit_s = estimated_latency(pruned, profile, "fp32").point_s
-    assert like == narrow_at_latency(teacher, profile, "fp32", limit_s)
+    limit_s = estimated_latency(pruned, profile, "int8").point_s
+    assert like == narrow_at_latency(teacher, profile, "int8", limit_s)
     assert (like.edits, half.edits) == ((), ())
 
 
@@ -294,7 +294,7 @@ def test_nothing_said_gives_what_the_menu_allows_of(tmp_path: Path) -> None:
         tree["grid"] = {name: value for name, value in tree["grid"].items() if name != "references"} | said
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
         plan = load_plan(tmp_path / "params.yaml")
-        assert [own.name for own in plan.references] == ["reference:random-pruning-0.5", "reference:input-0.5"]
+        assert [own.name for own in plan.references] == ["reference:random-pruning-0.5-round-4", "reference:input-0.5"]
     assert load_plan(write_params(tmp_path, **(PLAN | {"grid__references": []}))).references == ()
 
 
@@ -319,4 +319,4 @@ def test_each_method_alone_through_the_grid(tmp_path: Path) -> None:
     assert own.code == 0
     names = ["none", "pruning", *(f"quantization:{variant.label()}" for variant in variants)]
     assert [cell.cell for cell in own.cells.cells] == names
-    assert [cell.cell for cell in own.cells.references] == ["reference:random-pruning-0.5"]
+    assert [cell.cell for cell in own.cells.references] == ["reference:random-pruning-0.5-round-4"]

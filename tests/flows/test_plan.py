@@ -44,7 +44,8 @@ def test_the_default_plan_s_pictures_by_hand(sweep_prepared: Path, tmp_path: Pat
     assert found.teacher_forwards == 24 * (3 * epochs + 16 * recovery)
     (nas,), (pruning,) = plan.params.grid.methods.nas, plan.params.grid.methods.pruning
     judged = min(nas.recalibration_pictures, 24) + min(nas.val_pictures, 8)
-    searches = 2 * (24 * nas.supernet_epochs + 2 * nas.evaluations * judged)  # the search's own, and as many at random
+    # The search's own, as many at random, and the largest.
+    searches = 2 * (24 * nas.supernet_epochs + (2 * nas.evaluations + 1) * judged)
     assert found.search_images == searches + 16 * min(pruning.gradient_pictures, 24)
 
 
