@@ -54,7 +54,7 @@ class Quantization(Frozen):
     """Training pictures shown while calibrating; all of them where there are fewer."""
     float_stem: bool | None = None
     """Whether the first convolution stays float; null: in ONNX Runtime where it steps by 2, nowhere else. A training with rounding
-    is one for all runtimes and rounds it where nothing is said: a stem that is float in one of them errs less than it learned to."""
+    is one for all runtimes and rounds it where nothing is said; a stem that is float in one of them then errs less than it may."""
     max_drop: Share | None = None
     """The most val mAP that int8 may lose, as a share of 1; null: whatever it loses. Where it loses more, the layers whose rounding
     harms the outputs most return to float, one, two, four and so on."""
