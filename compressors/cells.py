@@ -262,6 +262,8 @@ class _Planner:
         train, val = self.base.train_pictures, self.base.val_pictures
         images = recipe.epochs * train if recipe else 0
         searched = sum(config.search_images(train, val) for config in steps if isinstance(config, Lightweight | Nas | Pruning))
+        epochs = self.base.training.epochs
+        searched += sum(config.final_images(epochs, train, val) for config in steps if isinstance(config, Nas))
         return Planned(
             train_epochs=recipe.epochs if recipe else 0,
             train_images=images,

@@ -59,7 +59,7 @@ class Judge:
     def __call__(self, architecture: Architecture) -> float:
         """mAP on the val pictures, normalisations recalibrated."""
         network = self.supernet.extract(architecture, self.recalibration)
-        return accuracy(self.val.ground_truth, detect(partial(_infer, network), self.val)).map_50_95
+        return val_map_of(network, self.val)
 
     @property
     def pictures_each(self) -> int:
@@ -80,6 +80,11 @@ def latency_on(profile: HardwareProfile, blueprint: Blueprint, dtype: DType) -> 
             raise InputError(f"nas.latency_in: no estimate in {dtype}: {error}. Name another design profile.") from error
 
     return latency_s
+
+
+def val_map_of(network: Network, val: Images) -> float:
+    """mAP of a network in evaluation mode on these pictures, each by itself, as a runtime would see them."""
+    return accuracy(val.ground_truth, detect(partial(_infer, network), val)).map_50_95
 
 
 def _infer(network: Network, picture: Pixels) -> tuple[Array, Array]:

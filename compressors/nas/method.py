@@ -13,6 +13,7 @@ from compressors.contract import Change, Spent, Workbench, describe
 from compressors.latency import LatencyIn, latency_dtype
 from compressors.nas.candidates import Candidate, Judge, latency_on
 from compressors.nas.exploration import Explorer, front, most_accurate
+from compressors.nas.finals import Finalist, finals, winner
 from compressors.nas.space import search_space, smaller_input
 from compressors.nas.supernet import Supernet, inherit
 from detection.blueprint import FIRST_STAGE_STRIDE, Architecture, BlockKind, Blueprint
@@ -61,6 +62,9 @@ class Nas(Frozen):
     recalibration_pictures: PositiveInt = 48
     val_pictures: PositiveInt = 64
     """The first so many of the val split judge the candidates."""
+    finalists: PositiveInt = 1
+    """So many of the best by the supernet are trained as the one handed on will be, labels alone, and the best of them on the whole
+    val split is it; 1: the supernet's best, untrained."""
     null_proxies: bool = True
     """Judge as many random architectures within the same budget, and the one with the most multiply-adds, for the record: is the
     search better than no search?"""
@@ -84,6 +88,10 @@ class Nas(Frozen):
         judged = 2 * self.evaluations + 1 if self.null_proxies else self.evaluations
         return self.supernet_epochs * train_pictures + judged * per_candidate
 
+    def final_images(self, epochs: int, train_pictures: int, val_pictures: int) -> int:
+        """Pictures that the finals put through networks; none where there is one finalist."""
+        return self.finalists * (epochs * train_pictures + val_pictures) if self.finalists > 1 else 0
+
 
 def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detector, Change]:
     """The best architecture within the budget, with fresh weights, and the whole front that was found."""
@@ -102,7 +110,10 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     images = supernet.train(space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
     judge = Judge(supernet, train, val, (config.recalibration_pictures, config.val_pictures), workbench.seed)
     candidates = explorer.explore(judge, workbench.each, config.population, workbench.seed)
-    best = most_accurate(candidates)
+    best, finalists = most_accurate(candidates), list[Finalist]()
+    if config.finalists > 1:
+        finalists = finals(candidates, config.finalists, blueprint, (train, val), workbench)
+        best = winner(finalists).candidate
     proxies = _null_proxies(explorer, drawn, best, judge, workbench, blueprint) if config.null_proxies else None
 
     after = blueprint.model_copy(update={"architecture": best.architecture})
@@ -113,11 +124,13 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
         "evaluated": len(candidates),
         "front": [candidate.as_record(blueprint) for candidate in front(candidates)],
         "chosen": best.as_record(blueprint),
+        "finalists": [own.as_record(blueprint) for own in finalists],
         "null_proxies": proxies,
     }
     summary = f"{len(candidates)} of {space.size} architectures judged, chosen at {best.latency_s / budget_s:.0%} of the budget"
     judged = len(candidates) + (len(drawn) + 1 if config.null_proxies else 0)
-    spent = Spent(search_images=images + judged * judge.pictures_each)
+    final_images = config.final_images(workbench.recipe.epochs, len(train), len(val))
+    spent = Spent(search_images=images + judged * judge.pictures_each + final_images)
     return fresh(after, workbench.seed), describe("nas", summary, detector.blueprint, after, details, spent)
 
 

@@ -12,6 +12,7 @@ from compressors.nas import Nas
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
 from tests.compressors.graph_factory import (
+    FOUNDATION,
     RECOVERY_EPOCHS,
     RUNTIMES,
     TEACHER_EPOCHS,
@@ -140,6 +141,15 @@ def test_searching_is_charged_by_the_picture() -> None:
     assert Nas().search_images(20, 10) == 10 * 20 + (2 * 32 + 1) * (20 + 10)
     assert Pruning().search_images(20, 10) == 20
     assert Pruning(importance="l2").search_images(20, 10) == 0
+
+
+def test_finals_are_charged_by_the_schedule_of_the_sweep() -> None:
+    """By hand: three finalists more than none, each for as many epochs as every network, then judged on all of val."""
+    plain, final = (graph(Menu(nas=(Nas(finalists=count),))) for count in (1, 3))
+    (before, _), (after, _) = (
+        [node.planned.search_images for node in made.nodes.values() if node.kind == "search"] for made in (plain, final)
+    )
+    assert after - before == 3 * (FOUNDATION.training.epochs * 100 + 40)
 
 
 def test_a_node_works_with_the_threads_of_its_kind() -> None:
