@@ -15,6 +15,7 @@ from detection.frozen import InputError
 from flows import handover, workspace
 from flows.devices import Joined, Observations, device_rounds, nobody, round_plan
 from flows.exported_graphs import ExportedGraphs
+from flows.foretold import advice, foretold
 from flows.measure import Measure, measure, quick
 from flows.nodes import SECTION
 from flows.records import CONTROL, CellRecord, CellsFile, LatencyFile, read_records
@@ -86,6 +87,13 @@ def measure_profiles(
         ),
         {fallback.id: fallback for fallback in beside if fallback is not None},
     )
+
+
+def advice_on_profiles(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
+    """How well the profiles foretell what was measured here, and what to do where they do not."""
+    profiles = [load_profile(name, bench.loaded.profiles_folder) for name in bench.config.profiles]
+    found = foretold(bench.records, latency.rows, profiles, bench.operators_of)
+    return advice(found, bench.store.file, workspace.ANCHORS)
 
 
 def export_profiles(bench: Bench, names: Sequence[str], folder: Path, say: Callable[[str], None] = print) -> None:

@@ -1,0 +1,114 @@
+"""Does a profile describe the machine that was just measured? Its estimates beside the times; searches design by the former.
+
+Where it does not, the same times, as a table, are what `sixfold profiles calibrate` fits it to.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from flows.estimated_rows import OperatorsOf
+from flows.records import CellRecord, CellsFile, LatencyRow
+from hardware_profiles.estimate import cannot_run, estimate
+from hardware_profiles.profile import MIN_ANCHORS, WORST_MAPE, HardwareProfile
+
+COLUMNS = ("model", "dtype", "latency_ms", "family")
+"""Of the table that `sixfold profiles calibrate` reads."""
+
+
+class Timed(NamedTuple):
+    """A file, what it took here, and what the profile says."""
+
+    record: CellRecord
+    digest: str
+    measured_s: float
+    estimated_s: float
+
+
+class Foretold(NamedTuple):
+    """How well a profile's estimates foretell the files that were measured on its device."""
+
+    profile: HardwareProfile
+    files: tuple[Timed, ...]
+
+    @property
+    def off(self) -> float:
+        """Mean absolute error of the estimates, as a share of the measured times."""
+        return float(np.mean([abs(own.estimated_s / own.measured_s - 1) for own in self.files]))
+
+    @property
+    def order(self) -> float:
+        """Kendall's tau of estimates and times: 1 where the estimates have the files in their order."""
+        return float(kendalltau([own.estimated_s for own in self.files], [own.measured_s for own in self.files]).statistic)
+
+    def sentence(self) -> str:
+        """For a terminal."""
+        return (
+            f"{self.profile.id}: its estimates of these {len(self.files)} files are {self.off:.0%} off here, in the order of the "
+            f"times with Kendall's tau {self.order:.2f}"
+        )
+
+
+def foretold(
+    cells: CellsFile, rows: Sequence[LatencyRow], profiles: Sequence[HardwareProfile], operators_of: OperatorsOf
+) -> tuple[Foretold, ...]:
+    """Each profile with all its measured files, every file once; without profiles on which fewer than five were."""
+    records = {record.cell: record for record in (*cells.cells, *cells.references)}
+    found = (Foretold(profile, _files(profile, records, rows, operators_of)) for profile in profiles)
+    return tuple(own for own in found if len(own.files) >= MIN_ANCHORS)
+
+
+def write_anchors(own: Foretold, fetch: Callable[[str], Path], target: Path) -> None:
+    """Write the measured files and times as the table that `calibrate` reads; cells of one shape are of one family."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(COLUMNS)
+        for timed in own.files:
+            model = fetch(timed.record.artifacts[own.profile.runtime].url)
+            shape = f"{timed.record.params}-{timed.record.macs}"
+            table.writerow((os.path.relpath(model, target.parent), _dtype(timed.record), 1e3 * timed.measured_s, shape))
+
+
+def advice(found: Sequence[Foretold], fetch: Callable[[str], Path], folder: Path) -> tuple[str, ...]:
+    """A line per profile and, where the estimates are further off than a calibrated profile's may be, what to do about it.
+
+    For that the table of the times is written into the folder.
+    """
+    lines = []
+    for own in found:
+        lines.append(own.sentence())
+        if own.off > WORST_MAPE:
+            target = folder / f"{own.profile.id}.csv"
+            write_anchors(own, fetch, target)
+            lines.append(
+                f"  What is searched for by it is made for another machine. `sixfold profiles calibrate {own.profile.id} {target} "
+                f"--folder profiles` fits it to these times; then let grid.design_profile name what it writes."
+            )
+    return tuple(lines)
+
+
+def _files(
+    profile: HardwareProfile, records: dict[str, CellRecord], rows: Sequence[LatencyRow], operators_of: OperatorsOf
+) -> tuple[Timed, ...]:
+    timed: dict[str, Timed] = {}
+    for row in rows:
+        if row.profile != profile.id or row.source != "measured" or row.p50_s is None or row.artifact_digest is None:
+            continue
+        operators = operators_of(records[row.cell], profile)
+        if row.artifact_digest not in timed and cannot_run(operators, profile) is None:
+            own = Timed(records[row.cell], row.artifact_digest, row.p50_s, estimate(operators, profile).point_s)
+            timed[row.artifact_digest] = own
+    return tuple(timed.values())
+
+
+def _dtype(record: CellRecord) -> str:
+    """What its file computes in; float16 weights are widened when they are loaded."""
+    return "int8" if record.variant.get("quantization", {}).get("precision") == "int8" else "fp32"
