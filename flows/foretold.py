@@ -89,8 +89,8 @@ def advice(found: Sequence[Foretold], fetch: Callable[[str], Path], folder: Path
             target = folder / f"{own.profile.id}.csv"
             write_anchors(own, fetch, target)
             lines.append(
-                f"  What is searched for by it is made for another machine. `sixfold profiles calibrate {own.profile.id} {target} "
-                f"--folder profiles` fits it to these times; then let grid.design_profile name what it writes."
+                f"  What is searched for by it is made for another machine, or for other networks. `sixfold profiles calibrate "
+                f"{own.profile.id} {target} --folder profiles` fits it to these times; then let grid.design_profile name what it writes."
             )
     return tuple(lines)
 
