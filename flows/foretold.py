@@ -90,7 +90,8 @@ def advice(found: Sequence[Foretold], fetch: Callable[[str], Path], folder: Path
             write_anchors(own, fetch, target)
             lines.append(
                 f"  What is searched for by it is made for another machine, or for other networks. `sixfold profiles calibrate "
-                f"{own.profile.id} {target} --folder profiles` fits it to these times; then let grid.design_profile name what it writes."
+                f"{own.profile.id} {target} --folder profiles` fits it to these times; then let grid.design_profile name what "
+                f"it writes."
             )
     return tuple(lines)
 
