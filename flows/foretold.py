@@ -27,7 +27,6 @@ class Timed(NamedTuple):
     """A file, what it took here, and what the profile says."""
 
     record: CellRecord
-    digest: str
     measured_s: float
     estimated_s: float
 
@@ -101,12 +100,13 @@ def _files(
 ) -> tuple[Timed, ...]:
     timed: dict[str, Timed] = {}
     for row in rows:
-        if row.profile != profile.id or row.source != "measured" or row.p50_s is None or row.artifact_digest is None:
+        if row.profile != profile.id or row.source != "measured" or row.p50_s is None:
+            continue
+        if row.artifact_digest is None or row.artifact_digest in timed:
             continue
         operators = operators_of(records[row.cell], profile)
-        if row.artifact_digest not in timed and cannot_run(operators, profile) is None:
-            own = Timed(records[row.cell], row.artifact_digest, row.p50_s, estimate(operators, profile).point_s)
-            timed[row.artifact_digest] = own
+        if cannot_run(operators, profile) is None:
+            timed[row.artifact_digest] = Timed(records[row.cell], row.p50_s, estimate(operators, profile).point_s)
     return tuple(timed.values())
 
 

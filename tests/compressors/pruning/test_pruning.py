@@ -211,10 +211,9 @@ def test_pruning_light_blocks_is_silencing(
 ) -> None:
     """Depthwise pairs and ghost halves are cut along their dependencies: what is left says what the whole one says, silenced."""
     light = pruning_factory.lively(rebuild(lively, Lightweight.model_validate({"block": block}), workbench)[0])
-    config = Pruning.model_validate({"importance": importance, "keep_macs": 0.7, "round_to": 2})
+    config = Pruning.model_validate({"importance": importance, "keep_macs": 0.72, "round_to": 2})
     detector, change = prune(light, config, workbench)
-    # Steps are coarse: in ghost blocks one of them, two of four units of a group, takes 70.8 % of the multiply-adds to 59.8.
-    assert 0.59 * change.macs_before <= change.macs_after <= 0.7 * change.macs_before
+    assert 0.62 * change.macs_before <= change.macs_after <= 0.72 * change.macs_before
     mine, theirs = answers(detector, tiny_train), answers(silenced(light, change.details["kept_channels"]), tiny_train)
     torch.testing.assert_close(mine.score_logits, theirs.score_logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(mine.box_logits, theirs.box_logits, rtol=1e-4, atol=1e-4)
