@@ -5,8 +5,6 @@ Where it does not, the same times, as a table, are what `sixfold profiles calibr
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +14,9 @@ from scipy.stats import kendalltau
 
 from flows.estimated_rows import OperatorsOf
 from flows.records import CellRecord, CellsFile, LatencyRow
+from hardware_profiles.anchors import Measurement, write_measurements
 from hardware_profiles.estimate import cannot_run, estimate
 from hardware_profiles.profile import MIN_ANCHORS, WORST_MAPE, HardwareProfile
-
-COLUMNS = ("model", "dtype", "latency_ms", "family")
-"""Of the table that `sixfold profiles calibrate` reads."""
 
 
 class Timed(NamedTuple):
@@ -64,16 +60,18 @@ def foretold(
     return tuple(own for own in found if len(own.files) >= MIN_ANCHORS)
 
 
-def write_anchors(own: Foretold, fetch: Callable[[str], Path], target: Path) -> None:
-    """Write the measured files and times as the table that `calibrate` reads; cells of one shape are of one family."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(COLUMNS)
-        for timed in own.files:
-            model = fetch(timed.record.artifacts[own.profile.runtime].url)
-            shape = f"{timed.record.params}-{timed.record.macs}"
-            table.writerow((os.path.relpath(model, target.parent), _dtype(timed.record), 1e3 * timed.measured_s, shape))
+def measurements_of(own: Foretold, fetch: Callable[[str], Path]) -> tuple[Measurement, ...]:
+    """For `sixfold profiles calibrate`: the measured files and times; cells of one shape are of one family."""
+    return tuple(
+        Measurement(
+            model=fetch(timed.record.artifacts[own.profile.runtime].url).resolve(),
+            dtype=_dtype(timed.record),
+            latency_s=timed.measured_s,
+            family=f"{timed.record.params}-{timed.record.macs}",
+            threads=own.profile.threads,
+        )
+        for timed in own.files
+    )
 
 
 def advice(found: Sequence[Foretold], fetch: Callable[[str], Path], folder: Path) -> tuple[str, ...]:
@@ -86,7 +84,7 @@ def advice(found: Sequence[Foretold], fetch: Callable[[str], Path], folder: Path
         lines.append(own.sentence())
         if own.off > WORST_MAPE:
             target = folder / f"{own.profile.id}.csv"
-            write_anchors(own, fetch, target)
+            write_measurements(measurements_of(own, fetch), target)
             lines.append(
                 f"  What is searched for by it is made for another machine, or for other networks. `sixfold profiles calibrate "
                 f"{own.profile.id} {target} --folder profiles` fits it to these times; then let grid.design_profile name what "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from hardware_profiles.estimate import Operator
 from hardware_profiles.graph import GraphError, read_operators
@@ -62,6 +62,28 @@ def read_anchors(path: Path, runtime: str | None = None) -> tuple[Anchor, ...]:
             f"{path}: times of {', '.join(versions)}; one fit takes those of one version, for times move with versions"
         )
     return anchors
+
+
+class Measurement(NamedTuple):
+    """A line of such a file."""
+
+    model: Path
+    """The exported file; absolute, or relative to the CSV file."""
+    dtype: str
+    latency_s: float
+    family: str
+    threads: int | None = None
+    runtime_version: str | None = None
+
+
+def write_measurements(measurements: Iterable[Measurement], path: Path) -> None:
+    """Write the CSV file that `read_anchors` reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow((*NEEDED, *OPTIONAL))
+        for own in measurements:
+            table.writerow((own.model, own.dtype, f"{1e3 * own.latency_s:.6g}", own.family, own.threads, own.runtime_version))
 
 
 def _anchor(path: Path, line: int, row: Mapping[str, str | None], runtime: str | None) -> Anchor:

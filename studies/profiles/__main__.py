@@ -43,12 +43,13 @@ def measurements(
     store: StoreFolder = None,
 ) -> None:
     """Write what a sweep measured here as tables for `sixfold profiles calibrate`."""
-    from studies.profiles.host_cells import read_host_runs, write_measurements
+    from hardware_profiles.anchors import write_measurements
+    from studies.profiles.host_cells import measurements_of, read_host_runs
 
     folder.mkdir(parents=True, exist_ok=True)
     for own in read_host_runs(run, store):
         path = folder / f"{own.profile}.csv"
-        write_measurements(own, path)
+        write_measurements(measurements_of(own), path)
         print(f"{path}: {len(own.cells)} files. Next: `sixfold profiles calibrate {own.profile} {path}`.")
 
 

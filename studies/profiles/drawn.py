@@ -6,7 +6,6 @@ smaller. These have random weights, which cost the same time as trained ones.
 
 from __future__ import annotations
 
-import csv
 import random
 import statistics
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from flows.host_rounds import Report, host_rounds
 from flows.measure import Measure
 from flows.params import load_plan
 from flows.workspace import PREPARED
+from hardware_profiles.anchors import Measurement, write_measurements
 from hardware_profiles.environment import digest_of
 from hardware_profiles.measure import File, RoundError
 from hardware_profiles.profile import DType, HardwareProfile
@@ -112,14 +112,12 @@ def write_anchors(
     config = plan.params.measure.model_copy(update={"rounds": rounds, "seed": seed})
     seconds = time_files(files, profile, val, config, say)
     path = folder / f"{profile.id}.csv"
-    with path.open("w", newline="") as table:
-        rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(["model", "dtype", "latency_ms", "family", "threads", "runtime_version"])
-        for file, latency_s in zip(files, seconds, strict=True):
-            where = file.path.relative_to(folder)
-            rows.writerow(
-                [where, file.dtype, f"{1e3 * latency_s:.6g}", file.depths, profile.threads, runtime_version(profile.runtime)]
-            )
+    version = runtime_version(profile.runtime)
+    timed = (
+        Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.depths, profile.threads, version)
+        for file, latency_s in zip(files, seconds, strict=True)
+    )
+    write_measurements(timed, path)
     return path
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from detection.frozen import InputError
 from flows import workspace
 from flows.records import CellRecord, LatencyFile, LatencyRow, read_records
+from hardware_profiles.anchors import Measurement
 from hardware_profiles.estimate import Operator
 from hardware_profiles.graph import read_operators
 from hardware_profiles.library import load_profile
@@ -65,13 +65,11 @@ def read_host_runs(folder: Path, store: Path | None = None) -> tuple[HostRun, ..
     return tuple(found)
 
 
-def write_measurements(run: HostRun, path: Path) -> None:
-    """Write the table that `sixfold profiles calibrate` reads: every measured file of the run on one profile, with its family."""
-    with path.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["model", "dtype", "latency_ms", "family", "runtime_version"])
-        for cell in run.cells:
-            table.writerow([cell.path.resolve(), cell.dtype, f"{1e3 * cell.p50_s:.6g}", cell.family, run.runtime])
+def measurements_of(run: HostRun) -> tuple[Measurement, ...]:
+    """For `sixfold profiles calibrate`: every measured file of the run on one profile, with its family."""
+    return tuple(
+        Measurement(cell.path.resolve(), cell.dtype, cell.p50_s, cell.family, runtime_version=run.runtime) for cell in run.cells
+    )
 
 
 def _is_measured(latency: LatencyFile, profile: str) -> bool:

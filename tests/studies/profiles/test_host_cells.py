@@ -9,8 +9,8 @@ import pytest
 from detection.frozen import InputError
 from flows.records import LatencyFile, LatencyRow, Source, write_records
 from flows.workspace import CELLS, LATENCY
-from hardware_profiles.anchors import read_anchors
-from studies.profiles.host_cells import read_host_runs, write_measurements
+from hardware_profiles.anchors import read_anchors, write_measurements
+from studies.profiles.host_cells import measurements_of, read_host_runs
 from tests.flows.latency_factory import record, sweep
 from tests.hardware_profiles.tiny_model import write_model
 
@@ -67,7 +67,7 @@ def test_measured_files_are_read_once(finished: Path) -> None:
 def test_the_written_table_calibrates(finished: Path, tmp_path: Path) -> None:
     """What is written is what `sixfold profiles calibrate` reads back, families and milliseconds included."""
     (run,) = read_host_runs(finished, finished)
-    write_measurements(run, tmp_path / "table.csv")
+    write_measurements(measurements_of(run), tmp_path / "table.csv")
     anchors = read_anchors(tmp_path / "table.csv", "onnxruntime")
     assert [(anchor.dtype, anchor.latency_s, anchor.family) for anchor in anchors] == [
         ("fp32", 0.002, "plain"),
