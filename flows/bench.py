@@ -15,7 +15,7 @@ from detection.frozen import InputError
 from flows import handover, workspace
 from flows.devices import Joined, Observations, device_rounds, nobody, round_plan
 from flows.exported_graphs import ExportedGraphs
-from flows.foretold import advice, foretold
+from flows.foretold import advice, dtype_of, foretold
 from flows.measure import Measure, measure, quick
 from flows.nodes import SECTION
 from flows.records import CONTROL, CellRecord, CellsFile, LatencyFile, read_records
@@ -52,8 +52,12 @@ class Bench:
         """What a cell's network consists of: in its file as the runtime executes it, or in its blueprint where there is no file."""
         if (graph := self.graphs.of(record, profile)) is not None:
             return graph.operators
+        return self.designed(record, profile)
+
+    def designed(self, record: CellRecord, _profile: HardwareProfile) -> Sequence[Operator]:
+        """What a cell's network consists of by its blueprint, as methods see it that design by estimates."""
         blueprint = (self.store.open(SECTION, record.node) / "blueprint.json").read_text()
-        return operators(Blueprint.model_validate_json(blueprint), "int8" if "quantization" in record.methods else "fp32")
+        return operators(Blueprint.model_validate_json(blueprint), "int8" if dtype_of(record) == "int8" else "fp32")
 
 
 def open_bench(loaded: Plan, store: Store, fewer: bool) -> Bench:
@@ -92,7 +96,7 @@ def measure_profiles(
 def advice_on_profiles(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
     """How well the profiles foretell what was measured here, and what to do where they do not."""
     profiles = [load_profile(name, bench.loaded.profiles_folder) for name in bench.config.profiles]
-    found = foretold(bench.records, latency.rows, profiles, bench.operators_of)
+    found = foretold(bench.records, latency.rows, profiles, bench.designed)
     return advice(found, bench.store.file, workspace.ANCHORS)
 
 

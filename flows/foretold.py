@@ -34,30 +34,40 @@ class Foretold(NamedTuple):
     files: tuple[Timed, ...]
 
     @property
-    def off(self) -> float:
-        """Mean absolute error of the estimates, as a share of the measured times."""
-        return float(np.mean([abs(own.estimated_s / own.measured_s - 1) for own in self.files]))
-
-    @property
-    def order(self) -> float:
-        """Kendall's tau of estimates and times: 1 where the estimates have the files in their order."""
-        return float(kendalltau([own.estimated_s for own in self.files], [own.measured_s for own in self.files]).statistic)
+    def by_dtype(self) -> dict[str, tuple[Timed, ...]]:
+        """fp32 and int8 apart, each with its files where there are five: a profile may hold for one and not for the other."""
+        groups = {dtype: tuple(own for own in self.files if dtype_of(own.record) == dtype) for dtype in ("fp32", "int8")}
+        return {dtype: files for dtype, files in groups.items() if len(files) >= MIN_ANCHORS}
 
     def sentence(self) -> str:
         """For a terminal."""
-        return (
-            f"{self.profile.id}: its estimates of these {len(self.files)} files are {self.off:.0%} off here, in the order of the "
-            f"times with Kendall's tau {self.order:.2f}"
+        told = (
+            f"{off(files):.0%} off for {len(files)} files in {dtype} (their order by Kendall's tau: {order(files):.2f})"
+            for dtype, files in self.by_dtype.items()
         )
+        return f"{self.profile.id}: what a search would estimate is {' and '.join(told)}"
+
+
+def off(files: Sequence[Timed]) -> float:
+    """Mean absolute error of the estimates, as a share of the measured times."""
+    return float(np.mean([abs(own.estimated_s / own.measured_s - 1) for own in files]))
+
+
+def order(files: Sequence[Timed]) -> float:
+    """Kendall's tau of estimates and times: 1 where the estimates have the files in their order."""
+    return float(kendalltau([own.estimated_s for own in files], [own.measured_s for own in files]).statistic)
 
 
 def foretold(
     cells: CellsFile, rows: Sequence[LatencyRow], profiles: Sequence[HardwareProfile], operators_of: OperatorsOf
 ) -> tuple[Foretold, ...]:
-    """Each profile with all its measured files, every file once; without profiles on which fewer than five were."""
+    """Each profile with all its measured files, every file once; without profiles on which fewer than five of a type were.
+
+    operators_of: what a search would take the networks to consist of, which is their blueprints; it has no files yet.
+    """
     records = {record.cell: record for record in (*cells.cells, *cells.references)}
     found = (Foretold(profile, _files(profile, records, rows, operators_of)) for profile in profiles)
-    return tuple(own for own in found if len(own.files) >= MIN_ANCHORS)
+    return tuple(own for own in found if own.by_dtype)
 
 
 def measurements_of(own: Foretold, fetch: Callable[[str], Path]) -> tuple[Measurement, ...]:
@@ -65,7 +75,7 @@ def measurements_of(own: Foretold, fetch: Callable[[str], Path]) -> tuple[Measur
     return tuple(
         Measurement(
             model=fetch(timed.record.artifacts[own.profile.runtime].url).resolve(),
-            dtype=_dtype(timed.record),
+            dtype=dtype_of(timed.record),
             latency_s=timed.measured_s,
             family=f"{timed.record.params}-{timed.record.macs}",
             threads=own.profile.threads,
@@ -82,7 +92,7 @@ def advice(found: Sequence[Foretold], fetch: Callable[[str], Path], folder: Path
     lines = []
     for own in found:
         lines.append(own.sentence())
-        if own.off > WORST_MAPE:
+        if max(off(files) for files in own.by_dtype.values()) > WORST_MAPE:
             target = folder / f"{own.profile.id}.csv"
             write_measurements(measurements_of(own, fetch), target)
             lines.append(
@@ -108,6 +118,6 @@ def _files(
     return tuple(timed.values())
 
 
-def _dtype(record: CellRecord) -> str:
+def dtype_of(record: CellRecord) -> str:
     """What its file computes in; float16 weights are widened when they are loaded."""
     return "int8" if record.variant.get("quantization", {}).get("precision") == "int8" else "fp32"

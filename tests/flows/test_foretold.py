@@ -13,7 +13,7 @@ from compressors.references import narrowed
 from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import fresh
 from detection.export import export_onnx
-from flows.foretold import Foretold, advice, foretold
+from flows.foretold import Foretold, advice, foretold, off, order
 from flows.records import CellRecord, CellsFile, LatencyRow
 from hardware_profiles.anchors import read_anchors
 from hardware_profiles.estimate import Operator, estimate
@@ -50,21 +50,39 @@ def found_in(measured: Sequence[LatencyRow], cells: CellsFile | None = None) -> 
     return foretold(cells or sweep(), measured, [PROFILE], operators_of)
 
 
-@pytest.mark.parametrize(("factor", "off"), [(1.0, 0.0), (2.0, 0.5), (0.8, 0.25)])
-def test_the_error_is_a_share_of_the_measured_time(factor: float, off: float) -> None:
+@pytest.mark.parametrize(("factor", "share"), [(1.0, 0.0), (2.0, 0.5), (0.8, 0.25)])
+def test_the_error_is_a_share_of_the_measured_time(factor: float, share: float) -> None:
     """Twice as slow as estimated is 50 % off, a fifth faster 25 %; the order is kept by any factor."""
     (own,) = found_in(rows(factor))
-    assert own.off == pytest.approx(off)
-    assert own.order == pytest.approx(1.0)
-    assert f"its estimates of these 6 files are {off:.0%} off here" in own.sentence()
-    assert own.sentence().endswith("Kendall's tau 1.00")
+    assert off(own.files) == pytest.approx(share)
+    assert order(own.files) == pytest.approx(1.0)
+    assert f"estimate is {share:.0%} off for 6 files in fp32 (their order by Kendall's tau: 1.00)" in own.sentence()
+
+
+def test_float_and_int8_are_told_apart(tmp_path: Path) -> None:
+    """Float files that are foretold and int8 ones that take twice as long: the error of one is not thinned by the other."""
+    floats = sweep().cells
+    ints = tuple(
+        own.model_copy(update={"cell": f"{own.cell}+", "variant": {"quantization": {"precision": "int8"}}}) for own in floats
+    )
+    both = sweep().model_copy(update={"cells": (*floats, *ints)})
+    slow = [row.model_copy(update={"cell": f"{row.cell}+", "artifact_digest": row.artifact_digest[::-1]}) for row in rows(2.0)]  # type: ignore[index]
+    (own,) = foretold(
+        both,
+        [*rows(1.0), *slow],
+        [PROFILE],
+        lambda record, profile: operators(narrowed(BLUEPRINT, SHARES[record.cell.rstrip("+")])),
+    )
+    assert "is 0% off for 6 files in fp32" in own.sentence()
+    assert "and 50% off for 6 files in int8" in own.sentence()
+    assert len(advice([own], lambda _: tmp_path / "model.onnx", tmp_path)) == 2
 
 
 def test_an_order_turned_round_is_minus_one() -> None:
     """What is estimated fastest takes longest."""
     turned = [measured_row(name, MEASURED, 1e-6 / estimate_s(name), 1e-6 / estimate_s("none")) for name in SHARES]
     (own,) = found_in(turned)
-    assert own.order == pytest.approx(-1.0)
+    assert order(own.files) == pytest.approx(-1.0)
 
 
 def test_only_files_that_were_measured_count_and_each_once() -> None:
@@ -80,7 +98,7 @@ def test_only_files_that_were_measured_count_and_each_once() -> None:
     five = [row for row in rows(2.0) if row.cell != "low_rank"]
     (own,) = found_in([*five, *more], twinned)
     assert [timed.record.cell for timed in own.files] == ["none", "lightweight", "nas", "pruning", "distillation"]
-    assert own.off == pytest.approx(0.5)
+    assert off(own.files) == pytest.approx(0.5)
 
 
 def test_four_files_say_nothing() -> None:
