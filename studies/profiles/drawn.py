@@ -1,7 +1,8 @@
-"""Networks drawn at random from the search space of a plan, timed here: what a search's estimates are calibrated on.
+"""Networks that plans ask about, timed here before anything is trained: what a design profile is calibrated on.
 
-The cells of a sweep are few architectures with much the same layers; a search asks about thousands of others, most of them
-smaller. These have random weights, which cost the same time as trained ones.
+A plan's detector, the same from light blocks and narrow, and networks drawn at random from the spaces that its searches look
+through: the cells of a sweep are few architectures with much the same layers, a search asks about thousands of others.
+All have random weights, which cost the same time as trained ones.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressors.lightweight.method import light_blueprint
 from compressors.nas import Nas, largest
 from compressors.nas.space import search_space
 from compressors.quantization import Quantization, quantize
+from compressors.references import NarrowReference, narrowed
 from detection.blueprint import Blueprint
 from detection.checkpoint import fresh
 from detection.dataset import Images, load_split
@@ -22,7 +25,7 @@ from detection.export import export_onnx
 from detection.frozen import InputError
 from flows.host_rounds import Report, host_rounds
 from flows.measure import Measure
-from flows.params import load_plan
+from flows.params import Params, load_plan
 from flows.workspace import PREPARED
 from hardware_profiles.anchors import Measurement, write_measurements
 from hardware_profiles.environment import digest_of
@@ -37,13 +40,40 @@ MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class DrawnFile:
+class Subject:
+    """One network that a plan asks about."""
+
+    blueprint: Blueprint
+    family: str
+    """What is left out of a fit together: one kind of network of one plan, of drawn ones those with the same depths, since widths
+    alone tell less than depths."""
+
+
+@dataclass(frozen=True)
+class SubjectFile:
     """One exported network."""
 
     path: Path
     dtype: DType
-    depths: str
-    """Blocks of its stages, the family that is left out of a fit together: widths alone tell less than depths."""
+    family: str
+
+
+def subjects_of(params: Params, classes: tuple[str, ...], draws: int, seed: int) -> tuple[Subject, ...]:
+    """What a plan asks about, none twice: its detector, light and narrow ones, and so many draws, spread over its searches."""
+    start = Blueprint(classes=classes, input_size=params.data.input_size, architecture=params.teacher.architecture)
+    named = [("as it is", start)]
+    named += [(f"light {config.block}", light_blueprint(start, config)) for config in params.grid.methods.lightweight]
+    shares = [own.width_share for own in params.grid.references or () if isinstance(own, NarrowReference)]
+    named += [("narrow", narrowed(start, share)) for share in shares if share is not None]
+    searches = params.grid.methods.nas
+    for index, config in enumerate(searches):
+        count = draws // len(searches) + (index < draws % len(searches))
+        own = draw(start, config, count, seed) if count else ()
+        named += [("depths " + "-".join(map(str, found.architecture.stage_depths)), found) for found in own]
+    first: dict[str, Subject] = {}
+    for family, blueprint in named:
+        first.setdefault(blueprint.model_dump_json(), Subject(blueprint, f"{params.sweep} {family}"))
+    return tuple(first.values())
 
 
 def draw(start: Blueprint, config: Nas, count: int, seed: int) -> tuple[Blueprint, ...]:
@@ -63,26 +93,25 @@ def draw(start: Blueprint, config: Nas, count: int, seed: int) -> tuple[Blueprin
 
 
 def write_files(
-    blueprints: Sequence[Blueprint], runtime: str, train: Images, val: Images, folder: Path, say: Report = print
-) -> tuple[DrawnFile, ...]:
+    subjects: Sequence[Subject], runtime: str, train: Images, val: Images, folder: Path, say: Report = print
+) -> tuple[SubjectFile, ...]:
     """Each network with random weights as a float file and as the runtime's int8 file, below folder."""
-    files: list[DrawnFile] = []
+    files: list[SubjectFile] = []
     config = Quantization(calibrator="minmax", pictures=PICTURES)
-    for index, blueprint in enumerate(blueprints):
-        detector = fresh(blueprint, seed=index)
-        depths = "depths " + "-".join(map(str, blueprint.architecture.stage_depths))
+    for index, subject in enumerate(subjects):
+        detector = fresh(subject.blueprint, seed=index)
         own = folder / f"{index:03d}"
         own.mkdir(parents=True, exist_ok=True)
         export_onnx(detector, own / "float.onnx")
-        size = blueprint.input_size
+        size = subject.blueprint.input_size
         packed = quantize(detector, config, runtime, train.at(size), val.at(size), index, _made(own / runtime))
-        files += [DrawnFile(own / "float.onnx", "fp32", depths), DrawnFile(packed.file, "int8", depths)]
-        say(f"anchors: {index + 1} of {len(blueprints)} networks written for {runtime}")
+        files += [SubjectFile(own / "float.onnx", "fp32", subject.family), SubjectFile(packed.file, "int8", subject.family)]
+        say(f"anchors: {index + 1} of {len(subjects)} networks of {folder.name} written for {runtime}")
     return tuple(files)
 
 
 def time_files(
-    files: Sequence[DrawnFile], profile: HardwareProfile, images: Images, config: Measure, say: Report = print
+    files: Sequence[SubjectFile], profile: HardwareProfile, images: Images, config: Measure, say: Report = print
 ) -> tuple[float, ...]:
     """Seconds of each file: the median over fresh pinned processes; RoundError where one could not be timed."""
     jobs = tuple(File(digest=digest_of({"path": str(file.path)}), path=str(file.path)) for file in files)
@@ -99,22 +128,26 @@ def time_files(
 
 
 def write_anchors(
-    run: Path, profile: HardwareProfile, folder: Path, count: int, seed: int, rounds: int, say: Report = print
+    runs: Sequence[Path], profile: HardwareProfile, folder: Path, draws: int, seed: int, rounds: int, say: Report = print
 ) -> Path:
-    """The table that `sixfold profiles calibrate` reads, beside the files it names; the search space is that of the run's plan."""
-    plan = load_plan(run / "params.yaml")
-    if not plan.params.grid.methods.nas:
-        raise InputError(f"{run / 'params.yaml'}: grid.methods.nas is empty, so there is no search space to draw from.")
-    train, val = (load_split(run / PREPARED, split) for split in ("train", "val"))
-    start = Blueprint(classes=train.classes, input_size=plan.params.data.input_size, architecture=plan.params.teacher.architecture)
-    blueprints = draw(start, plan.params.grid.methods.nas[0], count, seed)
-    files = write_files(blueprints, profile.runtime, train, val, folder / profile.runtime, say)
-    config = plan.params.measure.model_copy(update={"rounds": rounds, "seed": seed})
-    seconds = time_files(files, profile, val, config, say)
+    """The table that `sixfold profiles calibrate` reads, beside the files it names, of what the plans of these runs ask about.
+
+    All are timed together, with pictures and settings of the first run.
+    """
+    plans = [load_plan(run / "params.yaml").params for run in runs]
+    if len({params.sweep for params in plans}) < len(plans):
+        raise InputError(f"--run: two plans name the same sweep ({', '.join(own.sweep for own in plans)}); give each plan once.")
+    files: list[SubjectFile] = []
+    for run, params in zip(runs, plans, strict=True):
+        train, val = (load_split(run / PREPARED, split) for split in ("train", "val"))
+        subjects = subjects_of(params, train.classes, draws, seed)
+        files += write_files(subjects, profile.runtime, train, val, folder / profile.runtime / params.sweep, say)
+    config = plans[0].measure.model_copy(update={"rounds": rounds, "seed": seed})
+    seconds = time_files(files, profile, load_split(runs[0] / PREPARED, "val"), config, say)
     path = folder / f"{profile.id}.csv"
     version = runtime_version(profile.runtime)
     timed = (
-        Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.depths, profile.threads, version)
+        Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.family, profile.threads, version)
         for file, latency_s in zip(files, seconds, strict=True)
     )
     write_measurements(timed, path)

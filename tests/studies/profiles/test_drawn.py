@@ -12,11 +12,12 @@ from compressors.nas import Nas
 from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
 from detection.frozen import InputError
+from flows.params import load_plan
 from hardware_profiles.anchors import read_anchors
 from hardware_profiles.library import load_profile
 from hardware_profiles.measure import Block, Job, RoundError, RoundResult
 from studies.profiles import __main__ as program
-from studies.profiles.drawn import draw, write_anchors
+from studies.profiles.drawn import draw, subjects_of, write_anchors
 from tests.flows.rounds_factory import HOST, ON_X86, in_this_process, replace_lock, replace_process
 from tests.flows.sweep_factory import write_params
 
@@ -62,7 +63,7 @@ def test_the_table_calibrates(run: Path, monkeypatch: pytest.MonkeyPatch, capsys
     """A float and an int8 file of each network, timed in every round, in the columns that `sixfold profiles calibrate` reads."""
     jobs = replace_process(monkeypatch, in_this_process)
     folder = run.parent / "anchors"
-    arguments = ["anchors", str(folder), "--profile", HOST, "--run", str(run), "--count", "2", "--rounds", "2"]
+    arguments = ["anchors", str(folder), "--profile", HOST, "--run", str(run), "--count", "1", "--rounds", "2"]
     monkeypatch.setattr(sys, "argv", ["studies.profiles", *arguments])
     with pytest.raises(SystemExit) as ended:
         program.main()
@@ -71,7 +72,7 @@ def test_the_table_calibrates(run: Path, monkeypatch: pytest.MonkeyPatch, capsys
     found = read_anchors(folder / f"{HOST}.csv", "onnxruntime")
     assert [anchor.dtype for anchor in found] == ["fp32", "int8"] * 2
     assert all(anchor.threads == 1 and anchor.latency_s > 0 for anchor in found)
-    assert found[0].family == "depths 1-1-1-1"
+    assert [anchor.family.split(" ", 1)[1] for anchor in found] == ["as it is"] * 2 + ["light depthwise"] * 2
     assert found[0].operators != found[2].operators
     assert [len(job.files) for job in jobs] == [4, 4]
     assert len({job.order_seed for job in jobs}) == 2
@@ -87,12 +88,27 @@ def test_a_file_that_cannot_be_timed_ends_it(run: Path, monkeypatch: pytest.Monk
 
     replace_process(monkeypatch, broken)
     with pytest.raises(RoundError, match=r"float\.onnx: it does not open"):
-        write_anchors(run, load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
+        write_anchors([run], load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
     assert not list((run.parent / "anchors").glob("*.csv"))
 
 
-def test_a_plan_without_a_search_is_refused(run: Path) -> None:
-    """There is no space to draw from; the message names the setting."""
-    write_params(run, grid__methods={"nas": []})
-    with pytest.raises(InputError, match=r"grid\.methods\.nas is empty"):
-        write_anchors(run, load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
+def test_a_plan_asks_about_its_detector_light_narrow_and_searched_ones(run: Path) -> None:
+    """Each once, though inherited weights or a search's largest name the same again; draws are spread over the searches."""
+    light = [{"block": "depthwise"}, {"block": "depthwise", "weights": "inherited"}]
+    searches = [{**SPACE.model_dump(mode="json", exclude={"method"}), "budget_share": share} for share in (0.3, 0.6)]
+    references = [{"kind": "narrow", "width_share": 0.5}, {"kind": "narrow", "like": "pruning"}]
+    write_params(
+        run, grid__combinations="alone", grid__methods={"lightweight": light, "nas": searches}, grid__references=references
+    )
+    params = load_plan(run / "params.yaml").params
+    found = subjects_of(params, ("a", "b"), draws=5, seed=0)
+    kinds = [subject.family.removeprefix(f"{params.sweep} ").split()[0] for subject in found]
+    assert kinds == ["as", "light", "narrow", "depths", "depths"]
+    assert len({subject.blueprint.model_dump_json() for subject in found}) == len(found)
+    assert all(subject.blueprint.classes == ("a", "b") for subject in found)
+
+
+def test_one_plan_twice_is_refused(run: Path) -> None:
+    """Its files would overwrite each other; the message names the option."""
+    with pytest.raises(InputError, match="--run: two plans name the same sweep"):
+        write_anchors([run, run], load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
