@@ -176,7 +176,8 @@ def _over_ray(
     try:
         for seed in plan.order_seeds:
             started_s = time.perf_counter()
-            job = _job(profile, files, seed, plan).model_dump_json()
+            known_s = results[-1].yardstick_s if results else None
+            job = _job(profile, files, seed, plan).model_copy(update={"yardstick_s": known_s}).model_dump_json()
             wait_s = plan.round_timeout_s + GRACE_S
             text = node.run(time_round, job, arrival.folder, plan.round_timeout_s, timeout_s=wait_s)
             answer = Answer.model_validate_json(text)

@@ -61,18 +61,19 @@ def host_rounds(
     with alone(report), tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name, _steps(len(turns), report) as step:
         folder = Path(name)
         np.savez(folder / PICTURES, *pictures_as_taken(images, config.pictures))
-        started_s = time.perf_counter()
+        started_s, yardstick_s = time.perf_counter(), None
         for done, (index, profile) in enumerate(turns, 1):
             if found[profile.id].why is not None:
                 continue
             round_started_s = time.perf_counter()
-            job = _job(profile, files[profile.id], index, folder, config)
+            job = _job(profile, files[profile.id], index, folder, config, yardstick_s)
             try:
                 result = in_fresh_process(job, ENTRY, folder, config.round_timeout_s)
             except RoundError as error:
                 found[profile.id] = Rounds(why=str(error))
                 report(f"measure: {profile.id}: {error}")
                 continue
+            yardstick_s = result.yardstick_s
             found[profile.id] = Rounds(results=(*found[profile.id].results, result))
             now_s = time.perf_counter()
             took = f"{len(job.files)} files in {now_s - round_started_s:.0f} s{_disturbances(result)}"
@@ -110,7 +111,9 @@ def in_words(seconds: float) -> str:
     return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
 
 
-def _job(profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure) -> Job:
+def _job(
+    profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure, yardstick_s: float | None
+) -> Job:
     return Job(
         runtime=profile.runtime,
         threads=profile.threads,
@@ -121,6 +124,7 @@ def _job(profile: HardwareProfile, files: tuple[File, ...], index: int, folder: 
         pictures=str(folder / PICTURES),
         settings=config.settings(),
         result=str(folder / "result.json"),
+        yardstick_s=yardstick_s,
     )
 
 

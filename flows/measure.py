@@ -24,7 +24,15 @@ from hardware_profiles.profile import HardwareProfile
 
 DeviceRounds = Callable[[Sequence[HardwareProfile], Mapping[str, tuple[File, ...]]], Mapping[str, Rounds]]
 """Measures profiles of other machines, each with its files; where none can be reached, its Rounds say why there are none."""
-QUICK = {"rounds": 3, "timed_calls": 16, "end_to_end_calls": 3, "warmup_calls": 5, "most_repeats": 0, "pictures": 4}
+QUICK = {
+    "rounds": 3,
+    "timed_calls": 16,
+    "end_to_end_calls": 3,
+    "warmup_calls": 5,
+    "most_repeats": 0,
+    "patience_s": 0.0,
+    "pictures": 4,
+}
 """`sixfold measure --quick`: nothing but smaller numbers, for a look. 3 rounds give no interval, 16 calls no p90."""
 ROUND_START_S, OPEN_S, CALL_S, MACS_PER_S = 1.5, 0.13, 4e-4, 60e9
 """For the forecast, from the sweeps in docs/results: a process starts, a file is opened, a call costs something and works off
@@ -53,7 +61,10 @@ class Measure(Frozen):
     warmup_s: Annotated[float, Field(ge=0.0)] = 0.02
     """Calls before timing go on until warmup_calls and warmup_s are both reached."""
     most_repeats: Annotated[int, Field(ge=0)] = 2
-    """How often a disturbed block (steal, less than 95 % of the core, or calls that spread too far) is timed again at once."""
+    """How often a disturbed block (steal, less than 95 % of the core, calls that spread too far, or a neighbour on the same
+    physical core) is timed again."""
+    patience_s: Annotated[float, Field(ge=0.0)] = 20.0
+    """How long the blocks of a round together wait for such a neighbour to be done."""
     pictures: PositiveInt = 8
     """Pictures that the calls take turns with."""
     score_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
@@ -72,6 +83,7 @@ class Measure(Frozen):
             timed_calls=self.timed_calls,
             end_to_end_calls=self.end_to_end_calls,
             most_repeats=self.most_repeats,
+            patience_s=self.patience_s,
         )
 
     def settings(self) -> dict[str, float]:

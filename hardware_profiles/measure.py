@@ -20,6 +20,7 @@ from hardware_profiles.empty_model import write_empty_model
 from hardware_profiles.process_stats import peak_resident_bytes, reset_peak, resident_bytes
 from hardware_profiles.runtimes import RUNTIMES, Pixels, Session, SessionError, open_session
 from hardware_profiles.timing import Hooks, Picture, Times, calls_one_by_one_ns, difference, take_times, warm_up
+from hardware_profiles.yardstick import Yardstick
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -40,6 +41,8 @@ class Protocol(_Closed):
     """From the picture as the camera gives it to the final detections."""
     most_repeats: Annotated[int, Field(ge=0)] = 2
     """How often a disturbed block is timed again, the file still open; the last timing stands."""
+    patience_s: Annotated[float, Field(ge=0)] = 20.0
+    """How long all blocks of a round together wait for a neighbour on the same physical core to be done."""
 
 
 class File(_Closed):
@@ -65,6 +68,8 @@ class Job(_Closed):
     """What the hooks need; measuring does not look inside."""
     result: str
     """Where the round's blocks are written."""
+    yardstick_s: Annotated[float, Field(gt=0)] | None = None
+    """The least reading of the yardstick in earlier rounds on this machine; None before the first."""
 
 
 class Block(_Closed):
@@ -102,6 +107,9 @@ class Block(_Closed):
     """Time that the hypervisor gave to others on the pinned cores during `timed_s`; in ticks of 10 ms on most kernels."""
     timed_s: float | None = None
     """Wall time of the timed and end-to-end calls together."""
+    slowdown: float | None = None
+    """The greater reading of the yardstick, before and after the timed calls, over its least ever; above 1.2 somebody else
+    computed on the same physical core. None where there is no yardstick."""
     repeats: int = 0
     """How often this block was timed again because it was disturbed; the numbers are of the last time."""
     disturbed: bool = False
@@ -114,6 +122,8 @@ class RoundResult(_Closed):
     blocks: tuple[Block, ...]
     runtime_rss_bytes: int | None
     """Held with the runtime loaded and an empty detector open."""
+    yardstick_s: float | None = None
+    """The least reading of the yardstick, those of earlier rounds included."""
 
 
 class RoundError(RuntimeError):
@@ -165,18 +175,19 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
     random.Random(job.order_seed).shuffle(order)
     runtime_bytes = _runtime_bytes(job)
     _wake_up(job, order[0], pictures, hooks)
+    yardstick = Yardstick(job.yardstick_s, job.protocol.patience_s)
     gc.collect()
     reset_peak()
     baseline_bytes = resident_bytes()
     gc.freeze()  # what was imported so far is not searched again after every file
     gc.disable()
     try:
-        blocks = tuple(_time_file(job, file, position, pictures, hooks) for position, file in enumerate(order))
+        blocks = tuple(_time_file(job, file, position, pictures, hooks, yardstick) for position, file in enumerate(order))
     finally:
         gc.enable()
         gc.unfreeze()
     counted = tuple(_whole_process(block, baseline_bytes, runtime_bytes) for block in blocks)
-    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes)
+    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=yardstick.least_s)
 
 
 def _runtime_bytes(job: Job) -> int | None:
@@ -203,16 +214,16 @@ def _wake_up(job: Job, file: File, pictures: Sequence[Picture], hooks: Hooks) ->
         return
 
 
-def _time_file(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks) -> Block:
+def _time_file(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick) -> Block:
     try:
-        return _timed(job, file, position, pictures, hooks)
+        return _timed(job, file, position, pictures, hooks, yardstick)
     except Exception as error:  # one bad file must not end the round; its failure becomes its record
         return Block(digest=file.digest, position=position, error=f"{type(error).__name__}: {error}")
     finally:
         gc.collect()
 
 
-def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks) -> Block:
+def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick) -> Block:
     reset_peak()
     held_bytes = resident_bytes()
     started_ns = time.perf_counter_ns()
@@ -223,8 +234,11 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
     warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
 
     def timing() -> Times:
+        yardstick.wait()
+        before = yardstick.slowdown()
         calls, end_to_end_calls = job.protocol.timed_calls, job.protocol.end_to_end_calls
-        return take_times(session, inputs, pictures, hooks, timed_calls=calls, end_to_end_calls=end_to_end_calls, cores=job.cores)
+        times = take_times(session, inputs, pictures, hooks, timed_calls=calls, end_to_end_calls=end_to_end_calls, cores=job.cores)
+        return times._replace(slowdown=max(before, yardstick.slowdown()))
 
     times, repeats = timing(), 0
     while times.disturbed and repeats < job.protocol.most_repeats:

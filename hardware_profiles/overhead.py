@@ -30,12 +30,15 @@ from hardware_profiles.library import load_profile
 from hardware_profiles.measure import choose_cores
 from hardware_profiles.profile import ClassUtilisation, DType, HardwareProfile, PerClass
 from hardware_profiles.runtimes import open_session, runtime_version
+from hardware_profiles.yardstick import Yardstick
 
 LENGTHS = (8, 16, 32, 64)
 """Operators in a chain; the slope over them is the time of one, whatever goes before and after."""
 CALLS = 40
 """Per file and round; their median counts, and the median over rounds."""
 ROUNDS = 5
+PATIENCE_S = 120.0
+"""Spent at most on waiting for neighbours on the same physical core, on top of a minute or two of timing."""
 LEAST_SHARE = 0.1
 """An effect of less than this share of what it is part of is taken for none: rounds differ by as much."""
 MORE_THAN_MOVING = 2.0
@@ -128,13 +131,18 @@ def with_chains(profile: HardwareProfile, numbers: Sequence[ChainNumbers]) -> Ha
     return HardwareProfile.model_validate(document | {"sources": sources})
 
 
-def session_timer(profile: HardwareProfile, calls: int) -> Timer:
-    """Median seconds of so many calls of a file in the profile's runtime: of processor time where one thread does it all."""
+def session_timer(profile: HardwareProfile, calls: int, patience_s: float = PATIENCE_S) -> Timer:
+    """Median seconds of so many calls of a file in the profile's runtime: of processor time where one thread does it all.
+
+    Each timing waits for the physical core to be ours, in all no longer than patience_s.
+    """
     clock = time.process_time if profile.threads == 1 else time.perf_counter
+    yardstick = Yardstick(patience_s=patience_s)
 
     def timed(path: Path) -> float:
         session = open_session(profile.runtime, path, profile.threads)
         pixels = session.blank()
+        yardstick.wait()
         times_s = []
         for call in range(calls + 5):
             started_s = clock()

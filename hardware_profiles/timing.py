@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hardware_profiles.early_stopping import percentile_with_confidence
 from hardware_profiles.process_stats import steal_s, tick_s
 from hardware_profiles.runtimes import Array, Pixels, Session
+from hardware_profiles.yardstick import MOST_SLOWDOWN
 
 Picture = NDArray[np.uint8]
 Number = TypeVar("Number", int, float)
@@ -47,20 +48,23 @@ class Times(NamedTuple):
     postprocess_p50_s: float | None
     steal_s: float | None
     timed_s: float
+    slowdown: float | None = None
 
     @property
     def disturbed(self) -> bool:
         """True where something else than the file decided the times, so that they had better be taken again.
 
-        Three signs, since none sees everything. Steal is counted in ticks of 10 ms, and most blocks are shorter than 100 of them:
+        Four signs, since none sees everything. Steal is counted in ticks of 10 ms, and most blocks are shorter than 100 of them:
         n ticks say only that more than n - 1 ticks' worth was taken, so one tick is left in doubt and never condemns a block.
         The finer sign is the share of the core we got: it shows other processes, and the hypervisor too where the kernel takes
         steal out of our processor time. With several threads it shows only when all of them together had less than one core;
-        the spread of the calls has to tell the rest.
+        the spread of the calls has to tell the rest. None of these sees a neighbour on the other thread of a physical core; the
+        yardstick does.
         """
         certain_steal_s = 0.0 if self.steal_s is None else self.steal_s - tick_s()
         scattered = self.cv > MOST_CV + JITTER_S / self.p50_s
-        return scattered or self.cpu_share < LEAST_CPU_SHARE or certain_steal_s > MOST_STEAL * self.timed_s
+        shared = self.slowdown is not None and self.slowdown > MOST_SLOWDOWN
+        return scattered or shared or self.cpu_share < LEAST_CPU_SHARE or certain_steal_s > MOST_STEAL * self.timed_s
 
 
 def take_times(

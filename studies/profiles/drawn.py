@@ -113,17 +113,22 @@ def write_files(
 def time_files(
     files: Sequence[SubjectFile], profile: HardwareProfile, images: Images, config: Measure, say: Report = print
 ) -> tuple[float, ...]:
-    """Seconds of each file: the median over fresh pinned processes; RoundError where one could not be timed."""
+    """Seconds of each file: the median over fresh pinned processes, of those that nothing disturbed where there are such.
+
+    RoundError where one could not be timed. Unlike cells, these are not compared with one another round by round.
+    """
     jobs = tuple(File(digest=digest_of({"path": str(file.path)}), path=str(file.path)) for file in files)
     rounds = host_rounds([profile], {profile.id: jobs}, images, config, say)[profile.id]
     if rounds.why is not None:
         raise RoundError(f"{profile.id}: {rounds.why}")
     seconds = []
     for job in jobs:
-        medians_s = [block.p50_s for block in rounds.blocks(job.digest)]
-        if any(median_s is None for median_s in medians_s):
-            raise RoundError(f"{job.path}: {next(block.error for block in rounds.blocks(job.digest) if block.error)}")
-        seconds.append(statistics.median(median_s for median_s in medians_s if median_s is not None))
+        blocks = rounds.blocks(job.digest)
+        broken = next((block.error for block in blocks if block.error), None)
+        if broken:
+            raise RoundError(f"{job.path}: {broken}")
+        quiet = [block for block in blocks if not block.disturbed] or blocks
+        seconds.append(statistics.median(block.p50_s for block in quiet if block.p50_s is not None))
     return tuple(seconds)
 
 

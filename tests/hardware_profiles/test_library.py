@@ -16,11 +16,13 @@ DEVICES = {
     "raspberry-pi-4", "raspberry-pi-5", "jetson-nano", "jetson-orin-nano", "intel-n100", "rk3588-cpu", "rk3588-npu",
     "coral-edge-tpu", "nvidia-t4",
 }  # fmt: skip
-HOSTS = {"x86-onnxruntime-1t", "x86-onnxruntime-2t", "x86-openvino-1t", "x86-openvino-2t"}
+HOSTS = {
+    "x86-onnxruntime-1t", "x86-onnxruntime-2t", "x86-openvino-1t", "x86-openvino-2t", "zen4-onnxruntime-1t", "zen4-openvino-1t",
+}  # fmt: skip
 
 
 def test_the_shipped_profiles_are_listed() -> None:
-    """Four hosts and nine devices, sorted, without a list kept by hand; each kind as its name says."""
+    """Six hosts and nine devices, sorted, without a list kept by hand; each kind as its name says."""
     assert known_profiles() == tuple(sorted(DEVICES | HOSTS))
     assert {name for name in known_profiles() if load_profile(name).kind == "host"} == HOSTS
 
@@ -34,7 +36,7 @@ def test_shipped_profiles_load(name: str) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     """The message names what there is and how to add one."""
     with pytest.raises(
-        ProfileError, match=r"no hardware profile 'pi6'; have coral-edge-tpu, .*x86-openvino-2t\. `sixfold profiles new`"
+        ProfileError, match=r"no hardware profile 'pi6'; have coral-edge-tpu, .*zen4-openvino-1t\. `sixfold profiles new`"
     ):
         load_profile("pi6")
 

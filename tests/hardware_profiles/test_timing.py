@@ -113,10 +113,12 @@ def times(**different: float | None) -> Times:
         ({"cpu_share": 0.95}, False),
         ({"cpu_share": 0.94}, True),
         ({"cpu_share": 1.9}, False),  # two threads
+        ({"slowdown": 1.19}, False),
+        ({"slowdown": 1.21}, True),  # a neighbour on the same physical core
     ],
 )
-def test_three_signs_of_a_disturbance(different: dict[str, float | None], disturbed: bool) -> None:
-    """A spread above 10 % and 30 us, which is 13 % of a millisecond and 20 % of 0.3, or less than 95 % of a core."""
+def test_signs_of_a_disturbance(different: dict[str, float | None], disturbed: bool) -> None:
+    """A spread above 10 % and 30 us (13 % of a millisecond, 20 % of 0.3), less than 95 % of a core, or a slower yardstick."""
     assert times(**different).disturbed is disturbed
 
 
