@@ -62,6 +62,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from flows.foretold import aims_elsewhere
     from flows.plan import forecast, table_rows
     from flows.records import in_numbers
 
@@ -81,6 +82,8 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     guess = "constants of one machine; true times may be twice or half"
     basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
     print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
+    if warning := aims_elsewhere(loaded):
+        print(warning)
 
 
 @app.command()

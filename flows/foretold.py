@@ -13,9 +13,12 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from flows.estimated_rows import OperatorsOf
+from flows.params import Plan
 from flows.records import CellRecord, CellsFile, LatencyRow
 from hardware_profiles.anchors import Measurement, write_measurements
+from hardware_profiles.environment import cpu_model
 from hardware_profiles.estimate import cannot_run, estimate
+from hardware_profiles.library import load_profile
 from hardware_profiles.profile import MIN_ANCHORS, WORST_MAPE, HardwareProfile
 
 
@@ -70,6 +73,28 @@ def foretold(
     return tuple(own for own in found if own.by_dtype)
 
 
+def aims_elsewhere(plan: Plan) -> str | None:
+    """The warning of `of_another_processor` for a plan's design profile and this machine."""
+    return of_another_processor(load_profile(plan.params.grid.design_profile, plan.profiles_folder), cpu_model())
+
+
+def of_another_processor(profile: HardwareProfile, here: str | None) -> str | None:
+    """What to say before anything is searched for by a host profile that was fitted on another processor than this one, or None."""
+    calibrations = (profile.calibration.fp32, profile.calibration.int8)
+    fitted_on = next((own.cpu for own in calibrations if own is not None and own.cpu), None)
+    if profile.kind != "host" or fitted_on is None or here is None or _without_stepping(fitted_on) == _without_stepping(here):
+        return None
+    return (
+        f"grid.design_profile: {profile.id} was fitted on another processor ({fitted_on}) than this one ({here}): what is "
+        f"searched for will be fast there, and here perhaps not. `sixfold profiles anchors {profile.id}` times here what the plan "
+        f"asks about; `calibrate` then fits a profile to it."
+    )
+
+
+def _without_stepping(cpu: str) -> str:
+    return cpu.partition(" stepping")[0]
+
+
 def measurements_of(own: Foretold, fetch: Callable[[str], Path]) -> tuple[Measurement, ...]:
     """For `sixfold profiles calibrate`: the measured files and times; cells of one shape are of one family."""
     return tuple(
@@ -79,6 +104,7 @@ def measurements_of(own: Foretold, fetch: Callable[[str], Path]) -> tuple[Measur
             latency_s=timed.measured_s,
             family=f"{timed.record.params}-{timed.record.macs}",
             threads=own.profile.threads,
+            cpu=cpu_model(),
         )
         for timed in own.files
     )

@@ -26,6 +26,8 @@ from flows.records import in_numbers
 from hardware_profiles.library import load_profile
 from hardware_profiles.profile import HardwareProfile
 
+WORDS = {"name", "sources", "calibration"}
+"""Of a profile: nothing that is made by it depends on them."""
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna")
 
 
@@ -52,7 +54,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         device=choose_device(params.device).type,
         threads=params.threads,
         teacher_threads=params.teacher.threads,
-        design_profile=hashlib.sha256(profile.model_dump_json(by_alias=True).encode()).hexdigest(),
+        design_profile=hashlib.sha256(profile.model_dump_json(by_alias=True, exclude=WORDS).encode()).hexdigest(),
         libraries={name: version(name) for name in LIBRARIES},
     )
 

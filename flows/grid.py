@@ -13,6 +13,7 @@ from detection.dataset import load_prepared
 from flows.audit import audit
 from flows.budget import budget_of
 from flows.cluster import Executor, Outcome, Task, run_tasks
+from flows.foretold import aims_elsewhere
 from flows.foundation import chosen_cells, chosen_references, lay_foundation, make_graph
 from flows.nodes import SECTION as NODES
 from flows.nodes import Context, Done, read_done
@@ -54,6 +55,8 @@ def grid(
 
 def _make(run: _Run, base: Foundation, executor: Executor, say: Say) -> CellsFile:
     """Do what is left to do; the records of all cells and references."""
+    if warning := aims_elsewhere(run.plan):
+        say(warning)
     context = Context(
         prepared=run.prepared.resolve(), store=run.store.root, design_profile=run.plan.params.grid.design_profile,
         profiles_folder=run.plan.profiles_folder, foundation=base,

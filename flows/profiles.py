@@ -14,13 +14,14 @@ from detection.frozen import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, calibrate.")
+app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, anchors, calibrate.")
 ParamsOption = Annotated[
     Path | None, typer.Option("--params", help="The params file whose measure.profiles_folder is looked into.")
 ]
 FolderOption = Annotated[Path | None, typer.Option("--folder", help="A folder with profiles of your own, instead of that setting.")]
 DEFAULT_PARAMS = Path("params.yaml")
 DEFAULT_FOLDER = Path("profiles")
+DEFAULT_ANCHORS = Path("anchors")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 PLAIN_WIDTH = 200
 """Characters a line where the output is no terminal: tables in logs and pipes are not folded."""
@@ -114,6 +115,30 @@ def new(
 
 
 @app.command()
+def anchors(
+    name: Annotated[str, typer.Argument(help="A host profile, in whose runtime and threads networks are timed here.")],
+    params: Annotated[
+        list[Path] | None, typer.Option("--params", help="A plan, its data prepared beside it; repeat it for several.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="Where NAME.csv goes, and the files it names.")] = DEFAULT_ANCHORS,
+    count: Annotated[int, typer.Option(min=0, help="Networks drawn from the search spaces of each plan.")] = 24,
+    rounds: Annotated[int, typer.Option(min=1, help="Fresh processes that time every file once.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws, the weights and the order of timing.")] = 0,
+) -> None:
+    """Time here what a plan asks about, untrained: its detector, light and narrow ones, and draws from its search spaces."""
+    from flows.anchor_networks import write_anchors
+    from hardware_profiles.library import load_profile
+
+    plans = params or [DEFAULT_PARAMS]
+    extra = _extra_folder(plans[0], None)
+    profile = load_profile(name, extra)
+    if profile.kind != "host":
+        raise InputError(f"{name}: a {profile.kind} profile; networks are timed here, so name a profile of kind host.")
+    table = write_anchors(plans, profile, folder, count, seed, rounds)
+    print(f"{table}\nNext: `sixfold profiles calibrate {name} {table}` fits the profile to this machine.")
+
+
+@app.command()
 def calibrate(
     name: Annotated[str, typer.Argument(help="The profile whose numbers are to be fitted.")],
     measurements: Annotated[Path, typer.Argument(help="A CSV of measured times; docs/your-device.md shows its columns.")],
@@ -189,9 +214,12 @@ def _say_how_to_use(name: str, place: Path, params: Path | None) -> None:
     setting = _extra_folder(params, None, must_exist=False)
     known = {known_place.resolve() for known_place in (FOLDER, *([setting] if setting else []))}
     if place.resolve() not in known:
-        print(f"To use it, set measure.profiles_folder to {place} in the params file and name {name} in measure.profiles.")
+        print(
+            f"To use it, set measure.profiles_folder to {place} in the params file and name {name} in measure.profiles, or in "
+            f"grid.design_profile for searches that aim at it."
+        )
     else:
-        print(f"To use it, name {name} in measure.profiles.")
+        print(f"To use it, name {name} in measure.profiles, or in grid.design_profile for searches that aim at it.")
 
 
 def _means_a_file(target: str) -> bool:

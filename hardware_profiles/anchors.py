@@ -13,7 +13,7 @@ from hardware_profiles.graph import GraphError, read_operators
 from hardware_profiles.profile import DType
 
 NEEDED = ("model", "dtype", "latency_ms")
-OPTIONAL = ("family", "threads", "runtime_version")
+OPTIONAL = ("family", "threads", "runtime_version", "cpu")
 
 
 class AnchorError(ValueError):
@@ -32,6 +32,8 @@ class Anchor:
     """Networks of one family are left out together; None: each stands for itself."""
     threads: int | None = None
     runtime_version: str | None = None
+    cpu: str | None = None
+    """The processor that was timed, as `hardware_profiles.environment.cpu_model` calls it."""
     origin: str = ""
     """Where the time comes from."""
 
@@ -40,7 +42,7 @@ def read_anchors(path: Path, runtime: str | None = None) -> tuple[Anchor, ...]:
     """The measurements in a CSV file, one exported network a line; AnchorError says which line is wrong.
 
     Columns: `model` (path of the exported file, relative to the CSV file), `dtype` (fp32, fp16 or int8: what the device computed
-    in), `latency_ms` (median of one picture), and optionally `family`, `threads`, `runtime_version`. `runtime` is the profile's.
+    in), `latency_ms` (median of one picture), and the OPTIONAL ones. `runtime` is the profile's.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -61,6 +63,8 @@ def read_anchors(path: Path, runtime: str | None = None) -> tuple[Anchor, ...]:
         raise AnchorError(
             f"{path}: times of {', '.join(versions)}; one fit takes those of one version, for times move with versions"
         )
+    if len(cpus := sorted({anchor.cpu for anchor in anchors if anchor.cpu})) > 1:
+        raise AnchorError(f"{path}: times of different processors ({', '.join(cpus)}); one fit takes those of one")
     return anchors
 
 
@@ -74,6 +78,7 @@ class Measurement(NamedTuple):
     family: str
     threads: int | None = None
     runtime_version: str | None = None
+    cpu: str | None = None
 
 
 def write_measurements(measurements: Iterable[Measurement], path: Path) -> None:
@@ -83,7 +88,9 @@ def write_measurements(measurements: Iterable[Measurement], path: Path) -> None:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow((*NEEDED, *OPTIONAL))
         for own in measurements:
-            table.writerow((own.model, own.dtype, f"{1e3 * own.latency_s:.6g}", own.family, own.threads, own.runtime_version))
+            table.writerow(
+                (own.model, own.dtype, f"{1e3 * own.latency_s:.6g}", own.family, own.threads, own.runtime_version, own.cpu)
+            )
 
 
 def _anchor(path: Path, line: int, row: Mapping[str, str | None], runtime: str | None) -> Anchor:
@@ -112,6 +119,7 @@ def _anchor(path: Path, line: int, row: Mapping[str, str | None], runtime: str |
         family=values.get("family") or None,
         threads=round(threads) if threads is not None else None,
         runtime_version=values.get("runtime_version") or None,
+        cpu=values.get("cpu") or None,
         origin=path.name,
     )
 

@@ -71,14 +71,14 @@ def calibrate(
         whence = origin or "; ".join(dict.fromkeys(anchor.origin for anchor in own if anchor.origin)) or "measured by the user"
         if versions := sorted({anchor.runtime_version for anchor in own if anchor.runtime_version}):
             whence += f" ({', '.join(versions)})"
-        profile = _recorded(
-            profile,
-            fitted,
-            dtype,
-            form,
-            seen,
-            Calibration(anchors=len(own), leave_one_out_mape=float(f"{seen.mape:.3g}"), validated_on=validated_on, origin=whence),
+        calibration = Calibration(
+            anchors=len(own),
+            leave_one_out_mape=float(f"{seen.mape:.3g}"),
+            validated_on=validated_on,
+            origin=whence,
+            cpu=next((anchor.cpu for anchor in own if anchor.cpu), None),
         )
+        profile = _recorded(profile, fitted, dtype, form, seen, calibration)
     return profile
 
 

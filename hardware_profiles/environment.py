@@ -58,6 +58,11 @@ def environment() -> dict[str, Any]:
     }
 
 
+def cpu_model() -> str | None:
+    """Family, model and stepping of this processor, or their Arm counterparts: clouds hide different ones behind one name."""
+    return _cpu_model(_first_cpu())
+
+
 def runtime_in(environment: Mapping[str, Any], runtime: str) -> str:
     """Name and version of a runtime where this is the environment, for instance "onnxruntime 1.31.1"; the bare name if unknown."""
     version = environment.get("versions", {}).get(RUNTIMES[runtime].package)
@@ -70,7 +75,6 @@ def digest_of(content: Mapping[str, Any]) -> str:
 
 
 def _cpu_model(about_cpu: dict[str, str]) -> str | None:
-    """Family, model and stepping, or their Arm counterparts: clouds hide different processors behind one name."""
     keys = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
     return " ".join(f"{key} {about_cpu[key]}" for key in keys if key in about_cpu) or None
 

@@ -128,6 +128,8 @@ class Calibration(_Closed):
     """Which kind of networks the error is about, for instance "architectures only": none of them compressed."""
     origin: Annotated[str, Field(min_length=1)]
     """Where the measured times come from, with version and date."""
+    cpu: str | None = None
+    """The processor that was timed, as `hardware_profiles.environment.cpu_model` calls it; null where nobody wrote it down."""
 
     @property
     def holds(self) -> bool:

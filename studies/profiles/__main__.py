@@ -53,26 +53,6 @@ def measurements(
         print(f"{path}: {len(own.cells)} files. Next: `sixfold profiles calibrate {own.profile} {path}`.")
 
 
-@app.command()
-def anchors(
-    folder: Annotated[Path, typer.Argument(help="Where the table goes, PROFILE.csv, and the files beside it.")],
-    profile: Annotated[str, typer.Option(help="A host profile, whose runtime the files are made for and timed in.")],
-    run: Annotated[list[Path], typer.Option(help="A folder with a plan's params.yaml and its prepared data; may be repeated.")],
-    count: Annotated[int, typer.Option(min=0, help="Networks to draw from the spaces of each plan's searches.")] = 24,
-    rounds: Annotated[int, typer.Option(min=1, help="Fresh processes that time every file once.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws, the weights and the order of timing.")] = 0,
-) -> None:
-    """Time here, in float and int8, what plans ask about: their detector, light, narrow and randomly drawn networks.
-
-    The table is what `sixfold profiles calibrate` reads; nothing is trained for it.
-    """
-    from hardware_profiles.library import load_profile
-    from studies.profiles.drawn import write_anchors
-
-    path = write_anchors(run, load_profile(profile), folder, count, seed, rounds)
-    print(f"{path}. Next: `sixfold profiles calibrate {profile} {path}`.")
-
-
 def write(found: Summary) -> None:
     """The page and its figure from what is known."""
     from studies.profiles.figure import draw_accuracy

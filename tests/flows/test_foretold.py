@@ -13,7 +13,7 @@ from compressors.references import narrowed
 from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import fresh
 from detection.export import export_onnx
-from flows.foretold import Foretold, advice, foretold, off, order
+from flows.foretold import Foretold, advice, foretold, of_another_processor, off, order
 from flows.records import CellRecord, CellsFile, LatencyRow
 from hardware_profiles.anchors import read_anchors
 from hardware_profiles.estimate import Operator, estimate
@@ -137,3 +137,21 @@ def test_a_quantized_file_is_listed_by_what_it_computes_in(precision: str, dtype
     advice(found, lambda _: tmp_path / "model.onnx", tmp_path)
     with (tmp_path / f"{MEASURED}.csv").open() as stream:
         assert {line["dtype"] for line in csv.DictReader(stream)} == {dtype}
+
+
+HERE = "cpu family 25 model 17 stepping 1"
+
+
+@pytest.mark.parametrize("here", [HERE, "cpu family 25 model 17 stepping 2", None])
+def test_nothing_is_said_on_the_processor_that_a_profile_was_fitted_on(here: str | None) -> None:
+    """A stepping more or less is the same processor; and where the system does not tell, nobody is warned of what is not known."""
+    assert of_another_processor(load_profile("zen4-openvino-1t"), here) is None
+
+
+@pytest.mark.parametrize("name", ["zen4-openvino-1t", "x86-openvino-1t"])
+def test_a_search_that_aims_at_another_processor_is_announced(name: str) -> None:
+    """Both processors and the command that helps are in the message; a device's profile is not about this machine at all."""
+    warning = of_another_processor(load_profile(name), "cpu family 26 model 2 stepping 1")
+    assert warning is not None
+    assert all(word in warning for word in ("grid.design_profile", name, "family 26 model 2", f"sixfold profiles anchors {name}"))
+    assert of_another_processor(load_profile("raspberry-pi-5"), HERE) is None

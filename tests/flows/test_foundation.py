@@ -16,6 +16,7 @@ from detection.dataset import load_prepared
 from detection.frozen import InputError
 from flows.foundation import LIBRARIES, choose_device, chosen_cells, lay_foundation, make_graph
 from flows.params import Plan, load_plan
+from hardware_profiles.library import FOLDER as PROFILES
 from tests.flows.sweep_entries import lend
 from tests.flows.sweep_factory import write_params
 
@@ -187,6 +188,23 @@ def test_the_design_profile_decides_a_search(tmp_path: Path, sweep_prepared: Pat
     assert keys(before, "teacher") == keys(after, "teacher")
     assert not keys(before, "search") & keys(after, "search")
     assert len(keys(before, "recovered") & keys(after, "recovered")) == 1, "the control's"
+
+
+def test_a_profiles_words_decide_nothing(tmp_path: Path, sweep_prepared: Path) -> None:
+    """A corrected source or name makes no node again; a number does."""
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    text = (PROFILES / "zen4-openvino-1t.yaml").read_text().replace("zen4-openvino-1t", "mine")
+
+    def graph(name: str, written: str) -> Graph:
+        (folder / "mine.yaml").write_text(written)
+        return graph_of(tmp_path / name, sweep_prepared, grid__design_profile="mine", measure__profiles_folder=str(folder))
+
+    before = graph("a", text)
+    assert keys(graph("b", text.replace("chosen: one core", "chosen: a core")), "search") == keys(before, "search")
+    assert not keys(graph("c", text.replace("bandwidth_effective_gbs: 80.0", "bandwidth_effective_gbs: 70.0")), "search") & keys(
+        before, "search"
+    )
 
 
 def test_a_runtime_more_adds_quantizations_only(tmp_path: Path, sweep_prepared: Path) -> None:

@@ -59,6 +59,22 @@ def test_each_round_has_its_own_order(
     assert not set(seeds[6:]) & set(seeds[:3])
 
 
+def test_rounds_hand_on_what_the_yardstick_read(
+    host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first round knows of nothing; each later one, of whichever profile, of what the one before it knew."""
+    readings = iter([5e-6, 4e-6, 4e-6, 3e-6])
+
+    def read(job: Job) -> RoundResult:
+        return blocks(job).model_copy(update={"yardstick_s": next(readings)})
+
+    jobs = replace_process(monkeypatch, read)
+    other = load_profile("x86-openvino-1t")
+    files = tiny_files(tmp_path)
+    host_rounds([host, other], {host.id: files, other.id: files}, images, FEW.model_copy(update={"rounds": 2}))
+    assert [job.yardstick_s for job in jobs] == [None, 5e-6, 4e-6, 4e-6]
+
+
 def test_profiles_take_turns(host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Round by round, not profile by profile: what slows the machine for a minute slows both."""
     jobs = replace_process(monkeypatch, blocks)

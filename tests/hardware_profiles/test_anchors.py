@@ -55,6 +55,10 @@ def test_a_line_is_an_anchor(folder: Path) -> None:
             "model,dtype,latency_ms,runtime_version\nfloat.onnx,fp32,1,1.30\nfloat.onnx,fp32,1,1.31\n",
             "times of 1.30, 1.31; one fit",
         ),
+        (
+            "model,dtype,latency_ms,cpu\nfloat.onnx,fp32,1,old\nfloat.onnx,fp32,1,new\n",
+            r"times of different processors \(new, old\)",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(folder: Path, text: str, message: str) -> None:

@@ -40,6 +40,13 @@ def test_known_numbers_come_back() -> None:
     assert found.interval_factor.fp32 == pytest.approx(1.0, abs=0.02)
 
 
+def test_the_processor_is_written_down() -> None:
+    """Of anchors that say which it was; the others leave it open."""
+    timed = tuple(dataclasses.replace(anchor, cpu="cpu family 1") for anchor in anchors(TRUTH, 12))
+    found = (calibrate(BLANK, timed), calibrate(BLANK, anchors(TRUTH, 12)))
+    assert [own.calibration.fp32 and own.calibration.fp32.cpu for own in found] == ["cpu family 1", None]
+
+
 def test_a_base_comes_back() -> None:
     """3 ms before the first operator are told from overheads when networks differ in length."""
     truth = device(utilisation={"fp32": 0.31, "int8": 0.17}, base_us={"fp32": 3_000})

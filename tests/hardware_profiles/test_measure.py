@@ -99,6 +99,41 @@ def test_without_repeats_a_disturbed_block_is_marked(
     assert (block.repeats, block.disturbed, len(made)) == (0, True, 1)
 
 
+class Neighbour:
+    """A yardstick that reads this much over its least, one reading after another."""
+
+    def __init__(self, *slowdowns: float) -> None:
+        self.left, self.waits, self.least_s = list(slowdowns), 0, 3e-6
+
+    def slowdown(self) -> float:
+        return self.left.pop(0)
+
+    def wait(self) -> None:
+        self.waits += 1
+
+
+def test_a_block_beside_a_neighbour_is_timed_again(files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read before and after the calls, the greater counts; each timing waits first; the least reading is handed on."""
+    yardstick = Neighbour(1.0, 1.5, 1.5, 1.0, 1.1, 1.0)
+    monkeypatch.setattr(measuring, "Yardstick", lambda least_s, patience_s: yardstick)
+    timings_of(monkeypatch, 1.0, 1.0, 1.0)
+    protocol = PROTOCOL.model_copy(update={"most_repeats": 5})
+    result = run_round(job(tmp_path, {"one": files["digest0"]}, protocol=protocol), Counted().hooks())
+    (block,) = result.blocks
+    assert (block.repeats, block.disturbed, block.slowdown) == (2, False, 1.1)
+    assert (yardstick.waits, result.yardstick_s) == (3, 3e-6)
+
+
+def test_a_round_reads_a_real_yardstick(files: dict[str, Path], tmp_path: Path) -> None:
+    """What earlier rounds read is its least where nothing quicker was read since."""
+    wanted = job(tmp_path, {"one": files["digest0"]})
+    first = run_round(wanted, Counted().hooks())
+    assert first.yardstick_s is not None
+    assert first.blocks[0].slowdown is not None
+    assert first.blocks[0].slowdown >= 1.0
+    assert run_round(wanted.model_copy(update={"yardstick_s": 1e-12}), Counted().hooks()).yardstick_s == 1e-12
+
+
 def test_the_order_is_the_seeds(files: dict[str, Path], tmp_path: Path) -> None:
     """The same seed repeats the order, another one changes it, and none of them is the order given."""
 

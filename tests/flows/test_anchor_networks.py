@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,16 @@ import pytest
 from compressors.nas import Nas
 from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
+from detection.dataset import load_split
 from detection.frozen import InputError
+from flows.anchor_networks import SubjectFile, draw, subjects_of, time_files, write_anchors
 from flows.params import load_plan
+from flows.workspace import PREPARED
 from hardware_profiles.anchors import read_anchors
+from hardware_profiles.environment import cpu_model
 from hardware_profiles.library import load_profile
 from hardware_profiles.measure import Block, Job, RoundError, RoundResult
-from studies.profiles import __main__ as program
-from studies.profiles.drawn import draw, subjects_of, write_anchors
+from tests.flows.cli_runner import Sixfold, refused
 from tests.flows.rounds_factory import HOST, ON_X86, in_this_process, replace_lock, replace_process
 from tests.flows.sweep_factory import write_params
 
@@ -59,19 +61,16 @@ def test_a_space_holds_only_so_many(start: Blueprint) -> None:
 
 
 @ON_X86
-def test_the_table_calibrates(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_calibrates(run: Path, sixfold: Sixfold, monkeypatch: pytest.MonkeyPatch) -> None:
     """A float and an int8 file of each network, timed in every round, in the columns that `sixfold profiles calibrate` reads."""
     jobs = replace_process(monkeypatch, in_this_process)
-    folder = run.parent / "anchors"
-    arguments = ["anchors", str(folder), "--profile", HOST, "--run", str(run), "--count", "1", "--rounds", "2"]
-    monkeypatch.setattr(sys, "argv", ["studies.profiles", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        program.main()
-    assert ended.value.code == 0
-    assert "Next: `sixfold profiles calibrate" in capsys.readouterr().out
+    ended = sixfold(run, "profiles", "anchors", HOST, "--count", "1", "--rounds", "2")
+    assert ended.code == 0, ended
+    assert f"Next: `sixfold profiles calibrate {HOST} anchors/{HOST}.csv` fits the profile to this machine." in ended.out
+    folder = run / "anchors"
     found = read_anchors(folder / f"{HOST}.csv", "onnxruntime")
     assert [anchor.dtype for anchor in found] == ["fp32", "int8"] * 2
-    assert all(anchor.threads == 1 and anchor.latency_s > 0 for anchor in found)
+    assert all(anchor.threads == 1 and anchor.latency_s > 0 and anchor.cpu == cpu_model() for anchor in found)
     assert [anchor.family.split(" ", 1)[1] for anchor in found] == ["as it is"] * 2 + ["light depthwise"] * 2
     assert found[0].operators != found[2].operators
     assert [len(job.files) for job in jobs] == [4, 4]
@@ -88,7 +87,7 @@ def test_a_file_that_cannot_be_timed_ends_it(run: Path, monkeypatch: pytest.Monk
 
     replace_process(monkeypatch, broken)
     with pytest.raises(RoundError, match=r"float\.onnx: it does not open"):
-        write_anchors([run], load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
+        write_anchors([run / "params.yaml"], load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
     assert not list((run.parent / "anchors").glob("*.csv"))
 
 
@@ -110,5 +109,33 @@ def test_a_plan_asks_about_its_detector_light_narrow_and_searched_ones(run: Path
 
 def test_one_plan_twice_is_refused(run: Path) -> None:
     """Its files would overwrite each other; the message names the option."""
-    with pytest.raises(InputError, match="--run: two plans name the same sweep"):
-        write_anchors([run, run], load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
+    with pytest.raises(InputError, match="--params: two plans name the same sweep"):
+        write_anchors([run / "params.yaml"] * 2, load_profile(HOST), run.parent / "anchors", 2, seed=0, rounds=1)
+
+
+def test_a_device_is_not_timed_here(run: Path, sixfold: Sixfold) -> None:
+    """Only profiles of this machine: another one's networks are timed on it, and calibrate reads that table."""
+    refused(sixfold(run, "profiles", "anchors", "raspberry-pi-5"), "raspberry-pi-5: a device profile", "kind host")
+    assert not (run / "anchors").exists()
+
+
+@ON_X86
+def test_a_disturbed_time_does_not_count_beside_quiet_ones(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three rounds the second had a neighbour: the median is that of the other two; where all had one, of all three."""
+    taken = {"first": [(0.001, False), (0.004, True), (0.003, False)], "second": [(0.001, True), (0.004, True), (0.003, True)]}
+    rounds = iter(range(3))
+
+    def told(job: Job) -> RoundResult:
+        place = next(rounds)
+        blocks = [
+            Block(digest=file.digest, position=0, p50_s=taken[name][place][0], disturbed=taken[name][place][1])
+            for file, name in zip(job.files, taken, strict=True)
+        ]
+        return RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)
+
+    replace_process(monkeypatch, told)
+    params = load_plan(run / "params.yaml").params
+    files = [SubjectFile(run / name, "fp32", "one") for name in taken]
+    val = load_split(run / PREPARED, "val")
+    found = time_files(files, load_profile(HOST), val, params.measure.model_copy(update={"rounds": 3}), lambda text: None)
+    assert found == (0.002, 0.003)

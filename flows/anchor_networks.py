@@ -28,7 +28,7 @@ from flows.measure import Measure
 from flows.params import Params, load_plan
 from flows.workspace import PREPARED
 from hardware_profiles.anchors import Measurement, write_measurements
-from hardware_profiles.environment import digest_of
+from hardware_profiles.environment import cpu_model, digest_of
 from hardware_profiles.measure import File, RoundError
 from hardware_profiles.profile import DType, HardwareProfile
 from hardware_profiles.runtimes import runtime_version
@@ -133,30 +133,30 @@ def time_files(
 
 
 def write_anchors(
-    runs: Sequence[Path], profile: HardwareProfile, folder: Path, draws: int, seed: int, rounds: int, say: Report = print
+    params_files: Sequence[Path], profile: HardwareProfile, folder: Path, draws: int, seed: int, rounds: int, say: Report = print
 ) -> Path:
-    """The table that `sixfold profiles calibrate` reads, beside the files it names, of what the plans of these runs ask about.
+    """The table that `sixfold profiles calibrate` reads, beside the files it names, of what these plans ask about.
 
-    All are timed together, with pictures and settings of the first run.
+    Each plan's data is prepared beside its params file. All are timed together, with pictures and settings of the first plan.
     """
-    plans = [load_plan(run / "params.yaml").params for run in runs]
+    plans = [load_plan(path).params for path in params_files]
     if len({params.sweep for params in plans}) < len(plans):
-        raise InputError(f"--run: two plans name the same sweep ({', '.join(own.sweep for own in plans)}); give each plan once.")
+        raise InputError(f"--params: two plans name the same sweep ({', '.join(own.sweep for own in plans)}); give each plan once.")
     files: list[SubjectFile] = []
-    for run, params in zip(runs, plans, strict=True):
-        train, val = (load_split(run / PREPARED, split) for split in ("train", "val"))
+    for path, params in zip(params_files, plans, strict=True):
+        train, val = (load_split(path.parent / PREPARED, split) for split in ("train", "val"))
         subjects = subjects_of(params, train.classes, draws, seed)
         files += write_files(subjects, profile.runtime, train, val, folder / profile.runtime / params.sweep, say)
     config = plans[0].measure.model_copy(update={"rounds": rounds, "seed": seed})
-    seconds = time_files(files, profile, load_split(runs[0] / PREPARED, "val"), config, say)
-    path = folder / f"{profile.id}.csv"
-    version = runtime_version(profile.runtime)
+    seconds = time_files(files, profile, load_split(params_files[0].parent / PREPARED, "val"), config, say)
+    table = folder / f"{profile.id}.csv"
+    version, cpu = runtime_version(profile.runtime), cpu_model()
     timed = (
-        Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.family, profile.threads, version)
+        Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.family, profile.threads, version, cpu)
         for file, latency_s in zip(files, seconds, strict=True)
     )
-    write_measurements(timed, path)
-    return path
+    write_measurements(timed, table)
+    return table
 
 
 def _made(folder: Path) -> Path:
