@@ -234,7 +234,8 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
     warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
 
     def timing() -> Times:
-        yardstick.wait()
+        if yardstick.wait():  # a core that has slept is slow and cold again
+            warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
         before = yardstick.slowdown()
         calls, end_to_end_calls = job.protocol.timed_calls, job.protocol.end_to_end_calls
         times = take_times(session, inputs, pictures, hooks, timed_calls=calls, end_to_end_calls=end_to_end_calls, cores=job.cores)

@@ -45,11 +45,13 @@ class Yardstick:
         self.least_s = min(self.least_s, reading_s)
         return reading_s / self.least_s
 
-    def wait(self) -> None:
-        """Return when the core is this process's own again, or when patience is at an end."""
+    def wait(self) -> bool:
+        """Return when the core is this process's own again, or when patience is at an end; True where it had to wait."""
+        before_s = self.patience_s
         while self.patience_s > 0 and self.slowdown() > MOST_SLOWDOWN:
             self._pause(PAUSE_S)
             self.patience_s -= PAUSE_S
+        return self.patience_s < before_s
 
 
 def _integer_work() -> Callable[[], float]:

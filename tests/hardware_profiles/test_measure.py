@@ -108,8 +108,9 @@ class Neighbour:
     def slowdown(self) -> float:
         return self.left.pop(0)
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
         self.waits += 1
+        return self.waits == 2
 
 
 def test_a_block_beside_a_neighbour_is_timed_again(files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,11 +118,14 @@ def test_a_block_beside_a_neighbour_is_timed_again(files: dict[str, Path], tmp_p
     yardstick = Neighbour(1.0, 1.5, 1.5, 1.0, 1.1, 1.0)
     monkeypatch.setattr(measuring, "Yardstick", lambda least_s, patience_s: yardstick)
     timings_of(monkeypatch, 1.0, 1.0, 1.0)
+    warmed: list[int] = []
+    monkeypatch.setattr(measuring, "warm_up", lambda session, inputs, calls, seconds: warmed.append(yardstick.waits))
     protocol = PROTOCOL.model_copy(update={"most_repeats": 5})
     result = run_round(job(tmp_path, {"one": files["digest0"]}, protocol=protocol), Counted().hooks())
     (block,) = result.blocks
     assert (block.repeats, block.disturbed, block.slowdown) == (2, False, 1.1)
     assert (yardstick.waits, result.yardstick_s) == (3, 3e-6)
+    assert warmed == [0, 0, 2], "to wake the machine up, after opening the file, and after the pause that was one"
 
 
 def test_a_round_reads_a_real_yardstick(files: dict[str, Path], tmp_path: Path) -> None:

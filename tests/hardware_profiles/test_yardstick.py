@@ -33,7 +33,7 @@ def test_it_waits_until_the_neighbour_is_done() -> None:
     """Three readings beside a neighbour, then a quiet one: three pauses, and their time off the patience."""
     pauses: list[float] = []
     yardstick = Yardstick(4e-6, patience_s=1.0, work_s=readings([6e-6, 6e-6, 6e-6, 4e-6]), pause=pauses.append)
-    yardstick.wait()
+    assert yardstick.wait() is True
     assert pauses == [PAUSE_S] * 3
     assert yardstick.patience_s == pytest.approx(1.0 - 3 * PAUSE_S)
 
@@ -51,7 +51,7 @@ def test_patience_ends() -> None:
 def test_without_patience_nothing_is_read() -> None:
     """`patience_s: 0` takes what comes."""
     yardstick = Yardstick(4e-6, patience_s=0.0, work_s=readings([]))
-    yardstick.wait()
+    assert yardstick.wait() is False
     assert yardstick.least_s == 4e-6
 
 
