@@ -93,11 +93,22 @@ def measure_profiles(
     )
 
 
-def advice_on_profiles(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
-    """How well the profiles foretell what was measured here, and what to do where they do not."""
-    profiles = [load_profile(name, bench.loaded.profiles_folder) for name in bench.config.profiles]
-    found = foretold(bench.records, latency.rows, profiles, bench.designed)
-    return advice(found, bench.store.file, workspace.ANCHORS)
+def advice_on_design(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
+    """How well the design profile foretells what was measured on its device, and what to do where it does not; often nothing.
+
+    What a host profile describes is measured by every host profile of its runtime and threads.
+    """
+    folder = bench.loaded.profiles_folder
+    design = load_profile(bench.loaded.params.grid.design_profile, folder)
+    same = {name for name in bench.config.profiles if _measures(load_profile(name, folder), design)}
+    rows = [row.model_copy(update={"profile": design.id}) for row in latency.rows if row.profile in same]
+    return advice(foretold(bench.records, rows, [design], bench.designed), bench.store.file, workspace.ANCHORS)
+
+
+def _measures(profile: HardwareProfile, design: HardwareProfile) -> bool:
+    if "device" in (profile.kind, design.kind):
+        return profile.id == design.id
+    return (profile.runtime, profile.threads) == (design.runtime, design.threads)
 
 
 def export_profiles(bench: Bench, names: Sequence[str], folder: Path, say: Callable[[str], None] = print) -> None:

@@ -14,11 +14,11 @@ import pytest
 from detection.blueprint import Blueprint
 from detection.frozen import InputError
 from flows import workspace
-from flows.bench import Bench, export_profiles, import_profile, measure_profiles
+from flows.bench import Bench, advice_on_design, export_profiles, import_profile, measure_profiles
 from flows.devices import nobody
 from flows.measure import Measure
 from flows.nodes import SECTION
-from flows.params import Params, Plan
+from flows.params import Grid, Params, Plan
 from flows.records import LatencyFile, read_records, write_records
 from flows.store import Store
 from hardware_profiles.environment import digest_of
@@ -26,6 +26,7 @@ from tests.conftest import TINY
 from tests.flows.cli_runner import Sixfold
 from tests.flows.device_factory import NAME, device_profile, faked_results, signed, two_cells
 from tests.flows.latency_factory import three_pictures
+from tests.flows.records_factory import cells_file, measured_row, ok_cell
 
 ESTIMATED = "raspberry-pi-5" if platform.machine() == "x86_64" else "x86-openvino-1t"
 QUICK = {"rounds": 2, "timed_calls": 4, "end_to_end_calls": 1, "warmup_calls": 1, "warmup_s": 0.0, "most_repeats": 0, "pictures": 2}
@@ -185,3 +186,40 @@ def test_options_that_do_not_go_together_are_refused(arguments: tuple[str, ...],
     ended = sixfold(tmp_path, "measure", *arguments)
     assert ended.code == 2
     assert ended.err == "sixfold: --profile goes with --export FOLDER, and --export does not go with --import.\n"
+
+
+FIVE = ("none", "nas", "pruning", "low_rank", "distillation")
+
+
+def measured_bench(tmp_path: Path, design: str, measured: str) -> tuple[Bench, LatencyFile]:
+    """Five cells of one network that took a second each on the measured profile."""
+    store = Store(tmp_path / "store")
+    cells = cells_file([ok_cell(() if name == "none" else (name,), 0.5) for name in FIVE])
+    blueprint = Blueprint(classes=("a", "b"), input_size=(64, 96), architecture=TINY)
+    for cell in cells.cells:
+        with store.writing(SECTION, cell.node) as folder:
+            (folder / "blueprint.json").write_text(blueprint.model_dump_json(by_alias=True))
+    config = Measure(profiles=(measured,), **QUICK)
+    params = Params(sweep="toy", measure=config, grid=Grid(design_profile=design))
+    rows = [measured_row(name, measured, 1.0, 1.0) for name in FIVE]
+    latency = LatencyFile(environment={}, rows=tuple(rows))
+    return Bench(Plan(params, tmp_path, ""), store, cells, three_pictures(), config), latency
+
+
+@pytest.mark.parametrize("design", ["zen4-onnxruntime-1t", "x86-onnxruntime-1t"])
+def test_the_design_profile_is_judged_by_what_its_device_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: str
+) -> None:
+    """Whichever host profile of that runtime and those threads was measured: it is the same machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.bench.advice", lambda found, fetch, folder: tuple(found))
+    (found,) = advice_on_design(*measured_bench(tmp_path, design, "x86-onnxruntime-1t"))
+    assert found.profile.id == design
+    assert [own.record.cell for own in found.files] == list(FIVE)
+
+
+@pytest.mark.parametrize("design", ["zen4-openvino-1t", "x86-onnxruntime-2t", "raspberry-pi-5"])
+def test_nothing_is_said_of_a_device_that_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: str) -> None:
+    """Another runtime, other threads and another machine have times of their own."""
+    monkeypatch.chdir(tmp_path)
+    assert advice_on_design(*measured_bench(tmp_path, design, "x86-onnxruntime-1t")) == ()
