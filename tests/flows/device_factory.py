@@ -22,7 +22,7 @@ from tests.hardware_profiles.tiny_model import write_model
 
 NAME = "toy-device"
 PLAN = RoundPlan(
-    protocol=Protocol(warmup_calls=1, warmup_s=0.0, timed_calls=5, end_to_end_calls=2, most_repeats=0),
+    protocol=Protocol(warmup_calls=1, warmup_s=0.0, timed_calls=5, end_to_end_calls=2, most_repeats=0, patience_s=0.0),
     settings={"score_threshold": 0.25, "iou_threshold": 0.6, "most_detections": 100},
     order_seeds=(0, 1, 2),
     round_timeout_s=120.0,

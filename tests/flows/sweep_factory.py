@@ -63,6 +63,7 @@ TINY_TREE: dict[str, Any] = {
         "profiles": ["x86-onnxruntime-1t", "raspberry-pi-5"],
         "rounds": 3,
         "timed_calls": 5,
+        "patience_s": 0,
         "end_to_end_calls": 2,
         "warmup_calls": 2,
     },

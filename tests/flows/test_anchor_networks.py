@@ -36,7 +36,7 @@ def start(tiny_detector: Detector) -> Blueprint:
 def run(tiny_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a plan and its prepared data; timing in it waits for nobody."""
     replace_lock(monkeypatch, tmp_path)
-    few = {"measure__warmup_s": 0.0, "measure__most_repeats": 0, "measure__pictures": 2}
+    few = {"measure__warmup_s": 0.0, "measure__most_repeats": 0, "measure__patience_s": 0.0, "measure__pictures": 2}
     write_params(tmp_path / "run", grid__methods={"nas": [SPACE.model_dump(mode="json", exclude={"method"})]}, **few)
     shutil.copytree(tiny_prepared, tmp_path / "run/data/prepared")
     return tmp_path / "run"

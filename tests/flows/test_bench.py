@@ -29,7 +29,16 @@ from tests.flows.latency_factory import three_pictures
 from tests.flows.records_factory import cells_file, measured_row, ok_cell
 
 ESTIMATED = "raspberry-pi-5" if platform.machine() == "x86_64" else "x86-openvino-1t"
-QUICK = {"rounds": 2, "timed_calls": 4, "end_to_end_calls": 1, "warmup_calls": 1, "warmup_s": 0.0, "most_repeats": 0, "pictures": 2}
+QUICK = {
+    "rounds": 2,
+    "timed_calls": 4,
+    "end_to_end_calls": 1,
+    "warmup_calls": 1,
+    "warmup_s": 0.0,
+    "most_repeats": 0,
+    "patience_s": 0.0,
+    "pictures": 2,
+}
 
 
 @pytest.fixture
