@@ -252,7 +252,7 @@ class _Planner:
             "versions": {name: VERSIONS[name] for name in sorted(uses)},
             "libraries": {name: base.libraries[name] for name in sorted(libraries)},
             "compute": {"device": base.device, "threads": self._threads(kind)},
-            "design_profile": base.design_profile if any(_reads_design_profile(config) for config in steps) else None,
+            "design_profile": base.design_profile if any(reads_design_profile(config) for config in steps) else None,
         }
 
     def _threads(self, kind: NodeKind) -> int:
@@ -277,7 +277,7 @@ def _chooses_on_val(config: Any) -> bool:
     return isinstance(config, Quantization) and config.looks_at_val
 
 
-def _reads_design_profile(config: Any) -> bool:
+def reads_design_profile(config: Any) -> bool:
     """Whether the design profile decides anything in this step, by an estimate or, for widths of pruning, by its alignment."""
     return _estimates(config) or (isinstance(config, Pruning) and config.asks_design_profile)
 

@@ -23,14 +23,15 @@ from detection.checkpoint import fresh
 from detection.dataset import Images, load_split
 from detection.export import export_onnx
 from detection.frozen import InputError
-from flows.host_rounds import Report, host_rounds
+from flows.foundation import lay_foundation
+from flows.host_rounds import Report, host_rounds, why_not_here
 from flows.measure import Measure
 from flows.params import Params, load_plan
 from flows.workspace import PREPARED
 from hardware_profiles.anchors import Measurement, write_measurements
 from hardware_profiles.environment import cpu_model, digest_of
 from hardware_profiles.measure import File, RoundError
-from hardware_profiles.profile import DType, HardwareProfile
+from hardware_profiles.profile import MIN_ANCHORS, DType, HardwareProfile
 from hardware_profiles.runtimes import runtime_version
 
 PICTURES = 8
@@ -58,16 +59,15 @@ class SubjectFile:
     family: str
 
 
-def subjects_of(params: Params, classes: tuple[str, ...], draws: int, seed: int) -> tuple[Subject, ...]:
-    """What a plan asks about, none twice: its detector, light and narrow ones, and so many draws, spread over its searches."""
-    start = Blueprint(classes=classes, input_size=params.data.input_size, architecture=params.teacher.architecture)
+def subjects_of(params: Params, start: Blueprint, draws: int, seed: int) -> tuple[Subject, ...]:
+    """What a plan asks about, none twice: its detector, light and narrow ones, and so many draws from all its search spaces."""
     named = [("as it is", start)]
     named += [(f"light {config.block}", light_blueprint(start, config)) for config in params.grid.methods.lightweight]
     shares = [own.width_share for own in params.grid.references or () if isinstance(own, NarrowReference)]
     named += [("narrow", narrowed(start, share)) for share in shares if share is not None]
-    searches = params.grid.methods.nas
-    for index, config in enumerate(searches):
-        count = draws // len(searches) + (index < draws % len(searches))
+    spaces = {_space_of(start, config): config for config in params.grid.methods.nas}  # many differ in their budgets alone
+    for index, config in enumerate(spaces.values()):
+        count = draws // len(spaces) + (index < draws % len(spaces))
         own = draw(start, config, count, seed) if count else ()
         named += [("depths " + "-".join(map(str, found.architecture.stage_depths)), found) for found in own]
     first: dict[str, Subject] = {}
@@ -77,7 +77,7 @@ def subjects_of(params: Params, classes: tuple[str, ...], draws: int, seed: int)
 
 
 def draw(start: Blueprint, config: Nas, count: int, seed: int) -> tuple[Blueprint, ...]:
-    """So many different architectures of the space, the largest of it first; InputError where it holds fewer."""
+    """So many different architectures of the space, the largest of it first; fewer where it hardly holds more."""
     blueprint = largest(start, config)
     space = search_space(blueprint.architecture, config.width_shares, config.round_to, config.least_depth)
     chance, options = random.Random(seed), space.options()
@@ -87,26 +87,32 @@ def draw(start: Blueprint, config: Nas, count: int, seed: int) -> tuple[Blueprin
         drawn = space.architecture({name: chance.choice(values) for name, values in options.items()})
         misses = misses + 1 if drawn in found else 0
         found += [] if drawn in found else [drawn]
-    if len(found) < count:
-        raise InputError(f"--count {count}: the search space holds no more than {len(found)} architectures. Ask for fewer.")
     return tuple(blueprint.model_copy(update={"architecture": architecture}) for architecture in found[:count])
 
 
+def _space_of(start: Blueprint, config: Nas) -> str:
+    """The same for searches through the same architectures."""
+    return f"{largest(start, config).model_dump_json()} {config.width_shares} {config.round_to} {config.least_depth}"
+
+
 def write_files(
-    subjects: Sequence[Subject], runtime: str, train: Images, val: Images, folder: Path, say: Report = print
+    subjects: Sequence[Subject], profile: HardwareProfile, train: Images, val: Images, folder: Path, say: Report = print
 ) -> tuple[SubjectFile, ...]:
-    """Each network with random weights as a float file and as the runtime's int8 file, below folder."""
+    """Each network with random weights in every type that the profile computes in, below folder."""
     files: list[SubjectFile] = []
     config = Quantization(calibrator="minmax", pictures=PICTURES)
     for index, subject in enumerate(subjects):
         detector = fresh(subject.blueprint, seed=index)
         own = folder / f"{index:03d}"
         own.mkdir(parents=True, exist_ok=True)
-        export_onnx(detector, own / "float.onnx")
-        size = subject.blueprint.input_size
-        packed = quantize(detector, config, runtime, train.at(size), val.at(size), index, _made(own / runtime))
-        files += [SubjectFile(own / "float.onnx", "fp32", subject.family), SubjectFile(packed.file, "int8", subject.family)]
-        say(f"anchors: {index + 1} of {len(subjects)} networks of {folder.name} written for {runtime}")
+        if profile.float_dtype is not None:
+            export_onnx(detector, own / "float.onnx")
+            files.append(SubjectFile(own / "float.onnx", profile.float_dtype, subject.family))
+        if "int8" in profile.dtypes:
+            size = subject.blueprint.input_size
+            packed = quantize(detector, config, profile.runtime, train.at(size), val.at(size), index, _made(own / profile.runtime))
+            files.append(SubjectFile(packed.file, "int8", subject.family))
+        say(f"anchors: {index + 1} of {len(subjects)} networks of {folder.name} written for {profile.runtime}")
     return tuple(files)
 
 
@@ -138,18 +144,26 @@ def write_anchors(
     """The table that `sixfold profiles calibrate` reads, beside the files it names, of what these plans ask about.
 
     Each plan's data is prepared beside its params file. All are timed together, with pictures and settings of the first plan.
+    InputError, before anything is written, where a plan or this machine cannot give what is asked for.
     """
-    plans = [load_plan(path).params for path in params_files]
-    if len({params.sweep for params in plans}) < len(plans):
-        raise InputError(f"--params: two plans name the same sweep ({', '.join(own.sweep for own in plans)}); give each plan once.")
-    files: list[SubjectFile] = []
-    for path, params in zip(params_files, plans, strict=True):
-        train, val = (load_split(path.parent / PREPARED, split) for split in ("train", "val"))
-        subjects = subjects_of(params, train.classes, draws, seed)
-        files += write_files(subjects, profile.runtime, train, val, folder / profile.runtime / params.sweep, say)
-    config = plans[0].measure.model_copy(update={"rounds": rounds, "seed": seed})
-    seconds = time_files(files, profile, load_split(params_files[0].parent / PREPARED, "val"), config, say)
+    if why := why_not_here(profile):
+        raise InputError(f"{profile.id}: cannot be timed here: {why}.")
+    asked = [_asked(path, draws, seed) for path in params_files]
+    names = [own.params.sweep for own in asked]
+    if len(set(names)) < len(names):
+        raise InputError(f"--params: two plans name the same sweep ({', '.join(names)}); give each once.")
+    networks = sum(len(own.subjects) for own in asked)
+    if networks < MIN_ANCHORS:
+        raise InputError(
+            f"--count {draws}: {networks} different networks in all; a fit needs {MIN_ANCHORS}. Ask for more, or name more plans."
+        )
     table = folder / f"{profile.id}.csv"
+    table.unlink(missing_ok=True)  # it would name files that are no longer those it was timed with
+    files: list[SubjectFile] = []
+    for own in asked:
+        files += write_files(own.subjects, profile, own.train, own.val, folder / profile.id / own.params.sweep, say)
+    config = asked[0].params.measure.model_copy(update={"rounds": rounds, "seed": seed})
+    seconds = time_files(files, profile, asked[0].val, config, say)
     version, cpu = runtime_version(profile.runtime), cpu_model()
     timed = (
         Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.family, profile.threads, version, cpu)
@@ -157,6 +171,22 @@ def write_anchors(
     )
     write_measurements(timed, table)
     return table
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A plan, what it asks about, and the pictures to quantize and time with."""
+
+    params: Params
+    subjects: tuple[Subject, ...]
+    train: Images
+    val: Images
+
+
+def _asked(params_file: Path, draws: int, seed: int) -> _Asked:
+    plan, prepared = load_plan(params_file), params_file.parent / PREPARED
+    subjects = subjects_of(plan.params, lay_foundation(plan, prepared).teacher, draws, seed)
+    return _Asked(plan.params, subjects, load_split(prepared, "train"), load_split(prepared, "val"))
 
 
 def _made(folder: Path) -> Path:

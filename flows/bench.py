@@ -93,10 +93,10 @@ def measure_profiles(
     )
 
 
-def advice_on_design(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
+def judge_design(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
     """How well the design profile foretells what was measured on its device, and what to do where it does not; often nothing.
 
-    What a host profile describes is measured by every host profile of its runtime and threads.
+    What a host profile describes is measured by every host profile of its machine, runtime and threads.
     """
     folder = bench.loaded.profiles_folder
     design = load_profile(bench.loaded.params.grid.design_profile, folder)
@@ -108,7 +108,7 @@ def advice_on_design(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
 def _measures(profile: HardwareProfile, design: HardwareProfile) -> bool:
     if "device" in (profile.kind, design.kind):
         return profile.id == design.id
-    return (profile.runtime, profile.threads) == (design.runtime, design.threads)
+    return (profile.machine, profile.runtime, profile.threads) == (design.machine, design.runtime, design.threads)
 
 
 def export_profiles(bench: Bench, names: Sequence[str], folder: Path, say: Callable[[str], None] = print) -> None:

@@ -139,7 +139,7 @@ def measure(
     results: Annotated[Path | None, typer.Option("--import", help="Instead: read the results.json of a device.")] = None,
 ) -> None:
     """Time every cell on every hardware profile, or estimate it where the device is not here."""
-    from flows.bench import advice_on_design, export_profiles, import_profile, measure_profiles, open_bench
+    from flows.bench import export_profiles, import_profile, judge_design, measure_profiles, open_bench
     from flows.records import write_records
 
     if (profile and export is None) or (export is not None and results is not None):
@@ -159,7 +159,7 @@ def measure(
     tracker.log_latency(*latency.rows)
     tracker.close()
     _print_verdicts(bench.records, latency)
-    for line in advice_on_design(bench, latency):
+    for line in judge_design(bench, latency):
         print(line)
     print(f"{len(latency.rows)} rows: {workspace.LATENCY}\nNext: `sixfold report`.")
 

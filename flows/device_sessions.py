@@ -221,7 +221,7 @@ def _block(raw: RawBlock, baseline_bytes: int | None, runtime_bytes: int | None)
         runtime_rss_bytes=runtime_bytes,
         repeats=raw.times.repeats,
         disturbed=times.disturbed,
-        **times._asdict(),
+        **times.kept(),
     )
 
 

@@ -189,7 +189,8 @@ def _over_ray(
     finally:
         with suppress(ClusterError):  # the device may be gone, and that is said already
             node.run(clean_up, arrival.folder, timeout_s=GRACE_S)
-    return Rounds(results=tuple(results), environment=arrival.environment)
+    least_s = results[-1].yardstick_s if results else None
+    return Rounds(results=tuple(results), environment=arrival.environment).judged_by(least_s)
 
 
 def _imported(profile: HardwareProfile, control: str | None, sessions: Path, report: Callable[[str], None]) -> Rounds:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
+from compressors.cells import reads_design_profile
 from flows.estimated_rows import OperatorsOf
 from flows.params import Plan
 from flows.records import CellRecord, CellsFile, LatencyRow
@@ -74,25 +75,29 @@ def foretold(
 
 
 def aims_elsewhere(plan: Plan) -> str | None:
-    """The warning of `of_another_processor` for a plan's design profile and this machine."""
+    """The warning of `of_another_processor` for this machine and a plan that asks its design profile anything, or None."""
+    asked = any(reads_design_profile(config) for cell in plan.cells for config in cell.configs)
+    if not asked and not any(own.kind == "narrow" and own.like for own in plan.params.grid.references or ()):
+        return None
     return of_another_processor(load_profile(plan.params.grid.design_profile, plan.profiles_folder), cpu_model())
 
 
 def of_another_processor(profile: HardwareProfile, here: str | None) -> str | None:
     """What to say before anything is searched for by a host profile that was fitted on another processor than this one, or None."""
     calibrations = (profile.calibration.fp32, profile.calibration.int8)
-    fitted_on = next((own.cpu for own in calibrations if own is not None and own.cpu), None)
-    if profile.kind != "host" or fitted_on is None or here is None or _without_stepping(fitted_on) == _without_stepping(here):
+    others = {own.cpu for own in calibrations if own is not None and own.cpu and here and _kind(own.cpu) != _kind(here)}
+    if profile.kind != "host" or not others:
         return None
     return (
-        f"grid.design_profile: {profile.id} was fitted on another processor ({fitted_on}) than this one ({here}): what is "
-        f"searched for will be fast there, and here perhaps not. `sixfold profiles anchors {profile.id}` times here what the plan "
-        f"asks about; `calibrate` then fits a profile to it."
+        f"grid.design_profile: {profile.id} was fitted on another processor ({', '.join(sorted(others))}) than this one ({here}): "
+        f"what is searched for will be fast there, and here perhaps not. `sixfold profiles anchors {profile.id}` times here what "
+        f"the plan asks about; `calibrate` then fits a profile to it."
     )
 
 
-def _without_stepping(cpu: str) -> str:
-    return cpu.partition(" stepping")[0]
+def _kind(cpu: str) -> str:
+    """Without the last step of a revision, of x86 and of Arm, in which times do not differ."""
+    return cpu.partition(" stepping")[0].partition(" CPU revision")[0]
 
 
 def measurements_of(own: Foretold, fetch: Callable[[str], Path]) -> tuple[Measurement, ...]:
@@ -104,7 +109,7 @@ def measurements_of(own: Foretold, fetch: Callable[[str], Path]) -> tuple[Measur
             latency_s=timed.measured_s,
             family=f"{timed.record.params}-{timed.record.macs}",
             threads=own.profile.threads,
-            cpu=cpu_model(),
+            cpu=cpu_model() if own.profile.kind == "host" else None,
         )
         for timed in own.files
     )

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 ENTRY = "flows.measure_round"
 PICTURES = "pictures.npz"
+SHORTEST_WAIT_S = 0.5
+"""That a round's line mentions."""
 QUIET_SHARE = 0.9
 """Of the core; with less for us in the median file, the round's times are too long. Alone it is 0.98 and more."""
 
@@ -79,6 +81,7 @@ def host_rounds(
             took = f"{len(job.files)} files in {now_s - round_started_s:.0f} s{_disturbances(result)}"
             left_s = (now_s - started_s) / done * (len(turns) - done)
             step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {took}; {in_words(left_s)} left")
+    found = {name: rounds.judged_by(yardstick_s) for name, rounds in found.items()}
     report(f"measure: {_repeated([result for rounds in found.values() for result in rounds.results])}")
     return found
 
@@ -131,6 +134,7 @@ def _job(
 def _disturbances(result: RoundResult) -> str:
     """What to add to a round's line about blocks that had to be timed again, and about other work on the core; often nothing."""
     repeated = f", {_repeated([result])}" if any(block.repeats for block in result.blocks) else ""
+    repeated += f", waited {result.waited_s:.0f} s for a neighbour on the core" if result.waited_s >= SHORTEST_WAIT_S else ""
     shares = [block.cpu_share for block in result.blocks if block.cpu_share is not None]
     share = statistics.median(shares) if shares else 1.0
     if share >= QUIET_SHARE:

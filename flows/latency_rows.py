@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.records import ArtifactRecord, CellRecord, LatencyRow, Source
@@ -26,6 +26,10 @@ class Rounds:
     def blocks(self, digest: str) -> tuple[Block, ...]:
         """What each round found about one file."""
         return tuple(block for result in self.results for block in result.blocks if block.digest == digest)
+
+    def judged_by(self, least_s: float | None) -> Rounds:
+        """With disturbed blocks by this least reading of the yardstick: the first rounds had nothing quieter to compare with."""
+        return self if least_s is None else replace(self, results=tuple(own.disturbed_by(least_s) for own in self.results))
 
 
 def measured_row(

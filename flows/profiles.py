@@ -123,7 +123,7 @@ def anchors(
     folder: Annotated[Path, typer.Option("--folder", help="Where NAME.csv goes, and the files it names.")] = DEFAULT_ANCHORS,
     count: Annotated[int, typer.Option(min=0, help="Networks drawn from the search spaces of each plan.")] = 24,
     rounds: Annotated[int, typer.Option(min=1, help="Fresh processes that time every file once.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws, the weights and the order of timing.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws and the order of timing.")] = 0,
 ) -> None:
     """Time here what a plan asks about, untrained: its detector, light and narrow ones, and draws from its search spaces."""
     from flows.anchor_networks import write_anchors

@@ -82,15 +82,17 @@ class Measurement(NamedTuple):
 
 
 def write_measurements(measurements: Iterable[Measurement], path: Path) -> None:
-    """Write the CSV file that `read_anchors` reads."""
+    """Write the CSV file that `read_anchors` reads, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow((*NEEDED, *OPTIONAL))
         for own in measurements:
             table.writerow(
                 (own.model, own.dtype, f"{1e3 * own.latency_s:.6g}", own.family, own.threads, own.runtime_version, own.cpu)
             )
+    partial.replace(path)
 
 
 def _anchor(path: Path, line: int, row: Mapping[str, str | None], runtime: str | None) -> Anchor:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hardware_profiles.empty_model import write_empty_model
 from hardware_profiles.process_stats import peak_resident_bytes, reset_peak, resident_bytes
 from hardware_profiles.runtimes import RUNTIMES, Pixels, Session, SessionError, open_session
-from hardware_profiles.timing import Hooks, Picture, Times, calls_one_by_one_ns, difference, take_times, warm_up
+from hardware_profiles.timing import MOST_SLOWDOWN, Hooks, Picture, Times, calls_one_by_one_ns, difference, take_times, warm_up
 from hardware_profiles.yardstick import Yardstick
 
 Count = Annotated[int, Field(ge=1)]
@@ -107,9 +108,9 @@ class Block(_Closed):
     """Time that the hypervisor gave to others on the pinned cores during `timed_s`; in ticks of 10 ms on most kernels."""
     timed_s: float | None = None
     """Wall time of the timed and end-to-end calls together."""
-    slowdown: float | None = None
-    """The greater reading of the yardstick, before and after the timed calls, over its least ever; above 1.2 somebody else
-    computed on the same physical core. None where there is no yardstick."""
+    yardstick_s: float | None = None
+    """The greater reading of the yardstick before and after the timed calls. None where there is none: with several threads,
+    whose workers may still be spinning then, and on devices measured by hand."""
     repeats: int = 0
     """How often this block was timed again because it was disturbed; the numbers are of the last time."""
     disturbed: bool = False
@@ -124,6 +125,17 @@ class RoundResult(_Closed):
     """Held with the runtime loaded and an empty detector open."""
     yardstick_s: float | None = None
     """The least reading of the yardstick, those of earlier rounds included."""
+    waited_s: float = 0.0
+    """For neighbours on the same physical core to be done, in all blocks together."""
+
+    def disturbed_by(self, least_s: float) -> RoundResult:
+        """The same with every block disturbed that had a neighbour by this least reading, which later rounds may have found."""
+        most_s = MOST_SLOWDOWN * least_s
+        blocks = (
+            block.model_copy(update={"disturbed": True}) if block.yardstick_s is not None and block.yardstick_s > most_s else block
+            for block in self.blocks
+        )
+        return self.model_copy(update={"blocks": tuple(blocks)})
 
 
 class RoundError(RuntimeError):
@@ -175,7 +187,7 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
     random.Random(job.order_seed).shuffle(order)
     runtime_bytes = _runtime_bytes(job)
     _wake_up(job, order[0], pictures, hooks)
-    yardstick = Yardstick(job.yardstick_s, job.protocol.patience_s)
+    yardstick = Yardstick(job.yardstick_s, job.protocol.patience_s) if job.threads == 1 else None
     gc.collect()
     reset_peak()
     baseline_bytes = resident_bytes()
@@ -187,7 +199,10 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
         gc.enable()
         gc.unfreeze()
     counted = tuple(_whole_process(block, baseline_bytes, runtime_bytes) for block in blocks)
-    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=yardstick.least_s)
+    if yardstick is None:
+        return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=job.yardstick_s)
+    waited_s = job.protocol.patience_s - yardstick.patience_s
+    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=yardstick.least_s, waited_s=max(0.0, waited_s))
 
 
 def _runtime_bytes(job: Job) -> int | None:
@@ -214,7 +229,9 @@ def _wake_up(job: Job, file: File, pictures: Sequence[Picture], hooks: Hooks) ->
         return
 
 
-def _time_file(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick) -> Block:
+def _time_file(
+    job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick | None
+) -> Block:
     try:
         return _timed(job, file, position, pictures, hooks, yardstick)
     except Exception as error:  # one bad file must not end the round; its failure becomes its record
@@ -223,7 +240,7 @@ def _time_file(job: Job, file: File, position: int, pictures: Sequence[Picture],
         gc.collect()
 
 
-def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick) -> Block:
+def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick | None) -> Block:
     reset_peak()
     held_bytes = resident_bytes()
     started_ns = time.perf_counter_ns()
@@ -234,12 +251,17 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
     warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
 
     def timing() -> Times:
-        if yardstick.wait():  # a core that has slept is slow and cold again
-            warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
-        before = yardstick.slowdown()
         calls, end_to_end_calls = job.protocol.timed_calls, job.protocol.end_to_end_calls
-        times = take_times(session, inputs, pictures, hooks, timed_calls=calls, end_to_end_calls=end_to_end_calls, cores=job.cores)
-        return times._replace(slowdown=max(before, yardstick.slowdown()))
+        take = partial(
+            take_times, session, inputs, pictures, hooks, timed_calls=calls, end_to_end_calls=end_to_end_calls, cores=job.cores
+        )
+        if yardstick is None:
+            return take()
+        if yardstick.wait():  # its caches are the yardstick's by now
+            warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
+        before_s, times = yardstick.read_s(), take()
+        reading_s = max(before_s, yardstick.read_s())
+        return times._replace(yardstick_s=reading_s, slowdown=reading_s / yardstick.least_s)
 
     times, repeats = timing(), 0
     while times.disturbed and repeats < job.protocol.most_repeats:
@@ -252,7 +274,7 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
         peak_rss_bytes=difference(peak_resident_bytes(), held_bytes),
         repeats=repeats,
         disturbed=times.disturbed,
-        **times._asdict(),
+        **times.kept(),
     )
 
 

@@ -264,9 +264,10 @@ def _main(arguments: Sequence[str]) -> int:
     profile = load_profile(chosen.profile)
     if (cores := choose_cores(profile.threads)) is not None:
         os.sched_setaffinity(0, cores)
+    timer = session_timer(profile, CALLS)
     with tempfile.TemporaryDirectory() as folder:
         for dtype in profile.dtypes:
-            print(measure_chains(profile, dtype, Path(folder), chosen.rounds))
+            print(measure_chains(profile, dtype, Path(folder), chosen.rounds, timer))
     return 0
 
 

@@ -13,55 +13,56 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hardware_profiles.timing import MOST_SLOWDOWN
+
 ELEMENTS = 16_384
 """Of 4 bytes: 128 KiB with the result, which the second-level caches of servers hold."""
-READINGS = 25
-"""Of 2 to 10 us each; their median is one reading of the yardstick."""
-MOST_SLOWDOWN = 1.2
-"""Of a quiet block. On that server readings were within 4 % of their least alone and 1.5 to 1.6 times it beside a neighbour."""
-PAUSE_S = 0.02
-"""Between two looks while waiting."""
+CALLS = 25
+"""Of 2 to 10 us each; their median is one reading."""
 
 
 class Yardstick:
-    """Readings of the same work in this process, the least of them known, and the patience to wait for one like it."""
+    """Readings of the same work on this core, the least of them known, and the patience to wait for one like it."""
 
     def __init__(
         self,
         least_s: float | None = None,
         patience_s: float = 0.0,
         work_s: Callable[[], float] | None = None,
-        pause: Callable[[float], None] = time.sleep,
+        clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`least_s`: of earlier processes on this core; `patience_s`: for all waits together; the rest is for tests."""
-        self._work_s, self._pause = work_s or _integer_work(), pause
+        self._work_s, self._clock_s = work_s or _integer_work(), clock_s
         self.least_s = self._work_s() if least_s is None else least_s
         self.patience_s = patience_s
         """What is left of it."""
 
-    def slowdown(self) -> float:
-        """A reading now over the least ever, at least 1."""
+    def read_s(self) -> float:
+        """Seconds that the work takes now."""
         reading_s = self._work_s()
         self.least_s = min(self.least_s, reading_s)
-        return reading_s / self.least_s
+        return reading_s
 
-    def wait(self) -> bool:
-        """Return when the core is this process's own again, or when patience is at an end; True where it had to wait."""
-        before_s = self.patience_s
-        while self.patience_s > 0 and self.slowdown() > MOST_SLOWDOWN:
-            self._pause(PAUSE_S)
-            self.patience_s -= PAUSE_S
-        return self.patience_s < before_s
+    def wait(self) -> float:
+        """Return when the core is this process's own again, or when patience is at an end: the seconds that it took.
+
+        It reads on and on, for a core that sleeps meanwhile would be slow afterwards by itself.
+        """
+        started_s, waited_s = self._clock_s(), 0.0
+        while waited_s < self.patience_s and self.read_s() > MOST_SLOWDOWN * self.least_s:
+            waited_s = self._clock_s() - started_s
+        self.patience_s -= waited_s
+        return waited_s
 
 
 def _integer_work() -> Callable[[], float]:
-    """Seconds that one reading of integer products and sums takes; both threads of a core share the units they need."""
+    """Seconds of one reading of integer products and sums; both threads of a core share the units that they need."""
     numbers = np.arange(ELEMENTS, dtype=np.int32)
     products = np.empty_like(numbers)
 
     def work_s() -> float:
         times_ns = []
-        for _ in range(READINGS):
+        for _ in range(CALLS):
             started_ns = time.perf_counter_ns()
             np.multiply(numbers, numbers, out=products)
             products.sum()

@@ -14,7 +14,7 @@ import pytest
 from detection.blueprint import Blueprint
 from detection.frozen import InputError
 from flows import workspace
-from flows.bench import Bench, advice_on_design, export_profiles, import_profile, measure_profiles
+from flows.bench import Bench, _measures, export_profiles, import_profile, judge_design, measure_profiles
 from flows.devices import nobody
 from flows.measure import Measure
 from flows.nodes import SECTION
@@ -22,6 +22,7 @@ from flows.params import Grid, Params, Plan
 from flows.records import LatencyFile, read_records, write_records
 from flows.store import Store
 from hardware_profiles.environment import digest_of
+from hardware_profiles.library import load_profile
 from tests.conftest import TINY
 from tests.flows.cli_runner import Sixfold
 from tests.flows.device_factory import NAME, device_profile, faked_results, signed, two_cells
@@ -222,7 +223,7 @@ def test_the_design_profile_is_judged_by_what_its_device_measured(
     """Whichever host profile of that runtime and those threads was measured: it is the same machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("flows.bench.advice", lambda found, fetch, folder: tuple(found))
-    (found,) = advice_on_design(*measured_bench(tmp_path, design, "x86-onnxruntime-1t"))
+    (found,) = judge_design(*measured_bench(tmp_path, design, "x86-onnxruntime-1t"))
     assert found.profile.id == design
     assert [own.record.cell for own in found.files] == list(FIVE)
 
@@ -231,4 +232,11 @@ def test_the_design_profile_is_judged_by_what_its_device_measured(
 def test_nothing_is_said_of_a_device_that_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: str) -> None:
     """Another runtime, other threads and another machine have times of their own."""
     monkeypatch.chdir(tmp_path)
-    assert advice_on_design(*measured_bench(tmp_path, design, "x86-onnxruntime-1t")) == ()
+    assert judge_design(*measured_bench(tmp_path, design, "x86-onnxruntime-1t")) == ()
+
+
+def test_another_instruction_set_is_another_machine() -> None:
+    """An Arm host's runtime and threads say nothing about an x86 profile."""
+    here = load_profile("x86-onnxruntime-1t")
+    assert _measures(here, load_profile("zen4-onnxruntime-1t"))
+    assert not _measures(here.model_copy(update={"machine": "aarch64"}), load_profile("zen4-onnxruntime-1t"))

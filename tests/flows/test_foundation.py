@@ -191,20 +191,23 @@ def test_the_design_profile_decides_a_search(tmp_path: Path, sweep_prepared: Pat
 
 
 def test_a_profiles_words_decide_nothing(tmp_path: Path, sweep_prepared: Path) -> None:
-    """A corrected source or name makes no node again; a number does."""
+    """A corrected source, name or origin makes no node again; a number does."""
     folder = tmp_path / "profiles"
     folder.mkdir()
     text = (PROFILES / "zen4-openvino-1t.yaml").read_text().replace("zen4-openvino-1t", "mine")
+    menu = {"grid__methods": {name: [] for name in ("lightweight", "pruning", "low_rank", "distillation", "quantization")}}
 
-    def graph(name: str, written: str) -> Graph:
-        (folder / "mine.yaml").write_text(written)
-        return graph_of(tmp_path / name, sweep_prepared, grid__design_profile="mine", measure__profiles_folder=str(folder))
+    def searches(name: str, before: str, after: str) -> set[str]:
+        assert before in text
+        (folder / "mine.yaml").write_text(text.replace(before, after))
+        changes = {"grid__design_profile": "mine", "measure__profiles_folder": str(folder)}
+        return keys(graph_of(tmp_path / name, sweep_prepared, **menu, **changes), "search")
 
-    before = graph("a", text)
-    assert keys(graph("b", text.replace("chosen: one core", "chosen: a core")), "search") == keys(before, "search")
-    assert not keys(graph("c", text.replace("bandwidth_effective_gbs: 80.0", "bandwidth_effective_gbs: 70.0")), "search") & keys(
-        before, "search"
-    )
+    known = searches("a", "id: mine", "id: mine")
+    assert known
+    for place, word in enumerate(("chosen: one core", "name: 'Zen 4", "origin: 'what", "stepping 1")):
+        assert searches(f"b{place}", word, word[:-1] + "s") == known
+    assert not searches("c", "bandwidth_effective_gbs: 80.0", "bandwidth_effective_gbs: 70.0") & known
 
 
 def test_a_runtime_more_adds_quantizations_only(tmp_path: Path, sweep_prepared: Path) -> None:

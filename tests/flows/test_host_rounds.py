@@ -75,6 +75,24 @@ def test_rounds_hand_on_what_the_yardstick_read(
     assert [job.yardstick_s for job in jobs] == [None, 5e-6, 4e-6, 4e-6]
 
 
+def test_all_rounds_are_judged_by_the_least_reading(
+    host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first round had a neighbour and did not know; the others did not have one; the wait stands in its line."""
+    least = iter([6e-6, 4e-6, 4e-6])
+
+    def read(job: Job) -> RoundResult:
+        known = next(least)
+        return blocks(job, yardstick_s=known).model_copy(update={"yardstick_s": known, "waited_s": 3.2})
+
+    replace_process(monkeypatch, read)
+    said: list[str] = []
+    found = rounds_for(host, tiny_files(tmp_path), images, FEW, said.append)
+    assert [result.blocks[0].disturbed for result in found.results] == [True, False, False]
+    assert said[-1] == "measure: 0 of 3 blocks repeated, 1 still disturbed"
+    assert "waited 3 s for a neighbour on the core" in said[0]
+
+
 def test_profiles_take_turns(host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Round by round, not profile by profile: what slows the machine for a minute slows both."""
     jobs = replace_process(monkeypatch, blocks)

@@ -77,7 +77,7 @@ def test_only_named_files_are_slowed(tmp_path: Path) -> None:
     job = Job(
         runtime="onnxruntime-slowed", threads=1, cores=None, order_seed=0,
         files=tuple(File(digest=stem, path=str(path)) for stem, path in files.items()),
-        protocol=Protocol(), pictures="", settings={f"{PREFIX}slow": 0.5, "score_threshold": 0.25}, result="",
+        protocol=Protocol(patience_s=0.0), pictures="", settings={f"{PREFIX}slow": 0.5, "score_threshold": 0.25}, result="",
     )  # fmt: skip
     plant(job)
     expected = open_session("onnxruntime", files["plain"], 1)(PIXELS)
