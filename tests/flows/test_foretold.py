@@ -13,13 +13,15 @@ from compressors.references import narrowed
 from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import fresh
 from detection.export import export_onnx
-from flows.foretold import Foretold, advice, foretold, of_another_processor, off, order
+from flows.foretold import Foretold, advice, aims_elsewhere, foretold, of_another_processor, off, order
+from flows.params import load_plan
 from flows.records import CellRecord, CellsFile, LatencyRow
 from hardware_profiles.anchors import read_anchors
 from hardware_profiles.estimate import Operator, estimate
 from hardware_profiles.library import load_profile
 from hardware_profiles.profile import HardwareProfile
 from tests.flows.records_factory import MEASURED, cells_file, estimated_row, measured_row, ok_cell
+from tests.flows.sweep_factory import write_params
 
 PROFILE = load_profile(MEASURED)
 BLUEPRINT = Blueprint(classes=("disc", "square"), input_size=(64, 96), architecture=Architecture())
@@ -155,3 +157,26 @@ def test_a_search_that_aims_at_another_processor_is_announced(name: str) -> None
     assert warning is not None
     assert all(word in warning for word in ("grid.design_profile", name, "family 26 model 2", f"sixfold profiles anchors {name}"))
     assert of_another_processor(load_profile("raspberry-pi-5"), HERE) is None
+
+
+def test_only_plans_that_ask_the_design_profile_are_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search does, a narrow network as fast as a cell does, pruning in steps of its own does not."""
+    monkeypatch.setattr("flows.foretold.cpu_model", lambda: "cpu family 26 model 2 stepping 1")
+    menu: dict[str, list[dict[str, object]]] = {"lightweight": [], "nas": [], "pruning": [], "low_rank": [], "distillation": []}
+    pruning: dict[str, list[dict[str, object]]] = {"pruning": [{"round_to": 4}]}
+    like: list[dict[str, object]] = [{"kind": "narrow", "like": "pruning"}]
+
+    def warning(name: str, methods: dict[str, list[dict[str, object]]], references: list[dict[str, object]]) -> str | None:
+        params = write_params(
+            tmp_path / name,
+            grid__design_profile="zen4-openvino-1t",
+            grid__methods={**menu, "quantization": [{}], **methods},
+            grid__references=references,
+        )
+        return aims_elsewhere(load_plan(params))
+
+    assert warning("pruning", pruning, []) is None
+    assert "family 26" in (warning("search", {"nas": [{}]}, []) or "")
+    assert "family 26" in (warning("like", pruning, like) or "")
+    monkeypatch.setattr("flows.foretold.cpu_model", lambda: HERE)
+    assert warning("here", {"nas": [{}]}, []) is None
