@@ -55,8 +55,6 @@ def grid(
 
 def _make(run: _Run, base: Foundation, executor: Executor, say: Say) -> CellsFile:
     """Do what is left to do; the records of all cells and references."""
-    if warning := aims_elsewhere(run.plan):
-        say(warning)
     context = Context(
         prepared=run.prepared.resolve(), store=run.store.root, design_profile=run.plan.params.grid.design_profile,
         profiles_folder=run.plan.profiles_folder, foundation=base,
@@ -65,6 +63,8 @@ def _make(run: _Run, base: Foundation, executor: Executor, say: Say) -> CellsFil
     nodes, to_make = len(run.graph.nodes), _nodes_in(tasks)
     there = in_numbers(len(run.cells), len(run.references))
     say(f"{there}, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
+    if warning := aims_elsewhere(run.plan):
+        say(warning)
     run.track_finished()
     with counting("grid", len(tasks)) as advance:
 
