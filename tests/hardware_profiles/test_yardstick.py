@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
-import pytest
-
 from hardware_profiles.yardstick import Yardstick
 
 
@@ -67,4 +65,3 @@ def test_its_own_work_takes_time() -> None:
     started_s = time.perf_counter()
     yardstick = Yardstick()
     assert 1e-7 < yardstick.least_s < time.perf_counter() - started_s
-    assert yardstick.read_s() == pytest.approx(yardstick.least_s, rel=20)
