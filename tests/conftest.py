@@ -33,6 +33,14 @@ TINY = Architecture(
 """Every kind of part that the real detector has, at a thousandth of its cost."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker takes all slow tests, first: two Ray sessions or MLflow servers would share 2 cores. Others stay with their file."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        group = "slow" if item.get_closest_marker("slow") else item.path.relative_to(item.config.rootpath).as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of 24 + 8 + 8 pictures of 64 x 96 pixels."""
