@@ -25,7 +25,7 @@ from detection.export import export_onnx
 from detection.frozen import InputError
 from flows.foundation import lay_foundation
 from flows.host_rounds import Report, host_rounds, why_not_here
-from flows.measure import Measure
+from flows.measure_settings import Measure
 from flows.params import Params, load_plan
 from flows.workspace import PREPARED
 from hardware_profiles.anchors import Measurement, write_measurements

@@ -16,7 +16,8 @@ from flows import handover, workspace
 from flows.devices import Joined, Observations, device_rounds, nobody, round_plan
 from flows.exported_graphs import ExportedGraphs
 from flows.foretold import advice, dtype_of, foretold
-from flows.measure import Measure, measure, quick
+from flows.measure import measure
+from flows.measure_settings import Measure, quick
 from flows.nodes import SECTION
 from flows.records import CONTROL, CellRecord, CellsFile, LatencyFile, read_records
 from hardware_profiles.estimate import Operator

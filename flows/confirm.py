@@ -12,7 +12,8 @@ from flows import workspace
 from flows.devices import Observations
 from flows.host_rounds import Report, host_rounds, why_not_here
 from flows.latency_rows import Rounds, measured_row
-from flows.measure import Measure, files_of
+from flows.measure import files_of
+from flows.measure_settings import Measure
 from flows.observations import append_observations
 from flows.records import CONTROL, CellRecord, CellsFile, LatencyFile
 from flows.screening import Candidate, Confirm, Fresh

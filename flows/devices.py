@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,15 +17,13 @@ from flows.device_round import Answer, Arrival, clean_up, time_round, unpack
 from flows.device_sessions import newest_session
 from flows.host_rounds import pictures_as_taken
 from flows.latency_rows import Rounds
+from flows.measure_settings import Measure
 from flows.observations import append_observations
 from flows.records import CellRecord
 from hardware_profiles.measure import File, Job, RoundError, RoundResult
 from hardware_profiles.measure import Protocol as TimingProtocol
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.timing import Picture
-
-if TYPE_CHECKING:
-    from flows.measure import Measure
 
 PICTURES, RESULT = "pictures.npz", "result.json"
 TRANSFER_TIMEOUT_S = 600.0

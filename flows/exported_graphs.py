@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.records import ArtifactRecord, CellRecord, LatencyRow
-from hardware_profiles.graph import Graph, GraphError, read_graph
+from hardware_profiles.graph import Graph, GraphError
+from hardware_profiles.graph_files import read_graph
 from hardware_profiles.memory import fits, needs
 from hardware_profiles.profile import HardwareProfile
 

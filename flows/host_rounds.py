@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,13 +19,11 @@ from rich.progress import Progress
 
 from detection.dataset import Images
 from flows.latency_rows import Rounds
+from flows.measure_settings import Measure
 from flows.measuring_lock import alone
 from hardware_profiles.measure import File, Job, RoundError, RoundResult, choose_cores, in_fresh_process
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.runtimes import SessionError, runtime_version
-
-if TYPE_CHECKING:
-    from flows.measure import Measure
 
 Report = Callable[[str], None]
 ENTRY = "flows.measure_round"

@@ -19,8 +19,8 @@ from detection.blueprint import Architecture, Blueprint
 from detection.frozen import Frozen, InputError, PositiveInt
 from detection.sources import Data
 from detection.training import Recipe
-from flows.check import Check
-from flows.measure import Measure
+from flows.check_settings import Check
+from flows.measure_settings import Measure
 from flows.report import Report
 from hardware_profiles.library import load_profile
 from hardware_profiles.profile import ProfileError

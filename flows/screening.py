@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flows.baseline import Baseline, parse_detections, read_detections
+from flows.check_settings import Check
 from flows.map_difference import detectable_difference, paired_map_difference
 from flows.records import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.statistics import MIN_ROUNDS, detectable, holm, level_of_next, log_ratio_interval, speedup_change
 from flows.verdict import Item, ItemVerdict
-
-if TYPE_CHECKING:
-    from flows.check import Check
 
 ONE_POINT = 0.01
 """A point of mAP, as a share of 1."""

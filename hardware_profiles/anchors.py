@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from hardware_profiles.estimate import Operator
-from hardware_profiles.graph import GraphError, read_operators
+from hardware_profiles.graph import GraphError
+from hardware_profiles.graph_files import read_operators
 from hardware_profiles.profile import DType
 
 NEEDED = ("model", "dtype", "latency_ms")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardware_profiles.estimate import cannot_run
-from hardware_profiles.graph import Graph, Step, read_graph
+from hardware_profiles.graph import Graph, Step
+from hardware_profiles.graph_files import read_graph
 from hardware_profiles.profile import HardwareProfile
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from hardware_profiles.chains import Chain, write_chain
 from hardware_profiles.consistency import GREATEST_UTILISATION
 from hardware_profiles.estimate import PICTURE_CHANNELS, Operator, ideal_s, memory_s
-from hardware_profiles.graph import read_operators
+from hardware_profiles.graph_files import read_operators
 from hardware_profiles.library import load_profile
 from hardware_profiles.measure import choose_cores
 from hardware_profiles.profile import ClassUtilisation, DType, HardwareProfile, PerClass

@@ -34,7 +34,7 @@ TINY = Architecture(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker takes all slow tests, first: two Ray sessions or MLflow servers would share 2 cores. Others stay with their file."""
+    """One worker takes all slow tests, first: two Ray sessions would share 2 cores. Others stay with their file."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         group = "slow" if item.get_closest_marker("slow") else item.path.relative_to(item.config.rootpath).as_posix()

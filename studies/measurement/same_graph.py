@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.records import CellRecord, LatencyFile, LatencyRow
 from hardware_profiles.estimate import Operator
-from hardware_profiles.graph import read_graph
+from hardware_profiles.graph_files import read_graph
 from studies.measurement.subject import Run
 
 METHOD = "distillation"

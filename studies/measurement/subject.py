@@ -16,7 +16,7 @@ from detection.dataset import load_split
 from detection.frozen import Digest, InputError
 from flows import workspace
 from flows.host_rounds import PICTURES, pictures_as_taken
-from flows.measure import Measure
+from flows.measure_settings import Measure
 from flows.measuring_lock import alone
 from flows.records import CellsFile, read_records
 from flows.store import Store, open_store

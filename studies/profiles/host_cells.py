@@ -10,7 +10,7 @@ from flows import workspace
 from flows.records import CellRecord, LatencyFile, LatencyRow, read_records
 from hardware_profiles.anchors import Measurement
 from hardware_profiles.estimate import Operator
-from hardware_profiles.graph import read_operators
+from hardware_profiles.graph_files import read_operators
 from hardware_profiles.library import load_profile
 from hardware_profiles.profile import DType
 from studies.measurement.subject import Run, open_run

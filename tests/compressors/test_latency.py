@@ -13,7 +13,7 @@ from detection.checkpoint import Detector
 from detection.complexity import count_macs, count_params, operator_costs
 from detection.export import export_onnx
 from hardware_profiles.estimate import Operator, estimate
-from hardware_profiles.graph import read_operators
+from hardware_profiles.graph_files import read_operators
 from hardware_profiles.library import load_profile
 
 

@@ -11,8 +11,8 @@ import pytest
 
 import flows.host_rounds as rounds_module
 import flows.measuring_lock as lock_module
-from flows.measure import Measure
 from flows.measure_round import detection_hooks
+from flows.measure_settings import Measure
 from hardware_profiles.measure import File, Job, RoundResult, run_round
 from tests.hardware_profiles.tiny_model import write_model
 

@@ -8,7 +8,8 @@ import pytest
 
 from detection.frozen import InputError
 from flows.baseline import accept, read_baseline
-from flows.check import Check, judge
+from flows.check import judge
+from flows.check_settings import Check
 from tests.flows.gate_factory import ALL, TRUTH, Store, cells_of, failed, latency_of, row_of
 
 

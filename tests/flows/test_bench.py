@@ -16,7 +16,7 @@ from detection.frozen import InputError
 from flows import workspace
 from flows.bench import Bench, _measures, export_profiles, import_profile, judge_design, measure_profiles
 from flows.devices import nobody
-from flows.measure import Measure
+from flows.measure_settings import Measure
 from flows.nodes import SECTION
 from flows.params import Grid, Params, Plan
 from flows.records import LatencyFile, read_records, write_records

@@ -12,7 +12,8 @@ import pytest
 from statsmodels.stats.power import TTestIndPower
 
 from flows.baseline import accept
-from flows.check import Check, check, judge
+from flows.check import check, judge
+from flows.check_settings import Check
 from flows.records import CellRecord, LatencyRow
 from flows.screening import Confirm, Fresh
 from flows.verdict import Item, Verdict

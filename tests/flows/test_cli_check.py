@@ -14,7 +14,7 @@ from detection.dataset import Images
 from flows.baseline import accept
 from flows.host_rounds import Report
 from flows.latency_rows import Rounds
-from flows.measure import Measure
+from flows.measure_settings import Measure
 from flows.records import LatencyFile, LatencyRow, write_records
 from flows.verdict import Item, Verdict
 from hardware_profiles.environment import digest_of, environment

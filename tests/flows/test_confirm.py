@@ -12,7 +12,7 @@ import flows.confirm as confirm_module
 from detection.dataset import Images
 from flows.confirm import measure_again
 from flows.latency_rows import Rounds
-from flows.measure import Measure
+from flows.measure_settings import Measure
 from flows.records import CellsFile, LatencyFile, LatencyRow
 from flows.screening import Candidate, Fresh
 from flows.store import StoreError

@@ -18,7 +18,7 @@ from flows.device_round import Answer, Arrival
 from flows.devices import Observations, device_rounds, round_plan
 from flows.handover import import_results
 from flows.latency_rows import Rounds
-from flows.measure import Measure
+from flows.measure_settings import Measure
 from flows.records import CellsFile
 from hardware_profiles.environment import environment
 from hardware_profiles.measure import Block, File, Job, RoundResult

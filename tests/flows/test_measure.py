@@ -14,7 +14,8 @@ from detection.dataset import Images
 from detection.frozen import InputError
 from flows.host_rounds import in_words
 from flows.latency_rows import Rounds
-from flows.measure import QUICK, Measure, forecast_s, measure, quick
+from flows.measure import forecast_s, measure
+from flows.measure_settings import QUICK, Measure, quick
 from flows.records import CellsFile, LatencyFile, LatencyRow
 from hardware_profiles.environment import digest_of
 from hardware_profiles.library import load_profile

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from detection.boxes import LETTERBOX_GREY
-from flows.measure import Measure
 from flows.measure_round import detection_hooks
+from flows.measure_settings import Measure
 from hardware_profiles.measure import Job, Protocol
 from hardware_profiles.timing import Hooks
 

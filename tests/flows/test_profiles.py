@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.measure import Measure, measure
+from flows.measure import measure
+from flows.measure_settings import Measure
 from flows.params import load_plan
 from flows.profile_tables import limits, reliability, times_from
 from flows.records import LatencyRow

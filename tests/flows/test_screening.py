@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.baseline import accept
-from flows.check import Check, judge
+from flows.check import judge
+from flows.check_settings import Check
 from flows.records import LatencyRow
 from flows.screening import Candidate, Fresh
 from flows.verdict import Item, Verdict

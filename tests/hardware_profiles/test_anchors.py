@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.anchors import AnchorError, read_anchors
-from hardware_profiles.graph import read_operators
+from hardware_profiles.graph_files import read_operators
 from tests.hardware_profiles.graph_factory import write_int8
 from tests.hardware_profiles.tiny_model import write_model
 

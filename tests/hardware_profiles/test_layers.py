@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from hardware_profiles.graph import read_graph, read_operators
+from hardware_profiles.graph_files import read_graph, read_operators
 from hardware_profiles.layers import moves_channels_last
 from hardware_profiles.runtimes import import_openvino
 from tests.hardware_profiles.graph_factory import (

@@ -12,7 +12,7 @@ import pytest
 
 from hardware_profiles.chains import Chain, write_chain
 from hardware_profiles.estimate import estimate
-from hardware_profiles.graph import read_operators
+from hardware_profiles.graph_files import read_operators
 from hardware_profiles.library import load_profile
 from hardware_profiles.overhead import ChainNumbers, measure_chains, session_timer, with_chains
 from hardware_profiles.profile import DType, HardwareProfile, Memory

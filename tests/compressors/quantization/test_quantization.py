@@ -18,7 +18,7 @@ from detection.deployed import PREDICTIONS
 from detection.evaluation import as_input, as_planes
 from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import InputError
-from hardware_profiles.graph import read_operators
+from hardware_profiles.graph_files import read_operators
 from hardware_profiles.runtimes import RUNTIMES, import_openvino, open_session
 from tests.compressors.quantization.test_rounded_network import lively
 

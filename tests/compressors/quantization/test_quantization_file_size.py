@@ -18,7 +18,7 @@ from detection.complexity import count_params
 from detection.dataset import Images
 from detection.evaluation import as_input
 from detection.export import export_onnx
-from hardware_profiles.graph import read_graph
+from hardware_profiles.graph_files import read_graph
 from hardware_profiles.runtimes import import_openvino, open_session
 from tests.compressors.quantization.test_rounded_network import lively
 
