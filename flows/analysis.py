@@ -112,6 +112,8 @@ class Choice(Frozen):
     not_told_apart: tuple[str, ...]
     """Other cells within the drop whose speedup interval overlaps the chosen one's, fastest first."""
     tiers: tuple[Tier, ...]
+    is_blind: bool = False
+    """Whether the control itself has no more val mAP than may be lost: then what detects nothing qualifies too."""
 
 
 def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
@@ -199,6 +201,7 @@ def choose(panel: Panel, max_drop: float) -> Choice:
         front=front,
         not_told_apart=tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
         tiers=tuple(_tier(panel.points, control, share) for share in TIERS),
+        is_blind=control.val_map <= max_drop + ROUNDING,
     )
 
 

@@ -7,6 +7,7 @@ from flows.analysis import Choice, Panel, Point
 from flows.beside import Beside
 from flows.flags import times
 from flows.map_difference import Difference
+from flows.records import CONTROL
 from flows.statistics import EQUAL_WITHIN, MIN_ROUNDS
 from flows.wording import megabytes, milliseconds, permitted, points
 
@@ -45,8 +46,10 @@ def answer(
     if choice.verdict == "keep_control":
         return f"On `{panel.profile}` keep the control: {_why_control(panel, choice)}."
     lead = f"On `{panel.profile}` ship `{chosen.cell}`"
-    if not panel.is_measured:
-        lead = f"On `{panel.profile}`, by estimate and not by measurement, `{chosen.cell}` comes first"
+    if choice.is_blind or not panel.is_measured:
+        how = "" if panel.is_measured else "by estimate and not by measurement, "
+        how += f"by speed alone since the control's own val mAP is {control.val_map:.3f}, " if choice.is_blind else ""
+        lead = f"On `{panel.profile}`, {how}`{chosen.cell}` comes first"
     parts = [_faster(panel, point, control), _end_to_end(chosen, control), _smaller(chosen, control)]
     test = f"test mAP {chosen.test_map:.3f} against {control.test_map:.3f} of the control"
     if difference is not None:
@@ -123,6 +126,13 @@ def notes(panel: Panel, choice: Choice, difference: Difference | None) -> tuple[
     """What a reader should know beside the answer."""
     said = []
     point = panel.point(choice.cell) if choice.cell else None
+    control = panel.point(CONTROL)
+    if choice.is_blind and control is not None:
+        said.append(
+            f"Do not ship yet: the control's own val mAP is {control.val_map:.3f}, no more than the "
+            f"{permitted(choice.max_drop)} that may be lost, so what detects nothing would pass. "
+            "Train longer (`teacher.training.epochs`), look at the labels, or permit less (`report.max_drop`)."
+        )
     if choice.verdict == "ship" and panel.is_measured and point and not point.is_tested:
         rounds = f"{point.rounds} {'round' if point.rounds == 1 else 'rounds'}"
         said.append(f"Not tested: {rounds} are too few to say more than their range; {MIN_ROUNDS} are needed.")

@@ -17,6 +17,8 @@ FLOAT_COLOUR, INT8_COLOUR, CHOSEN_COLOUR, QUIET = "#3b6ea8", "#d9822b", "#1a7f37
 """Blue and orange stay apart for colour-blind readers."""
 SERIES_COLOURS = ("#3b6ea8", "#d9822b", "#6b5b95", "#2a9d8f", "#8a94a3")
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "#24292f"}
+NARROW_SPAN = 0.1
+"""Of val mAP; below it the ticks of an axis are less than 0.01 apart."""
 FINE_RATIOS, COARSE_RATIOS = (1.05, 1.1, 1.2, 1.3), (1.5, 2, 3, 4, 6, 8, 16, 32)
 TITLES = {
     "val_map": "Effect on val mAP (points)",
@@ -83,7 +85,9 @@ def pareto_figure(panel: Panel, choice: Choice, references: Sequence[Point] = ()
     unit = "median latency, ms (measured)" if panel.is_measured else "ESTIMATED latency, ms (model with its interval; not measured)"
     figure.update_layout(**_layout(440), hovermode="closest", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     figure.update_xaxes(title=unit, type="log", **_latency_axis(panel))
-    figure.update_yaxes(title=f"val mAP 50-95 ({panel.artifacts_of})", tickformat=".2f")
+    maps = [point.val_map for point in (*panel.points, *references)]
+    span = max(maps) - min(maps)
+    figure.update_yaxes(title=f"val mAP 50-95 ({panel.artifacts_of})", tickformat=".2f" if span > NARROW_SPAN else ".3f")
     return figure
 
 

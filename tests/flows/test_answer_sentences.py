@@ -44,6 +44,17 @@ def beginning(own: Recommendation, start: str) -> list[str]:
     return [note for note in own.notes if note.startswith(start)]
 
 
+@pytest.mark.parametrize(("control_map", "is_blind"), [(0.0, True), (0.02, True), (0.021, False)])
+def test_a_control_that_found_nothing_recommends_nothing(control_map: float, is_blind: bool) -> None:
+    """With no more mAP than may be lost the answer does not say ship, and the first note says why and what to do."""
+    cells = cells_file([ok_cell((), control_map), ok_cell(("pruning",), control_map)])
+    rows = [measured_row(name, MEASURED, time_s, 0.010) for name, time_s in (("none", 0.010), ("pruning", 0.005))]
+    own = answers((cells, latency_file(rows)))[MEASURED]
+    assert ("ship" in own.answer) is not is_blind
+    start = f"Do not ship yet: the control's own val mAP is {control_map:.3f}, no more than the 2 points"
+    assert own.notes[0].startswith(start) is is_blind
+
+
 @pytest.mark.parametrize(
     ("mean", "max_drop", "permitted"),
     [(-0.021, 0.02, "2 points"), (-0.011, 0.01, "1 point"), (-0.02, 0.02, None), (0.03, 0.02, None)],

@@ -37,6 +37,14 @@ def test_int8_and_float_are_two_series() -> None:
     assert len(named["float"].x) == 4
 
 
+def test_ticks_of_accuracies_that_lie_close_are_not_all_the_same() -> None:
+    """Two digits where the cells differ by more than 0.1 of mAP, three below."""
+    panel = panels(*eight_cells())[0]
+    wide = panel.model_copy(update={"points": (panel.points[0].model_copy(update={"val_map": 0.3}), *panel.points[1:])})
+    formats = [pareto_figure(own, choose(own, 0.02)).layout.yaxis.tickformat for own in (wide, panel)]
+    assert formats == [".2f", ".3f"]
+
+
 def test_references_are_a_series_of_their_own_and_not_on_the_front() -> None:
     """Hollow and grey, however good they are; without any there is no such series."""
     cells, latency = eight_cells()
