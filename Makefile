@@ -46,8 +46,11 @@ ifneq ($(WORKSPACE),.)
 	@test -d $(WORKSPACE)/.dvc || (cd $(WORKSPACE) && PATH="$(BIN):$$PATH" dvc init --no-scm --quiet && PATH="$(BIN):$$PATH" dvc config core.analytics false)
 endif
 
+RUNS_PAGE = http://127.0.0.1:5000/\#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=$(SWEEP)
+SWEEP = $(shell sed -n 's/^sweep: *\([^ \#]*\).*/\1/p' $(WORKSPACE)/params.yaml)
 ui: $(STAMP) ## MLflow's pages of PLAN's runs, on http port 5000
-	@echo "the cells of the sweep: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (open its run with +)"
+	@echo "accuracy against latency: $(RUNS_PAGE)&compareRunsMode=CHART"
+	@echo "as a table: $(RUNS_PAGE)"
 	cd $(WORKSPACE) && $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 check: $(STAMP) ## linter and types

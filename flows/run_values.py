@@ -27,23 +27,26 @@ def cell_metrics(cell: CellRecord) -> dict[str, float]:
 
 def latency_metrics(row: LatencyRow) -> dict[str, float]:
     """Metrics of a row: time, speedup, and the smallest ratio that its rounds would probably have found."""
-    prefix = LATENCY_PREFIX[row.source]
     shown = {
         "latency_p50_ms": None if row.p50_s is None else row.p50_s * 1000.0,
         "speedup": row.speedup,
         "minimal_effect": row.minimal_effect,
     }
-    return {_key(f"{prefix}{name}_{row.profile}"): value for name, value in shown.items() if value is not None}
+    return {latency_key(name, row): value for name, value in shown.items() if value is not None}
+
+
+def latency_key(name: str, row: LatencyRow) -> str:
+    """The key of one of a row's numbers, or tags: its name, the profile, and whether it was modelled."""
+    return _key(f"{LATENCY_PREFIX[row.source]}{name}_{row.profile}")
 
 
 def latency_tags(row: LatencyRow) -> dict[str, str]:
     """Tags of a row with a time: its verdict in words, and its flags or "none"."""
     if row.p50_s is None:
         return {}
-    prefix = LATENCY_PREFIX[row.source]
-    tags = {_key(f"{prefix}flags_{row.profile}"): ", ".join(row.flags) or "none"}
+    tags = {latency_key("flags", row): ", ".join(row.flags) or "none"}
     if row.verdict is not None:
-        tags[_key(f"{prefix}verdict_{row.profile}")] = in_words(row.verdict, row.minimal_effect)
+        tags[latency_key("verdict", row)] = in_words(row.verdict, row.minimal_effect)
     return tags
 
 

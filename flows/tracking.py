@@ -8,6 +8,7 @@ on the same records and fills in what is missing, because every run is found aga
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flows.records import CellRecord, LatencyRow, is_reference
 from flows.run_values import cell_metrics, choice, latency_metrics, latency_tags
+from flows.shared_view import VIEW_TAG, shared_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,11 +101,14 @@ class Tracker:
         self._parent_id = ""
         self._runs: dict[tuple[str, str], _CellRun] = {}  # (cell, node) -> run
         self._latest: dict[str, _CellRun] = {}  # cell -> run
+        self._view_tag = ""
+        self._rows: list[LatencyRow] = []
 
     @classmethod
     def open(cls, uri: str, sweep: str, params_digest: str, params_text: str) -> Tracker:
         """The tracker of a sweep, its runs found again where the same sweep with the same params was here before."""
         tracker = cls()
+        tracker._view_tag = VIEW_TAG + sweep
         tracker._try(lambda: tracker._connect(uri, sweep, params_digest, params_text))
         return tracker
 
@@ -120,8 +125,9 @@ class Tracker:
         self._try_connected(lambda client: self._write_winner(client, profile, cell, folder))
 
     def close(self) -> None:
-        """End the sweep's run; it reopens with the next `open`."""
+        """End the sweep's run, and say how the page of its cells opens; the run reopens with the next `open`."""
         self._try_connected(lambda client: client.set_terminated(self._parent_id, "FINISHED"))
+        self._try_connected(self._write_view)
         self._client = None
 
     def _try_connected(self, action: Callable[[MlflowClient], None]) -> None:
@@ -202,11 +208,20 @@ class Tracker:
         metrics: dict[str, dict[str, float]] = {}
         tags: dict[str, dict[str, str]] = {}
         for row in rows:
+            self._rows.append(row)
             metrics.setdefault(row.cell, {}).update(latency_metrics(row))
             tags.setdefault(row.cell, {}).update(latency_tags(row))
         for cell, numbers in metrics.items():
             if cell in self._latest:
                 _write(client, self._latest[cell], numbers, {}, tags[cell])
+
+    def _write_view(self, client: MlflowClient) -> None:
+        """A sitting without latencies leaves the view that one with latencies wrote."""
+        there = client.get_experiment(self._experiment_id).tags.get(self._view_tag, "")
+        if self._rows or self._parent_id not in there:
+            metrics = {name for run in self._latest.values() for name in run.metrics}
+            view = shared_view(self._parent_id, metrics, self._rows)
+            client.set_experiment_tag(self._experiment_id, self._view_tag, json.dumps(view))
 
     def _write_winner(self, client: MlflowClient, profile: str, cell: str, folder: Path) -> None:
         tag = f"champion-{re.sub(r'[^A-Za-z0-9_-]', '_', profile)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -189,6 +190,22 @@ def test_a_second_sitting_repeats_no_metric(sweep: tuple[str, Path]) -> None:
 
     run = runs_in(sweep[0])[1]["none"]
     assert len(MlflowClient(sweep[0]).get_metric_history(run.info.run_id, "macs")) == 1
+
+
+def test_the_page_opens_on_the_cells_with_their_times(sweep: tuple[str, Path]) -> None:
+    """The view is a tag of the experiment, named after the sweep, of this sweep's runs; a later sitting without times leaves it."""
+    from mlflow import MlflowClient
+
+    uri, _ = sweep
+    third = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n")
+    third.close()
+    experiment = MlflowClient(uri).get_experiment_by_name("sixfold")
+    assert experiment is not None
+    view = json.loads(experiment.tags["mlflow.sharedViewState.nightly"])
+    parents, _ = runs_in(uri)
+    assert view["searchFilter"] in [f"tags.`mlflow.parentRunId` = '{run.info.run_id}'" for run in parents]
+    drawn = [chart["xaxis"]["key"] for chart in view["compareRunCharts"]]
+    assert drawn == ["latency_p50_ms_x86-1t", "estimated_latency_p50_ms_pi__5_"]
 
 
 def test_the_champion_moves_with_its_files(sweep: tuple[str, Path]) -> None:
