@@ -11,7 +11,8 @@ from pydantic import Field
 from compressors.distillation import Distillation
 from compressors.lightweight import Lightweight
 from compressors.low_rank import LowRank
-from compressors.menu import CONTROL, METHODS, Cell, Combinations, Menu, MethodConfig, MethodName, cells_of
+from compressors.menu import REDUCTIONS, Cell, Combinations, Menu, MethodConfig, cells_of
+from compressors.names import CONTROL, METHODS, MethodName
 from compressors.nas import Nas
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
@@ -76,7 +77,7 @@ class Node(Frozen):
     @property
     def begins_anew(self) -> bool:
         """Whether it takes no weight over from its parent, as references do that are rebuilt; its lineage begins here then."""
-        return any(isinstance(step, Narrow | SmallerInput) for step in self.steps)
+        return any(step.begins_anew for step in self.steps)
 
 
 class Foundation(Frozen):
@@ -85,7 +86,7 @@ class Foundation(Frozen):
     teacher: Blueprint
     training: Recipe
     recovery: Recipe
-    reduction: tuple[Literal["pruning", "low_rank"], Literal["pruning", "low_rank"]] = ("pruning", "low_rank")
+    reduction: tuple[MethodName, ...] = REDUCTIONS
     seed: int = 0
     train_digest: Digest
     val_digest: Digest
@@ -141,9 +142,9 @@ def graph_of(cells: tuple[Cell, ...], base: Foundation, runtimes: tuple[str, ...
     recovered, artifacts = {}, {}
     for cell in cells:
         recovered[cell.name] = plan.recovered(cell)
-        quantization = cell.config("quantization")
+        packing = cell.one_of("packing")
         artifacts[cell.name] = {
-            runtime: recovered[cell.name] if quantization is None else plan.quantized(cell, recovered[cell.name], runtime)
+            runtime: recovered[cell.name] if packing is None else plan.quantized(cell, recovered[cell.name], runtime)
             for runtime in runtimes
         }
     return Graph(nodes=plan.nodes, recovered=recovered, artifacts=artifacts)
@@ -156,18 +157,16 @@ class _Planner:
         self.teacher = self._add("teacher", "teacher", None, recipe=base.training)
 
     def recovered(self, cell: Cell) -> Digest:
-        by_name = {"pruning": cell.config("pruning"), "low_rank": cell.config("low_rank")}
-        steps = tuple(by_name[method] for method in self.base.reduction if by_name[method] is not None)
-        objective = cell.config("distillation")
-        name = _node_name("recovered", cell, [c.method for c in cell.configs if c.method != "quantization"])
-        return self._add(name, "recovered", self._architecture(cell), steps, objective, recipe=self.base.recovery)
+        steps = tuple(sorted(cell.of("reduction"), key=lambda config: self.base.reduction.index(config.method)))
+        name = _node_name("recovered", cell, [c.method for c in cell.configs if c.phase != "packing"])
+        return self._add(name, "recovered", self._architecture(cell), steps, cell.one_of("objective"), recipe=self.base.recovery)
 
     def quantized(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
-        config, methods = cell.config("quantization"), [str(c.method) for c in cell.configs]
+        config, methods = cell.one_of("packing"), [str(c.method) for c in cell.configs]
         if config.qat_epochs:  # once for all runtimes
             steps, recipe = (config.training_part(),), config.qat_recipe(self.base.recovery)
             name = _node_name("quantization-aware", cell, methods)
-            parent = self._add(name, "quantization_aware", parent, steps, cell.config("distillation"), recipe=recipe)
+            parent = self._add(name, "quantization_aware", parent, steps, cell.one_of("objective"), recipe=recipe)
         return self._add(_node_name(f"quantized {runtime}", cell, methods), "quantized", parent, (config,), runtime=runtime)
 
     def _architecture(self, cell: Cell) -> Digest:
@@ -176,15 +175,13 @@ class _Planner:
             begun_after = self.teacher if cell.like is None else self.recovered(cell.like)
             name = _node_name("architecture", cell, [])
             return self._add(name, "architecture", begun_after, (cell.rebuilding,), recipe=self.base.training)
-        light, nas, objective = (cell.config(method) for method in ("lightweight", "nas", "distillation"))
-        if light is None and nas is None:
+        steps, objective = cell.of("architecture", "search"), cell.one_of("objective")
+        if not steps:
             return self.teacher
-        methods = [c.method for c in (light, nas) if c is not None]
-        parent, steps = self.teacher, () if light is None else (light,)
-        if nas is not None:
-            parent, steps = self._add(_node_name("search", cell, methods), "search", self.teacher, (*steps, nas)), ()
-        names = methods + (["distillation"] if objective else [])
-        name = _node_name("architecture", cell, names)
+        parent, methods = self.teacher, [config.method for config in steps]
+        if cell.of("search"):
+            parent, steps = self._add(_node_name("search", cell, methods), "search", self.teacher, steps), ()
+        name = _node_name("architecture", cell, methods + ([objective.method] if objective else []))
         return self._add(name, "architecture", parent, steps, objective, recipe=self.base.training)
 
     def _add(
@@ -224,16 +221,14 @@ class _Planner:
     ) -> dict[str, Any]:  # fmt: skip
         """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
         base = self.base
-        methods = {_version_of(config) for config in steps} | ({"distillation"} if objective else set())
-        searches, estimates = "nas" in methods, any(_estimates(config) for config in steps)
+        methods = {config.version_name or config.method for config in (*steps, *([objective] if objective else []))}
+        searches, estimates = kind == "search", any(config.asks_estimate for config in steps)
         trains = recipe is not None or searches
         # A search hands on an architecture; every other node writes a file.
         uses = methods | ({"training"} if trains else set()) | ({"estimate"} if estimates else set())
         uses |= {"export"} if kind != "search" else set()
         if runtime is None:
-            libraries = {"torch"} | ({"torch-pruning"} if "pruning" in methods else set())
-            libraries |= {"tensorly"} if "low_rank" in methods else set()
-            libraries |= {"optuna"} if searches else set()
+            libraries = {"torch"}.union(*(config.libraries for config in steps))
         else:
             # ONNX Runtime runs the pictures from which the ranges of both come.
             libraries = {"torch", "onnx", "onnxruntime", runtime} | ({"nncf"} if runtime == "openvino" else set())
@@ -248,11 +243,11 @@ class _Planner:
             "recipe": recipe.model_dump(mode="json") if recipe else base.training.model_dump(mode="json") if searches else None,
             "seed": base.seed,
             "train": base.train_digest,
-            "val": base.val_digest if searches or any(_chooses_on_val(config) for config in steps) else None,
+            "val": base.val_digest if any(config.looks_at_val for config in steps) else None,
             "versions": {name: VERSIONS[name] for name in sorted(uses)},
             "libraries": {name: base.libraries[name] for name in sorted(libraries)},
             "compute": {"device": base.device, "threads": self._threads(kind)},
-            "design_profile": base.design_profile if any(reads_design_profile(config) for config in steps) else None,
+            "design_profile": base.design_profile if any(config.asks_design_profile for config in steps) else None,
         }
 
     def _threads(self, kind: NodeKind) -> int:
@@ -261,38 +256,14 @@ class _Planner:
     def _planned(self, steps: tuple[Any, ...], objective: Distillation | None, recipe: Recipe | None) -> Planned:
         train, val = self.base.train_pictures, self.base.val_pictures
         images = recipe.epochs * train if recipe else 0
-        searched = sum(config.search_images(train, val) for config in steps if isinstance(config, Lightweight | Nas | Pruning))
         epochs = self.base.training.epochs
-        searched += sum(config.final_images(epochs, train, val) for config in steps if isinstance(config, Nas))
+        searched = sum(config.search_images(train, val) + config.final_images(epochs, train, val) for config in steps)
         return Planned(
             train_epochs=recipe.epochs if recipe else 0,
             train_images=images,
             search_images=searched,
             teacher_forwards=objective.teacher_forwards(recipe, train) if objective and recipe else 0,
         )
-
-
-def _chooses_on_val(config: Any) -> bool:
-    """Whether ranges or float layers of int8 files are chosen by their val mAP; searches always look at val."""
-    return isinstance(config, Quantization) and config.looks_at_val
-
-
-def reads_design_profile(config: Any) -> bool:
-    """Whether the design profile decides anything in this step, by an estimate or, for widths of pruning, by its alignment."""
-    return _estimates(config) or (isinstance(config, Pruning) and config.asks_design_profile)
-
-
-def _estimates(config: Any) -> bool:
-    """Whether estimated latency decides anything in this step."""
-    if isinstance(config, Narrow):
-        return config.width_share is None
-    asks = (isinstance(config, LowRank) and config.only_if_faster) or (isinstance(config, Pruning) and config.asks_estimate)
-    return isinstance(config, Nas) or asks
-
-
-def _version_of(config: Any) -> str:
-    """The name in VERSIONS of the source that takes this step."""
-    return "references" if isinstance(config, Narrow | SmallerInput) else str(config.method)
 
 
 def _node_name(kind: str, cell: Cell, methods: list[str]) -> str:

@@ -1,10 +1,10 @@
-"""The three shapes of method: what each may see, and what it gives back."""
+"""What a method is: settings that planning can ask, and a function that sees a workbench and gives back a change or a loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 
@@ -18,6 +18,9 @@ from detection.losses import Loss
 from detection.training import Recipe
 from hardware_profiles.profile import HardwareProfile
 
+Phase = Literal["architecture", "search", "reduction", "objective", "packing"]
+"""Where a method takes part in making a cell. The architecture is changed, or searched for; the trained detector is reduced, and
+then recovers; an objective is lowered in the trainings of both; the recovered detector is packed for each runtime."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -33,6 +36,41 @@ class Each(Protocol):
 def in_turn(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """work(item) of each, here, one after another."""
     return [work(item) for item in items]
+
+
+class Settings(Frozen):
+    """What every method's config can be asked when nodes are planned; none of the answers is data, so none is written or hashed."""
+
+    phase: ClassVar[Phase]
+    version_name: ClassVar[str | None] = None
+    """In VERSIONS; None: the method's own name."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions, besides torch, whose version decides the result."""
+    begins_anew: ClassVar[bool] = False
+    """Whether what comes out takes no weight over from what went in, and its lineage begins there."""
+
+    @property
+    def asks_estimate(self) -> bool:
+        """Whether estimated latency decides the result."""
+        return False
+
+    @property
+    def asks_design_profile(self) -> bool:
+        """Whether anything of the design profile decides the result."""
+        return self.asks_estimate
+
+    @property
+    def looks_at_val(self) -> bool:
+        """Whether the val split takes part in what comes out."""
+        return False
+
+    def search_images(self, train_pictures: int, val_pictures: int) -> int:
+        """Pictures that go through networks while the method chooses, on splits of these sizes."""
+        return 0
+
+    def final_images(self, epochs: int, train_pictures: int, val_pictures: int) -> int:
+        """Pictures of trainings that the method chooses by, each of so many epochs."""
+        return 0
 
 
 class Spent(Frozen):

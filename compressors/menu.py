@@ -7,25 +7,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from compressors.contract import Phase
 from compressors.distillation import Distillation
 from compressors.lightweight import Lightweight
 from compressors.low_rank import LowRank
+from compressors.names import CONTROL, METHODS, MethodName
 from compressors.nas import Nas
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
 from detection.frozen import Frozen, InputError
 
-MethodName = Literal["lightweight", "nas", "pruning", "low_rank", "distillation", "quantization"]
-METHODS: tuple[MethodName, ...] = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
-"""The order in which the methods of a cell are named."""
-
 MethodConfig = Annotated[
     Lightweight | Nas | Pruning | LowRank | Distillation | Quantization,
     Field(discriminator="method"),
 ]
+REDUCTIONS: tuple[MethodName, ...] = ("pruning", "low_rank")
+"""Methods that reduce the trained detector, in the order in which they do unless a sweep says otherwise."""
 Combinations = Literal["all", "alone"]
 """Whether methods are crossed, or every variant stands on its own."""
-CONTROL = "none"
 
 
 class Menu(Frozen):
@@ -52,6 +51,16 @@ class Cell(Frozen):
     def config(self, method: MethodName) -> Any:
         """The configuration of one method, or None where the cell does not use it."""
         return next((config for config in self.configs if config.method == method), None)
+
+    def of(self, *phases: Phase) -> tuple[Any, ...]:
+        """The configurations that take part in these phases, in the order of the phases, then of METHODS."""
+        return tuple(config for phase in phases for config in self.configs if config.phase == phase)
+
+    def one_of(self, phase: Phase) -> Any:
+        """The configuration that takes part in a phase for which a node has one place, or None."""
+        found = self.of(phase)
+        assert len(found) <= 1, f"{self.name}: {len(found)} methods of phase {phase!r}, and `Node` has a place for one"
+        return found[0] if found else None
 
 
 def cells_of(menu: Menu, combinations: Combinations = "all") -> tuple[Cell, ...]:

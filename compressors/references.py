@@ -6,11 +6,11 @@ a sweep makes, and under which names, says `compressors.reference_cells`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compressors.contract import Change, Workbench, describe
+from compressors.contract import Change, Phase, Settings, Workbench, describe
 from compressors.latency import LatencyIn, estimated_latency, latency_dtype
 from compressors.nas.space import LEAST_WIDTH, smaller_input
 from detection.blueprint import Architecture, Blueprint
@@ -68,19 +68,30 @@ class RandomPruningReference(Frozen):
 ReferenceConfig = Annotated[NarrowReference | SmallerInputReference | RandomPruningReference, Field(discriminator="kind")]
 
 
-class Narrow(Frozen):
+class Narrow(Settings):
     """What the node of a narrow reference does."""
 
+    phase: ClassVar[Phase] = "architecture"
+    version_name: ClassVar[str | None] = "references"
+    begins_anew: ClassVar[bool] = True
     method: Literal["narrow"] = "narrow"
     width_share: Share | None
     """None: as wide as the estimated latency of the given detector allows."""
     latency_in: LatencyIn = "float"
     """The numbers in which that is estimated."""
 
+    @property
+    def asks_estimate(self) -> bool:
+        """Whether the width is looked for that takes as long as the given detector."""
+        return self.width_share is None
 
-class SmallerInput(Frozen):
+
+class SmallerInput(Settings):
     """What the node of a reference for smaller pictures does."""
 
+    phase: ClassVar[Phase] = "architecture"
+    version_name: ClassVar[str | None] = "references"
+    begins_anew: ClassVar[bool] = True
     method: Literal["smaller_input"] = "smaller_input"
     input_share: Share
 

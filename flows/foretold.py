@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
-from compressors.cells import reads_design_profile
 from flows.estimated_rows import OperatorsOf
 from flows.params import Plan
 from flows.records import CellRecord, CellsFile, LatencyRow
@@ -76,7 +75,7 @@ def foretold(
 
 def aims_elsewhere(plan: Plan) -> str | None:
     """The warning of `of_another_processor` for this machine and a plan that asks its design profile anything, or None."""
-    asked = any(reads_design_profile(config) for cell in plan.cells for config in cell.configs)
+    asked = any(config.asks_design_profile for cell in plan.cells for config in cell.configs)
     if not asked and not any(own.kind == "narrow" and own.like for own in plan.params.grid.references or ()):
         return None
     return of_another_processor(load_profile(plan.params.grid.design_profile, plan.profiles_folder), cpu_model())
@@ -128,8 +127,7 @@ def advice(found: Sequence[Foretold], fetch: Callable[[str], Path], folder: Path
             write_measurements(measurements_of(own, fetch), target)
             lines.append(
                 f"  What is searched for by it is made for another machine, or for other networks. `sixfold profiles calibrate "
-                f"{own.profile.id} {target} --folder profiles` fits it to these times; then let grid.design_profile name what "
-                f"it writes."
+                f"{own.profile.id} {target}` fits it to these times; then let grid.design_profile name what it writes."
             )
     return tuple(lines)
 

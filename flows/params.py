@@ -14,6 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 from compressors.cells import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.distillation import refuse_strangers
 from compressors.latency import latency_dtype
+from compressors.menu import REDUCTIONS
+from compressors.names import MethodName
 from compressors.quantization import refuse_unsupported
 from detection.blueprint import Architecture, Blueprint
 from detection.frozen import Frozen, InputError, PositiveInt
@@ -55,7 +57,7 @@ class Grid(Frozen):
     first search's and smaller pictures, all in float. An empty list: nothing."""
     recovery: Recipe = Recipe(epochs=10, learning_rate=1e-3)
     """The one training after the reduction phase; every cell gets it, the control too."""
-    reduction: tuple[Literal["pruning", "low_rank"], Literal["pruning", "low_rank"]] = ("pruning", "low_rank")
+    reduction: tuple[MethodName, ...] = REDUCTIONS
     """Order within the reduction phase."""
     runtimes: Annotated[tuple[Runtime, ...], Field(min_length=1)] = ("onnxruntime", "openvino")
     design_profile: str = "x86-openvino-1t"
@@ -65,8 +67,8 @@ class Grid(Frozen):
 
     @model_validator(mode="after")
     def _reduction_names_both(self) -> Grid:
-        if len(set(self.reduction)) != 2:
-            raise ValueError("reduction must name pruning and low_rank once each")
+        if sorted(self.reduction) != sorted(REDUCTIONS):
+            raise ValueError(f"reduction must name {' and '.join(REDUCTIONS)} once each")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ ParamsOption = Annotated[
 ]
 FolderOption = Annotated[Path | None, typer.Option("--folder", help="A folder with profiles of your own, instead of that setting.")]
 DEFAULT_PARAMS = Path("params.yaml")
-DEFAULT_FOLDER = Path("profiles")
+DEFAULT_FOLDER = "profiles"
+"""Of own profiles, beside the plan: what the setting is relative to, and what no `make clean` removes."""
 DEFAULT_ANCHORS = Path("anchors")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 PLAIN_WIDTH = 200
@@ -109,7 +111,7 @@ def new(
 
     extra = _extra_folder(params, folder, must_exist=False)
     other = load_profile(like, extra if extra and extra.is_dir() else None) if like else None
-    path = _write(name, template(name, other), extra)
+    path = _write(name, template(name, other), extra or _default_folder(params))
     print(f"{path}\nNext: fill in its empty fields until `sixfold profiles check {path}` says OK.")
     _say_how_to_use(name, path.parent, params)
 
@@ -155,7 +157,8 @@ def calibrate(
 
     extra = _extra_folder(params, folder, must_exist=False)
     new_name = new_name or f"{name}-calibrated"
-    _check_free(new_name, extra)
+    place = extra or _default_folder(params)
+    _check_free(new_name, place)
     profile = load_profile(name, extra if extra and extra.is_dir() else None)
     try:
         anchors = read_anchors(measurements, profile.runtime)
@@ -164,7 +167,7 @@ def calibrate(
         raise InputError(str(error)) from error
     fitted = found.model_copy(update={"id": new_name, "name": f"{profile.name}, fitted to own times"})
     about = f"{profile.name}: {name} with numbers fitted to {len(anchors)} measured times of {measurements.name}."
-    path = _write(new_name, text_of(fitted, about), extra)
+    path = _write(new_name, text_of(fitted, about), place)
     _show(fit_table(profile, fitted))
     print(path)
     _say_how_to_use(new_name, path.parent, params)
@@ -183,7 +186,17 @@ def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = T
     return folder
 
 
-def _write(name: str, text: str, folder: Path | None) -> Path:
+def _plan_folder(params: Path | None) -> Path:
+    """Where relative settings of the params file start: its real folder, since a workspace's is a link into `plans/`."""
+    path = params or DEFAULT_PARAMS
+    return path.resolve().parent if path.is_file() else Path.cwd()
+
+
+def _default_folder(params: Path | None) -> Path:
+    return Path(os.path.relpath(_plan_folder(params) / DEFAULT_FOLDER))
+
+
+def _write(name: str, text: str, folder: Path) -> Path:
     """The new file, whole; InputError where the name is bad or taken."""
     path = _check_free(name, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,10 +206,10 @@ def _write(name: str, text: str, folder: Path | None) -> Path:
     return path
 
 
-def _check_free(name: str, folder: Path | None) -> Path:
+def _check_free(name: str, folder: Path) -> Path:
     from hardware_profiles.library import known_profiles
 
-    path = (folder or DEFAULT_FOLDER) / f"{name}.yaml"
+    path = folder / f"{name}.yaml"
     if not NAME.fullmatch(name):
         raise InputError(
             f"{name!r} is no name for a profile. Allowed: lower-case letters, digits and dashes, for instance my-board."
@@ -214,8 +227,9 @@ def _say_how_to_use(name: str, place: Path, params: Path | None) -> None:
     setting = _extra_folder(params, None, must_exist=False)
     known = {known_place.resolve() for known_place in (FOLDER, *([setting] if setting else []))}
     if place.resolve() not in known:
+        own = os.path.relpath(place.resolve(), _plan_folder(params))
         print(
-            f"To use it, set measure.profiles_folder to {place} in the params file and name {name} in measure.profiles, or in "
+            f"To use it, set measure.profiles_folder to {own} in the params file and name {name} in measure.profiles, or in "
             f"grid.design_profile for searches that aim at it."
         )
     else:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from compressors.names import METHODS
 from flows.records import CellRecord, LatencyRow, is_reference
 from flows.run_values import cell_metrics, choice, latency_metrics, latency_tags
 from flows.shared_view import VIEW_TAG, shared_view
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT = "sixfold"
-METHODS = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
-"""Each is a param of every run, "none" where absent: MLflow's comparison charts want the same short params everywhere."""
+"""Of every sweep. Each method is a param of every run, "none" where it is absent: charts want the same short params everywhere."""
 RUN_STATUS = {"ok": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
 SQLITE = "sqlite:///"
 MOST_TEXT = 500
@@ -197,7 +197,7 @@ class Tracker:
         elif "error" in run.tags:
             client.delete_tag(run.run_id, "error")
             del run.tags["error"]
-        params = {method: labels.get(method) or choice(method, cell) for method in METHODS}
+        params: dict[str, str] = {method: labels.get(method) or choice(method, cell) for method in METHODS}
         written = _write(client, run, cell_metrics(cell), params, tags)
         if written or run.status != RUN_STATUS[cell.status]:
             client.log_dict(run.run_id, cell.model_dump(mode="json"), "cell.json")

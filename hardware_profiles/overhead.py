@@ -2,8 +2,9 @@
 
     python -m hardware_profiles.overhead x86-onnxruntime-1t
 
-prints what starting an operator costs, how fast depthwise and first convolutions run, and what a softmax and a Resize cost. Run
-it on a quiet machine; `with_chains` puts the numbers into the profile with their sources.
+prints what starting an operator costs, how fast depthwise and first convolutions run, and what a softmax and a Resize cost;
+`--write FILE` makes a profile with these numbers and their sources, `--folder` says where your own profiles lie. Run it on a quiet
+machine.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hardware_profiles.authoring import text_of
 from hardware_profiles.chains import Chain, write_chain
 from hardware_profiles.consistency import GREATEST_UTILISATION
 from hardware_profiles.estimate import PICTURE_CHANNELS, Operator, ideal_s, memory_s
@@ -259,15 +261,23 @@ def _rounded(value: float) -> float:
 def _main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Measure per-operator costs of a host profile, on a quiet machine.")
     parser.add_argument("profile", help="name of a host profile, for instance x86-onnxruntime-1t")
+    parser.add_argument("--folder", type=Path, help="where profiles of your own lie")
+    parser.add_argument("--write", type=Path, help="a new profile with these numbers; its name is the file's")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     chosen = parser.parse_args(arguments)
-    profile = load_profile(chosen.profile)
+    profile = load_profile(chosen.profile, chosen.folder)
     if (cores := choose_cores(profile.threads)) is not None:
         os.sched_setaffinity(0, cores)
     timer = session_timer(profile, CALLS)
     with tempfile.TemporaryDirectory() as folder:
-        for dtype in profile.dtypes:
-            print(measure_chains(profile, dtype, Path(folder), chosen.rounds, timer))
+        numbers = [measure_chains(profile, dtype, Path(folder), chosen.rounds, timer) for dtype in profile.dtypes]
+    for own in numbers:
+        print(own)
+    if chosen.write is not None:
+        made = with_chains(profile, numbers).model_copy(update={"id": chosen.write.stem})
+        about = f"{profile.name}: {profile.id} with costs of operators from chains."
+        chosen.write.write_text(text_of(made, about), encoding="utf-8")
+        print(f"Next: `sixfold profiles check {chosen.write}`.")
     return 0
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressors.contract import Phase, Settings
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
 from compressors.distillation.teacher_outputs import Computed, Remembered, TeacherOutputs, flip_states
 from compressors.idle import refuse_idle
 from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector
 from detection.dataset import Images
-from detection.frozen import Frozen
 from detection.losses import Batch, DetectionLoss, as_float32
 from detection.network import Network, Outputs
 from detection.training import Recipe
@@ -23,9 +23,10 @@ from detection.training import Recipe
 Weight = Annotated[float, Field(ge=0.0)]
 
 
-class Distillation(Frozen):
+class Distillation(Settings):
     """How strongly the student follows the teacher in each respect; the weights work from the first epoch on."""
 
+    phase: ClassVar[Phase] = "objective"
     method: Literal["distillation"] = "distillation"
     scores: Weight = 1.5
     """Cross entropy to the teacher's class scores (soft labels, arXiv:1503.02531, of a sigmoid per class), normalised by the sum of

@@ -5,23 +5,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ValidationError, model_validator
 
-from compressors.contract import Change, Spent, Workbench, describe
+from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.idle import refuse_idle
 from compressors.lightweight.weights import inherited
 from detection.blueprint import Architecture, BlockKind, Blueprint
 from detection.checkpoint import Detector, fresh
-from detection.frozen import Frozen, InputError, PositiveInt
+from detection.frozen import InputError, PositiveInt
 
 PARTS = ("backbone", "neck", "head")
 
 
-class Lightweight(Frozen):
+class Lightweight(Settings):
     """Which blocks, and where."""
 
+    phase: ClassVar[Phase] = "architecture"
     method: Literal["lightweight"] = "lightweight"
     block: Literal["depthwise", "ghost"] = "depthwise"
     """`depthwise`: MobileNet's depthwise-separable pair (arXiv:1704.04861); `ghost`: GhostNet's cheap maps (arXiv:1911.11907)."""

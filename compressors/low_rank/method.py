@@ -6,12 +6,12 @@ The forms lie in `decompose`, the choice of layers and ranks in `ranks`, EVBMF i
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compressors.contract import Change, Workbench, describe
+from compressors.contract import Change, Phase, Settings, Workbench, describe
 from compressors.idle import refuse_idle
 from compressors.latency import LatencyIn, latency_dtype
 from compressors.low_rank.decompose import Form, decompose
@@ -19,16 +19,18 @@ from compressors.low_rank.ranks import Choice, Decision, Worth
 from compressors.target import Target
 from detection.blueprint import Factored
 from detection.checkpoint import Detector
-from detection.frozen import Frozen, InputError, Share
+from detection.frozen import InputError, Share
 from detection.network import Network
 from hardware_profiles.profile import HardwareProfile
 
 DEFAULT_ENERGY = 0.75
 
 
-class LowRank(Frozen):
+class LowRank(Settings):
     """Into what, and how much of each kernel to keep. One rule for the ranks: `energy`, `evbmf` or `keep_macs`."""
 
+    phase: ClassVar[Phase] = "reduction"
+    libraries: ClassVar[tuple[str, ...]] = ("tensorly",)
     method: Literal["low_rank"] = "low_rank"
     form: Form = "tucker"
     """Of kernels wider than 1x1. `tucker`: 1x1, kxk, 1x1 (Tucker-2, arXiv:1511.06530); `spatial_svd`: kx1, 1xk
@@ -70,6 +72,11 @@ class LowRank(Frozen):
     def _nothing_is_idle(self) -> LowRank:
         refuse_idle(self, {} if self.only_if_faster else {"latency_in": "with only_if_faster"})
         return self
+
+    @property
+    def asks_estimate(self) -> bool:
+        """Whether the estimate decides which layers are factored."""
+        return self.only_if_faster
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params."""

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
-from compressors.contract import Change, Spent, Workbench, describe
+from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.latency import LatencyIn, latency_dtype
 from compressors.nas.candidates import Candidate, Judge, latency_on
 from compressors.nas.exploration import Explorer, front, most_accurate
@@ -19,15 +19,17 @@ from compressors.nas.supernet import Supernet, inherit
 from detection.blueprint import FIRST_STAGE_STRIDE, Architecture, BlockKind, Blueprint
 from detection.checkpoint import Detector, fresh
 from detection.complexity import count_macs
-from detection.frozen import Frozen, InputError, PositiveInt, Share
+from detection.frozen import InputError, PositiveInt, Share
 
 GHOST_MULTIPLE = 4
 """A ghost block halves its width, and a residual block has half the width of its stage."""
 
 
-class Nas(Frozen):
+class Nas(Settings):
     """How large the space is and how long to look."""
 
+    phase: ClassVar[Phase] = "search"
+    libraries: ClassVar[tuple[str, ...]] = ("optuna",)
     method: Literal["nas"] = "nas"
     budget_share: Share = 0.5
     """Where the latency budget lies between the smallest architecture of the space (0) and the one searched from (1).
@@ -81,6 +83,16 @@ class Nas(Frozen):
             "for": None if self.latency_in == "float" else self.latency_in,
         }
         return "-".join([f"nsga2-{self.budget_share:g}", *(f"{name}-{value}" for name, value in own.items() if value)])
+
+    @property
+    def asks_estimate(self) -> bool:
+        """Always: it keeps a budget of estimated latency."""
+        return True
+
+    @property
+    def looks_at_val(self) -> bool:
+        """Always: candidates are judged there."""
+        return True
 
     def search_images(self, train_pictures: int, val_pictures: int) -> int:
         """Pictures that a search on splits of these sizes puts through networks."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from compressors.contract import Change, Spent, Workbench, describe
+from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.idle import refuse_idle
 from compressors.latency import estimated_latency
 from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, kept_of_sides, without
@@ -23,15 +23,17 @@ from compressors.target import Target
 from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
 from detection.complexity import count_macs
-from detection.frozen import Frozen, InputError, PositiveInt, Share
+from detection.frozen import InputError, PositiveInt, Share
 from hardware_profiles.profile import HardwareProfile, ProfileError
 
 DEFAULT_KEEP_MACS = 0.5
 
 
-class Pruning(Frozen):
+class Pruning(Settings):
     """How much to remove, and by which measure."""
 
+    phase: ClassVar[Phase] = "reduction"
+    libraries: ClassVar[tuple[str, ...]] = ("torch-pruning",)
     method: Literal["pruning"] = "pruning"
     importance: Importance = "taylor"
     """What decides which channels go first.

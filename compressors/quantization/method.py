@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import onnx
 from pydantic import Field, model_validator
 
+from compressors.contract import Phase, Settings
 from compressors.idle import refuse_idle
 from compressors.quantization import fallback, onnx_int8
 from compressors.quantization.picture_input import PICTURE_RANGE, as_planes
@@ -36,9 +37,10 @@ HALF_STEM_STRIDE = 2
 few channels save: 349 us in int8 and 82 us of conversions on a 3->8 stem at 192x256, one thread of a Zen 4."""
 
 
-class Quantization(Frozen):
+class Quantization(Settings):
     """How small the numbers become. Weights are int8 per output channel and activations unsigned bytes, or weights are float16."""
 
+    phase: ClassVar[Phase] = "packing"
     method: Literal["quantization"] = "quantization"
     precision: Literal["int8", "float16"] = "int8"
     """float16 halves the file and nothing else: its weights are widened when it is loaded."""

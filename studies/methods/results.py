@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from compressors.menu import MethodName
+from compressors.names import MethodName
 from detection.frozen import Frozen
 from flows.map_difference import Difference
 from flows.records import DatasetRecord, SpeedVerdict

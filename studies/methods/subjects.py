@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compressors.menu import MethodName
+from compressors.names import MethodName
 from detection.frozen import Frozen
 from flows.records import REFERENCE_PREFIX, is_reference
 

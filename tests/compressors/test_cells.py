@@ -8,9 +8,11 @@ import pytest
 
 from compressors.cells import CONTROL, METHODS, Menu, cells_of
 from compressors.low_rank import LowRank
+from compressors.menu import REDUCTIONS
 from compressors.nas import Nas
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
+from flows.nodes import TRANSFORMS
 from tests.compressors.graph_factory import (
     FOUNDATION,
     RECOVERY_EPOCHS,
@@ -45,6 +47,26 @@ def test_names_list_the_methods_in_their_order() -> None:
         methods = cell.name.split("+")
         assert methods == sorted(methods, key=list(METHODS).index)
         assert methods == [config.method for config in cell.configs]
+
+
+def test_every_method_of_a_cell_takes_part_in_its_nodes() -> None:
+    """In each runtime, as a step or as the objective: one unknown to planning would leave the control."""
+    made = graph()
+    for cell in cells_of(Menu()):
+        for key in made.artifacts[cell.name].values():
+            lineage = made.lineage(key)
+            configs = [config for node in lineage for config in (*node.steps, *([node.objective] if node.objective else []))]
+            assert {config.method for config in configs} == {config.method for config in cell.configs}, cell.name
+
+
+def test_every_method_says_where_it_takes_part() -> None:
+    """Its config has a phase; those that change a detector have a function that does, the reductions a place in their order."""
+    configs = {config.method: config for config in cells_of(Menu())[-1].configs}
+    assert set(configs) == set(METHODS)
+    phases = {name: config.phase for name, config in configs.items()}
+    assert {name for name, phase in phases.items() if phase == "reduction"} == set(REDUCTIONS)
+    changing = {name for name, phase in phases.items() if phase in ("architecture", "search", "reduction")}
+    assert changing <= set(TRANSFORMS)
 
 
 def test_config_returns_the_variant_or_none() -> None:

@@ -123,7 +123,7 @@ def test_a_profile_of_another_machine_comes_with_what_to_fit_it_to(tmp_path: Pat
     told, todo = advice(found_in(rows(2.0)), lambda _: model, tmp_path / "anchors")
     table = tmp_path / "anchors" / f"{MEASURED}.csv"
     assert "50% off" in told
-    assert f"`sixfold profiles calibrate {MEASURED} {table} --folder profiles`" in todo
+    assert f"`sixfold profiles calibrate {MEASURED} {table}`" in todo
     anchors = read_anchors(table, "onnxruntime")
     assert [own.latency_s for own in anchors] == pytest.approx([2 * estimate_s(name) for name in SHARES], rel=1e-5)
     assert len({own.family for own in anchors}) == len(SHARES)

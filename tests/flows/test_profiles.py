@@ -147,6 +147,18 @@ def test_new_writes_a_template_that_check_asks_to_fill(profiles: Profiles) -> No
     assert "profiles/my-board.yaml: peak_gops: should be {fp32, fp16, int8}, but is empty" in asked.err
 
 
+def test_new_in_a_workspace_writes_beside_the_plan_that_it_runs(sixfold: Sixfold, tmp_path: Path) -> None:
+    """A workspace's params.yaml is a link; the setting that is printed is relative to what it points at."""
+    write_params(tmp_path / "plans", measure__profiles_folder=None)
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "params.yaml").symlink_to(tmp_path / "plans" / "params.yaml")
+    ended = sixfold(run, "profiles", "new", "my-board")
+    assert ended.out.startswith("../../plans/profiles/my-board.yaml\n")
+    assert "set measure.profiles_folder to profiles in the params file" in ended.out
+    assert (tmp_path / "plans" / "profiles" / "my-board.yaml").is_file()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

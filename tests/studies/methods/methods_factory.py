@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from compressors.menu import MethodName
+from compressors.names import MethodName
 from flows.map_difference import NO_DIFFERENCE, Difference
 from flows.records import CellRecord, DatasetRecord, LatencyRow, SpeedVerdict
 from flows.seed_records import SeedsFile

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compressors.menu import METHODS
+from compressors.names import METHODS
 from detection.frozen import InputError
 from flows.map_difference import NO_DIFFERENCE
 from studies.methods.page import marks, section, write_page

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compressors.menu import METHODS
+from compressors.names import METHODS
 from flows.params import Plan, load_plan
 from studies.methods.subjects import SUBJECTS, Subject, cell_of, label_of
 
