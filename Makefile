@@ -84,7 +84,7 @@ methods: $(STAMP) ## what does each method do alone? docs/methods.md, from plans
 	$(MAKE) repro PLAN=$(METHODS_PLAN)
 	$(BIN)/python -m studies.methods seeds --run $(METHODS_RUN)
 	$(BIN)/python -m studies.methods siblings --run $(METHODS_RUN)
-	$(BIN)/python -m studies.methods page --run $(METHODS_RUN) --command "make methods$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
+	$(BIN)/python -m studies.methods page --run $(METHODS_RUN) --command "git checkout $(RAN_AT) && make methods$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))"
 
 clean: ## remove what runs made (the virtual environment stays)
-	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/seeds.json results/environment.json results/report results/check mlflow.db* mlartifacts
+	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/seeds.json results/environment.json results/inputs results/report results/check mlflow.db* mlartifacts

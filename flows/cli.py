@@ -87,6 +87,15 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
 
 
 @app.command()
+def inputs(params: ParamsPath = DEFAULT) -> None:
+    """Note what results depend on besides the params: the data set's files, versions of code and libraries, profiles."""
+    from flows.inputs import inputs as stage
+
+    loaded, _ = open_sweep(params, workspace.INPUTS)
+    print("\n".join(str(path) for path in stage(loaded, workspace.INPUTS, workspace.PREPARED)))
+
+
+@app.command()
 def prepare(params: ParamsPath = DEFAULT) -> None:
     """Pack the labelled pictures and write their COCO ground truth."""
     from flows.prepare import prepare as stage

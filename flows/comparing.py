@@ -36,7 +36,7 @@ def retrain(
         print("\n".join(sentences(made)))
         print_table(HEADS, rows(made))
         print(f"seeds: {workspace.SEEDS}; docs/comparing.md says what the interval holds.")
-        print("Next: `make publish` puts them on docs/results.md.")
+        print("Next: `make publish PLAN=...` in the checkout puts them on docs/results.md.")
     raise typer.Exit(code)
 
 

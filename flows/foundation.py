@@ -19,7 +19,7 @@ from compressors.quantization import refuse_few_pictures
 from detection.blueprint import Blueprint
 from detection.checkpoint import fresh
 from detection.dataset import Prepared, load_prepared
-from detection.frozen import InputError
+from detection.frozen import Digest, InputError
 from detection.provenance import provenance
 from flows.params import Plan
 from flows.records import in_numbers
@@ -54,9 +54,19 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         device=choose_device(params.device).type,
         threads=params.threads,
         teacher_threads=params.teacher.threads,
-        design_profile=hashlib.sha256(profile.model_dump_json(by_alias=True, exclude=WORDS).encode()).hexdigest(),
-        libraries={name: version(name) for name in LIBRARIES},
+        design_profile=profile_digest(profile),
+        libraries=library_versions(),
     )
+
+
+def profile_digest(profile: HardwareProfile) -> Digest:
+    """sha256 of what nodes may depend on in a design profile."""
+    return hashlib.sha256(profile.model_dump_json(by_alias=True, exclude=WORDS).encode()).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Name -> version of what trains and packs."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:

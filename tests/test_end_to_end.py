@@ -19,7 +19,7 @@ from tests.programs import ROOT, needs_programs, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-STAGES = ("environment", "prepare", "teacher", "grid", "measure", "report")
+STAGES = ("environment", "inputs", "prepare", "teacher", "grid", "measure", "report")
 PROFILES = ("x86-onnxruntime-1t", "x86-openvino-1t", "raspberry-pi-5", "jetson-nano")
 
 
@@ -82,8 +82,8 @@ def test_dvc_makes_everything_once(workspace: Path, clone: Path) -> None:
     print(f"second dvc repro: {time.monotonic() - started_s:.1f} s")
     assert second.returncode == 0, second.stdout
     ran, skipped = ran_and_skipped(second.stdout)
-    assert ran == ["environment"]
-    assert sorted(skipped) == sorted(set(STAGES) - {"environment"})
+    assert sorted(ran) == ["environment", "inputs"]
+    assert sorted(skipped) == sorted(set(STAGES) - {"environment", "inputs"})
 
 
 def check_latency(workspace: Path, cells: list[str]) -> None:

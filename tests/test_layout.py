@@ -143,6 +143,7 @@ def test_a_stage_has_one_word() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     environment = stages.pop("environment")  # not a stage of the work: what `doctor` sees
     assert environment["cmd"].startswith("sixfold doctor ")
+    assert stages.pop("inputs")["cmd"].split()[:2] == ["sixfold", "inputs"]  # nor this: what else DVC cannot see
     assert list(stages) == ["prepare", "teacher", "grid", "measure", "report"]
     for stage, about in stages.items():
         assert about["cmd"].split()[:2] == ["sixfold", stage]
