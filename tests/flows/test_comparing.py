@@ -34,7 +34,7 @@ def test_retrain_begins_with_the_answer(sixfold: Sixfold, swept_copy: Sweep) -> 
     assert lines[1].endswith("(one seed; 8 test pictures).")
     assert "test drop, pt" in ended.out
     assert lines[-2].startswith("seeds: results/seeds.json; ")
-    assert lines[-1] == "Next: `make publish` puts them on docs/results.md."
+    assert lines[-1] == "Next: `make publish PLAN=...` in the checkout puts them on docs/results.md."
     assert read_seeds(swept_copy.folder / workspace.SEEDS).cell == CELL
 
 
