@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detection.frozen import InputError
-from hardware_profiles.measure import Block, File, Protocol, RoundError, RoundResult
+from hardware_profiles.measure import Block, File, Job, Protocol, RoundError, RoundResult
 from studies.measurement import subject
 from studies.measurement.subject import bench, copies, open_run, timings
 from tests.studies.measurement.study_factory import tiny_run
@@ -52,6 +52,29 @@ def test_a_file_that_cannot_be_timed_ends_the_part(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(subject, "in_fresh_process", lambda *_: broken)
     with bench(run, Protocol(), 0) as place, pytest.raises(RoundError, match="a: SessionError: no"):
         place.round("onnxruntime", (File(digest="a", path="a.onnx"),), 0)
+
+
+def test_a_round_knows_the_yardstick_of_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a process that never was alone on its core would take its neighbour's pace for its own."""
+    run, jobs = tiny_run(tmp_path, monkeypatch), list[Job]()
+
+    def process(job: Job, *_: object) -> RoundResult:
+        jobs.append(job)
+        return RoundResult(blocks=(), runtime_rss_bytes=None, yardstick_s=min(1e-6 * (3 - len(jobs)), job.yardstick_s or 1.0))
+
+    monkeypatch.setattr(subject, "in_fresh_process", process)
+    with bench(run, Protocol(), 0) as place:
+        for index in range(3):
+            place.round("onnxruntime", (), index)
+    assert [job.yardstick_s for job in jobs] == [None, pytest.approx(2e-6), pytest.approx(1e-6)]
+
+
+def test_a_neighbour_is_told_by_the_least_reading_of_all_rounds() -> None:
+    """The first round had one and could not know; the last was alone."""
+    files = {"a": File(digest="a", path="a")}
+    blocks = [Block(digest="a", position=0, p50_s=1.0, yardstick_s=reading_s) for reading_s in (1.6e-6, 1e-6)]
+    found = [RoundResult(blocks=(own,), runtime_rss_bytes=None, yardstick_s=own.yardstick_s) for own in blocks]
+    assert timings(found, files).disturbed_blocks == 1
 
 
 def test_timings_go_by_name() -> None:
