@@ -221,17 +221,19 @@ class _Planner:
     ) -> dict[str, Any]:  # fmt: skip
         """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
         base = self.base
-        methods = {config.version_name or config.method for config in (*steps, *([objective] if objective else []))}
-        searches, estimates = kind == "search", any(config.asks_estimate for config in steps)
+        asked = (*steps, *([objective] if objective else []))
+        methods = {config.version_name or config.method for config in asked}
+        searches, estimates = kind == "search", any(config.asks_estimate for config in asked)
         trains = recipe is not None or searches
         # A search hands on an architecture; every other node writes a file.
         uses = methods | ({"training"} if trains else set()) | ({"estimate"} if estimates else set())
         uses |= {"export"} if kind != "search" else set()
         if runtime is None:
-            libraries = {"torch"}.union(*(config.libraries for config in steps))
+            libraries = {"torch"}
         else:
             # ONNX Runtime runs the pictures from which the ranges of both come.
             libraries = {"torch", "onnx", "onnxruntime", runtime} | ({"nncf"} if runtime == "openvino" else set())
+        libraries = libraries.union(*(config.libraries for config in asked))
         return {
             "schema": NODE_SCHEMA,
             "kind": kind,
@@ -243,11 +245,11 @@ class _Planner:
             "recipe": recipe.model_dump(mode="json") if recipe else base.training.model_dump(mode="json") if searches else None,
             "seed": base.seed,
             "train": base.train_digest,
-            "val": base.val_digest if any(config.looks_at_val for config in steps) else None,
+            "val": base.val_digest if any(config.looks_at_val for config in asked) else None,
             "versions": {name: VERSIONS[name] for name in sorted(uses)},
             "libraries": {name: base.libraries[name] for name in sorted(libraries)},
             "compute": {"device": base.device, "threads": self._threads(kind)},
-            "design_profile": base.design_profile if any(config.asks_design_profile for config in steps) else None,
+            "design_profile": base.design_profile if any(config.asks_design_profile for config in asked) else None,
         }
 
     def _threads(self, kind: NodeKind) -> int:
@@ -257,7 +259,8 @@ class _Planner:
         train, val = self.base.train_pictures, self.base.val_pictures
         images = recipe.epochs * train if recipe else 0
         epochs = self.base.training.epochs
-        searched = sum(config.search_images(train, val) + config.final_images(epochs, train, val) for config in steps)
+        asked = (*steps, *([objective] if objective else []))
+        searched = sum(config.search_images(train, val) + config.final_images(epochs, train, val) for config in asked)
         return Planned(
             train_epochs=recipe.epochs if recipe else 0,
             train_images=images,

@@ -36,7 +36,10 @@ def _files_digest(data: Data, base: Path) -> Digest | None:
     if isinstance(source, GeneratedSource) or not (base / source.root).is_dir():
         return None
     root, content = base / source.root, hashlib.sha256()
-    for name, by_content in _voc_files(root) if isinstance(source, VocSource) else _coco_files(source, root):
+    files = list(_voc_files(root) if isinstance(source, VocSource) else _coco_files(source, root))
+    if not any((root / name).is_file() for name, _ in files):  # a mount point with nothing mounted
+        return None
+    for name, by_content in files:
         path = root / name
         if not path.is_file():
             content.update(f"{name} absent\n".encode())

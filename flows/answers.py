@@ -46,6 +46,8 @@ class Recommendation(Frozen):
     """Folder below models/best; None where the sweep made no file for this runtime."""
     answer: str
     notes: tuple[str, ...]
+    is_blind: bool = False
+    """Whether the control itself has no more val mAP than may be lost, so that what detects nothing qualifies; do not ship then."""
 
 
 class RecommendationFile(Frozen):
@@ -115,6 +117,7 @@ def _recommendation(
         exported_to=exported_to,
         answer=answer(panel, choice, point, chosen=chosen, control=control, difference=difference, beside=beside),
         notes=notes(panel, choice, difference),
+        is_blind=choice.is_blind,
     )
 
 

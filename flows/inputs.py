@@ -11,7 +11,7 @@ from compressors.cells import NODE_SCHEMA, VERSIONS
 from detection.dataset import Provenance, load_prepared
 from detection.frozen import InputError
 from detection.provenance import provenance
-from flows.foundation import library_versions, profile_digest
+from flows.foundation import choose_device, library_versions, profile_digest
 from flows.params import Plan
 from hardware_profiles.library import load_fallback, load_profile
 
@@ -32,9 +32,13 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
             "node_schema": NODE_SCHEMA,
             "versions": VERSIONS,
             "libraries": library_versions(),
+            "device": choose_device(params.device).type,
             "design_profile": profile_digest(load_profile(params.grid.design_profile, own)),
         },
-        MEASURING: {profile.id: profile.model_dump(mode="json", by_alias=True) for profile in profiles},
+        MEASURING: {
+            "estimate": VERSIONS["estimate"],
+            "profiles": {profile.id: profile.model_dump(mode="json", by_alias=True) for profile in profiles},
+        },
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in found.items():

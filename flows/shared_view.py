@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from flows.records import LatencyRow
@@ -18,12 +18,12 @@ MOST_RUNS = 200
 """In a chart: the 64 cells of a full grid with references and variants."""
 
 
-def shared_view(parent_id: str, metrics: Collection[str], rows: Iterable[LatencyRow]) -> dict[str, Any]:
+def shared_view(parent_id: str, runtimes: Sequence[str], metrics: Collection[str], rows: Iterable[LatencyRow]) -> dict[str, Any]:
     """State of the page for one sweep, in MLflow's own words: one chart per profile and kind of latency, val mAP upwards.
 
-    `metrics` are names that runs of the sweep have; without rows there are no charts, and the most accurate cell comes first.
+    `runtimes` are the sweep's, in its order; `metrics` are names that its runs have. Without rows there are no charts, and the most
+    accurate cell comes first.
     """
-    runtimes = sorted(name.removeprefix(ACCURACY) for name in metrics if name.startswith(ACCURACY))
     timed = [row for row in rows if row.p50_s is not None] if runtimes else []
     axes = {latency_key("latency_p50_ms", row): _accuracy(row, runtimes) for row in timed}
     speedups = [name.replace("latency_p50_ms", "speedup") for name in axes]
@@ -41,7 +41,7 @@ def shared_view(parent_id: str, metrics: Collection[str], rows: Iterable[Latency
     }
 
 
-def _accuracy(row: LatencyRow, runtimes: list[str]) -> str:
+def _accuracy(row: LatencyRow, runtimes: Sequence[str]) -> str:
     """The accuracy of the files that the row timed, or of the first runtime where the sweep made none for that device."""
     own = row.runtime.split()[0] if row.runtime.strip() else ""
     return ACCURACY + (own if own in runtimes else runtimes[0])

@@ -103,6 +103,7 @@ class Tracker:
         self._latest: dict[str, _CellRun] = {}  # cell -> run
         self._view_tag = ""
         self._rows: list[LatencyRow] = []
+        self._runtimes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, uri: str, sweep: str, params_digest: str, params_text: str) -> Tracker:
@@ -190,6 +191,7 @@ class Tracker:
             tags = {"mlflow.parentRunId": self._parent_id, "cell": cell.cell, "node": cell.node}
             run = self._remember(client.create_run(self._experiment_id, tags=tags, run_name=cell.cell))
         self._latest[cell.cell] = run
+        self._runtimes = tuple(cell.artifacts) or self._runtimes
         tags = {"status": cell.status, "seed": str(cell.seed), "no_effect": ", ".join(cell.no_effect) or "none"}
         tags["reference"] = str(is_reference(cell.cell)).lower()
         if cell.error is not None:
@@ -216,11 +218,12 @@ class Tracker:
                 _write(client, self._latest[cell], numbers, {}, tags[cell])
 
     def _write_view(self, client: MlflowClient) -> None:
-        """A sitting without latencies leaves the view that one with latencies wrote."""
+        """A sitting without latencies leaves the view that one with latencies wrote, for it has charts."""
         there = client.get_experiment(self._experiment_id).tags.get(self._view_tag, "")
-        if self._rows or self._parent_id not in there:
+        has_charts = self._parent_id in there and json.loads(there)["compareRunCharts"]
+        if self._rows or not has_charts:
             metrics = {name for run in self._latest.values() for name in run.metrics}
-            view = shared_view(self._parent_id, metrics, self._rows)
+            view = shared_view(self._parent_id, self._runtimes, metrics, self._rows)
             client.set_experiment_tag(self._experiment_id, self._view_tag, json.dumps(view))
 
     def _write_winner(self, client: MlflowClient, profile: str, cell: str, folder: Path) -> None:

@@ -30,7 +30,7 @@ from hardware_profiles.estimate import PICTURE_CHANNELS, Operator, ideal_s, memo
 from hardware_profiles.graph_files import read_operators
 from hardware_profiles.library import load_profile
 from hardware_profiles.measure import choose_cores
-from hardware_profiles.profile import ClassUtilisation, DType, HardwareProfile, PerClass
+from hardware_profiles.profile import Calibrations, ClassUtilisation, DType, HardwareProfile, PerClass
 from hardware_profiles.runtimes import open_session, runtime_version
 from hardware_profiles.yardstick import Yardstick
 
@@ -266,6 +266,8 @@ def _main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     chosen = parser.parse_args(arguments)
     profile = load_profile(chosen.profile, chosen.folder)
+    if chosen.write is not None and (chosen.write.exists() or not chosen.write.parent.is_dir()):
+        parser.error(f"--write {chosen.write}: must be a new file in a folder that is there.")
     if (cores := choose_cores(profile.threads)) is not None:
         os.sched_setaffinity(0, cores)
     timer = session_timer(profile, CALLS)
@@ -274,10 +276,14 @@ def _main(arguments: Sequence[str]) -> int:
     for own in numbers:
         print(own)
     if chosen.write is not None:
-        made = with_chains(profile, numbers).model_copy(update={"id": chosen.write.stem})
+        try:
+            made = with_chains(profile, numbers)
+        except ValueError as error:  # a slope of noise may come out negative
+            parser.error(f"--write {chosen.write}: not written, measure again on a quiet machine. {error}")
+        made = made.model_copy(update={"id": chosen.write.stem, "calibration": Calibrations()})
         about = f"{profile.name}: {profile.id} with costs of operators from chains."
         chosen.write.write_text(text_of(made, about), encoding="utf-8")
-        print(f"Next: `sixfold profiles check {chosen.write}`.")
+        print(f"Next: `sixfold profiles calibrate {chosen.write.stem} MEASUREMENTS.csv`, for it is no longer fitted to anything.")
     return 0
 
 

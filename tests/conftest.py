@@ -33,6 +33,7 @@ TINY = Architecture(
 """Every kind of part that the real detector has, at a thousandth of its cost."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own, which would come before
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker takes all slow tests, first: two Ray sessions would share 2 cores. Others stay with their file."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

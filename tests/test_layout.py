@@ -152,6 +152,21 @@ def test_a_stage_has_one_word() -> None:
         assert (stage if stage != "prepare" else "data") in about["params"]
 
 
+def test_stages_depend_on_what_dvc_cannot_see() -> None:
+    """Data, code or profiles: each stage on the file that tells of what it reads."""
+    import yaml
+
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    written = {path for output in stages["inputs"]["outs"] for path in output}
+    told = {stage: [path for path in about.get("deps", ()) if path in written] for stage, about in stages.items()}
+    assert {stage: paths for stage, paths in told.items() if paths} == {
+        "prepare": ["results/inputs/data.json"],
+        "teacher": ["results/inputs/making.json"],
+        "grid": ["results/inputs/making.json"],
+        "measure": ["results/inputs/measuring.json"],
+    }
+
+
 def test_tests_mirror_the_packages() -> None:
     """A test file lies where its module does and is named after it, or after its folder: test_<module>[_<theme>].py."""
     tests = [path for package in MAY_IMPORT for path in (ROOT / "tests" / package).rglob("test_*.py")]

@@ -59,7 +59,11 @@ def test_a_corrected_label_concerns_the_data_alone(plan: Plan) -> None:
 def test_another_version_concerns_what_is_made(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of our own code, or of a library."""
     before = seen(plan)
-    monkeypatch.setitem(inputs_module.VERSIONS, "nas", 99)
+    for name, files in (("nas", {MAKING}), ("estimate", {MAKING, MEASURING})):
+        with monkeypatch.context() as patch:
+            patch.setitem(inputs_module.VERSIONS, name, 99)
+            assert changed(plan, before) == files
+    monkeypatch.setattr(inputs_module, "library_versions", lambda: {"torch": "99"})
     assert changed(plan, before) == {MAKING}
 
 
@@ -73,9 +77,12 @@ def test_a_profile_of_ones_own_concerns_those_who_use_it(plan: Plan) -> None:
     assert changed(plan, before) == {MAKING, MEASURING}
 
 
-def test_prepared_data_whose_source_is_elsewhere_stays_what_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("here", [False, True], ids=["no folder", "an empty one"])
+def test_prepared_data_whose_source_is_elsewhere_stays_what_it_is(tmp_path: Path, here: bool) -> None:
     """A machine with the prepared folder but without the pictures has nothing to make again."""
     source = {"kind": "voc", "root": "voc"}
+    if here:
+        (tmp_path / "voc").mkdir()
     plan = load_plan(write_params(tmp_path, data__source=source))
     pictures = GeneratedSource(pictures=PictureCounts(train=2, val=2, test=2), picture_size=(64, 96), object_size_px=(16.0, 32.0))
     prepared = prepare(Data(name="tiny", source=pictures, input_size=(64, 96)), tmp_path, tmp_path / "prepared", 0, lambda _: None)

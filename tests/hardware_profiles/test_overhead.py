@@ -10,12 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
+from hardware_profiles import overhead
 from hardware_profiles.chains import Chain, write_chain
 from hardware_profiles.estimate import estimate
 from hardware_profiles.graph_files import read_operators
 from hardware_profiles.library import load_profile
 from hardware_profiles.overhead import ChainNumbers, measure_chains, session_timer, with_chains
-from hardware_profiles.profile import DType, HardwareProfile, Memory
+from hardware_profiles.profile import Calibrations, DType, HardwareProfile, Memory
 from hardware_profiles.runtimes import OUTPUTS, open_session
 from tests.hardware_profiles.profile_factory import tree
 
@@ -82,6 +83,27 @@ def test_numbers_go_into_the_profile_with_their_source() -> None:
         "measured: processor time over length of chains of 8 to 64"
     )
     assert changed.op_overhead_us.int8 == own.op_overhead_us.int8
+
+
+def test_the_command_writes_a_profile_that_claims_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are in it, the calibration of the old ones is not; a file that is there is refused before anything is timed."""
+    timed: list[DType] = []
+
+    def chains(_profile: HardwareProfile, dtype: DType, *_: object) -> ChainNumbers:
+        timed.append(dtype)
+        return {"fp32": FOUND, "int8": INT8}[dtype]
+
+    monkeypatch.setattr(overhead, "measure_chains", chains)
+    monkeypatch.setattr(overhead, "choose_cores", lambda _: None)
+    arguments = ["x86-onnxruntime-1t", "--write", str(tmp_path / "mine.yaml")]
+    assert overhead._main(arguments) == 0
+    made = load_profile("mine", tmp_path)
+    assert (made.op_overhead_us.fp32, made.op_overhead_us.int8) == (2.5, 5.0)
+    assert made.calibration == Calibrations() != load_profile("x86-onnxruntime-1t").calibration
+    timed.clear()
+    with pytest.raises(SystemExit) as refused:
+        overhead._main(arguments)
+    assert (refused.value.code, timed) == (2, [])
 
 
 @pytest.mark.parametrize("quantized", [False, True], ids=["float", "int8"])
