@@ -59,7 +59,7 @@ check: $(STAMP) ## linter and types
 
 TEST_WORKERS ?= 2
 test: $(STAMP) ## all tests, by TEST_WORKERS processes
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 lock: ## write requirements.lock from the versions installed now
 	$(BIN)/python -m pip freeze --exclude-editable --exclude sixfold | sed -e 's/+cpu$$//' -e 's/^mlcommons_loadgen==.*/&; platform_machine == "x86_64"/' > requirements.lock

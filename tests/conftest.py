@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from compressors.contract import Workbench
 from detection.augmentation import Augmentation
@@ -33,13 +35,32 @@ TINY = Architecture(
 """Every kind of part that the real detector has, at a thousandth of its cost."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own, which would come before
+def _slow_files() -> frozenset[str]:
+    """Test files that start Ray, DVC or MLflow, relative to the checkout."""
+    tests = Path(__file__).parent
+    found = (path for path in tests.rglob("test_*.py") if "mark.slow" in path.read_text())
+    return frozenset(path.relative_to(tests.parent).as_posix() for path in found)
+
+
+class _Shares(LoadScopeScheduling):
+    """Tests of a file stay together, for its fixtures are made once; slow files too, for two Ray sessions would share the cores."""
+
+    slow_files = _slow_files()
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "slow" if file in self.slow_files else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How the workers of `make test` share the work."""
+    return _Shares(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker takes all slow tests, first: two Ray sessions would share 2 cores. Others stay with their file."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        group = "slow" if item.get_closest_marker("slow") else item.path.relative_to(item.config.rootpath).as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Slow files come first, so that no worker is left with them at the end."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in _Shares.slow_files)
 
 
 @pytest.fixture(scope="session")
