@@ -14,7 +14,7 @@ from studies.methods.subjects import Rivalry
 
 HEADS = ("", "variant", "params, M", "MACs, M", "share", "size, MB", "val mAP", "test mAP", "change, pt [95 %]")
 SEARCH_HEADS = ("search", "found by", "MACs, M", "estimated ms", "supernet val mAP")
-FOUND_BY = {"search": "the search", "random_search": "random, most accurate", "largest_macs": "random, most MACs"}
+FOUND_BY = {"search": "the search", "random_search": "random, most accurate", "largest_macs": "most MACs, as fast"}
 BESIDE: dict[Rivalry, str] = {
     "equal_macs": "beside random pruning at equal multiply-adds, pt [95 %]",
     "no_slower": "beside the best reference that is no slower, pt [95 %]",

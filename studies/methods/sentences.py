@@ -134,7 +134,7 @@ def _searched(searches: Sequence[Search]) -> list[str]:
 
     return [
         f"In the supernet, on the val pictures that chose, the search's architecture is ahead of the best of as many random ones "
-        f"{ahead('random_search')}, and of the largest of those {ahead('largest_macs')}; no interval."
+        f"{ahead('random_search')}, and of the largest network estimated to be as fast {ahead('largest_macs')}; no interval."
     ]
 
 

@@ -125,7 +125,8 @@ def test_searches_are_counted_against_no_search() -> None:
     own = result("nas", [shown("a")], "no_slower", searches=[search("a", 0.3, 0.2, 0.3), search("b", 0.2, 0.25, 0.1)])
     assert (
         "ahead of the best of as many random ones in 1 of 2 searches, by \u22125.0 to +10.0 points (mean +2.5), "
-        "and of the largest of those in 1 of 2 searches, by 0.0 to +10.0 points (mean +5.0); no interval."
+        "and of the largest network estimated to be as fast in 1 of 2 searches, by 0.0 to +10.0 points (mean +5.0); "
+        "no interval."
     ) in said(
         summary(own)
     )
