@@ -221,7 +221,7 @@ class _Planner:
     ) -> dict[str, Any]:  # fmt: skip
         """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
         base = self.base
-        asked = (*steps, *([objective] if objective else []))
+        asked = _all_settings(steps, objective)
         methods = {config.version_name or config.method for config in asked}
         searches, estimates = kind == "search", any(config.asks_estimate for config in asked)
         trains = recipe is not None or searches
@@ -259,7 +259,7 @@ class _Planner:
         train, val = self.base.train_pictures, self.base.val_pictures
         images = recipe.epochs * train if recipe else 0
         epochs = self.base.training.epochs
-        asked = (*steps, *([objective] if objective else []))
+        asked = _all_settings(steps, objective)
         searched = sum(config.search_images(train, val) + config.final_images(epochs, train, val) for config in asked)
         return Planned(
             train_epochs=recipe.epochs if recipe else 0,
@@ -267,6 +267,11 @@ class _Planner:
             search_images=searched,
             teacher_forwards=objective.teacher_forwards(recipe, train) if objective and recipe else 0,
         )
+
+
+def _all_settings(steps: tuple[Any, ...], objective: Distillation | None) -> tuple[Any, ...]:
+    """Whatever may decide a node's result."""
+    return steps if objective is None else (*steps, objective)
 
 
 def _node_name(kind: str, cell: Cell, methods: list[str]) -> str:

@@ -128,7 +128,7 @@ def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
             grouped.setdefault((row.profile, row.is_measured), []).append(row)
     found = []
     for (profile, _), rows in grouped.items():
-        artifacts_of = artifact_runtime(cells, rows[0])
+        artifacts_of = artifact_runtime(cells.runtimes, rows[0])
         points = (_point(ok[row.cell], artifacts_of, row) for row in rows)
         found.append(
             Panel(

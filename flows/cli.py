@@ -194,7 +194,7 @@ def report(
     text = (workspace.REPORT / "recommendation.json").read_text()
     for own in RecommendationFile.model_validate_json(text).profiles:
         folder = workspace.BEST / own.profile
-        if own.chosen is not None and folder.is_dir():
+        if own.chosen is not None and not own.is_blind and folder.is_dir():
             tracker.log_winner(own.profile, own.chosen.cell, folder)
     tracker.close()
 

@@ -145,7 +145,7 @@ def _why_unpaired(cells: CellsFile, *sides: tuple[CellRecord, LatencyRow]) -> st
     for record, row in sides:
         if not row.rounds_s:
             return f"`{record.cell}` has no time: {row.why}"
-        artifact = record.artifacts.get(artifact_runtime(cells, row))
+        artifact = record.artifacts.get(artifact_runtime(cells.runtimes, row))
         if artifact is None or artifact.digest != row.artifact_digest:
             return f"`{record.cell}` was measured with another file than cells.json has; run `sixfold measure` again"
     (_, first), (_, second) = sides

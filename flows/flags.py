@@ -179,7 +179,7 @@ def _how_much_smaller(row: LatencyRow, cells: CellsFile, records: dict[str, Cell
     record, control = records.get(row.cell), cells.cell(CONTROL)
     if record is None or control is None:
         return ""
-    runtime = artifact_runtime(cells, row)
+    runtime = artifact_runtime(cells.runtimes, row)
     own, other = record.artifacts.get(runtime), control.artifacts.get(runtime)
     fell = []
     if own and other and own.size_bytes <= SMALLER_SHARE * other.size_bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -220,10 +221,10 @@ def in_numbers(cells: int, references: int) -> str:
     return f"{cells} cells" + (f" and {references} reference{'s' * (references > 1)}" if references else "")
 
 
-def artifact_runtime(cells: CellsFile, row: LatencyRow) -> str:
-    """The sweep's runtime whose files speak for a row: its own, or the first where the sweep made no file for it."""
+def artifact_runtime(runtimes: Sequence[str], row: LatencyRow) -> str:
+    """Of the sweep's runtimes the one whose files speak for a row: its own, or the first where the sweep made no file for it."""
     name = row.runtime.split()[0] if row.runtime.strip() else ""
-    return name if name in cells.runtimes else cells.runtimes[0]
+    return name if name in runtimes else runtimes[0]
 
 
 RecordFile = TypeVar("RecordFile", CellsFile, LatencyFile)

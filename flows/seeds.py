@@ -100,10 +100,11 @@ def recommended(path: Path, data: Prepared, say: Say) -> Wanted:
             f"{path}: made on data {found.dataset!r} ({found.dataset_digest[:12]}...), but prepared is {data.name!r} "
             f"({data.digest[:12]}...). Run `sixfold grid`, `measure` and `report` again, or name a cell with --cell."
         )
-    shipped = sorted((own for own in found.profiles if own.verdict == "ship"), key=lambda own: own.source != "measured")
+    shipped = [own for own in found.profiles if own.verdict == "ship" and not own.is_blind]
+    shipped.sort(key=lambda own: own.source != "measured")
     chosen = [(own.chosen.cell, own.profile, own.source) for own in shipped if own.chosen is not None]
     if not chosen:
-        raise InputError(f"{path}: recommends no cell but the control. Name one with --cell.")
+        raise InputError(f"{path}: recommends no cell but the control, or by speed alone. Name one with --cell.")
     name, profile, source = chosen[0]
     for other in dict.fromkeys(cell for cell, _, its_source in chosen if its_source == source and cell != name):
         say(f"`{name}` is recommended on {profile}; `{other}` is on another profile: `--cell {other}` makes that one again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from flows.records import LatencyRow
+from flows.records import LatencyRow, artifact_runtime
 from flows.run_values import latency_key
 
 VIEW_TAG = "mlflow.sharedViewState."
@@ -25,7 +25,7 @@ def shared_view(parent_id: str, runtimes: Sequence[str], metrics: Collection[str
     accurate cell comes first.
     """
     timed = [row for row in rows if row.p50_s is not None] if runtimes else []
-    axes = {latency_key("latency_p50_ms", row): _accuracy(row, runtimes) for row in timed}
+    axes = {latency_key("latency_p50_ms", row): ACCURACY + artifact_runtime(runtimes, row) for row in timed}
     speedups = [name.replace("latency_p50_ms", "speedup") for name in axes]
     accuracies = [prefix + runtime for runtime in runtimes for prefix in (ACCURACY, TEST_ACCURACY, SIZE)]
     first = next(iter(axes), accuracies[0] if accuracies else "params")
@@ -39,12 +39,6 @@ def shared_view(parent_id: str, runtimes: Sequence[str], metrics: Collection[str
         "compareRunSections": [section],
         "compareRunCharts": [_chart(latency, accuracy) for latency, accuracy in axes.items()],
     }
-
-
-def _accuracy(row: LatencyRow, runtimes: Sequence[str]) -> str:
-    """The accuracy of the files that the row timed, or of the first runtime where the sweep made none for that device."""
-    own = row.runtime.split()[0] if row.runtime.strip() else ""
-    return ACCURACY + (own if own in runtimes else runtimes[0])
 
 
 def _chart(latency: str, accuracy: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def rivals(
 def timed_row(cells: CellsFile, latency: LatencyFile, cell: str, runtime: str) -> LatencyRow | None:
     """The measured row of a file of this runtime, on the first profile that has one."""
     rows = (row for row in latency.rows if row.cell == cell and row.is_measured and row.rounds_s)
-    return next((row for row in rows if artifact_runtime(cells, row) == runtime), None)
+    return next((row for row in rows if artifact_runtime(cells.runtimes, row) == runtime), None)
 
 
 def _rival(

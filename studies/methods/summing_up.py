@@ -162,7 +162,7 @@ class _Study:
     def timings(self, record: CellRecord, runtime: str) -> tuple[Timing, ...]:
         """What was measured of its file for this runtime; estimates are left out."""
         rows = [row for row in self.latency.rows if row.cell == record.cell and row.is_measured and row.p50_s is not None]
-        return tuple(_timing(row) for row in rows if artifact_runtime(self.cells, row) == runtime)
+        return tuple(_timing(row) for row in rows if artifact_runtime(self.cells.runtimes, row) == runtime)
 
     def beside(self, subject: Subject, variants: tuple[CellRecord, ...], references: tuple[CellRecord, ...]) -> tuple[Beside, ...]:
         """Every variant beside its rival, in every runtime."""

@@ -226,6 +226,16 @@ def test_the_control_everywhere_is_nothing_to_make_again(sweep_prepared: Path, t
         chosen(tmp_path, sweep_prepared, ("x86", "measured", None))
 
 
+def test_what_came_first_by_speed_alone_is_nothing_to_make_again(sweep_prepared: Path, tmp_path: Path) -> None:
+    """Three seeds of a network that detects nothing would cost hours."""
+    data, path = load_prepared(sweep_prepared), tmp_path / "recommendation.json"
+    found = recommendation(("x86", "measured", "a"), digest=data.digest)
+    blind = [own.model_copy(update={"is_blind": True}) for own in found.profiles]
+    write_records(path, found.model_copy(update={"profiles": tuple(blind)}))
+    with pytest.raises(InputError, match="or by speed alone"):
+        recommended(path, data, lambda _: None)
+
+
 def test_a_recommendation_of_other_data_is_refused(sweep_prepared: Path, tmp_path: Path) -> None:
     """What val of other pictures chose is not this sweep's choice."""
     write_records(tmp_path / "recommendation.json", recommendation(("x86", "measured", "a"), digest="0" * 64))
