@@ -67,7 +67,7 @@ lock: ## write requirements.lock from the versions installed now
 NOTE ?=
 RAN_AT ?= $(shell git rev-parse --short HEAD)
 publish: $(STAMP) ## copy the records of PLAN's run to docs/results/ and rewrite docs/results.md; RAN_AT=commit of the run, NOTE="..."
-	$(BIN)/python -m flows.publish $(WORKSPACE) "git checkout $(RAN_AT) && make repro$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))" "$(NOTE)"
+	$(BIN)/python -m flows.publish.page $(WORKSPACE) "git checkout $(RAN_AT) && make repro$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))" "$(NOTE)"
 
 STUDY_RUN := $(if $(filter params.yaml,$(PLAN)),runs/bccd,$(WORKSPACE))
 STUDY_ORIGIN := make measurement-study$(if $(filter params.yaml,$(PLAN)),, PLAN=$(PLAN))

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import torch
 
 from compressors.target import Target
-from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
-from detection.complexity import count_macs, count_params
-from detection.dataset import Images
+from detection.compact.blueprint import Blueprint
+from detection.compact.complexity import count_macs, count_params
+from detection.compact.losses import Loss
+from detection.data.dataset import Images
 from detection.frozen import Frozen
-from detection.losses import Loss
 from detection.training import Recipe
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.schema.profile import HardwareProfile
 
 Phase = Literal["architecture", "search", "reduction", "objective", "packing"]
 """Where a method takes part in making a cell. The architecture is changed, or searched for; the trained detector is reduced, and

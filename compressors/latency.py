@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from detection.blueprint import Blueprint
-from detection.complexity import operator_costs
+from detection.compact.blueprint import Blueprint
+from detection.compact.complexity import operator_costs
 from detection.frozen import InputError
-from hardware_profiles.estimate import Estimate, Operator, estimate
-from hardware_profiles.profile import DType, HardwareProfile
+from hardware_profiles.estimate.model import Estimate, Operator, estimate
+from hardware_profiles.schema.profile import DType, HardwareProfile
 
 OP_TYPES = {
     "add": "Add",
@@ -24,7 +24,7 @@ OP_TYPES = {
     "transpose": "Transpose",
     "sigmoid": "Sigmoid",
 }
-"""The end of an operator's name in detection.complexity -> what ONNX calls it; everything else is a convolution."""
+"""The end of an operator's name in detection.compact.complexity -> what ONNX calls it; everything else is a convolution."""
 
 
 LatencyIn = Literal["float", "int8"]
@@ -52,7 +52,7 @@ def operators(blueprint: Blueprint, dtype: DType = "fp32") -> tuple[Operator, ..
     """The blueprint's operators in the terms of the hardware profiles.
 
     In int8 all are quantized but the last predictions and the decoding after them, which every tool leaves in float.
-    What a runtime adds or fuses at the borders between the two is in the exported file alone: `hardware_profiles.graph` reads it.
+    What a runtime adds or fuses at the borders between the two is in the exported file alone: `estimate.graph` reads it.
     """
     return _operators(blueprint.model_dump_json(by_alias=True), dtype == "int8")
 

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from detection.blueprint import Blueprint
+from detection.compact.blueprint import Blueprint
+from detection.compact.network import Network
 from detection.frozen import Digest, InputError
-from detection.network import Network
 
 BLUEPRINT_FILE = "blueprint.json"
 WEIGHTS_FILE = "weights.safetensors"

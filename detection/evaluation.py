@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.boxes import Array, Detections, Letterbox, select
-from detection.dataset import Images
+from detection.data.dataset import Images
 from detection.frozen import Frozen
 
 SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS = 0.001, 0.6, 100

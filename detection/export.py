@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from detection.checkpoint import Detector
-from detection.deployed import Deployed
+from detection.compact.deployed import Deployed
 
 OPSET = 18
 INPUT_NAME, BOXES_NAME, SCORES_NAME = "images", "boxes", "scores"

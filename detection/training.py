@@ -16,12 +16,12 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detection.augmentation import Augmentation, make_batch
 from detection.checkpoint import Detector, freeze
-from detection.dataset import Images
+from detection.compact.losses import Batch, DetectionLoss, Loss
+from detection.compact.network import Network
+from detection.data.augmentation import Augmentation, make_batch
+from detection.data.dataset import Images
 from detection.frozen import Frozen, PositiveInt
-from detection.losses import Batch, DetectionLoss, Loss
-from detection.network import Network
 
 GRADIENT_NORM = 10.0
 """Longer gradients are cut to this length: early DFL steps spike otherwise."""

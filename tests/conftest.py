@@ -10,16 +10,16 @@ import torch
 from xdist.scheduler import LoadScopeScheduling
 
 from compressors.contract import Workbench
-from detection.augmentation import Augmentation
-from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector, fresh
-from detection.dataset import Images, load_split
-from detection.generated import PictureCounts
-from detection.sources import Data, GeneratedSource
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.data.augmentation import Augmentation
+from detection.data.dataset import Images, load_split
+from detection.data.generated import PictureCounts
+from detection.data.sources import Data, GeneratedSource
 from detection.training import Recipe
-from flows.prepare import prepare
-from flows.store import Store
-from hardware_profiles.library import load_profile
+from flows.prepare.stage import prepare
+from flows.records.store import Store
+from hardware_profiles.schema.library import load_profile
 
 torch.set_num_threads(1)
 

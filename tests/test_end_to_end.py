@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.records import CellsFile, LatencyFile, read_records
+from flows.records.schema import CellsFile, LatencyFile, read_records
 from tests.flows.sweep_factory import tiny_tree
 from tests.programs import ROOT, needs_programs, run
 

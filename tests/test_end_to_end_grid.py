@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.params import load_plan
-from flows.prepare import prepare
-from flows.records import CellsFile, read_records
+from flows.prepare.stage import prepare
+from flows.records.schema import CellsFile, read_records
+from flows.sweep.params import load_plan
 from tests.flows.sweep_factory import tiny_tree, write_params
 from tests.programs import ROOT, needs_programs, run, surroundings
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detection.checkpoint import Detector
-from detection.network import Network
+from detection.compact.network import Network
 
 FeaturesBy = Literal["pkd", "cwd", "mgd", "none"]
 

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from compressors.contract import Phase, Settings
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
 from compressors.distillation.teacher_outputs import Computed, Remembered, TeacherOutputs, flip_states
-from compressors.idle import refuse_idle
-from detection.blueprint import Architecture, Blueprint
+from compressors.unused_settings import refuse_idle
 from detection.checkpoint import Detector
-from detection.dataset import Images
-from detection.losses import Batch, DetectionLoss, as_float32
-from detection.network import Network, Outputs
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.losses import Batch, DetectionLoss, as_float32
+from detection.compact.network import Network, Outputs
+from detection.data.dataset import Images
 from detection.training import Recipe
 
 Weight = Annotated[float, Field(ge=0.0)]

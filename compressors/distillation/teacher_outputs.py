@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detection.augmentation import Augmentation, make_batch
-from detection.dataset import Images
+from detection.compact.losses import Batch
+from detection.compact.network import Network, Outputs
+from detection.data.augmentation import Augmentation, make_batch
+from detection.data.dataset import Images
 from detection.frozen import InputError
-from detection.losses import Batch
-from detection.network import Network, Outputs
 from detection.training import Recipe
 
 MEMORY_LIMIT_BYTES = 4 * 2**30

@@ -10,10 +10,10 @@ from typing import ClassVar, Literal
 from pydantic import ValidationError, model_validator
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
-from compressors.idle import refuse_idle
-from compressors.lightweight.weights import inherited
-from detection.blueprint import Architecture, BlockKind, Blueprint
+from compressors.lightweight.inherit import inherited
+from compressors.unused_settings import refuse_idle
 from detection.checkpoint import Detector, fresh
+from detection.compact.blueprint import Architecture, BlockKind, Blueprint
 from detection.frozen import InputError, PositiveInt
 
 PARTS = ("backbone", "neck", "head")

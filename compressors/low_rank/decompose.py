@@ -10,7 +10,7 @@ import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
-from detection.blueprint import Ranks, refuse_above_full
+from detection.compact.blueprint import Ranks, refuse_above_full
 
 Form = Literal["tucker", "spatial_svd"]
 

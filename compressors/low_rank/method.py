@@ -12,16 +12,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compressors.contract import Change, Phase, Settings, Workbench, describe
-from compressors.idle import refuse_idle
 from compressors.latency import LatencyIn, latency_dtype
 from compressors.low_rank.decompose import Form, decompose
 from compressors.low_rank.ranks import Choice, Decision, Worth
 from compressors.target import Target
-from detection.blueprint import Factored
+from compressors.unused_settings import refuse_idle
 from detection.checkpoint import Detector
+from detection.compact.blueprint import Factored
+from detection.compact.network import Network
 from detection.frozen import InputError, Share
-from detection.network import Network
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.schema.profile import HardwareProfile
 
 DEFAULT_ENERGY = 0.75
 

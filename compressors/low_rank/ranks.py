@@ -13,11 +13,11 @@ from torch import Tensor
 from compressors.latency import operators
 from compressors.low_rank.decompose import Form, unfoldings
 from compressors.low_rank.evbmf import Values, evbmf_rank
-from detection.blueprint import Blueprint, Factored, Ranks
-from detection.complexity import count_macs, operator_costs
+from detection.compact.blueprint import Blueprint, Factored, Ranks
+from detection.compact.complexity import count_macs, operator_costs
 from detection.frozen import InputError
-from hardware_profiles.estimate import Operator, estimate
-from hardware_profiles.profile import DType, HardwareProfile, ProfileError
+from hardware_profiles.estimate.model import Operator, estimate
+from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileError
 
 BISECTIONS = 16
 """Halvings of the interval in which the common energy is looked for: finer than any rank of ours steps."""

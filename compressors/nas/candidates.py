@@ -12,15 +12,15 @@ import torch
 
 from compressors.latency import estimated_latency
 from compressors.nas.supernet import Supernet
-from detection.augmentation import make_batch
-from detection.blueprint import Architecture, Blueprint
 from detection.boxes import Array
-from detection.complexity import count_macs
-from detection.dataset import Images
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.complexity import count_macs
+from detection.compact.network import Network
+from detection.data.augmentation import make_batch
+from detection.data.dataset import Images
 from detection.evaluation import Pixels, accuracy, as_planes, detect
 from detection.frozen import InputError
-from detection.network import Network
-from hardware_profiles.profile import DType, HardwareProfile, ProfileError
+from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileError
 
 Latency = Callable[[Architecture], float]
 """Estimated seconds of an architecture for one picture."""

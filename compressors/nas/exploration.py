@@ -13,7 +13,7 @@ from compressors.contract import Each
 from compressors.nas.candidates import Candidate, Latency
 from compressors.nas.space import SearchSpace
 from compressors.nas.supernet import draw
-from detection.blueprint import Architecture
+from detection.compact.blueprint import Architecture
 from detection.frozen import InputError
 
 ASKS_PER_EVALUATION = 50

@@ -12,9 +12,9 @@ from typing import Any
 
 from compressors.contract import Workbench
 from compressors.nas.candidates import Candidate, val_map_of
-from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import fresh
-from detection.dataset import Images
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.data.dataset import Images
 from detection.training import Recipe, fit
 
 

@@ -16,9 +16,9 @@ from compressors.nas.exploration import Explorer, front, most_accurate
 from compressors.nas.finals import Finalist, finals, winner
 from compressors.nas.space import search_space, smaller_input
 from compressors.nas.supernet import Supernet, inherit
-from detection.blueprint import FIRST_STAGE_STRIDE, Architecture, BlockKind, Blueprint
 from detection.checkpoint import Detector, fresh
-from detection.complexity import count_macs
+from detection.compact.blueprint import FIRST_STAGE_STRIDE, Architecture, BlockKind, Blueprint
+from detection.compact.complexity import count_macs
 from detection.frozen import InputError, PositiveInt, Share
 
 GHOST_MULTIPLE = 4

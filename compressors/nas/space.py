@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from detection.blueprint import FIRST_STAGE_STRIDE, Architecture, Blueprint
+from detection.compact.blueprint import FIRST_STAGE_STRIDE, Architecture, Blueprint
 from detection.frozen import Frozen, InputError
 
 LEAST_WIDTH = 8

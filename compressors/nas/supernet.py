@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from compressors.nas.space import SearchSpace
-from detection.augmentation import make_batch
-from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector
-from detection.dataset import Images
-from detection.losses import DetectionLoss
-from detection.network import Network, Outputs
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.losses import DetectionLoss
+from detection.compact.network import Network, Outputs
+from detection.data.augmentation import make_batch
+from detection.data.dataset import Images
 from detection.training import BETAS, GRADIENT_NORM, Recipe, decay_groups, on_device
 
 

@@ -12,9 +12,9 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from detection.blueprint import KeptChannels, LayerWidth
 from detection.checkpoint import Detector
-from detection.network import Network
+from detection.compact.blueprint import KeptChannels, LayerWidth
+from detection.compact.network import Network
 
 LayerKind = Literal["conv", "depthwise", "norm"]
 

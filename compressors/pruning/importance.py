@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from compressors.contract import Workbench
 from compressors.pruning.groups import ChannelGroup
-from detection.augmentation import make_batch
-from detection.losses import DetectionLoss
-from detection.network import Network
+from detection.compact.losses import DetectionLoss
+from detection.compact.network import Network
+from detection.data.augmentation import make_batch
 from detection.training import on_device
 
 TINY = torch.finfo(torch.float32).tiny

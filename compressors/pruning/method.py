@@ -15,16 +15,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
-from compressors.idle import refuse_idle
 from compressors.latency import estimated_latency
 from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, kept_of_sides, without
 from compressors.pruning.importance import Importance, unit_importance
 from compressors.target import Target
-from detection.blueprint import Blueprint
+from compressors.unused_settings import refuse_idle
 from detection.checkpoint import Detector
-from detection.complexity import count_macs
+from detection.compact.blueprint import Blueprint
+from detection.compact.complexity import count_macs
 from detection.frozen import InputError, PositiveInt, Share
-from hardware_profiles.profile import HardwareProfile, ProfileError
+from hardware_profiles.schema.profile import HardwareProfile, ProfileError
 
 DEFAULT_KEEP_MACS = 0.5
 

@@ -15,20 +15,20 @@ import onnx
 from pydantic import Field, model_validator
 
 from compressors.contract import Phase, Settings
-from compressors.idle import refuse_idle
-from compressors.quantization import fallback, onnx_int8
+from compressors.quantization import mixed_precision, onnx_int8
+from compressors.quantization.calibrators import RangeCalibrator, Ranges, observe, ranges_of
+from compressors.quantization.fake_quantize import tensor_ranges
 from compressors.quantization.picture_input import PICTURE_RANGE, as_planes
-from compressors.quantization.ranges import RangeCalibrator, Ranges, observe, ranges_of
-from compressors.quantization.rounded_network import tensor_ranges
-from compressors.quantization.tools import TOOLS, Tool
+from compressors.quantization.writers import TOOLS, Tool
+from compressors.unused_settings import refuse_idle
 from detection.checkpoint import Detector
-from detection.dataset import Images
+from detection.data.dataset import Images
 from detection.evaluation import accuracy, detect
 from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import Frozen, InputError, Share
 from detection.training import Recipe
-from hardware_profiles.profile import HardwareProfile
-from hardware_profiles.runtimes import open_session
+from hardware_profiles.runtimes.table import open_session
+from hardware_profiles.schema.profile import HardwareProfile
 
 LEAST_PICTURES = 8
 """Fewer say little about where activations end."""
@@ -260,7 +260,7 @@ class _Work:
         for count in _counts(min(self.config.most_float_layers, len(layers))):
             if tried[-1][0] >= float_val_map - max_drop:
                 break
-            ranked = ranked or fallback.most_harmful(self.ready, ranges, layers, self.pictures)
+            ranked = ranked or mixed_precision.most_harmful(self.ready, ranges, layers, self.pictures)
             back = tuple(ranked[:count])
             file = self.write(ranges, (*stem, *onnx_int8.with_relus(self.graph, back)), self._fresh(f"float-{count}"))
             tried.append((self.val_map(file), back, file))

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from compressors.quantization.calibrators import Ranges
 from compressors.quantization.onnx_size import shrink
 from compressors.quantization.picture_input import onnx_takes_pictures
-from compressors.quantization.ranges import Ranges
-from detection.deployed import PREDICTIONS
+from detection.compact.deployed import PREDICTIONS
 
 TURNING = frozenset({"Transpose", "Reshape"})
 """What brings channels to the end for a product over points."""

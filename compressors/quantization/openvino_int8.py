@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from compressors.quantization.calibrators import Ranges
 from compressors.quantization.onnx_int8 import quiet
 from compressors.quantization.openvino_size import compact_xml, narrow_constants, share_constants
-from compressors.quantization.ranges import Ranges
 
 
 def convert(float_file: Path) -> Any:
     """The ONNX file as an OpenVINO model; tensors keep their names, and so do nodes."""
-    from hardware_profiles.runtimes import import_openvino
+    from hardware_profiles.runtimes.table import import_openvino
 
     with quiet():
         return import_openvino().convert_model(float_file)
@@ -46,7 +46,7 @@ def quantized(model: Any, pictures: list[Any], left_float: Iterable[str], *, cor
 
 def with_ranges(model: Any, ranges: Ranges) -> Any:
     """A copy of a quantized model in which every activation that has a range here keeps to it."""
-    from hardware_profiles.runtimes import import_openvino
+    from hardware_profiles.runtimes.table import import_openvino
 
     copy = model.clone()
     for op in copy.get_ops():
@@ -64,7 +64,7 @@ def with_ranges(model: Any, ranges: Ranges) -> Any:
 
 def write(model: Any, target: Path, *, float16: bool = False) -> None:
     """Write target (.xml) and the weights beside it, as short as its reader allows; the model itself is narrowed on the way."""
-    from hardware_profiles.runtimes import import_openvino
+    from hardware_profiles.runtimes.table import import_openvino
 
     narrow_constants(model)
     share_constants(model)

@@ -28,7 +28,7 @@ def share_constants(model: Any) -> None:
 
 def narrow_constants(model: Any) -> None:
     """Store large float32 constants that fit a smaller type exactly in it, in place; the runtime widens them when it loads them."""
-    from hardware_profiles.runtimes import import_openvino
+    from hardware_profiles.runtimes.table import import_openvino
 
     operators = import_openvino().opset13
     for op in model.get_ordered_ops():

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from compressors.quantization.ranges import Range
+from compressors.quantization.calibrators import Range
 from detection.export import INPUT_NAME
 
 PICTURE_RANGE = Range(0.0, 255.0)
@@ -61,7 +61,7 @@ def openvino_takes_pictures(model: Any) -> Any:
 
     The given one is changed as well, and no longer of use.
     """
-    from hardware_profiles.runtimes import import_openvino
+    from hardware_profiles.runtimes.table import import_openvino
 
     openvino = import_openvino()
     ops, planes = openvino.opset13, model.input(INPUT_NAME).get_node()

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressors.quantization.ranges import Range, Ranges
-from compressors.quantization.rounded_network import rounded_network
-from detection.augmentation import make_batch
+from compressors.quantization.calibrators import Range, Ranges
+from compressors.quantization.fake_quantize import rounded_network
 from detection.checkpoint import Detector
-from detection.dataset import Images
+from detection.compact.losses import DetectionLoss, Loss
+from detection.compact.network import Outputs
+from detection.data.augmentation import make_batch
+from detection.data.dataset import Images
 from detection.frozen import Frozen
-from detection.losses import DetectionLoss, Loss
-from detection.network import Outputs
 from detection.training import BETAS, GRADIENT_NORM, Recipe, TrainingRecord, decay_groups, on_device
 
 RANGES_FILE = "ranges.json"

@@ -79,9 +79,9 @@ def _known(names: Sequence[str]) -> tuple[str, ...]:
 
 def main() -> None:
     """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    from flows.store import StoreError
-    from hardware_profiles.measure import RoundError
-    from hardware_profiles.runtimes import SessionError
+    from flows.records.store import StoreError
+    from hardware_profiles.runtimes.table import SessionError
+    from hardware_profiles.timing.round import RoundError
 
     run_app(app, "measurement", (InputError, SessionError), (StoreError, RoundError))
 

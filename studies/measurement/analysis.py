@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from flows.statistics import ALPHA, MIN_ROUNDS, Comparison, Paired, detectable, log_ratio_interval, verdicts
+from flows.stats.latency import ALPHA, MIN_ROUNDS, Comparison, Paired, detectable, log_ratio_interval, verdicts
 from studies.measurement.identical import CONTROL, Session
 from studies.measurement.intervals import Rate, equivalence, mean_interval, rate
 from studies.measurement.loadgen import Alternation

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.frozen import Frozen, PositiveInt
-from flows.statistics import called_arrays, interval_arrays
+from flows.stats.latency import called_arrays, interval_arrays
 from studies.measurement.intervals import Rate, mean_interval, rate
 from studies.measurement.ledger import Say
 from studies.measurement.noise import MODELS, Draw, Noise

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from detection.frozen import Digest, Frozen, PositiveInt
-from hardware_profiles.measure import Protocol
+from hardware_profiles.timing.round import Protocol
 from studies.measurement.ledger import Say, Unit, complete
 from studies.measurement.subject import Run, bench, copies, timings
 

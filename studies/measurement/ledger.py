@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from detection.frozen import Frozen, InputError
-from hardware_profiles.environment import environment
+from hardware_profiles.timing.environment import environment
 
 Say = Callable[[str], None]
 

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import Field
 
 from detection.frozen import Digest, Frozen, InputError, PositiveInt
-from hardware_profiles.measure import File, Protocol, RoundError
+from hardware_profiles.timing.round import File, Protocol, RoundError
 from studies.measurement.ledger import Say, Unit, complete
 from studies.measurement.subject import Bench, Run, bench
 
-ENTRIES = {"ours": "flows.measure_round", "loadgen": "studies.measurement.loadgen_round"}
+ENTRIES = {"ours": "flows.measure.worker", "loadgen": "studies.measurement.loadgen_round"}
 
 
 class LoadGenSettings(Frozen):

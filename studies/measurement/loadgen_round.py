@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flows.measure_round import detection_hooks
-from hardware_profiles.measure import Block, Job, RoundResult, pin
-from hardware_profiles.process_stats import steal_s
-from hardware_profiles.runtimes import Pixels, Session, open_session
-from hardware_profiles.timing import calls_one_by_one_ns, difference, times_of, warm_up
+from flows.measure.worker import detection_hooks
+from hardware_profiles.runtimes.table import Pixels, Session, open_session
+from hardware_profiles.timing.calls import calls_one_by_one_ns, difference, times_of, warm_up
+from hardware_profiles.timing.process_stats import steal_s
+from hardware_profiles.timing.round import Block, Job, RoundResult, pin
 
 SUMMARY = "mlperf_log_summary.txt"
 EXPECTED_LATENCY_NS = 1_000_000

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 from scipy.stats import t as student
 
-from flows.records import LatencyFile
+from flows.records.schema import LatencyFile
 
 FEWEST_ROUNDS = 5
 """Of a recording: fewer say too little about tails and correlation."""

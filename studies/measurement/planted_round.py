@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.measure_round import detection_hooks
-from hardware_profiles.measure import Job, pin, run_round
-from hardware_profiles.runtimes import RUNTIMES, Array, Pixels, Runtime, Session
+from flows.measure.worker import detection_hooks
+from hardware_profiles.runtimes.table import RUNTIMES, Array, Pixels, Runtime, Session
+from hardware_profiles.timing.round import Job, pin, run_round
 
 SUFFIX = "-slowed"
 """Of the runtime's name in this process: onnxruntime-slowed is onnxruntime with a wait after each call."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from scipy.stats import nct
 from scipy.stats import t as student
 
-from flows.statistics import ALPHA, log_ratios
+from flows.stats.latency import ALPHA, log_ratios
 
 
 def spread_of(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from flows.records import CellRecord, LatencyFile, LatencyRow
-from hardware_profiles.estimate import Operator
-from hardware_profiles.graph_files import read_graph
+from flows.records.schema import CellRecord, LatencyFile, LatencyRow
+from hardware_profiles.estimate.graph.read import read_graph
+from hardware_profiles.estimate.model import Operator
 from studies.measurement.subject import Run
 
 METHOD = "distillation"

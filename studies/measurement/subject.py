@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detection.dataset import load_split
+from detection.data.dataset import load_split
 from detection.frozen import Digest, InputError
-from flows import workspace
-from flows.host_rounds import PICTURES, pictures_as_taken
-from flows.measure_settings import Measure
-from flows.measuring_lock import alone
-from flows.records import CellsFile, read_records
-from flows.store import Store, open_store
-from hardware_profiles.environment import digest_of
-from hardware_profiles.measure import File, Job, Protocol, RoundError, RoundResult, choose_cores, in_fresh_process
+from flows.measure.host import PICTURES, pictures_as_taken
+from flows.measure.lock import alone
+from flows.records.schema import CellsFile, read_records
+from flows.records.store import Store, open_store
+from flows.sweep import workspace
+from flows.sweep.measure_settings import Measure
+from hardware_profiles.timing.environment import digest_of
+from hardware_profiles.timing.round import File, Job, Protocol, RoundError, RoundResult, choose_cores, in_fresh_process
 from studies.measurement.ledger import Say
 
 PICTURE_COUNT = 8
@@ -67,7 +67,7 @@ def open_run(folder: Path, store: Path | None = None) -> Run:
         )
     if store is not None:
         return Run(folder, read_records(folder / workspace.CELLS, CellsFile), Store(store.resolve()))
-    from flows.params import load_plan  # it knows the settings of every stage
+    from flows.sweep.params import load_plan  # it knows the settings of every stage
 
     plan = load_plan(folder / "params.yaml")
     return Run(folder, read_records(folder / workspace.CELLS, CellsFile), open_store(plan.params.store.url, plan.base))
@@ -99,7 +99,7 @@ class Bench:
         runtime: str,
         files: Sequence[File],
         index: int,
-        entry: str = "flows.measure_round",
+        entry: str = "flows.measure.worker",
         settings: Mapping[str, float] | None = None,
     ) -> RoundResult:
         """What one fresh process on one core found; RoundError where a file could not be timed."""

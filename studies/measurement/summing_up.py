@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows import workspace
-from flows.records import LatencyFile, read_records
+from flows.records.schema import LatencyFile, read_records
+from flows.sweep import workspace
 from studies.measurement.analysis import (
     agreements,
     detections,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from detection.frozen import InputError
-from flows.door import ExecutorName, executor_named
+from flows.cli.options import ExecutorName, executor_named
 from studies.entry import run_app
 
 WORK = Path(".sixfold/studies/methods")
@@ -56,7 +56,7 @@ def page(
     command: Annotated[str, typer.Option(help="What the page names as its origin.")] = "make methods",
 ) -> None:
     """Sum the run up in docs/methods.json, draw docs/methods/*.svg, and rewrite the generated parts of docs/methods.md."""
-    from flows.records import write_records
+    from flows.records.schema import write_records
     from studies.methods.figure import draw_method
     from studies.methods.page import write_page
     from studies.methods.run import open_methods_run
@@ -78,9 +78,9 @@ def page(
 
 def main() -> None:
     """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    from flows.cluster import ClusterError
-    from flows.store import StoreError
-    from hardware_profiles.runtimes import SessionError
+    from flows.grid.ray_executor import ClusterError
+    from flows.records.store import StoreError
+    from hardware_profiles.runtimes.table import SessionError
 
     run_app(app, "methods", (InputError, SessionError), (StoreError, ClusterError))
 

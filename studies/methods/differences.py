@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.frozen import Digest
-from flows.map_difference import NO_DIFFERENCE, Difference, drawn_aps, drawn_difference
-from flows.pictures import read_detections
-from flows.progress import counting
-from flows.store import file_digest
+from flows.grid.progress import counting
+from flows.records.detections import read_detections
+from flows.records.store import file_digest
+from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference, drawn_aps, drawn_difference
 
 DRAWING = 1
 """Raise when `drawn_aps` changes what it gives."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detection.frozen import InputError
-from flows.wording import megabytes, milliseconds
+from flows.records.formatting import megabytes, milliseconds
 from studies.methods.results import Beside, InRuntime, MethodResult, Search, Shown, Summary, Timing
 from studies.methods.sentences import sentences, spread, times
 from studies.methods.subjects import Rivalry

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from compressors.names import MethodName
+from compressors.planning.names import MethodName
 from detection.frozen import Frozen
-from flows.map_difference import Difference
-from flows.records import DatasetRecord, SpeedVerdict
-from flows.seed_records import SeedsFile
+from flows.compare.retrain_text import SeedsFile
+from flows.records.schema import DatasetRecord, SpeedVerdict
+from flows.stats.map_bootstrap import Difference
 from studies.methods.subjects import Rivalry
 
 Role = Literal["control", "variant", "reference"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flows.beside import Timed, best_no_slower
-from flows.records import CellRecord, CellsFile, LatencyFile, LatencyRow, artifact_runtime
+from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow, artifact_runtime
+from flows.report.reference_to_beat import Timed, best_no_slower
 from studies.methods.subjects import Subject, cell_of
 
 LEFT_TO_CHANCE = ("importance", "gradient_pictures")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detection.frozen import InputError
-from flows import workspace
-from flows.params import Plan, load_plan
-from flows.records import CellsFile, read_records
-from flows.store import Store, open_store
+from flows.records.schema import CellsFile, read_records
+from flows.records.store import Store, open_store
+from flows.sweep import workspace
+from flows.sweep.params import Plan, load_plan
 
 SEEDS, SIBLINGS = Path("results/seeds"), Path("results/siblings.json")
 """In the folder of the run: a file per method, and the float siblings."""

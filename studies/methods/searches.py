@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flows.nodes import read_done
-from flows.records import CellRecord
-from flows.store import Store
+from flows.grid.nodes import read_done
+from flows.records.schema import CellRecord
+from flows.records.store import Store
 from studies.methods.results import Found, Search
 from studies.methods.subjects import label_of
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from detection.frozen import InputError
-from flows import workspace
-from flows.cluster import Executor
-from flows.seed_records import read_seeds
-from flows.seeds import retrain
+from flows.compare.retrain import retrain
+from flows.compare.retrain_text import read_seeds
+from flows.grid.ray_executor import Executor
+from flows.sweep import workspace
 from studies.methods.run import MethodsRun
 from studies.methods.subjects import SUBJECTS, cell_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from flows import seed_records
-from flows.map_difference import NO_DIFFERENCE, Difference
-from flows.wording import points as in_points
+from flows.compare import retrain_text
+from flows.records.formatting import points as in_points
+from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference
 from studies.methods.results import Beside, FoundBy, MethodResult, Search, Shown, Summary, Timing
 from studies.methods.subjects import Rivalry
 
@@ -29,7 +29,7 @@ def sentences(found: Summary, own: MethodResult) -> list[str]:
     """One line per runtime, then what a search was worth, the three seeds, and what was not made."""
     lines = [f"In {runtime}: {' '.join(said)}" for runtime in found.runtimes if (said := _in_runtime(found, own, runtime))]
     lines += _searched(own.searches)
-    lines += list(seed_records.sentences(own.seeds)) if own.seeds is not None else []
+    lines += list(retrain_text.sentences(own.seeds)) if own.seeds is not None else []
     if own.missing:
         lines.append(f"Not made: {_listed([f'`{name}`' for name in own.missing])}.")
     return lines

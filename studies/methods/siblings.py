@@ -15,15 +15,15 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from compressors.cells import VERSIONS
+from compressors.planning.graph import VERSIONS
 from compressors.quantization import Quantization
-from detection.dataset import Split, load_split
+from detection.data.dataset import Split, load_split
 from detection.frozen import Digest, Frozen, InputError
-from flows.nodes import SECTION as NODES
-from flows.records import CONTROL, ArtifactRecord, CellRecord, Metrics, write_records
-from flows.scoring import PROTOCOL, artifact_digest
-from flows.store import Store
-from hardware_profiles.runtimes import open_session, runtime_version
+from flows.grid.nodes import SECTION as NODES
+from flows.grid.scoring import PROTOCOL, artifact_digest
+from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, write_records
+from flows.records.store import Store
+from hardware_profiles.runtimes.table import open_session, runtime_version
 from studies.methods.run import SIBLINGS, MethodsRun
 from studies.methods.subjects import cell_of
 
@@ -97,7 +97,7 @@ def _sibling(run: MethodsRun, control: CellRecord, config: Quantization, say: Sa
 
 def _key(run: MethodsRun, control: CellRecord, config: Quantization) -> Digest:
     """Named by all that decides it, as nodes are."""
-    from flows.foundation import choose_device
+    from flows.sweep.context import choose_device
 
     params = run.plan.params
     identity = {
@@ -122,7 +122,7 @@ def _train(run: MethodsRun, control: CellRecord, config: Quantization, folder: P
     from detection import checkpoint
     from detection.export import export_onnx
     from detection.training import fit
-    from flows.foundation import choose_device
+    from flows.sweep.context import choose_device
 
     params, recipe = run.plan.params, config.qat_recipe(run.plan.params.grid.recovery)
     torch.set_num_threads(params.threads)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compressors.names import MethodName
+from compressors.planning.names import MethodName
 from detection.frozen import Frozen
-from flows.records import REFERENCE_PREFIX, is_reference
+from flows.records.schema import REFERENCE_PREFIX, is_reference
 
 Rivalry = Literal["equal_macs", "no_slower", "plain"]
 """What a variant has to beat. `equal_macs`: random pruning with the same settings; `no_slower`: of the references that are measured

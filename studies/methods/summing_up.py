@@ -6,12 +6,10 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
-from detection.dataset import load_prepared, load_split
+from detection.data.dataset import load_prepared, load_split
 from detection.frozen import InputError
-from flows import workspace
-from flows.beside import speed_beside
-from flows.map_difference import NO_DIFFERENCE
-from flows.records import (
+from flows.compare.retrain_text import SeedsFile, read_seeds
+from flows.records.schema import (
     CONTROL,
     ArtifactRecord,
     CellRecord,
@@ -20,7 +18,9 @@ from flows.records import (
     artifact_runtime,
     read_records,
 )
-from flows.seed_records import SeedsFile, read_seeds
+from flows.report.reference_to_beat import speed_beside
+from flows.stats.map_bootstrap import NO_DIFFERENCE
+from flows.sweep import workspace
 from studies.methods.differences import Differences
 from studies.methods.results import Beside, InRuntime, MethodResult, Role, Shown, Summary, Timing
 from studies.methods.rivals import rivals, timed_row

@@ -43,7 +43,7 @@ def measurements(
     store: StoreFolder = None,
 ) -> None:
     """Write what a sweep measured here as tables for `sixfold profiles calibrate`."""
-    from hardware_profiles.anchors import write_measurements
+    from hardware_profiles.estimate.fit.measurements import write_measurements
     from studies.profiles.host_cells import measurements_of, read_host_runs
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _with_published(found: Summary, yolobench: Path, anchors: Path) -> Summary:
 
 
 def _with_host(found: Summary, run: Path, store: Path | None) -> Summary:
-    from flows.workspace import CELLS
+    from flows.sweep.workspace import CELLS
     from studies.profiles.host_accuracy import judge
     from studies.profiles.host_cells import read_host_runs
 
@@ -89,11 +89,11 @@ def _with_host(found: Summary, run: Path, store: Path | None) -> Summary:
 
 def main() -> None:
     """Run the command line; what is wrong with the input ends in one message."""
-    from flows.store import StoreError
-    from hardware_profiles.anchors import AnchorError
-    from hardware_profiles.graph import GraphError
-    from hardware_profiles.measure import RoundError
-    from hardware_profiles.profile import ProfileError
+    from flows.records.store import StoreError
+    from hardware_profiles.estimate.fit.measurements import AnchorError
+    from hardware_profiles.estimate.graph.graph import GraphError
+    from hardware_profiles.schema.profile import ProfileError
+    from hardware_profiles.timing.round import RoundError
 
     run_app(app, "profiles", (InputError, AnchorError, GraphError, ProfileError, StoreError), (RoundError,))
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
-from hardware_profiles.anchors import Anchor
-from hardware_profiles.calibration import calibrate
-from hardware_profiles.estimate import estimate
-from hardware_profiles.library import load_profile
-from hardware_profiles.profile import DType, HardwareProfile
+from hardware_profiles.estimate.fit.calibration import calibrate
+from hardware_profiles.estimate.fit.measurements import Anchor
+from hardware_profiles.estimate.model import estimate
+from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.profile import DType, HardwareProfile
 from studies.profiles.host_cells import LEFT_OUT, HostCell, HostRun
 from studies.profiles.results import Record
 

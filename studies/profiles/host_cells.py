@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detection.frozen import InputError
-from flows import workspace
-from flows.records import CellRecord, LatencyFile, LatencyRow, read_records
-from hardware_profiles.anchors import Measurement
-from hardware_profiles.estimate import Operator
-from hardware_profiles.graph_files import read_operators
-from hardware_profiles.library import load_profile
-from hardware_profiles.profile import DType
+from flows.records.schema import CellRecord, LatencyFile, LatencyRow, read_records
+from flows.sweep import workspace
+from hardware_profiles.estimate.fit.measurements import Measurement
+from hardware_profiles.estimate.graph.read import read_operators
+from hardware_profiles.estimate.model import Operator
+from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.profile import DType
 from studies.measurement.subject import Run, open_run
 
 FAMILIES = ("plain", "lightweight", "nas", "lightweight+nas")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hardware_profiles.estimate import Operator, OperatorKind
+from hardware_profiles.estimate.model import Operator, OperatorKind
 
 Activation = Literal["none", "relu", "silu"]
 

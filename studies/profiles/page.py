@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardware_profiles.profile import MIN_ANCHORS, WORST_MAPE
+from hardware_profiles.schema.profile import MIN_ANCHORS, WORST_MAPE
 from studies.profiles.host_accuracy import DTYPES, TARGET_MAPE, TARGET_TAU, HostAccuracy, TypeErrors
 from studies.profiles.published import TFLITE
 from studies.profiles.results import Errors, PublishedFit

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardware_profiles.estimate import Operator
-from hardware_profiles.profile import DType
+from hardware_profiles.estimate.model import Operator
+from hardware_profiles.schema.profile import DType
 from studies.profiles.efficientdet_graphs import SIZES, efficientdet_graph
 from studies.profiles.yolo_graphs import Head, YoloName, parse_name, yolo_graph
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from hardware_profiles.library import load_profile
+from hardware_profiles.schema.library import load_profile
 from studies.profiles.published import Series
 from studies.profiles.results import Coefficients, Errors, PublishedFit
 from studies.profiles.roofline_fit import (

@@ -1,7 +1,7 @@
 """Fits of the estimator's roofline to measured times, and how well each foretells networks it has not seen.
 
-The forward model is that of `hardware_profiles.estimate` for one type, written over arrays, for hundreds of networks are fitted
-dozens of times; a test holds the two together. Unlike `hardware_profiles.calibration` it fits the bandwidth too: full-size
+The forward model is that of `hardware_profiles.estimate.model` for one type, written over arrays, for hundreds of networks are
+fitted dozens of times; a test holds the two together. Unlike `estimate.fit.calibration` it fits the bandwidth too: full-size
 detectors on small boards spend much of their time moving data, and no other coefficient can stand in for that.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from hardware_profiles.estimate import ELEMENT_BYTES, PICTURE_CHANNELS, Operator
-from hardware_profiles.profile import DType
+from hardware_profiles.estimate.model import ELEMENT_BYTES, PICTURE_CHANNELS, Operator
+from hardware_profiles.schema.profile import DType
 
 Array = NDArray[np.float64]
 LEAST, MOST = 1e-6, 1e7

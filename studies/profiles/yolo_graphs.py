@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from hardware_profiles.estimate import Operator
+from hardware_profiles.estimate.model import Operator
 from studies.profiles.layers import Activation, Sketch, Tensor
 from studies.profiles.yolo_blocks import (
     DFL_BINS,

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from compressors.cells import Cell, graph_of
-from detection.blueprint import Blueprint
+from compressors.planning.graph import Cell, graph_of
 from detection.checkpoint import Detector
-from detection.complexity import count_macs, count_params
-from detection.dataset import Images
+from detection.compact.blueprint import Blueprint
+from detection.compact.complexity import count_macs, count_params
+from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.training import Recipe
-from flows.nodes import Context, model_file
-from hardware_profiles.runtimes import open_session
+from flows.grid.nodes import Context, model_file
+from hardware_profiles.runtimes.table import open_session
 from tests.compressors.test_contract import DESIGN_PROFILE, Sweep, foundation
 
 

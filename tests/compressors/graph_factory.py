@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from compressors.cells import Foundation, Graph, Menu, Node, cells_of, graph_of
-from detection.blueprint import Architecture, Blueprint
+from compressors.planning.graph import Foundation, Graph, Menu, Node, cells_of, graph_of
+from detection.compact.blueprint import Architecture, Blueprint
 from detection.training import Recipe
 
 RUNTIMES = ("onnxruntime", "openvino")

@@ -15,29 +15,29 @@ import numpy as np
 import pytest
 import torch
 
-from compressors.cells import Cell, Foundation, Graph, Menu, Node, cells_of, graph_of
 from compressors.contract import Change, Workbench
 from compressors.distillation import Distillation
 from compressors.lightweight import Lightweight
 from compressors.low_rank import LowRank
-from compressors.names import METHODS
 from compressors.nas import Nas
+from compressors.planning.graph import Cell, Foundation, Graph, Menu, Node, cells_of, graph_of
+from compressors.planning.names import METHODS
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
 from detection import checkpoint
-from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector
-from detection.complexity import count_macs, count_params
-from detection.dataset import Images
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.complexity import count_macs, count_params
+from detection.compact.network import Network
+from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
 from detection.frozen import Digest
-from detection.network import Network
 from detection.training import Recipe
-from flows.foundation import LIBRARIES
-from flows.nodes import SECTION, TRANSFORMS, Context, Done, make_node, model_file, read_done
-from flows.store import Store
-from hardware_profiles.library import load_profile
-from hardware_profiles.runtimes import open_session
+from flows.grid.nodes import SECTION, TRANSFORMS, Context, Done, make_node, model_file, read_done
+from flows.records.store import Store
+from flows.sweep.context import LIBRARIES
+from hardware_profiles.runtimes.table import open_session
+from hardware_profiles.schema.library import load_profile
 
 RUNTIMES = ("onnxruntime", "openvino")
 DESIGN_PROFILE = "raspberry-pi-5"

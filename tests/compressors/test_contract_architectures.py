@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressors.cells import Cell, cells_of, graph_of
 from compressors.lightweight import Lightweight
 from compressors.nas import Nas
+from compressors.planning.graph import Cell, cells_of, graph_of
 from detection.boxes import select
-from detection.dataset import Images, load_split
+from detection.data.dataset import Images, load_split
 from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, accuracy, as_input
-from flows.nodes import Context, model_file
-from flows.scoring import SCORED, score
-from hardware_profiles.runtimes import open_session
+from flows.grid.nodes import Context, model_file
+from flows.grid.scoring import SCORED, score
+from hardware_profiles.runtimes.table import open_session
 from tests.compressors.contract_factory import assert_composes, context_over
 from tests.compressors.test_contract import MENU, Sweep
 

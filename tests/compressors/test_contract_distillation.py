@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressors.cells import Cell, cells_of, graph_of
 from compressors.distillation import Distillation
+from compressors.planning.graph import Cell, cells_of, graph_of
 from compressors.quantization import Quantization
-from detection.augmentation import Augmentation
 from detection.checkpoint import Detector
-from detection.dataset import Images
+from detection.data.augmentation import Augmentation
+from detection.data.dataset import Images
 from detection.training import Recipe
-from flows.nodes import Context
+from flows.grid.nodes import Context
 from tests.compressors.contract_factory import assert_composes, context_over
 from tests.compressors.test_contract import MENU, Sweep
 from tests.conftest import TINY

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from compressors.cells import Cell, cells_of
+from compressors.planning.graph import Cell, cells_of
 from compressors.quantization import Quantization
 from detection.checkpoint import Detector
-from detection.dataset import Images
-from flows.nodes import Context
+from detection.data.dataset import Images
+from flows.grid.nodes import Context
 from tests.compressors.contract_factory import assert_composes, context_over
 from tests.compressors.test_contract import MENU, RUNTIMES
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from compressors.cells import Cell, MethodName, cells_of
 from compressors.low_rank import LowRank
+from compressors.planning.graph import Cell, MethodName, cells_of
 from compressors.pruning import Pruning
 from detection.checkpoint import Detector
-from detection.dataset import Images
-from flows.nodes import Context
+from detection.data.dataset import Images
+from flows.grid.nodes import Context
 from tests.compressors.contract_factory import assert_composes, context_over
 from tests.compressors.test_contract import MENU
 

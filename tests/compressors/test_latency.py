@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from compressors.latency import estimated_latency, operators
-from detection.blueprint import Blueprint
 from detection.checkpoint import Detector
-from detection.complexity import count_macs, count_params, operator_costs
+from detection.compact.blueprint import Blueprint
+from detection.compact.complexity import count_macs, count_params, operator_costs
 from detection.export import export_onnx
-from hardware_profiles.estimate import Operator, estimate
-from hardware_profiles.graph_files import read_operators
-from hardware_profiles.library import load_profile
+from hardware_profiles.estimate.graph.read import read_operators
+from hardware_profiles.estimate.model import Operator, estimate
+from hardware_profiles.schema.library import load_profile
 
 
 @pytest.fixture

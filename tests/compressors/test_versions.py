@@ -13,27 +13,37 @@ from pathlib import Path
 
 import pytest
 
-from compressors.cells import METHODS, VERSIONS
-from detection.provenance import READING_VERSION
+from compressors.planning.graph import METHODS, VERSIONS
+from detection.data.provenance import READING_VERSION
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("source_digests.json")
 SOURCES: dict[str, tuple[str, ...]] = {
     method: tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "compressors" / method).glob("*.py")))
     for method in METHODS
 }
-SOURCES["pruning"] += ("detection/complexity.py",)
+SOURCES["pruning"] += ("detection/compact/complexity.py",)
 SOURCES |= {
     "training": tuple(
         f"detection/{module}.py"
-        for module in ("training", "losses", "augmentation", "blueprint", "network", "boxes", "checkpoint", "dataset")
+        for module in (
+            "training",
+            "compact/losses",
+            "data/augmentation",
+            "compact/blueprint",
+            "compact/network",
+            "boxes",
+            "checkpoint",
+            "data/dataset",
+        )
     ),
-    "export": ("detection/export.py", "detection/deployed.py", "detection/network.py"),
-    "references": ("compressors/references.py", "compressors/nas/space.py"),
-    "estimate": ("hardware_profiles/estimate.py", "compressors/latency.py", "detection/complexity.py"),
+    "export": ("detection/export.py", "detection/compact/deployed.py", "detection/compact/network.py"),
+    "references": ("compressors/planning/references.py", "compressors/nas/space.py"),
+    "estimate": ("hardware_profiles/estimate/model.py", "compressors/latency.py", "detection/compact/complexity.py"),
     "reading": (
-        *(f"detection/{module}.py" for module in ("sources", "labelled", "coco", "voc", "generated", "boxes")),
-        "flows/prepare.py",
+        *(f"detection/data/{module}.py" for module in ("sources", "labelled", "coco", "voc", "generated")),
+        "detection/boxes.py",
+        "flows/prepare/stage.py",
     ),
 }
 """What each version stands for."""
@@ -80,7 +90,8 @@ def test_a_changed_source_has_a_new_version(method: str) -> None:
     known, now = json.loads(TABLE.read_text()).get(method, {"version": None}), current()[method]
     if known == now:
         return
-    place = "READING_VERSION in detection/provenance.py" if method == "reading" else f"VERSIONS[{method!r}] in compressors/cells.py"
+    numbers = {"reading": "READING_VERSION in detection/data/provenance.py"}
+    place = numbers.get(method, f"VERSIONS[{method!r}] in compressors/planning/graph.py")
     rewrite = f"python {Path(__file__).relative_to(ROOT)}"
     if known["version"] == now["version"]:
         pytest.fail(

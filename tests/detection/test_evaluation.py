@@ -6,17 +6,17 @@ import contextlib
 import copy
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from detection.boxes import Array, Detections, fit_letterbox, letterbox
-from detection.dataset import Images
+from detection.data.dataset import Images
 from detection.evaluation import MOST_DETECTIONS, accuracy, as_coco, as_input, as_planes, detect
+from tests.places import SHARED
 
-FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "coco_eval"
+FIXTURES = SHARED / "fixtures" / "coco_eval"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the COCO fixtures (../shared/fixtures/coco_eval) are not here")
 PAIRS = [
     pytest.param("instances_val2014_100", "instances_val2014_fakebbox100_results",

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from detection.checkpoint import load, save
-from detection.deployed import Deployed
+from detection.compact.deployed import Deployed
 from detection.evaluation import as_input, as_planes
 from detection.export import BOXES_NAME, INPUT_NAME, OPSET, SCORES_NAME, export_onnx
-from hardware_profiles import runtimes
-from hardware_profiles.runtimes import RUNTIMES, open_session
+from hardware_profiles.runtimes import table
+from hardware_profiles.runtimes.table import RUNTIMES, open_session
 from tests.detection.variants import PLAIN, VARIANTS, lively
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
@@ -75,7 +75,7 @@ def test_the_file_is_whole_and_named_as_runtimes_expect(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "model.onnx", load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
-    assert (INPUT_NAME, (BOXES_NAME, SCORES_NAME)) == (runtimes.INPUT, runtimes.OUTPUTS)
+    assert (INPUT_NAME, (BOXES_NAME, SCORES_NAME)) == (table.INPUT, table.OUTPUTS)
     sides = [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim]
     assert sides == [1, 64, 96, 3]
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8

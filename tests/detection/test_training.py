@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.augmentation import Augmentation
 from detection.checkpoint import Detector
-from detection.dataset import Images
-from detection.losses import Batch, DetectionLoss
-from detection.network import Network, Outputs
+from detection.compact.losses import Batch, DetectionLoss
+from detection.compact.network import Network, Outputs
+from detection.data.augmentation import Augmentation
+from detection.data.dataset import Images
 from detection.training import Recipe, Resume, TrainingRecord, fit
 
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from detection.checkpoint import Detector
-from detection.dataset import Images
-from detection.losses import Batch, DetectionLoss
-from detection.network import Network, Outputs
+from detection.compact.losses import Batch, DetectionLoss
+from detection.compact.network import Network, Outputs
+from detection.data.dataset import Images
 from detection.training import Recipe, fit
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 import torch
 
-from detection.blueprint import Blueprint, Factored, KeptChannels, LayerWidth, Ranks
 from detection.checkpoint import Detector, fresh
+from detection.compact.blueprint import Blueprint, Factored, KeptChannels, LayerWidth, Ranks
 from tests.conftest import TINY
 
 PLAIN = Blueprint(classes=("ring", "disc", "bar"), input_size=(64, 96), architecture=TINY)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from flows.params import load_plan
-from flows.plan import forecast
-from flows.prepare import prepare
-from flows.store import Store
+from flows.cli.main import main
+from flows.grid.forecast import forecast
+from flows.prepare.stage import prepare
+from flows.records.store import Store
+from flows.sweep.params import load_plan
 from tests.flows.cli_runner import Ended, Sixfold
 from tests.flows.sweep_factory import Sweep, run_grid, write_params
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from flows.devices import RoundPlan
-from flows.handover import export
-from flows.records import CellsFile
-from hardware_profiles.environment import digest_of
-from hardware_profiles.library import FOLDER, load_profile
-from hardware_profiles.measure import File, Protocol
-from hardware_profiles.profile import HardwareProfile
+from flows.measure.devices.bundle import export
+from flows.measure.devices.remote import RoundPlan
+from flows.records.schema import CellsFile
+from hardware_profiles.schema.library import FOLDER, load_profile
+from hardware_profiles.schema.profile import HardwareProfile
+from hardware_profiles.timing.environment import digest_of
+from hardware_profiles.timing.round import File, Protocol
 from tests.flows.latency_factory import record, sweep
 from tests.hardware_profiles.tiny_model import write_model
 

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.records import ArtifactRecord, BudgetRecord, CellRecord, CellsFile, DatasetRecord, LatencyFile, LatencyRow, Metrics
+from flows.records.schema import (
+    ArtifactRecord,
+    BudgetRecord,
+    CellRecord,
+    CellsFile,
+    DatasetRecord,
+    LatencyFile,
+    LatencyRow,
+    Metrics,
+)
 
 PICTURES = 40
 TRUTH: dict[str, Any] = {

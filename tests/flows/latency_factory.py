@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from detection.boxes import fit_letterbox, letterbox
-from detection.dataset import Images
-from flows.records import ArtifactRecord, BudgetRecord, CellRecord, CellsFile, DatasetRecord, Metrics, Status
-from hardware_profiles.estimate import Operator
+from detection.data.dataset import Images
+from flows.records.schema import ArtifactRecord, BudgetRecord, CellRecord, CellsFile, DatasetRecord, Metrics, Status
+from hardware_profiles.estimate.model import Operator
 from tests.hardware_profiles.tiny_model import INPUT_SIZE
 
 DENSE = Operator(

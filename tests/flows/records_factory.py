@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from flows.flags import judged
-from flows.records import (
+from flows.records.schema import (
     ArtifactRecord,
     BudgetRecord,
     CellRecord,
@@ -19,6 +18,7 @@ from flows.records import (
     Source,
     SpeedVerdict,
 )
+from flows.stats.verdicts import judged
 
 METHODS = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
 CLASSES = ("disc", "square")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.records import CellsFile, LatencyFile
-from flows.report import Report, report
+from flows.records.schema import CellsFile, LatencyFile
+from flows.report.stage import Report, report
 from tests.flows.store_factory import pictures, write_store
 
 FEW_DRAWS = Report(bootstrap_draws=50, pictures=2)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import flows.host_rounds as rounds_module
-import flows.measuring_lock as lock_module
-from flows.measure_round import detection_hooks
-from flows.measure_settings import Measure
-from hardware_profiles.measure import File, Job, RoundResult, run_round
+import flows.measure.host as rounds_module
+import flows.measure.lock as lock_module
+from flows.measure.worker import detection_hooks
+from flows.sweep.measure_settings import Measure
+from hardware_profiles.timing.round import File, Job, RoundResult, run_round
 from tests.hardware_profiles.tiny_model import write_model
 
 ON_X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the shipped host profiles are for x86_64")

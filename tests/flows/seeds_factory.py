@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.map_difference import Difference
-from flows.records import CellsFile
-from flows.seed_records import RuntimeSeeds, SeedRun, SeedsFile, Trained
+from flows.compare.retrain_text import RuntimeSeeds, SeedRun, SeedsFile, Trained
+from flows.records.schema import CellsFile
+from flows.stats.map_bootstrap import Difference
 from tests.flows.records_factory import digest
 
 

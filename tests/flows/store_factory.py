@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from detection.boxes import fit_letterbox, letterbox
-from detection.dataset import Images
-from flows.records import CellsFile
+from detection.data.dataset import Images
+from flows.records.schema import CellsFile
 from tests.flows.records_factory import CLASSES, INPUT_SIZE, digest
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from compressors.cells import Graph, Node
-from detection.dataset import load_prepared
-from detection.provenance import provenance
-from flows.foundation import chosen_cells, lay_foundation, make_graph
-from flows.params import Plan
-from flows.store import JOURNAL, MANIFEST
+from compressors.planning.graph import Graph, Node
+from detection.data.dataset import load_prepared
+from detection.data.provenance import provenance
+from flows.records.store import JOURNAL, MANIFEST
+from flows.sweep.context import chosen_cells, lay_foundation, make_graph
+from flows.sweep.params import Plan
 from tests.flows.sweep_factory import Sweep
 
 CELLS = (

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from flows.cluster import Executor
-from flows.grid import grid
-from flows.params import Plan, load_plan
-from flows.plan import Forecast
-from flows.records import CellsFile, read_records
-from flows.store import Store
-from flows.tracking import NoTracking, Tracking
+from flows.grid.forecast import Forecast
+from flows.grid.ray_executor import Executor
+from flows.grid.stage import grid
+from flows.records.schema import CellsFile, read_records
+from flows.records.store import Store
+from flows.sweep.params import Plan, load_plan
+from flows.tracking.mlflow_client import NoTracking, Tracking
 
 _RECIPE = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001, "augmentation": {"flip_horizontal": 0.0}}
 TINY_TREE: dict[str, Any] = {

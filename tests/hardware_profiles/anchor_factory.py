@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hardware_profiles.anchors import Anchor
-from hardware_profiles.estimate import Operator, OperatorKind, estimate
-from hardware_profiles.profile import DType, HardwareProfile
+from hardware_profiles.estimate.fit.measurements import Anchor
+from hardware_profiles.estimate.model import Operator, OperatorKind, estimate
+from hardware_profiles.schema.profile import DType, HardwareProfile
 from tests.hardware_profiles.profile_factory import tree
 
 KINDS: tuple[OperatorKind, ...] = ("conv3x3s1", "conv1x1", "conv_other", "depthwise")

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hardware_profiles.runtimes import import_openvino
+from hardware_profiles.runtimes.table import import_openvino
 
 Node = tuple[str, list[str], str, dict[str, Any]]
 """Operator, inputs, output, attributes."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hardware_profiles.consistency import numbers_of
+from hardware_profiles.schema.validation import numbers_of
 
 TREE: dict[str, Any] = {
     "schema": 2,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware_profiles.measure import File, Job, Protocol
-from hardware_profiles.runtimes import Array, Pixels
-from hardware_profiles.timing import Hooks, Picture
+from hardware_profiles.runtimes.table import Array, Pixels
+from hardware_profiles.timing.calls import Hooks, Picture
+from hardware_profiles.timing.round import File, Job, Protocol
 
 PROTOCOL = Protocol(warmup_calls=2, warmup_s=0.0, timed_calls=5, end_to_end_calls=3, most_repeats=0, patience_s=0.0)
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy
 from compressors.distillation.method import Distillation, DistillationLoss, on_levels, refuse_strangers, teach
-from detection.augmentation import make_batch
-from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
-from detection.dataset import Images
-from detection.losses import Batch, DetectionLoss
-from detection.network import Outputs
+from detection.compact.blueprint import Architecture
+from detection.compact.losses import Batch, DetectionLoss
+from detection.compact.network import Outputs
+from detection.data.augmentation import make_batch
+from detection.data.dataset import Images
 from detection.training import Recipe, fit
 
 CPU = torch.device("cpu")

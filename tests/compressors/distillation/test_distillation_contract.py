@@ -13,9 +13,9 @@ from compressors.distillation import Distillation, teach
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
-from detection.augmentation import Augmentation
-from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
+from detection.compact.blueprint import Architecture
+from detection.data.augmentation import Augmentation
 from detection.training import Recipe, fit
 
 CPU = torch.device("cpu")

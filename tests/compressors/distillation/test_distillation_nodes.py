@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from compressors.cells import Graph, Menu
 from compressors.distillation import Distillation
-from detection.augmentation import Augmentation
-from detection.blueprint import Architecture
+from compressors.planning.graph import Graph, Menu
+from detection.compact.blueprint import Architecture
+from detection.data.augmentation import Augmentation
 from tests.compressors.graph_factory import (
     FOUNDATION,
     RECOVERY_EPOCHS,

@@ -9,9 +9,9 @@ import torch
 import compressors.distillation.teacher_outputs
 from compressors.distillation import Distillation, teach
 from compressors.distillation.teacher_outputs import Computed, Remembered, flip_states
-from detection.augmentation import Augmentation, make_batch
 from detection.checkpoint import Detector, fresh
-from detection.dataset import Images
+from detection.data.augmentation import Augmentation, make_batch
+from detection.data.dataset import Images
 from detection.frozen import InputError
 from detection.training import Recipe, fit
 

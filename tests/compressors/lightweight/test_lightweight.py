@@ -12,9 +12,9 @@ from torch import nn
 
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, light_blueprint, rebuild
-from detection.blueprint import Factored, Ranks
 from detection.checkpoint import Detector, fresh
-from detection.complexity import count_macs
+from detection.compact.blueprint import Factored, Ranks
+from detection.compact.complexity import count_macs
 from detection.frozen import InputError
 
 

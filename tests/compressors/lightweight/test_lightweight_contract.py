@@ -15,9 +15,7 @@ from tests.detection.variants import lively
 
 PARTS = ("backbone", "neck", "head")
 VARIANTS = tuple(
-    Lightweight.model_validate(
-        {"block": block, **weights} | dict(zip(PARTS, chosen, strict=True))
-    )
+    Lightweight.model_validate({"block": block, **weights} | dict(zip(PARTS, chosen, strict=True)))
     for block in ("depthwise", "ghost")
     for weights in ({"weights": "fresh"}, {"weights": "inherited", "inheritance_pictures": 4})
     for chosen in itertools.product((True, False), repeat=len(PARTS))

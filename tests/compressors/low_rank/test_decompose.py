@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from compressors.low_rank.decompose import Form, decompose, unfoldings
-from detection.blueprint import Factored, Ranks, full_ranks
+from detection.compact.blueprint import Factored, Ranks, full_ranks
+from detection.compact.network import Network, factored_conv
 from detection.frozen import InputError
-from detection.network import Network, factored_conv
 from tests.detection.variants import PLAIN
 
 OUTPUTS, INPUTS = 20, 12

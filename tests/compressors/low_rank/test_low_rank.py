@@ -12,20 +12,20 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from compressors.cells import Menu
 from compressors.contract import Workbench
 from compressors.latency import estimated_latency
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank.decompose import Form, decompose
 from compressors.low_rank.method import LowRank, factor, factorable, refuse_out_of_reach
+from compressors.planning.graph import Menu
 from compressors.target import Target
-from detection.blueprint import Blueprint, Factored, Ranks, full_ranks
 from detection.checkpoint import Detector
-from detection.complexity import count_macs
-from detection.dataset import Images
+from detection.compact.blueprint import Blueprint, Factored, Ranks, full_ranks
+from detection.compact.complexity import count_macs
+from detection.data.dataset import Images
 from detection.evaluation import as_planes
 from detection.frozen import InputError
-from hardware_profiles.library import load_profile
+from hardware_profiles.schema.library import load_profile
 
 TRUE_RANK = 4
 EVERYWHERE: dict[str, Any] = {"round_to": 1, "least_saving": 0.0, "only_if_faster": False}

@@ -12,9 +12,9 @@ from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
 from compressors.low_rank.method import factorable
 from compressors.pruning import Pruning, prune
-from detection.blueprint import Factored
 from detection.checkpoint import Detector
-from hardware_profiles.library import load_profile
+from detection.compact.blueprint import Factored
+from hardware_profiles.schema.library import load_profile
 from tests.compressors.test_contract import prove
 
 FORMS = ("tucker", "spatial_svd")

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from compressors.nas.candidates import Candidate, Judge
 from compressors.nas.supernet import Supernet
-from detection.blueprint import Architecture
 from detection.checkpoint import Detector
-from detection.complexity import count_macs
-from detection.dataset import Images
+from detection.compact.blueprint import Architecture
+from detection.compact.complexity import count_macs
+from detection.data.dataset import Images
 from detection.evaluation import as_planes
 
 RECALIBRATED, JUDGED = 6, 3

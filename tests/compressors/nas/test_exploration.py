@@ -13,7 +13,7 @@ from compressors.nas.candidates import Candidate, Latency
 from compressors.nas.exploration import Explorer, front, most_accurate
 from compressors.nas.space import SearchSpace, search_space
 from compressors.nas.supernet import draw
-from detection.blueprint import Architecture
+from detection.compact.blueprint import Architecture
 
 LARGEST = Architecture(
     stem_width=32, stage_widths=(32, 64, 96, 128), stage_depths=(1, 3, 3, 3), neck_width=64, head_width=64, head_depth=1

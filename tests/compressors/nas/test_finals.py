@@ -11,8 +11,8 @@ from compressors.contract import Workbench
 from compressors.nas import Nas, search
 from compressors.nas.candidates import Candidate, val_map_of
 from compressors.nas.finals import Finalist, finals, winner
-from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
+from detection.compact.blueprint import Architecture
 from detection.training import Recipe, fit
 
 QUICK = Nas(

@@ -13,12 +13,12 @@ from compressors.latency import estimated_latency, latency_dtype
 from compressors.nas import Nas, largest, search
 from compressors.nas.candidates import Judge
 from compressors.nas.space import search_space
-from detection.blueprint import Architecture, Factored, Ranks
 from detection.checkpoint import Detector, fresh
-from detection.complexity import count_macs
+from detection.compact.blueprint import Architecture, Factored, Ranks
+from detection.compact.complexity import count_macs
 from detection.frozen import InputError
-from hardware_profiles.library import load_profile
-from hardware_profiles.profile import DType
+from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.profile import DType
 
 QUICK = Nas(
     budget_share=0.6,

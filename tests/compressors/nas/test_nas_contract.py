@@ -10,10 +10,10 @@ import pytest
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
 from compressors.nas import Nas
-from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
+from detection.compact.blueprint import Architecture
 from detection.training import Recipe
-from hardware_profiles.library import load_profile
+from hardware_profiles.schema.library import load_profile
 from tests.compressors.test_contract import prove
 
 SMALL = {"supernet_epochs": 1, "evaluations": 2, "population": 4, "recalibration_pictures": 8, "val_pictures": 4}

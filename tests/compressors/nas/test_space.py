@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compressors.nas.space import input_shares, search_space, smaller_input
-from detection.blueprint import Architecture, Blueprint
+from detection.compact.blueprint import Architecture, Blueprint
 from detection.frozen import InputError
 
 LARGEST = Architecture(stage_widths=(16, 24, 40, 64), stage_depths=(1, 2, 3, 1), neck_width=32, head_width=10)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from compressors.nas.space import SearchSpace, search_space
 from compressors.nas.supernet import Supernet, draw, inherit
-from detection.augmentation import make_batch
-from detection.blueprint import Architecture
 from detection.checkpoint import Detector, fresh
-from detection.dataset import Images
+from detection.compact.blueprint import Architecture
+from detection.data.augmentation import make_batch
+from detection.data.dataset import Images
 from detection.training import Recipe
 from tests.detection.test_training_recipe import Steep, updates
 

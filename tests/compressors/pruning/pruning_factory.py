@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from detection.checkpoint import Detector
-from detection.dataset import Images
+from detection.compact.network import Outputs
+from detection.data.dataset import Images
 from detection.evaluation import as_planes
-from detection.network import Outputs
 
 
 def lively(detector: Detector) -> Detector:

@@ -11,7 +11,7 @@ from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
 from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, without
 from detection.checkpoint import Detector
-from detection.complexity import count_params
+from detection.compact.complexity import count_params
 
 BLOCKS = ("dense", "depthwise", "ghost")
 

@@ -18,10 +18,10 @@ from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
 from compressors.pruning.groups import ChannelGroup, Members, Side, channel_groups
 from compressors.pruning.importance import BY_WEIGHTS, bn_scale, fpgm, l2, lamp, taylor, unit_importance
-from detection.augmentation import make_batch
 from detection.checkpoint import Detector
-from detection.losses import DetectionLoss
-from detection.network import Network
+from detection.compact.losses import DetectionLoss
+from detection.compact.network import Network
+from detection.data.augmentation import make_batch
 from detection.training import Recipe
 from tests.compressors.pruning import pruning_factory
 

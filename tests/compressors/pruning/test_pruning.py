@@ -15,11 +15,11 @@ from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
 from compressors.pruning.importance import Importance
-from detection.blueprint import Blueprint, Factored, KeptChannels
 from detection.checkpoint import Detector
-from detection.complexity import count_macs
-from detection.dataset import Images
-from detection.network import Network
+from detection.compact.blueprint import Blueprint, Factored, KeptChannels
+from detection.compact.complexity import count_macs
+from detection.compact.network import Network
+from detection.data.dataset import Images
 from tests.compressors.pruning import pruning_factory
 from tests.compressors.pruning.pruning_factory import answers, silenced
 

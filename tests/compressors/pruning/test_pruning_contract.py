@@ -16,11 +16,11 @@ from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
 from compressors.pruning.importance import Importance
 from detection.checkpoint import Detector, load, save
-from detection.dataset import Images
+from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
 from detection.export import export_onnx
-from hardware_profiles.library import load_profile
-from hardware_profiles.runtimes import open_session
+from hardware_profiles.runtimes.table import open_session
+from hardware_profiles.schema.library import load_profile
 from tests.compressors.pruning import pruning_factory
 from tests.compressors.test_contract import prove
 

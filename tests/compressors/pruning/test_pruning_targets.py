@@ -11,17 +11,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from compressors.cells import VERSIONS, Menu, cells_of
 from compressors.contract import Workbench
 from compressors.latency import estimated_latency
+from compressors.planning.graph import VERSIONS, Menu, cells_of
 from compressors.pruning.groups import ChannelGroup, Members, Side
 from compressors.pruning.importance import Importance
 from compressors.pruning.method import Pruning, Ranking, channel_alignment, least_step, prune, refuse_out_of_reach
 from compressors.target import Target
 from detection.checkpoint import Detector
 from detection.frozen import InputError
-from hardware_profiles.library import load_profile
-from hardware_profiles.profile import Blocks
+from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.profile import Blocks
 from tests.compressors.graph_factory import graph, names_of_changed, own_methods, touched
 from tests.compressors.pruning import pruning_factory
 

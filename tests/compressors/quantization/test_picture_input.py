@@ -11,13 +11,13 @@ import onnx
 import pytest
 
 from compressors.quantization import onnx_int8, openvino_int8
+from compressors.quantization.calibrators import Ranges, observe, ranges_of
 from compressors.quantization.picture_input import PICTURE_RANGE, as_planes, openvino_takes_pictures
-from compressors.quantization.ranges import Ranges, observe, ranges_of
 from detection.checkpoint import Detector, fresh
-from detection.dataset import Images
+from detection.data.dataset import Images
 from detection.evaluation import Pixels, as_input
 from detection.export import INPUT_NAME, export_onnx
-from hardware_profiles.runtimes import open_session
+from hardware_profiles.runtimes.table import open_session
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=["stem of 2", "stem of patches"])

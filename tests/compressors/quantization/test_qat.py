@@ -11,19 +11,19 @@ from torch import nn
 
 from compressors.distillation import Distillation, teach
 from compressors.quantization import Quantization, quantize
+from compressors.quantization.calibrators import Range
+from compressors.quantization.fake_quantize import PREDICTION, RoundedMap, rounded_network
 from compressors.quantization.qat import Rounded, load_ranges, save_ranges, train_rounded
-from compressors.quantization.ranges import Range
-from compressors.quantization.rounded_network import PREDICTION, RoundedMap, rounded_network
-from compressors.quantization.tools import TOOLS
+from compressors.quantization.writers import TOOLS
 from detection.checkpoint import Detector
-from detection.dataset import Images
+from detection.compact.losses import Batch, DetectionLoss
+from detection.compact.network import Network, Outputs
+from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
-from detection.losses import Batch, DetectionLoss
-from detection.network import Network, Outputs
 from detection.training import Recipe, fit
-from hardware_profiles.runtimes import open_session
+from hardware_profiles.runtimes.table import open_session
+from tests.compressors.quantization.test_fake_quantize import lively
 from tests.compressors.quantization.test_quantization import rounded_ranges
-from tests.compressors.quantization.test_rounded_network import lively
 
 CPU = torch.device("cpu")
 CONFIG = Quantization(pictures=8, qat_epochs=2, qat_learning_rate=1e-3)

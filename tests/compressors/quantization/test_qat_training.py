@@ -7,7 +7,7 @@ import torch
 
 from compressors.quantization.qat import train_rounded
 from detection.checkpoint import Detector
-from detection.dataset import Images
+from detection.data.dataset import Images
 from detection.training import Recipe
 from tests.detection.test_training_recipe import ONE_STEP, Pulled, Steep, few, updates
 

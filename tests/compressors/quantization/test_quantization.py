@@ -11,16 +11,16 @@ import pytest
 
 from compressors.quantization import Quantization, openvino_int8, quantize
 from compressors.quantization.onnx_int8 import float_tail, predicts
-from compressors.quantization.tools import TOOLS
+from compressors.quantization.writers import TOOLS
 from detection.checkpoint import Detector
-from detection.dataset import Images
-from detection.deployed import PREDICTIONS
+from detection.compact.deployed import PREDICTIONS
+from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
 from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import InputError
-from hardware_profiles.graph_files import read_operators
-from hardware_profiles.runtimes import RUNTIMES, import_openvino, open_session
-from tests.compressors.quantization.test_rounded_network import lively
+from hardware_profiles.estimate.graph.read import read_operators
+from hardware_profiles.runtimes.table import RUNTIMES, import_openvino, open_session
+from tests.compressors.quantization.test_fake_quantize import lively
 
 SMALL = Quantization(pictures=8, calibrator="minmax", float_stem=False)
 

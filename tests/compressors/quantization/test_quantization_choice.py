@@ -12,16 +12,16 @@ import pytest
 from pydantic import ValidationError
 
 from compressors.quantization import Quantization, QuantizationRecord, method, onnx_int8, quantize, refuse_unsupported
-from compressors.quantization.fallback import most_harmful
-from compressors.quantization.ranges import Range, Ranges, observe, ranges_of
-from compressors.quantization.tools import TOOLS, Tool
+from compressors.quantization.calibrators import Range, Ranges, observe, ranges_of
+from compressors.quantization.mixed_precision import most_harmful
+from compressors.quantization.writers import TOOLS, Tool
 from detection.checkpoint import Detector
-from detection.dataset import Images
+from detection.data.dataset import Images
 from detection.evaluation import accuracy, as_planes, detect
 from detection.export import export_onnx
 from detection.frozen import InputError
-from hardware_profiles.library import load_profile
-from hardware_profiles.runtimes import import_openvino, open_session
+from hardware_profiles.runtimes.table import import_openvino, open_session
+from hardware_profiles.schema.library import load_profile
 
 
 @pytest.mark.parametrize("runtime", TOOLS)

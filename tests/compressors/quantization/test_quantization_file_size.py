@@ -12,15 +12,15 @@ from onnx import TensorProto, helper, numpy_helper
 from compressors.quantization import Quantization, quantize
 from compressors.quantization.onnx_size import halve_weights, narrowest, shrink
 from compressors.quantization.openvino_size import compact_xml
-from detection.blueprint import Architecture, Blueprint
 from detection.checkpoint import Detector, fresh
-from detection.complexity import count_params
-from detection.dataset import Images
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.complexity import count_params
+from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.export import export_onnx
-from hardware_profiles.graph_files import read_graph
-from hardware_profiles.runtimes import import_openvino, open_session
-from tests.compressors.quantization.test_rounded_network import lively
+from hardware_profiles.estimate.graph.read import read_graph
+from hardware_profiles.runtimes.table import import_openvino, open_session
+from tests.compressors.quantization.test_fake_quantize import lively
 
 MODEST = Architecture(
     stem_width=16, stage_widths=(24, 48, 64, 96), stage_depths=(1, 1, 1, 1), neck_width=48, head_width=48, head_depth=1

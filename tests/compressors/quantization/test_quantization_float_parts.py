@@ -10,12 +10,12 @@ from onnx import TensorProto, helper
 
 from compressors.quantization import Quantization, quantize
 from compressors.quantization.onnx_int8 import float_stem, float_tail
-from compressors.quantization.tools import TOOLS
+from compressors.quantization.writers import TOOLS
 from detection.checkpoint import Detector, fresh
-from detection.dataset import Images
-from detection.deployed import PREDICTIONS
+from detection.compact.deployed import PREDICTIONS
+from detection.data.dataset import Images
 from detection.export import export_onnx
-from hardware_profiles.runtimes import import_openvino
+from hardware_profiles.runtimes.table import import_openvino
 
 SMALL = Quantization(pictures=8, calibrator="minmax", float_stem=False)
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.records import LatencyRow, Source, write_records
-from flows.workspace import CELLS
-from hardware_profiles.measure import Block, Job, RoundResult
+from flows.records.schema import LatencyRow, Source, write_records
+from flows.sweep.workspace import CELLS
+from hardware_profiles.timing.round import Block, Job, RoundResult
 from studies.measurement import subject
 from studies.measurement.identical import CONTROL, Session
 from studies.measurement.loadgen import Alternation, Times

@@ -20,7 +20,7 @@ def test_a_session_is_nine_copies_of_one_file(tmp_path: Path, monkeypatch: pytes
     assert len(jobs) == 8
     assert len({job.order_seed for job, _ in jobs}) == 8
     for job, entry in jobs:
-        assert entry == "flows.measure_round"
+        assert entry == "flows.measure.worker"
         assert len({file.path for file in job.files}) == len({file.digest for file in job.files}) == 9
         assert job.cores is None or len(job.cores) == 1
     assert set(session.medians_s) == {CONTROL, *(f"copy-{i}" for i in range(1, 9))}

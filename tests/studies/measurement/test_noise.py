@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.records import LatencyFile, LatencyRow, Source
+from flows.records.schema import LatencyFile, LatencyRow, Source
 from studies.measurement.noise import MODELS, Noise, of_latency, recorded
 from tests.studies.measurement.study_factory import latency_row
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardware_profiles.measure import File, Job, Protocol
-from hardware_profiles.runtimes import RUNTIMES, Array, Pixels, open_session
+from hardware_profiles.runtimes.table import RUNTIMES, Array, Pixels, open_session
+from hardware_profiles.timing.round import File, Job, Protocol
 from studies.measurement.planted_round import PREFIX, Slowed, plant
 from tests.hardware_profiles.tiny_model import INPUT_SIZE, write_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from flows.statistics import detectable, log_ratio_interval
+from flows.stats.latency import detectable, log_ratio_interval
 from studies.measurement.power import mean_power, pooled, power, spread_of
 
 CELL_S, CONTROL_S = (1.0, 1.1, 1.0, 0.9, 1.05, 1.0, 0.95, 1.0), (1.0, 1.0, 1.1, 1.0, 0.9, 1.0, 1.0, 1.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detection.frozen import InputError
-from hardware_profiles.measure import Block, File, Job, Protocol, RoundError, RoundResult
+from hardware_profiles.timing.round import Block, File, Job, Protocol, RoundError, RoundResult
 from studies.measurement import subject
 from studies.measurement.subject import bench, copies, open_run, timings
 from tests.studies.measurement.study_factory import tiny_run

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from flows.grid import grid
-from flows.params import load_plan
-from flows.prepare import prepare
-from flows.records import CellsFile, read_records, write_records
-from flows.store import Store
-from flows.tracking import NoTracking
-from flows.workspace import CELLS, LATENCY, PREPARED
+from flows.grid.stage import grid
+from flows.prepare.stage import prepare
+from flows.records.schema import CellsFile, read_records, write_records
+from flows.records.store import Store
+from flows.sweep.params import load_plan
+from flows.sweep.workspace import CELLS, LATENCY, PREPARED
+from flows.tracking.mlflow_client import NoTracking
 from studies.methods.run import MethodsRun, open_methods_run
 from tests.flows.records_factory import latency_file
 from tests.flows.sweep_factory import write_params

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from compressors.names import MethodName
-from flows.map_difference import NO_DIFFERENCE, Difference
-from flows.records import CellRecord, DatasetRecord, LatencyRow, SpeedVerdict
-from flows.seed_records import SeedsFile
+from compressors.planning.names import MethodName
+from flows.compare.retrain_text import SeedsFile
+from flows.records.schema import CellRecord, DatasetRecord, LatencyRow, SpeedVerdict
+from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference
 from studies.methods.results import Beside, InRuntime, MethodResult, Role, Search, Shown, Summary, Timing
 from studies.methods.subjects import Rivalry
 from tests.flows.records_factory import artifact, digest, measured_row, ok_cell

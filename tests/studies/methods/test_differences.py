@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.map_difference import NO_DIFFERENCE, paired_map_difference
+from flows.stats.map_bootstrap import NO_DIFFERENCE, paired_map_difference
 from studies.methods import differences as module
 from studies.methods.differences import Differences
 from tests.flows.records_factory import digest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compressors.names import METHODS
+from compressors.planning.names import METHODS
 from studies.methods import __main__ as program
 from studies.methods.page import marks
 from studies.methods.run import MethodsRun

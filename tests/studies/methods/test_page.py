@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from compressors.names import METHODS
+from compressors.planning.names import METHODS
 from detection.frozen import InputError
-from flows.map_difference import NO_DIFFERENCE
+from flows.stats.map_bootstrap import NO_DIFFERENCE
 from studies.methods.page import marks, section, write_page
 from studies.methods.results import Found, FoundBy, Search, Summary
 from tests.flows.records_factory import cells_file, ok_cell
 from tests.flows.seeds_factory import seeds_of
+from tests.places import ROOT
 from tests.studies.methods.methods_factory import alone, beside, difference, result, shown, summary, timing
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = ROOT / "docs"
 
 
 def pruned() -> Summary:

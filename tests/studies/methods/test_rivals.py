@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.beside import speed_beside
-from flows.records import CellRecord
+from flows.records.schema import CellRecord
+from flows.report.reference_to_beat import speed_beside
 from studies.methods.rivals import rivals, timed_row
 from studies.methods.subjects import SUBJECTS, Subject
 from tests.flows.records_factory import cells_file, latency_file, ok_cell

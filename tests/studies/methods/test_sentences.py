@@ -127,9 +127,7 @@ def test_searches_are_counted_against_no_search() -> None:
         "ahead of the best of as many random ones in 1 of 2 searches, by \u22125.0 to +10.0 points (mean +2.5), "
         "and of the largest network estimated to be as fast in 1 of 2 searches, by 0.0 to +10.0 points (mean +5.0); "
         "no interval."
-    ) in said(
-        summary(own)
-    )
+    ) in said(summary(own))
 
 
 def test_what_changed_nothing_and_what_was_not_made_is_named() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from compressors.names import METHODS
-from flows.params import Plan, load_plan
+from compressors.planning.names import METHODS
+from flows.sweep.params import Plan, load_plan
 from studies.methods.subjects import SUBJECTS, Subject, cell_of, label_of
+from tests.places import ROOT
 
-MAKEFILE = Path(__file__).parents[3] / "Makefile"
+MAKEFILE = ROOT / "Makefile"
 LEAST_VARIANTS = 5
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from detection.dataset import load_split
+from detection.data.dataset import load_split
 from detection.frozen import InputError
-from flows.map_difference import NO_DIFFERENCE, paired_map_difference
-from flows.workspace import LATENCY, PREPARED
+from flows.stats.map_bootstrap import NO_DIFFERENCE, paired_map_difference
+from flows.sweep.workspace import LATENCY, PREPARED
 from studies.methods import siblings
 from studies.methods.results import MethodResult, Summary
 from studies.methods.run import SIBLINGS, MethodsRun, open_methods_run

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from scipy.stats import kendalltau
 
-from hardware_profiles.estimate import Operator, estimate
-from hardware_profiles.library import load_profile
+from hardware_profiles.estimate.model import Operator, estimate
+from hardware_profiles.schema.library import load_profile
 from studies.profiles.host_accuracy import DTYPES, foretell, judge
 from studies.profiles.host_cells import HostCell, HostRun
 

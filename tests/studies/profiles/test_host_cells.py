@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from detection.frozen import InputError
-from flows.records import LatencyFile, LatencyRow, Source, write_records
-from flows.workspace import CELLS, LATENCY
-from hardware_profiles.anchors import read_anchors, write_measurements
+from flows.records.schema import LatencyFile, LatencyRow, Source, write_records
+from flows.sweep.workspace import CELLS, LATENCY
+from hardware_profiles.estimate.fit.measurements import read_anchors, write_measurements
 from studies.profiles.host_cells import measurements_of, read_host_runs
 from tests.flows.latency_factory import record, sweep
 from tests.hardware_profiles.tiny_model import write_model

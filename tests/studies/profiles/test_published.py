@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hardware_profiles.library import load_profile
+from hardware_profiles.schema.library import load_profile
 from studies.profiles import published
 from studies.profiles.published_fits import fit_series
 from studies.profiles.results import PublishedFit
 from studies.profiles.summary import read_summary
+from tests.places import ROOT, SHARED
 
-ROOT = Path(__file__).parents[3]
-HARDWARE = ROOT.parent / "shared/hardware"
+HARDWARE = SHARED / "hardware"
 COLUMNS = (
     *("device", "compute_unit", "runtime", "precision", "threads", "model"),
     *("input", "gflops", "params_m", "latency_ms", "source"),

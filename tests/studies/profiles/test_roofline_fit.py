@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from hardware_profiles.estimate import estimate
-from hardware_profiles.library import load_profile
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.estimate.model import estimate
+from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.profile import HardwareProfile
 from studies.profiles.roofline_fit import (
     Form,
     Roofline,

@@ -1,0 +1,281 @@
+"""From cells to the nodes that make them, each made once. What cells there are says `compressors.planning.cells`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from compressors.distillation import Distillation
+from compressors.lightweight import Lightweight
+from compressors.low_rank import LowRank
+from compressors.nas import Nas
+from compressors.planning.cells import REDUCTIONS, Cell, Combinations, Menu, MethodConfig, cells_of
+from compressors.planning.names import CONTROL, METHODS, MethodName
+from compressors.planning.reference_planner import Reference, references_of
+from compressors.planning.references import Narrow, ReferenceConfig, SmallerInput
+from compressors.pruning import Pruning
+from compressors.quantization import Quantization
+from detection.compact.blueprint import Architecture, Blueprint
+from detection.frozen import Digest, Frozen, PositiveInt
+from detection.training import Recipe
+
+__all__ = [
+    "CONTROL", "METHODS", "NODE_KINDS", "NODE_SCHEMA", "VERSIONS", "Cell", "Combinations", "Foundation", "Graph", "Menu",
+    "MethodConfig", "MethodName", "Node", "NodeKind", "Planned", "Reference", "ReferenceConfig", "cells_of", "graph_of",
+    "references_of",
+]  # fmt: skip
+
+NODE_SCHEMA = 1
+VERSIONS: dict[str, int] = {
+    "lightweight": 1, "nas": 6, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 6,
+    "training": 2, "export": 3, "estimate": 3, "references": 2,
+}  # fmt: skip
+"""Each is part of the keys of the nodes that use it. Raise a number when that source changes what it makes; a test notices when
+you forget. `export` writes the float file of every node but a search, `estimate` is what a search keeps its budget by and what
+low_rank calls faster, `references` makes networks narrower."""
+
+Step = Annotated[
+    Lightweight | Nas | Pruning | LowRank | Distillation | Quantization | Narrow | SmallerInput,
+    Field(discriminator="method"),
+]
+"""What a node does to a detector before it is trained or packed."""
+NodeKind = Literal["teacher", "search", "architecture", "recovered", "quantization_aware", "quantized"]
+NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
+"""In the order in which they are made."""
+
+
+class Planned(Frozen):
+    """What a node will put through networks; the run must end with exactly these counts."""
+
+    train_epochs: int = 0
+    train_images: int = 0
+    search_images: int = 0
+    teacher_forwards: int = 0
+
+
+class Node(Frozen):
+    """One piece of work, named by all that decides its result."""
+
+    key: Digest
+    name: str
+    """For people: kind and methods."""
+    kind: NodeKind
+    parent: Digest | None
+    steps: tuple[Step, ...] = ()
+    objective: Distillation | None = None
+    taught_by: Digest | None = None
+    """Key of the teacher's node, where there is an objective."""
+    architecture: Architecture | None = None
+    """Of a teacher that distillation names; None: the sweep's own, or what the parent hands on."""
+    runtime: str | None = None
+    threads: PositiveInt = 1
+    planned: Planned = Planned()
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether it takes no weight over from its parent, as references do that are rebuilt; its lineage begins here then."""
+        return any(step.begins_anew for step in self.steps)
+
+
+class Foundation(Frozen):
+    """What all nodes of a sweep share and is part of their keys."""
+
+    teacher: Blueprint
+    training: Recipe
+    recovery: Recipe
+    reduction: tuple[MethodName, ...] = REDUCTIONS
+    seed: int = 0
+    train_digest: Digest
+    val_digest: Digest
+    train_pictures: PositiveInt
+    val_pictures: PositiveInt
+    device: str
+    threads: PositiveInt
+    teacher_threads: PositiveInt
+    design_profile: Digest
+    libraries: dict[str, str]
+    """Name -> version of what trains and packs."""
+
+    def teacher_of(self, architecture: Architecture | None) -> Blueprint:
+        """The sweep's teacher, or another architecture for the same data."""
+        return self.teacher if architecture is None else self.teacher.model_copy(update={"architecture": architecture})
+
+
+class Graph(Frozen):
+    """Nodes in an order in which each follows its parent, and which of them make up each cell and each reference."""
+
+    nodes: dict[Digest, Node]
+    recovered: dict[str, Digest]
+    """Name of a cell or reference -> the node of its float detector."""
+    artifacts: dict[str, dict[str, Digest]]
+    """Name of a cell or reference -> runtime -> the node whose file is shipped."""
+
+    def lineage(self, key: Digest) -> tuple[Node, ...]:
+        """A node and its ancestors, the teacher first."""
+        nodes = [self.nodes[key]]
+        while (parent := nodes[-1].parent) is not None:
+            nodes.append(self.nodes[parent])
+        return tuple(reversed(nodes))
+
+    def own_work(self, key: Digest) -> tuple[Node, ...]:
+        """The lineage of a node, as far as its weights come from there: from the last new beginning of a reference on."""
+        lineage = self.lineage(key)
+        return lineage[max((place for place, node in enumerate(lineage) if node.begins_anew), default=0) :]
+
+    def generation(self, key: Digest) -> int:
+        """How many float detectors a node comes after: 0 for every training of a cell."""
+        return sum(node.kind == "recovered" for node in self.lineage(key)[:-1])
+
+    def named_teachers(self, key: Digest) -> tuple[Node, ...]:
+        """Teachers that a node or its ancestors learn from, other than the sweep's own, which all descend from."""
+        lineage = self.lineage(key)
+        keys = dict.fromkeys(node.taught_by for node in lineage if node.taught_by not in (None, lineage[0].key))
+        return tuple(self.nodes[key] for key in keys if key is not None)
+
+
+def graph_of(cells: tuple[Cell, ...], base: Foundation, runtimes: tuple[str, ...]) -> Graph:
+    """The nodes that these cells need, references among them, each once."""
+    plan = _Planner(base)
+    recovered, artifacts = {}, {}
+    for cell in cells:
+        recovered[cell.name] = plan.recovered(cell)
+        packing = cell.one_of("packing")
+        artifacts[cell.name] = {
+            runtime: recovered[cell.name] if packing is None else plan.quantized(cell, recovered[cell.name], runtime)
+            for runtime in runtimes
+        }
+    return Graph(nodes=plan.nodes, recovered=recovered, artifacts=artifacts)
+
+
+class _Planner:
+    def __init__(self, base: Foundation) -> None:
+        self.base = base
+        self.nodes: dict[Digest, Node] = {}
+        self.teacher = self._add("teacher", "teacher", None, recipe=base.training)
+
+    def recovered(self, cell: Cell) -> Digest:
+        steps = tuple(sorted(cell.of("reduction"), key=lambda config: self.base.reduction.index(config.method)))
+        name = _node_name("recovered", cell, [c.method for c in cell.configs if c.phase != "packing"])
+        return self._add(name, "recovered", self._architecture(cell), steps, cell.one_of("objective"), recipe=self.base.recovery)
+
+    def quantized(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
+        config, methods = cell.one_of("packing"), [str(c.method) for c in cell.configs]
+        if config.qat_epochs:  # once for all runtimes
+            steps, recipe = (config.training_part(),), config.qat_recipe(self.base.recovery)
+            name = _node_name("quantization-aware", cell, methods)
+            parent = self._add(name, "quantization_aware", parent, steps, cell.one_of("objective"), recipe=recipe)
+        return self._add(_node_name(f"quantized {runtime}", cell, methods), "quantized", parent, (config,), runtime=runtime)
+
+    def _architecture(self, cell: Cell) -> Digest:
+        """The teacher itself where nothing changes its architecture: its weights have had the same epochs."""
+        if isinstance(cell, Reference) and cell.rebuilding is not None:
+            begun_after = self.teacher if cell.like is None else self.recovered(cell.like)
+            name = _node_name("architecture", cell, [])
+            return self._add(name, "architecture", begun_after, (cell.rebuilding,), recipe=self.base.training)
+        steps, objective = cell.of("architecture", "search"), cell.one_of("objective")
+        if not steps:
+            return self.teacher
+        parent, methods = self.teacher, [config.method for config in steps]
+        if cell.of("search"):
+            parent, steps = self._add(_node_name("search", cell, methods), "search", self.teacher, steps), ()
+        name = _node_name("architecture", cell, methods + ([objective.method] if objective else []))
+        return self._add(name, "architecture", parent, steps, objective, recipe=self.base.training)
+
+    def _add(
+        self,
+        name: str,
+        kind: NodeKind,
+        parent: Digest | None,
+        steps: tuple[Any, ...] = (),
+        objective: Distillation | None = None,
+        runtime: str | None = None,
+        recipe: Recipe | None = None,
+        architecture: Architecture | None = None,
+    ) -> Digest:
+        taught_by = self._teacher_of(objective) if objective else None
+        identity = self._identity(kind, parent, steps, objective, runtime, recipe, taught_by, architecture)
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        self.nodes.setdefault(
+            key,
+            Node(
+                key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, taught_by=taught_by,
+                architecture=architecture, runtime=runtime,
+                threads=self._threads(kind), planned=self._planned(steps, objective, recipe),
+            ),
+        )  # fmt: skip
+        return key
+
+    def _teacher_of(self, objective: Distillation) -> Digest:
+        """The sweep's teacher, or the one that the objective names, trained by the same schedule."""
+        if objective.teacher is None:
+            return self.teacher
+        name = "teacher of " + "-".join(str(width) for width in objective.teacher.stage_widths)
+        return self._add(name, "teacher", None, recipe=self.base.training, architecture=objective.teacher)
+
+    def _identity(
+        self, kind: NodeKind, parent: Digest | None, steps: tuple[Any, ...], objective: Distillation | None,
+        runtime: str | None, recipe: Recipe | None, taught_by: Digest | None, architecture: Architecture | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
+        base = self.base
+        asked = _all_settings(steps, objective)
+        methods = {config.version_name or config.method for config in asked}
+        searches, estimates = kind == "search", any(config.asks_estimate for config in asked)
+        trains = recipe is not None or searches
+        # A search hands on an architecture; every other node writes a file.
+        uses = methods | ({"training"} if trains else set()) | ({"estimate"} if estimates else set())
+        uses |= {"export"} if kind != "search" else set()
+        if runtime is None:
+            libraries = {"torch"}
+        else:
+            # ONNX Runtime runs the pictures from which the ranges of both come.
+            libraries = {"torch", "onnx", "onnxruntime", runtime} | ({"nncf"} if runtime == "openvino" else set())
+        libraries = libraries.union(*(config.libraries for config in asked))
+        return {
+            "schema": NODE_SCHEMA,
+            "kind": kind,
+            "parent": parent,
+            "blueprint": base.teacher_of(architecture).model_dump(mode="json", by_alias=True) if kind == "teacher" else None,
+            "steps": [config.model_dump(mode="json") for config in steps],
+            "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": taught_by},
+            "runtime": runtime,
+            "recipe": recipe.model_dump(mode="json") if recipe else base.training.model_dump(mode="json") if searches else None,
+            "seed": base.seed,
+            "train": base.train_digest,
+            "val": base.val_digest if any(config.looks_at_val for config in asked) else None,
+            "versions": {name: VERSIONS[name] for name in sorted(uses)},
+            "libraries": {name: base.libraries[name] for name in sorted(libraries)},
+            "compute": {"device": base.device, "threads": self._threads(kind)},
+            "design_profile": base.design_profile if any(config.asks_design_profile for config in asked) else None,
+        }
+
+    def _threads(self, kind: NodeKind) -> int:
+        return self.base.teacher_threads if kind == "teacher" else self.base.threads
+
+    def _planned(self, steps: tuple[Any, ...], objective: Distillation | None, recipe: Recipe | None) -> Planned:
+        train, val = self.base.train_pictures, self.base.val_pictures
+        images = recipe.epochs * train if recipe else 0
+        epochs = self.base.training.epochs
+        asked = _all_settings(steps, objective)
+        searched = sum(config.search_images(train, val) + config.final_images(epochs, train, val) for config in asked)
+        return Planned(
+            train_epochs=recipe.epochs if recipe else 0,
+            train_images=images,
+            search_images=searched,
+            teacher_forwards=objective.teacher_forwards(recipe, train) if objective and recipe else 0,
+        )
+
+
+def _all_settings(steps: tuple[Any, ...], objective: Distillation | None) -> tuple[Any, ...]:
+    """Whatever may decide a node's result."""
+    return steps if objective is None else (*steps, objective)
+
+
+def _node_name(kind: str, cell: Cell, methods: list[str]) -> str:
+    if isinstance(cell, Reference):
+        return f"{kind} {cell.name if kind.startswith('quantized') else cell.float_name}"
+    ordered = [method for method in METHODS if method in methods]
+    return f"{kind} {'+'.join(ordered) or CONTROL}"

@@ -1,0 +1,1 @@
+"""Stage `check`: is anything worse than the accepted results?"""

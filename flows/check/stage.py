@@ -1,0 +1,132 @@
+"""The gate: are the results of this sweep worse than an accepted baseline? Answers with a verdict per item and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from detection.frozen import InputError
+from flows.check.baseline import MANIFEST, Baseline, baseline_names, read_baseline
+from flows.check.judge import Confirm, Evidence, screen
+from flows.check.verdict import EXIT_CODES, Item, Overall, Verdict, render, summarise
+from flows.records.schema import CONTROL, CellsFile, LatencyFile, write_records
+from flows.sweep.check_settings import Check
+
+
+def check(
+    baseline_folder: Path,
+    cells: CellsFile,
+    latency: LatencyFile,
+    ground_truth: dict[str, Any],
+    resolve: Callable[[str], Path],
+    config: Check,
+    out_folder: Path,
+    confirm: Confirm | None = None,
+) -> int:
+    """The exit code of the gate: 0 ok, 1 regression, 2 not comparable, 3 incomplete, 4 no baseline.
+
+    `ground_truth` is of `config.split`; `confirm` measures again what looks slower or faster, None does not. The verdict lies in
+    `verdict.json` and `verdict.md` of the out folder, whatever the code.
+    """
+    verdict = judge(baseline_folder, cells, latency, ground_truth, resolve, config, confirm)
+    write_records(out_folder / "verdict.json", verdict)
+    page = out_folder / "verdict.md"
+    partial = page.with_name(page.name + ".partial")
+    partial.write_text(render(verdict))
+    partial.replace(page)
+    return verdict.exit_code
+
+
+def judge(
+    baseline_folder: Path,
+    cells: CellsFile,
+    latency: LatencyFile,
+    ground_truth: dict[str, Any],
+    resolve: Callable[[str], Path],
+    config: Check,
+    confirm: Confirm | None = None,
+) -> Verdict:
+    """The verdict on the current results; nothing is written."""
+
+    def conclude(overall: Overall, answer: str, items: tuple[Item, ...] = (), notes: tuple[str, ...] = ()) -> Verdict:
+        return Verdict(
+            overall=overall,
+            exit_code=EXIT_CODES[overall],
+            answer=answer,
+            baseline=baseline_folder.name,
+            sweep=cells.sweep,
+            split=config.split,
+            rules=_rules(config),
+            notes=notes,
+            items=items,
+        )
+
+    if not (baseline_folder / MANIFEST).is_file():
+        known = ", ".join(baseline_names(baseline_folder.parent)) or "none"
+        return conclude(
+            "no_baseline",
+            f"There is no baseline {baseline_folder.name!r} in {baseline_folder.parent} (known: "
+            f"{known}). Make one of results you trust: `sixfold check --accept {baseline_folder.name}`.",
+        )
+    try:
+        baseline = read_baseline(baseline_folder)
+        _require_same_data(baseline.cells, cells, ground_truth, config)
+        items = screen(Evidence(baseline, ground_truth, resolve, config, confirm), cells, latency)
+    except InputError as error:
+        return conclude("not_comparable", str(error))
+    return conclude(*summarise(items), items, tuple(_notes(baseline, cells, latency)))
+
+
+def _require_same_data(before: CellsFile, now: CellsFile, ground_truth: dict[str, Any], config: Check) -> None:
+    if before.dataset.digest != now.dataset.digest:
+        raise InputError(
+            f"the baseline was made on data {before.dataset.name!r} ({before.dataset.digest[:12]}...), this sweep on "
+            f"{now.dataset.name!r} ({now.dataset.digest[:12]}...): their mAP cannot be compared. Check against a "
+            "baseline of the same data, or accept this sweep as a new baseline with `sixfold check --accept NAME`."
+        )
+    pictures, expected = len(ground_truth["images"]), now.dataset.pictures[config.split]
+    if pictures != expected:
+        raise InputError(
+            f"the {config.split} ground truth has {pictures} pictures, cells.json speaks of {expected}. "
+            "Run `sixfold prepare` and `sixfold grid` again."
+        )
+
+
+def _notes(baseline: Baseline, cells: CellsFile, latency: LatencyFile) -> Iterator[str]:
+    """What a reader should know before believing the verdict."""
+    added = [cell.cell for cell in cells.cells if baseline.cells.cell(cell.cell) is None]
+    if added:
+        yield f"Not in the baseline, so not judged: {', '.join(added)}."
+    failed = [cell.cell for cell in baseline.cells.cells if cell.status != "ok"]
+    if failed:
+        yield f"Not ok in the baseline, so nothing to compare with: {', '.join(failed)}."
+    for profile in baseline.latency.profiles():
+        before, now = baseline.latency.row(CONTROL, profile), latency.row(CONTROL, profile)
+        if before is None or now is None or not before.is_measured:
+            continue
+        if before.environment != now.environment or before.runtime != now.runtime:
+            yield (
+                f"{profile}: measured in another environment than the baseline ({before.runtime}, then {now.runtime}). Speedups "
+                "are against the control of the same rounds, yet another CPU or runtime may favour other cells."
+            )
+        if before.p50_s is not None and now.p50_s is not None:
+            yield f"{profile}: the control took {before.p50_s * 1e3:.2f} ms and takes {now.p50_s * 1e3:.2f} ms (not judged)."
+        if before.artifact_digest != now.artifact_digest:
+            yield f"{profile}: the control is another file than in the baseline; speedups are against it."
+
+
+def _rules(config: Check) -> tuple[str, ...]:
+    """How the items were judged, in sentences."""
+    return (
+        "params, MACs and size: exactly; any growth is a regression.",
+        f"mAP 50-95 on {config.split}: regressed when it dropped by more than {config.map_drop_points:g} points and a paired "
+        f"bootstrap over pictures ({config.draws} draws, seed {config.seed}; Holm over all comparisons) excludes chance at "
+        f"{config.alpha:g}; inconclusive when the {1 - config.alpha:.0%} interval reaches a drop beyond that.",
+        f"Latency, as speedup over the control of the same rounds: likewise, with a loss of more than "
+        f"{config.latency_drop_share:.0%} and Welch's t on the log ratios of rounds; what looks slower or faster is measured "
+        f"again, and only called so if the fresh rounds alone say it too. What cannot be measured again is a {config.unconfirmed}. "
+        "Estimated latencies are not judged: they follow from counts that are.",
+        "Would find: the smallest change that such pictures or rounds detect with a probability of 0.8 at the same chance of a "
+        "false alarm.",
+    )

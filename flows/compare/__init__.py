@@ -1,0 +1,1 @@
+"""A closer look: two cells, or several seeds."""

@@ -1,0 +1,188 @@
+"""What `sixfold retrain` writes, `results/seeds.json`, and how it is told: sentences and a table, on the terminal and on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from detection.frozen import Digest, Frozen, PositiveInt
+from flows.records.formatting import MINUS, megabytes
+from flows.records.schema import CONTROL, CellsFile, DatasetRecord, read_schema
+from flows.stats.map_bootstrap import Difference
+
+HEADS = (
+    "runtime", "seed", "test mAP, control", "test mAP, cell", "test drop, pt", "val drop, pt", "params, M", "MACs, M", "size, MB",
+    "times smaller",
+)  # fmt: skip
+"""Of the table; a drop is the control's mAP minus the cell's."""
+TIMES = {1: "once", 2: "twice", 3: "three times", 4: "four times", 5: "five times"}
+
+
+class Trained(Frozen):
+    """One network of one seed, as its file runs in one runtime."""
+
+    node: Digest
+    """Of its float detector, as in `cells.json`."""
+    artifact_digest: Digest
+    params: int
+    macs: int
+    size_bytes: int
+    val_map_50_95: float
+    test_map_50_95: float
+
+
+class SeedRun(Frozen):
+    """The cell and the control made with one seed, in one runtime."""
+
+    seed: int
+    control: Trained
+    cell: Trained
+
+    @property
+    def val_drop(self) -> float:
+        """Val mAP of the control minus the cell's, in shares of 1: above 0 the cell is worse."""
+        return self.control.val_map_50_95 - self.cell.val_map_50_95
+
+    @property
+    def test_drop(self) -> float:
+        """The same on test."""
+        return self.control.test_map_50_95 - self.cell.test_map_50_95
+
+
+class RuntimeSeeds(Frozen):
+    """All seeds in one runtime. Drops are the control's mAP minus the cell's of the same seed, in shares of 1, above 0 a loss."""
+
+    runtime: str
+    seeds: tuple[SeedRun, ...] = Field(min_length=1)
+    val_drop: float
+    """Mean over the seeds."""
+    val_drop_sd: float | None
+    """Standard deviation over the seeds, with divisor seeds - 1; None of one seed."""
+    test_drop: Difference
+    """Mean over the seeds with a 95 % interval of the paired bootstrap, pictures and seeds drawn."""
+    test_drop_sd: float | None
+
+
+class SeedsFile(Frozen):
+    """`results/seeds.json`."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    sweep: str
+    dataset: DatasetRecord
+    """Prepared once, with the sweep's own seed: only the seed of the nodes changes."""
+    cell: str
+    """Or a reference; `cells.json` has its configuration."""
+    methods: tuple[str, ...]
+    recommended_on: str | None
+    """The profile whose recommendation it is; None where somebody named it."""
+    bootstrap_draws: PositiveInt
+    bootstrap_seed: int
+    runtimes: tuple[RuntimeSeeds, ...] = Field(min_length=1)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The sweep's own first."""
+        return tuple(run.seed for run in self.runtimes[0].seeds)
+
+    def is_of(self, cells: CellsFile) -> bool:
+        """Whether its first seed is the very cell and control of these records, on the same data."""
+        nodes, first = {record.cell: record.node for record in (*cells.cells, *cells.references)}, self.runtimes[0].seeds[0]
+        made = (cells.dataset.digest, nodes.get(CONTROL), nodes.get(self.cell))
+        return made == (self.dataset.digest, first.control.node, first.cell.node)
+
+
+def read_seeds(path: Path) -> SeedsFile:
+    """The seeds in a file; InputError says which command makes it where it is missing or of another schema."""
+    return read_schema(path, SeedsFile, "sixfold retrain")
+
+
+def sentences(seeds: SeedsFile) -> tuple[str, ...]:
+    """One sentence per runtime: what the cell loses, how sure that is, and on how many pictures."""
+    return tuple(_answer(seeds, own) for own in seeds.runtimes)
+
+
+def _answer(seeds: SeedsFile, own: RuntimeSeeds) -> str:
+    drop, count = own.test_drop, len(own.seeds)
+    gains = drop.mean < 0.0
+    low, high = (-drop.high, -drop.low) if gains else (drop.low, drop.high)
+    of_seeds = "one seed" if count == 1 else f"mean of {count} seeds, standard deviation {points(own.test_drop_sd or 0.0)}"
+    return (
+        f"In {own.runtime} `{seeds.cell}` {'gains' if gains else 'loses'} {points(abs(drop.mean))} points of test mAP "
+        f"[{points(low)}, {points(high)}] against the control ({of_seeds}; {seeds.dataset.pictures['test']} test pictures)."
+    )
+
+
+def rows(seeds: SeedsFile) -> tuple[tuple[str, ...], ...]:
+    """The lines of the table under HEADS: each seed of each runtime, then the mean, with intervals where there are some."""
+    lines: list[tuple[str, ...]] = []
+    for own in seeds.runtimes:
+        lines += [_row(own.runtime, run) for run in own.seeds]
+        if len(own.seeds) > 1:
+            lines.append(_mean_row(own))
+    return tuple(lines)
+
+
+def _row(runtime: str, run: SeedRun) -> tuple[str, ...]:
+    control, cell = run.control, run.cell
+    return (
+        runtime, str(run.seed), f"{control.test_map_50_95:.3f}", f"{cell.test_map_50_95:.3f}", points(run.test_drop),
+        points(run.val_drop), f"{cell.params / 1e6:.2f}", f"{cell.macs / 1e6:.1f}", megabytes(cell.size_bytes),
+        f"{control.size_bytes / cell.size_bytes:.1f}",
+    )  # fmt: skip
+
+
+def _mean_row(own: RuntimeSeeds) -> tuple[str, ...]:
+    controls, made = [run.control for run in own.seeds], [run.cell for run in own.seeds]
+    drop = own.test_drop
+    sizes = sum(control.size_bytes for control in controls) / sum(cell.size_bytes for cell in made)
+    return (
+        own.runtime, "mean", f"{_mean([one.test_map_50_95 for one in controls]):.3f}",
+        f"{_mean([one.test_map_50_95 for one in made]):.3f}", f"{points(drop.mean)} [{points(drop.low)}, {points(drop.high)}]",
+        points(own.val_drop), f"{_mean([one.params for one in made]) / 1e6:.2f}", f"{_mean([one.macs for one in made]) / 1e6:.1f}",
+        megabytes(round(_mean([one.size_bytes for one in made]))), f"{sizes:.1f}",
+    )  # fmt: skip
+
+
+def section(seeds: SeedsFile) -> list[str]:
+    """The Markdown of a page's section: the sentences, the table, and what so many pictures can show."""
+    often = TIMES.get(len(seeds.seeds), f"{len(seeds.seeds)} times")
+    title = f"The chosen cell, {often}" if seeds.recommended_on else f"`{seeds.cell}`, {often}"
+    why = f", recommended on `{seeds.recommended_on}`," if seeds.recommended_on else ""
+    return [
+        f"### {title}",
+        "",
+        f"`{seeds.cell}`{why} and the control, each made again from the root (teacher, search, training, packing) with the seeds "
+        f"{', '.join(map(str, seeds.seeds))} on the same prepared data: `sixfold retrain`.",
+        "",
+        *(f"- {sentence}" for sentence in sentences(seeds)),
+        "",
+        "| " + " | ".join(HEADS) + " |",
+        "|---|---|" + "---:|" * (len(HEADS) - 2),
+        *("| " + " | ".join(row) + " |" for row in rows(seeds)),
+        "",
+        "Drops are the control's mAP minus the cell's of the same seed; what their interval holds: [comparing](comparing.md).",
+        *(resolution(seeds, own) for own in seeds.runtimes),
+        "",
+    ]
+
+
+def resolution(seeds: SeedsFile, own: RuntimeSeeds) -> str:
+    """How small a difference these pictures and seeds can show."""
+    reach, pictures = (own.test_drop.high - own.test_drop.low) / 2, seeds.dataset.pictures["test"]
+    return (
+        f"In {own.runtime} the interval on {pictures} test pictures reaches {points(reach)} points to either side: a difference "
+        "smaller than that is not told from none."
+    )
+
+
+def points(share: float) -> str:
+    """A share of 1 in points; a minus sign where it is below 0, no plus sign above."""
+    text = f"{100 * share:.1f}"
+    return text.replace("-", MINUS) if float(text) else "0.0"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

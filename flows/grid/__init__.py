@@ -1,0 +1,1 @@
+"""Stage `grid`: the nodes of all cells, made in parallel."""

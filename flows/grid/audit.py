@@ -1,0 +1,54 @@
+"""What a sweep promises, checked on the run that was: equal budgets, pictures as planned, nothing made twice."""
+
+from __future__ import annotations
+
+from compressors.planning.graph import Foundation, Graph
+from flows.grid.nodes import SECTION, read_done
+from flows.records.schema import CellsFile, in_numbers
+from flows.records.store import Store
+
+
+class AuditError(RuntimeError):
+    """A promise was broken: a bug of ours, and the records of this sweep are not to be trusted."""
+
+
+def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_bytes: int) -> str:
+    """One sentence on what was checked; AuditError names the first cell or node that breaks a promise.
+
+    since_bytes marks the start of this run in the store's journal.
+    """
+    ok, beside = ([own for own in of if own.status == "ok" and own.budget is not None] for of in (cells.cells, cells.references))
+    epochs = base.training.epochs + base.recovery.epochs
+    for cell in (*ok, *beside):
+        assert cell.budget is not None
+        if cell.budget.train_epochs != epochs or cell.budget.train_images != epochs * base.train_pictures:
+            raise AuditError(
+                f"{cell.cell}: its weights have seen {cell.budget.train_epochs} epochs and "
+                f"{cell.budget.train_images} pictures, not {epochs} and {epochs * base.train_pictures}"
+            )
+    made = [key for key in graph.nodes if store.has(SECTION, key)]
+    pictures = sum(_pictures(key, graph, store) for key in made)
+    again = {key: times for key, times in store.times_made(SECTION, since_bytes).items() if times > 1 and key in graph.nodes}
+    if again:
+        key, times = next(iter(again.items()))
+        raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")
+    inheriting = sum(cell.budget is not None and cell.budget.inherited_images > 0 for cell in ok)
+    more = f" (in {inheriting} of them on top of what light blocks inherited)" if inheriting else ""
+    return (
+        f"checked: {in_numbers(len(ok), len(beside))} with {epochs} train epochs each{more}; {len(made)} nodes put "
+        f"{pictures:,} pictures through networks, each as planned; none was made twice"
+    )
+
+
+def _pictures(key: str, graph: Graph, store: Store) -> int:
+    """Pictures that a node put through networks, after comparing every count with the plan."""
+    done, planned = read_done(store, key), graph.nodes[key].planned
+    counted = {
+        "train_images": done.training.images if done.training else 0,
+        "search_images": done.search_images,
+        "teacher_forwards": done.teacher_forwards,
+    }
+    for name, count in counted.items():
+        if count != getattr(planned, name):
+            raise AuditError(f"node {graph.nodes[key].name} {key}: {name} is {count}, planned were {getattr(planned, name)}")
+    return sum(counted.values())

@@ -1,0 +1,260 @@
+"""The work of one node: its parent out of the store, its steps, its training, the result into the store. No Ray here."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compressors import distillation, lightweight, low_rank, nas, pruning, quantization
+from compressors.contract import Change, Each, Transform, Workbench, in_turn
+from compressors.planning import references
+from compressors.planning.graph import Foundation, Node
+from compressors.quantization import QuantizationRecord, qat
+from detection import checkpoint, export
+from detection.checkpoint import Detector
+from detection.compact.complexity import count_macs, count_params
+from detection.data.dataset import Images, Split, load_split
+from detection.frozen import Digest, Frozen
+from detection.training import Recipe, Resume, TrainingRecord, fit
+from flows.records.store import Store
+from hardware_profiles.schema.library import load_profile
+
+SECTION = "nodes"
+DONE_FILE = "done.json"
+MODEL_FILES = ("model.onnx", "model.xml")
+SEEN: tuple[Split, Split] = ("train", "val")
+"""What a node may look at."""
+
+TRANSFORMS: dict[str, Transform] = {
+    "lightweight": lightweight.rebuild,
+    "nas": nas.search,
+    "pruning": pruning.prune,
+    "low_rank": low_rank.factor,
+    "narrow": references.narrow,
+    "smaller_input": references.see_smaller,
+}
+
+
+class Context(Frozen):
+    """What a worker needs to find everything; paths mean the same on every machine of a cluster."""
+
+    prepared: Path
+    store: Path
+    design_profile: str
+    profiles_folder: Path | None = None
+    foundation: Foundation
+
+
+class Done(Frozen):
+    """What making a node took and gave; lies beside its files."""
+
+    node: Node
+    changes: tuple[Change, ...] = ()
+    training: TrainingRecord | None = None
+    search_images: int = 0
+    teacher_forwards: int = 0
+    quantization: QuantizationRecord | None = None
+    """How the file of a quantized node was chosen; None for other nodes."""
+    params: int
+    macs: int
+    input_size: tuple[int, int] | None = None
+    """(height, width) in pixels; None in records from before networks of one sweep could differ in it."""
+    made_s: float
+    host: str
+
+
+def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
+    """Make one node and store it; everything it needs is already in the store. Progress goes to stdout, which is its log."""
+    started_s = time.perf_counter()
+    store = Store(context.store)
+    torch.set_num_threads(node.threads)
+    print(f"node {node.name} {node.key}", flush=True)
+    with store.writing(SECTION, node.key) as folder:
+        if node.kind == "quantized":
+            done = _quantize(node, context, store, folder)
+        elif node.kind == "quantization_aware":
+            done = _train_rounded(node, context, store, folder)
+        else:
+            done = _make(node, context, store, folder, each)
+        done = done.model_copy(update={"made_s": time.perf_counter() - started_s})
+        (folder / DONE_FILE).write_text(done.model_dump_json(by_alias=True, indent=1) + "\n")
+    shutil.rmtree(store.scratch(node.key), ignore_errors=True)
+    print(f"made in {done.made_s:.1f} s: {done.params:,} parameters, {done.macs:,} multiply-adds", flush=True)
+    return done
+
+
+def read_done(store: Store, key: Digest) -> Done:
+    """The record of a finished node."""
+    return Done.model_validate_json((store.folder(SECTION, key) / DONE_FILE).read_text())
+
+
+def model_file(folder: Path) -> Path:
+    """The file that a runtime loads, in a node's folder."""
+    return next(folder / name for name in MODEL_FILES if (folder / name).is_file())
+
+
+def _make(node: Node, context: Context, store: Store, folder: Path, each: Each) -> Done:
+    base = context.foundation
+    device = torch.device(base.device)
+    teacher, detector = _parents(node, base, store)
+    changes: list[Change] = []
+    for step in node.steps:
+        detector, change = TRANSFORMS[step.method](detector, step, _workbench(context, teacher, detector, device, each))
+        print(f"{change.method}: {change.summary}; multiply-adds {change.macs_before:,} -> {change.macs_after:,}", flush=True)
+        changes.append(change)
+    detector, record, forwards = _train(node, detector, context, store, device)
+    checkpoint.save(detector, folder)
+    if node.kind != "search":
+        export.export_onnx(detector, folder / "model.onnx")
+    return Done(
+        node=node,
+        changes=tuple(changes),
+        training=record,
+        search_images=sum(change.spent.search_images for change in changes),
+        teacher_forwards=forwards,
+        params=count_params(detector.blueprint),
+        macs=count_macs(detector.blueprint),
+        input_size=detector.blueprint.input_size,
+        made_s=0.0,
+        host=platform.node(),
+    )
+
+
+def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Detector]:
+    """The teacher (for its own node: a fresh detector) and the detector that this node starts from."""
+    if node.parent is None:
+        start = checkpoint.fresh(base.teacher_of(node.architecture), base.seed)
+        return start, start
+    parent = checkpoint.load(store.open(SECTION, node.parent))
+    ancestor = node.parent
+    while (done := read_done(store, ancestor)).node.parent is not None:
+        ancestor = done.node.parent
+    teacher = parent if ancestor == node.parent else checkpoint.load(store.open(SECTION, ancestor))
+    return teacher, parent
+
+
+def _images(context: Context, split: Split, detector: Detector) -> Images:
+    """A split as this detector sees it."""
+    return load_split(context.prepared, split).at(detector.blueprint.input_size)
+
+
+def _workbench(context: Context, teacher: Detector, detector: Detector, device: torch.device, each: Each) -> Workbench:
+    base = context.foundation
+    return Workbench(
+        teacher=teacher,
+        train=_images(context, "train", detector),
+        val=_images(context, "val", detector),
+        device=device,
+        seed=base.seed,
+        design_profile=load_profile(context.design_profile, context.profiles_folder),
+        recipe=base.training,
+        each=each,
+    )
+
+
+def _train(
+    node: Node, detector: Detector, context: Context, store: Store, device: torch.device
+) -> tuple[Detector, TrainingRecord | None, int]:
+    """The trained detector, what that took, and the teacher's forward passes; nothing happens in a search's node."""
+    if node.kind == "search":
+        return detector, None, 0
+    base = context.foundation
+    recipe = base.recovery if node.kind == "recovered" else base.training
+    train = _images(context, "train", detector)
+    loss = _lesson(node, detector, train, recipe, context, store)
+    trained, record = fit(
+        detector,
+        train,
+        recipe,
+        seed=base.seed,
+        device=device,
+        loss=loss,
+        # A distilled training has adapters beside the network and is short enough to start over.
+        resume=Resume(store.scratch(node.key)) if loss is None else None,
+        on_epoch=lambda epoch, value: print(f"epoch {epoch}/{recipe.epochs}: loss {value:.4f}", flush=True),
+    )
+    return trained, record, loss.teacher_forwards if loss else 0
+
+
+def _lesson(
+    node: Node, detector: Detector, train: Images, recipe: Recipe, context: Context, store: Store
+) -> distillation.DistillationLoss | None:
+    """What the node's training lowers where it learns from a teacher; None where labels alone teach."""
+    if node.objective is None:
+        return None
+    assert node.taught_by is not None
+    teacher, base = checkpoint.load(store.open(SECTION, node.taught_by)), context.foundation
+    device = torch.device(base.device)
+    return distillation.teach(node.objective, teacher, detector, device, seed=base.seed, train=train, recipe=recipe)
+
+
+def _train_rounded(node: Node, context: Context, store: Store, folder: Path) -> Done:
+    """The recovered detector after a training with rounding, and the ranges it was rounded in."""
+    assert node.parent is not None
+    (config,) = node.steps
+    assert isinstance(config, quantization.Quantization)
+    base, recipe = context.foundation, config.qat_recipe(context.foundation.recovery)
+    detector, before = checkpoint.load(store.open(SECTION, node.parent)), read_done(store, node.parent)
+    train = _images(context, "train", detector)
+    loss = _lesson(node, detector, train, recipe, context, store)
+    trained = qat.train_rounded(
+        detector,
+        train,
+        recipe,
+        seed=base.seed,
+        device=torch.device(base.device),
+        float_stem=bool(config.float_stem),
+        loss=loss,
+        on_epoch=lambda epoch, value: print(f"epoch {epoch}/{recipe.epochs} with rounding: loss {value:.4f}", flush=True),
+    )
+    checkpoint.save(trained.detector, folder)
+    qat.save_ranges(trained.ranges, folder)
+    return before.model_copy(
+        update={
+            "node": node,
+            "changes": (),
+            "training": trained.record,
+            "search_images": 0,
+            "teacher_forwards": loss.teacher_forwards if loss else 0,
+            "host": platform.node(),
+        }
+    )
+
+
+def _quantize(node: Node, context: Context, store: Store, folder: Path) -> Done:
+    assert node.parent is not None
+    assert node.runtime is not None
+    (config,) = node.steps
+    assert isinstance(config, quantization.Quantization)
+    parent = store.open(SECTION, node.parent)
+    detector, before = checkpoint.load(parent), read_done(store, node.parent)
+    train, val = (_images(context, split, detector) for split in SEEN)
+    learned = qat.load_ranges(parent)
+    packed = quantization.quantize(detector, config, node.runtime, train, val, context.foundation.seed, folder, learned)
+    print(f"quantization: {packed.record.summary()}", flush=True)
+    return Done(
+        node=node,
+        quantization=packed.record,
+        params=before.params,
+        macs=before.macs,
+        input_size=before.input_size,
+        made_s=0.0,
+        host=platform.node(),
+    )
+
+
+def artifact_files(folder: Path) -> tuple[Path, ...]:
+    """The files that make up a node's artifact: an ONNX file, or an OpenVINO pair."""
+    main = model_file(folder)
+    return (main,) if main.suffix == ".onnx" else (main, main.with_suffix(".bin"))
+
+
+def describe_failure(error: BaseException) -> str:
+    """One line about what went wrong."""
+    text: Any = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"

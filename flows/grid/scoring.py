@@ -1,0 +1,92 @@
+"""Accuracy of a node's artifact in its own runtime, stored under what decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from detection.data.dataset import Split, load_prepared, load_split
+from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, accuracy, detect
+from detection.frozen import Digest, Frozen
+from flows.grid.nodes import SECTION as NODES
+from flows.grid.nodes import artifact_files, model_file
+from flows.records.schema import ArtifactRecord, Metrics
+from flows.records.store import Store
+from hardware_profiles.runtimes.table import open_session, runtime_version
+
+SECTION = "scores"
+SCORE_FILE = "score.json"
+SCORED: tuple[Split, ...] = ("val", "test")
+PROTOCOL = 1
+"""Raise when detection or scoring changes what it gives."""
+
+
+class Score(Frozen):
+    """What one artifact reached in one runtime."""
+
+    runtime: str
+    artifact: Digest
+    size_bytes: int
+    accuracy: dict[Split, Accuracy]
+
+
+def score_key(node_key: Digest, runtime: str, prepared: Path) -> Digest:
+    """The name of a score: artifact (by the node that made it), runtime and its version, data, thresholds."""
+    splits = load_prepared(prepared).splits
+    identity = {
+        "node": node_key,
+        "runtime": [runtime, runtime_version(runtime)],
+        "splits": {split: splits[split].digest for split in SCORED},
+        "protocol": [PROTOCOL, SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS],
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score:
+    """Run the artifact over val and test, one picture at a time, and store metrics and detections."""
+    folder = store.open(NODES, node_key)
+    session = open_session(runtime, model_file(folder), 1)
+    found: dict[Split, Accuracy] = {}
+    if store.has(SECTION, score_key(node_key, runtime, prepared)):  # of a file that was made again since, perhaps with other bytes
+        shutil.rmtree(store.quarantine(SECTION, score_key(node_key, runtime, prepared)))
+    with store.writing(SECTION, score_key(node_key, runtime, prepared)) as target:
+        for split in SCORED:
+            images = load_split(prepared, split).at(session.input_size)
+            results = detect(session, images)
+            found[split] = accuracy(images.ground_truth, results)
+            (target / f"{split}.json").write_text(json.dumps(results, separators=(",", ":")))
+        digest, size_bytes = artifact_digest(folder)
+        result = Score(runtime=runtime, artifact=digest, size_bytes=size_bytes, accuracy=found)
+        (target / SCORE_FILE).write_text(result.model_dump_json(indent=1) + "\n")
+    return result
+
+
+def read_artifact(node_key: Digest, runtime: str, prepared: Path, store: Store) -> ArtifactRecord:
+    """The record of a scored artifact; URLs are relative to the store."""
+    key = score_key(node_key, runtime, prepared)
+    folder = store.folder(SECTION, key)
+    result = Score.model_validate_json((folder / SCORE_FILE).read_text())
+
+    def metrics(split: Split) -> Metrics:
+        detections = (folder / f"{split}.json").relative_to(store.root).as_posix()
+        return Metrics(**result.accuracy[split].model_dump(), detections=detections)
+
+    return ArtifactRecord(
+        url=model_file(store.folder(NODES, node_key)).relative_to(store.root).as_posix(),
+        digest=result.artifact,
+        size_bytes=result.size_bytes,
+        val=metrics("val"),
+        test=metrics("test"),
+    )
+
+
+def artifact_digest(folder: Path) -> tuple[Digest, int]:
+    """sha256 over the files of a node's artifact, and their bytes together."""
+    content, size_bytes = hashlib.sha256(), 0
+    for path in artifact_files(folder):
+        data = path.read_bytes()
+        content.update(data)
+        size_bytes += len(data)
+    return content.hexdigest(), size_bytes

@@ -1,0 +1,1 @@
+"""Stage `measure`: latency of every cell on every profile."""

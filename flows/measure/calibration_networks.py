@@ -1,0 +1,194 @@
+"""Networks that plans ask about, timed here before anything is trained: what a design profile is calibrated on.
+
+A plan's detector, the same from light blocks and narrow, and networks drawn at random from the spaces that its searches look
+through: the cells of a sweep are few architectures with much the same layers, a search asks about thousands of others.
+All have random weights, which cost the same time as trained ones.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressors.lightweight.method import light_blueprint
+from compressors.nas import Nas, largest
+from compressors.nas.space import search_space
+from compressors.planning.references import NarrowReference, narrowed
+from compressors.quantization import Quantization, quantize
+from detection.checkpoint import fresh
+from detection.compact.blueprint import Blueprint
+from detection.data.dataset import Images, load_split
+from detection.export import export_onnx
+from detection.frozen import InputError
+from flows.measure.host import Report, host_rounds, why_not_here
+from flows.sweep.context import lay_foundation
+from flows.sweep.measure_settings import Measure
+from flows.sweep.params import Params, load_plan
+from flows.sweep.workspace import PREPARED
+from hardware_profiles.estimate.fit.measurements import Measurement, write_measurements
+from hardware_profiles.runtimes.table import runtime_version
+from hardware_profiles.schema.profile import MIN_ANCHORS, DType, HardwareProfile
+from hardware_profiles.timing.environment import cpu_model, digest_of
+from hardware_profiles.timing.round import File, RoundError
+
+PICTURES = 8
+"""Shown to the quantizer: ranges decide what is computed, not how long it takes."""
+MOST_DRAWS = 1000
+"""In a row without a new architecture: the space holds hardly more."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network that a plan asks about."""
+
+    blueprint: Blueprint
+    family: str
+    """What is left out of a fit together: one kind of network of one plan, of drawn ones those with the same depths, since widths
+    alone tell less than depths."""
+
+
+@dataclass(frozen=True)
+class SubjectFile:
+    """One exported network."""
+
+    path: Path
+    dtype: DType
+    family: str
+
+
+def subjects_of(params: Params, start: Blueprint, draws: int, seed: int) -> tuple[Subject, ...]:
+    """What a plan asks about, none twice: its detector, light and narrow ones, and so many draws from all its search spaces."""
+    named = [("as it is", start)]
+    named += [(f"light {config.block}", light_blueprint(start, config)) for config in params.grid.methods.lightweight]
+    shares = [own.width_share for own in params.grid.references or () if isinstance(own, NarrowReference)]
+    named += [("narrow", narrowed(start, share)) for share in shares if share is not None]
+    spaces = {_space_of(start, config): config for config in params.grid.methods.nas}  # many differ in their budgets alone
+    for index, config in enumerate(spaces.values()):
+        count = draws // len(spaces) + (index < draws % len(spaces))
+        own = draw(start, config, count, seed) if count else ()
+        named += [("depths " + "-".join(map(str, found.architecture.stage_depths)), found) for found in own]
+    first: dict[str, Subject] = {}
+    for family, blueprint in named:
+        first.setdefault(blueprint.model_dump_json(), Subject(blueprint, f"{params.sweep} {family}"))
+    return tuple(first.values())
+
+
+def draw(start: Blueprint, config: Nas, count: int, seed: int) -> tuple[Blueprint, ...]:
+    """So many different architectures of the space, the largest of it first; fewer where it hardly holds more."""
+    blueprint = largest(start, config)
+    space = search_space(blueprint.architecture, config.width_shares, config.round_to, config.least_depth)
+    chance, options = random.Random(seed), space.options()
+    found = [space.largest]
+    misses = 0
+    while len(found) < count and misses < MOST_DRAWS:
+        drawn = space.architecture({name: chance.choice(values) for name, values in options.items()})
+        misses = misses + 1 if drawn in found else 0
+        found += [] if drawn in found else [drawn]
+    return tuple(blueprint.model_copy(update={"architecture": architecture}) for architecture in found[:count])
+
+
+def _space_of(start: Blueprint, config: Nas) -> str:
+    """The same for searches through the same architectures."""
+    return f"{largest(start, config).model_dump_json()} {config.width_shares} {config.round_to} {config.least_depth}"
+
+
+def write_files(
+    subjects: Sequence[Subject], profile: HardwareProfile, train: Images, val: Images, folder: Path, say: Report = print
+) -> tuple[SubjectFile, ...]:
+    """Each network with random weights in every type that the profile computes in, below folder."""
+    files: list[SubjectFile] = []
+    config = Quantization(calibrator="minmax", pictures=PICTURES)
+    for index, subject in enumerate(subjects):
+        detector = fresh(subject.blueprint, seed=index)
+        own = folder / f"{index:03d}"
+        own.mkdir(parents=True, exist_ok=True)
+        if profile.float_dtype is not None:
+            export_onnx(detector, own / "float.onnx")
+            files.append(SubjectFile(own / "float.onnx", profile.float_dtype, subject.family))
+        if "int8" in profile.dtypes:
+            size = subject.blueprint.input_size
+            packed = quantize(detector, config, profile.runtime, train.at(size), val.at(size), index, _made(own / profile.runtime))
+            files.append(SubjectFile(packed.file, "int8", subject.family))
+        say(f"anchors: {index + 1} of {len(subjects)} networks of {folder.name} written for {profile.runtime}")
+    return tuple(files)
+
+
+def time_files(
+    files: Sequence[SubjectFile], profile: HardwareProfile, images: Images, config: Measure, say: Report = print
+) -> tuple[float, ...]:
+    """Seconds of each file: the median over fresh pinned processes, of those that nothing disturbed where there are such.
+
+    RoundError where one could not be timed. Unlike cells, these are not compared with one another round by round.
+    """
+    jobs = tuple(File(digest=digest_of({"path": str(file.path)}), path=str(file.path)) for file in files)
+    rounds = host_rounds([profile], {profile.id: jobs}, images, config, say)[profile.id]
+    if rounds.why is not None:
+        raise RoundError(f"{profile.id}: {rounds.why}")
+    seconds = []
+    for job in jobs:
+        blocks = rounds.blocks(job.digest)
+        broken = next((block.error for block in blocks if block.error), None)
+        if broken:
+            raise RoundError(f"{job.path}: {broken}")
+        quiet = [block for block in blocks if not block.disturbed] or blocks
+        seconds.append(statistics.median(block.p50_s for block in quiet if block.p50_s is not None))
+    return tuple(seconds)
+
+
+def write_anchors(
+    params_files: Sequence[Path], profile: HardwareProfile, folder: Path, draws: int, seed: int, rounds: int, say: Report = print
+) -> Path:
+    """The table that `sixfold profiles calibrate` reads, beside the files it names, of what these plans ask about.
+
+    Each plan's data is prepared beside its params file. All are timed together, with pictures and settings of the first plan.
+    InputError, before anything is written, where a plan or this machine cannot give what is asked for.
+    """
+    if why := why_not_here(profile):
+        raise InputError(f"{profile.id}: cannot be timed here: {why}.")
+    asked = [_asked(path, draws, seed) for path in params_files]
+    names = [own.params.sweep for own in asked]
+    if len(set(names)) < len(names):
+        raise InputError(f"--params: two plans name the same sweep ({', '.join(names)}); give each once.")
+    networks = sum(len(own.subjects) for own in asked)
+    if networks < MIN_ANCHORS:
+        raise InputError(
+            f"--count {draws}: {networks} different networks in all; a fit needs {MIN_ANCHORS}. Ask for more, or name more plans."
+        )
+    table = folder / f"{profile.id}.csv"
+    table.unlink(missing_ok=True)  # it would name files that are no longer those it was timed with
+    files: list[SubjectFile] = []
+    for own in asked:
+        files += write_files(own.subjects, profile, own.train, own.val, folder / profile.id / own.params.sweep, say)
+    config = asked[0].params.measure.model_copy(update={"rounds": rounds, "seed": seed})
+    seconds = time_files(files, profile, asked[0].val, config, say)
+    version, cpu = runtime_version(profile.runtime), cpu_model()
+    timed = (
+        Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.family, profile.threads, version, cpu)
+        for file, latency_s in zip(files, seconds, strict=True)
+    )
+    write_measurements(timed, table)
+    return table
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A plan, what it asks about, and the pictures to quantize and time with."""
+
+    params: Params
+    subjects: tuple[Subject, ...]
+    train: Images
+    val: Images
+
+
+def _asked(params_file: Path, draws: int, seed: int) -> _Asked:
+    plan, prepared = load_plan(params_file), params_file.parent / PREPARED
+    subjects = subjects_of(plan.params, lay_foundation(plan, prepared).teacher, draws, seed)
+    return _Asked(plan.params, subjects, load_split(prepared, "train"), load_split(prepared, "val"))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,1 @@
+"""Rounds that other machines measure."""

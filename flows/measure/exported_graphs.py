@@ -1,0 +1,59 @@
+"""The graphs of exported files: what estimates and memory needs of a cell start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flows.records.schema import ArtifactRecord, CellRecord, LatencyRow
+from hardware_profiles.estimate.graph.graph import Graph, GraphError
+from hardware_profiles.estimate.graph.read import read_graph
+from hardware_profiles.estimate.memory import fits, needs
+from hardware_profiles.schema.profile import HardwareProfile
+
+NEAREST = "onnxruntime"
+"""Whose file stands in on a device whose own format nobody here makes: plain ONNX, int8 with its quantizations written out."""
+
+
+class ExportedGraphs:
+    """Reads each file once; `fetch` gives the local file of a store URL."""
+
+    def __init__(self, fetch: Callable[[str], Path]) -> None:
+        self._fetch = fetch
+        self._seen: dict[tuple[str, str | None], Graph | None] = {}
+
+    def of(self, record: CellRecord, profile: HardwareProfile) -> Graph | None:
+        """The graph of the cell's file for the profile's runtime, or of the nearest; None where there is none that can be read."""
+        found = _artifact(record, profile)
+        if found is None:
+            return None
+        runtime, artifact = found
+        key = (artifact.digest, runtime)
+        if key not in self._seen:
+            try:
+                self._seen[key] = read_graph(self._fetch(artifact.url), runtime)
+            except GraphError:  # a file of another maker may have open sizes: it can be timed, and has no estimate from its graph
+                self._seen[key] = None
+        return self._seen[key]
+
+
+def with_memory(row: LatencyRow, graph: Graph | None, profile: HardwareProfile) -> LatencyRow:
+    """The row with what the network needs to hold; where its process was not measured, that decides whether it fits."""
+    if graph is None:
+        return row
+    need = needs(graph)
+    sizes = {"parameter_bytes": need.parameter_bytes, "peak_activation_bytes": need.peak_activation_bytes}
+    if row.is_measured or row.fits is not None:
+        return row.model_copy(update=sizes)
+    fit = fits(need, profile)
+    return row.model_copy(update=sizes | {"fits": fit.fits, "why": "; ".join(filter(None, (row.why, fit.why))) or None})
+
+
+def _artifact(record: CellRecord, profile: HardwareProfile) -> tuple[str, ArtifactRecord] | None:
+    """(runtime, file) of the profile's runtime, of NEAREST, or of whichever there is."""
+    if record.status != "ok":
+        return None
+    for runtime in (profile.runtime, NEAREST, *record.artifacts):
+        if runtime in record.artifacts:
+            return runtime, record.artifacts[runtime]
+    return None

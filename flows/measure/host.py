@@ -1,0 +1,162 @@
+"""Rounds on this machine: the profiles take turns, each round a fresh pinned process that times every file beside the control."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from detection.data.dataset import Images
+from flows.measure.lock import alone
+from flows.measure.measured_rows import Rounds
+from flows.sweep.measure_settings import Measure
+from hardware_profiles.runtimes.table import SessionError, runtime_version
+from hardware_profiles.schema.profile import HardwareProfile
+from hardware_profiles.timing.round import File, Job, RoundError, RoundResult, choose_cores, in_fresh_process
+
+Report = Callable[[str], None]
+ENTRY = "flows.measure.worker"
+PICTURES = "pictures.npz"
+SHORTEST_WAIT_S = 0.5
+"""That a round's line mentions."""
+QUIET_SHARE = 0.9
+"""Of the core; with less for us in the median file, the round's times are too long. Alone it is 0.98 and more."""
+
+
+def rounds_for(
+    profile: HardwareProfile, files: tuple[File, ...], images: Images, config: Measure, report: Report = print
+) -> Rounds:
+    """All rounds of one host profile, or why there are none."""
+    return host_rounds([profile], {profile.id: files}, images, config, report)[profile.id]
+
+
+def host_rounds(
+    profiles: Sequence[HardwareProfile],
+    files: Mapping[str, tuple[File, ...]],
+    images: Images,
+    config: Measure,
+    report: Report = print,
+) -> dict[str, Rounds]:
+    """Profile -> its rounds or why there are none. Profiles take turns, so that a slow minute hits them all alike.
+
+    `files` says which files each profile times. A round that ends badly ends its profile; the other profiles go on.
+    """
+    found = {profile.id: Rounds(why=why_not_here(profile)) for profile in profiles}
+    able = [profile for profile in profiles if files.get(profile.id) and found[profile.id].why is None]
+    turns = [(index, profile) for index in range(config.rounds) for profile in able]
+    if not turns:
+        return found
+    with alone(report), tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name, _steps(len(turns), report) as step:
+        folder = Path(name)
+        np.savez(folder / PICTURES, *pictures_as_taken(images, config.pictures))
+        started_s, yardstick_s = time.perf_counter(), None
+        for done, (index, profile) in enumerate(turns, 1):
+            if found[profile.id].why is not None:
+                continue
+            round_started_s = time.perf_counter()
+            job = _job(profile, files[profile.id], index, folder, config, yardstick_s)
+            try:
+                result = in_fresh_process(job, ENTRY, folder, config.round_timeout_s)
+            except RoundError as error:
+                found[profile.id] = Rounds(why=str(error))
+                report(f"measure: {profile.id}: {error}")
+                continue
+            yardstick_s = result.yardstick_s
+            found[profile.id] = Rounds(results=(*found[profile.id].results, result))
+            now_s = time.perf_counter()
+            took = f"{len(job.files)} files in {now_s - round_started_s:.0f} s{_disturbances(result)}"
+            left_s = (now_s - started_s) / done * (len(turns) - done)
+            step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {took}; {in_words(left_s)} left")
+    found = {name: rounds.judged_by(yardstick_s) for name, rounds in found.items()}
+    report(f"measure: {_repeated([result for rounds in found.values() for result in rounds.results])}")
+    return found
+
+
+def why_not_here(profile: HardwareProfile) -> str | None:
+    """Why this machine cannot measure the profile, or None."""
+    if profile.machine != platform.machine():
+        return f"this machine is {platform.machine()}, the profile is for {profile.machine}"
+    try:
+        choose_cores(profile.threads)
+        runtime_version(profile.runtime)
+    except (SessionError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def pictures_as_taken(images: Images, wanted: int) -> list[NDArray[np.uint8]]:
+    """Some pictures, evenly spread over the split, blown up to the size they were taken in: prepared data keeps them packed."""
+    taken = []
+    for row in np.linspace(0, len(images) - 1, min(wanted, len(images))).round().astype(int):
+        fit, original = images.letterboxes[row], images.ground_truth["images"][row]
+        height_px, width_px = max(1, round(original["height"] * fit.scale)), max(1, round(original["width"] * fit.scale))
+        content = images.pixels[row][fit.top_px : fit.top_px + height_px, fit.left_px : fit.left_px + width_px]
+        taken.append(cv2.resize(np.ascontiguousarray(content), (original["width"], original["height"])))
+    return [picture.astype(np.uint8) for picture in taken]
+
+
+def in_words(seconds: float) -> str:
+    """A forecast as people say it: seconds below two minutes, minutes above."""
+    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
+
+
+def _job(
+    profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure, yardstick_s: float | None
+) -> Job:
+    return Job(
+        runtime=profile.runtime,
+        threads=profile.threads,
+        cores=choose_cores(profile.threads),
+        files=files,
+        order_seed=config.seed * 10_000 + index,  # another order in every round, the same in every run
+        protocol=config.protocol(),
+        pictures=str(folder / PICTURES),
+        settings=config.settings(),
+        result=str(folder / "result.json"),
+        yardstick_s=yardstick_s,
+    )
+
+
+def _disturbances(result: RoundResult) -> str:
+    """What to add to a round's line about blocks that had to be timed again, and about other work on the core; often nothing."""
+    repeated = f", {_repeated([result])}" if any(block.repeats for block in result.blocks) else ""
+    repeated += f", waited {result.waited_s:.0f} s for a neighbour on the core" if result.waited_s >= SHORTEST_WAIT_S else ""
+    shares = [block.cpu_share for block in result.blocks if block.cpu_share is not None]
+    share = statistics.median(shares) if shares else 1.0
+    if share >= QUIET_SHARE:
+        return repeated
+    return f"{repeated}; DISTURBED: other work took {1 - share:.0%} of the core, end it and measure again"
+
+
+def _repeated(results: Sequence[RoundResult]) -> str:
+    """For instance "12 of 640 blocks repeated, 1 still disturbed"."""
+    blocks = [block for result in results for block in result.blocks]
+    repeated = sum(block.repeats > 0 for block in blocks)
+    still = sum(block.disturbed for block in blocks)
+    return f"{repeated} of {len(blocks)} blocks repeated, {still} still disturbed"
+
+
+@contextmanager
+def _steps(total: int, report: Report) -> Iterator[Report]:
+    """What to call after each round: moves a bar on a terminal, reports a line elsewhere. Nothing is drawn while a round runs."""
+    if not sys.stderr.isatty():
+        yield report
+        return
+    with Progress(console=Console(stderr=True), auto_refresh=False) as bar:
+        task = bar.add_task("measure", total=total)
+
+        def step(text: str) -> None:
+            bar.update(task, advance=1, description=text, refresh=True)
+
+        yield step

@@ -1,0 +1,1 @@
+"""Stage `prepare`: packed pixels and COCO ground truth."""

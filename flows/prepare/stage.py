@@ -1,0 +1,200 @@
+"""Stage `prepare`: any source of labelled pictures becomes packed pixels and COCO ground truth, checked box by box."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from detection.boxes import letterbox
+from detection.data.dataset import SPLITS, Prepared, Split, SplitSummary, split_digest
+from detection.data.labelled import Labelled, Picture, Pictures
+from detection.data.provenance import provenance
+from detection.data.sources import Data, read_source
+from detection.frozen import InputError
+
+OUTPUTS = frozenset({"prepared.json", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
+LINE_EVERY_S = 2.0
+"""Without a terminal, long work says a line this often, so that a log shows that it lives."""
+
+Report = Callable[[str], None]
+
+
+def prepare(data: Data, base: Path, folder: Path, seed: int, report: Report) -> Prepared:
+    """What now lies in the folder: pixels, ground truth and manifest, whole or not at all.
+
+    Paths in the data are relative to base, the folder of the params file. An earlier prepared folder is replaced at the end;
+    any other content there is an InputError, as is everything wrong with the data.
+    """
+    _check_replaceable(folder)
+    report(f"reading {data.source.kind} data for {data.name!r}")
+    labelled = read_source(data.source, base, seed)
+    _check_room(folder, data, labelled)
+    with _whole(folder) as unfinished:
+        splits = {split: _write_split(unfinished, split, labelled, data.input_size, report) for split in SPLITS}
+        digest = _digest(labelled.classes, data.input_size, splits)
+        prepared = Prepared(
+            name=data.name,
+            classes=labelled.classes,
+            input_size=data.input_size,
+            splits=splits,
+            digest=digest,
+            made_from=provenance(data, base, seed),
+        )
+        (unfinished / "prepared.json").write_text(prepared.model_dump_json(by_alias=True, indent=2) + "\n")
+    report(f"prepared {data.name!r} ({len(labelled.classes)} classes, {data.input_size[0]} x {data.input_size[1]}) in {folder}")
+    return prepared
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: a file, but prepared data needs a folder. Name another place or remove the file.")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in OUTPUTS) if folder.is_dir() else []
+    if foreign:
+        raise InputError(
+            f"{folder}: holds {foreign[0]!r}, which is no part of prepared data, and the whole folder would be replaced. "
+            f"Name another place or move its content."
+        )
+
+
+def _check_room(folder: Path, data: Data, labelled: Labelled) -> None:
+    """A full disk under a memory map kills the process without a word, so ask first."""
+    needed_bytes = sum(map(len, labelled.splits.values())) * data.input_size[0] * data.input_size[1] * 3
+    existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    free_bytes = shutil.disk_usage(existing).free
+    if needed_bytes > free_bytes:
+        raise InputError(
+            f"{folder}: the pixels need {needed_bytes / 1e9:.1f} GB, but {free_bytes / 1e9:.1f} GB are free. "
+            f"Free some space, or choose a smaller `input_size` or fewer pictures."
+        )
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside the wanted one that takes its place when the block ends well, and vanishes when it does not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.unfinished")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        replaced = unfinished.with_suffix(".replaced")
+        if folder.exists():
+            folder.rename(replaced)
+        unfinished.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tuple[int, int], report: Report) -> SplitSummary:
+    """Pixels and ground truth of one split, picture by picture, so that memory stays flat."""
+    pictures = labelled.splits[split]
+    pixels: NDArray[np.uint8] = np.lib.format.open_memmap(
+        folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(pictures), *input_size, 3)
+    )
+    truth = _GroundTruth(labelled.classes)
+    for row, picture in enumerate(_shown(pictures, split, report)):
+        pixels[row] = letterbox(picture.pixels(), input_size)
+        truth.add(picture)
+    ground_truth = truth.coco()
+    (folder / f"{split}.json").write_text(json.dumps(ground_truth, separators=(",", ":")) + "\n")
+    if not truth.learnable:
+        raise InputError(
+            f"split {split}: none of its {len(pictures)} pictures has a box to find, so nothing could be learned or measured. "
+            f"Label objects in it or split the data differently."
+        )
+    summary = SplitSummary(
+        pictures=len(pictures),
+        boxes=len(truth.annotations),
+        clipped_boxes=truth.clipped,
+        dropped_boxes=truth.dropped,
+        digest=split_digest(pixels, ground_truth),
+    )
+    report(truth.summary(split, len(pictures)))
+    return summary
+
+
+class _GroundTruth:
+    """COCO ground truth of one split as it grows: ids from 1, category id = label + 1, boxes cut at the border."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.clipped = 0
+        self.dropped = 0
+
+    @property
+    def learnable(self) -> int:
+        """Boxes that are not crowds."""
+        return sum(not annotation["iscrowd"] for annotation in self.annotations)
+
+    def add(self, picture: Picture) -> None:
+        """Take one picture with those of its boxes that have an area inside it."""
+        height_px, width_px = picture.size
+        image_id = len(self.images) + 1
+        self.images.append({"id": image_id, "file_name": picture.file_name, "height": height_px, "width": width_px})
+        cut = picture.boxes_xyxy_px.clip(0, [width_px, height_px] * 2)
+        for box, whole, label, crowd in zip(cut, picture.boxes_xyxy_px, picture.labels, picture.crowd, strict=True):
+            x, y, width, height = (round(float(v), 3) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1]))
+            if width <= 0 or height <= 0:
+                self.dropped += 1
+                continue
+            self.clipped += bool((box != whole).any())
+            self.annotations.append(
+                {
+                    "id": len(self.annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": int(label) + 1,
+                    "bbox": [x, y, width, height],
+                    "area": round(width * height, 3),
+                    "iscrowd": int(crowd),
+                }
+            )
+
+    def coco(self) -> dict[str, Any]:
+        """The ground truth in COCO's format."""
+        categories = [{"id": label + 1, "name": name} for label, name in enumerate(self.classes)]
+        return {"images": self.images, "annotations": self.annotations, "categories": categories}
+
+    def summary(self, split: Split, pictures: int) -> str:
+        """One line: boxes per class, what was cut and dropped."""
+        counts = Counter(annotation["category_id"] for annotation in self.annotations)
+        per_class = ", ".join(f"{name} {counts[label + 1]:,}" for label, name in enumerate(self.classes))
+        crowds = len(self.annotations) - self.learnable
+        return (
+            f"{split}: {pictures:,} pictures, {len(self.annotations):,} boxes ({per_class}); "
+            f"{self.clipped:,} clipped at the border, {self.dropped:,} dropped (no area inside the picture), {crowds:,} crowds"
+        )
+
+
+def _digest(classes: tuple[str, ...], input_size: tuple[int, int], splits: dict[Split, SplitSummary]) -> str:
+    content = {"classes": classes, "input_size": input_size, "splits": {split: splits[split].digest for split in SPLITS}}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _shown(pictures: Pictures, split: Split, report: Report) -> Iterator[Picture]:
+    """The same pictures, with a bar on a terminal and a line now and then elsewhere."""
+    if sys.stderr.isatty():
+        console = Console(stderr=True)
+        yield from track(pictures, description=f"prepare {split}", total=len(pictures), console=console, transient=True)
+        return
+    last_s = time.monotonic()
+    for done, picture in enumerate(pictures):
+        if time.monotonic() - last_s > LINE_EVERY_S:
+            last_s = time.monotonic()
+            report(f"{split}: {done:,} of {len(pictures):,} pictures")
+        yield picture

@@ -1,0 +1,1 @@
+"""What is kept: the store, the records and their formats."""

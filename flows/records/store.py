@@ -1,0 +1,185 @@
+"""Finished work under the name of its content: written whole or not at all, checked on every read, never overwritten."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from detection.frozen import Digest, Frozen, InputError
+from flows.records.partial_folders import sweep_unfinished, unfinished_folder
+
+MANIFEST = "manifest.json"
+PARTIAL = "partial"
+JOURNAL = "journal.jsonl"
+
+
+class StoreError(RuntimeError):
+    """The store cannot be written or holds something broken: infrastructure, not input (exit 3)."""
+
+
+class StoredFile(Frozen):
+    """One file of an entry."""
+
+    size_bytes: int
+    sha256: Digest
+
+
+class Manifest(Frozen):
+    """What an entry holds; written last."""
+
+    schema_version: int = 1
+    section: str
+    key: Digest
+    files: dict[str, StoredFile]
+
+
+class Store:
+    """A folder of entries, `<section>/<first two>/<key>/`, each with a manifest. Failures are never entries."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def has(self, section: str, key: Digest) -> bool:
+        """True when the entry is whole; its content is checked when it is opened."""
+        return (self.folder(section, key) / MANIFEST).is_file()
+
+    def open(self, section: str, key: Digest) -> Path:
+        """The entry's folder after every file was compared with its digest; StoreError where it is missing or differs."""
+        folder = self.folder(section, key)
+        manifest = self.manifest(section, key)
+        for name, expected in manifest.files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != expected.size_bytes or file_digest(path) != expected.sha256:
+                raise StoreError(f"{path}: differs from its manifest. Remove {folder} and run the same command again.")
+        return folder
+
+    def manifest(self, section: str, key: Digest) -> Manifest:
+        """What the entry holds; StoreError where there is none, naming the command that makes it."""
+        path = self.folder(section, key) / MANIFEST
+        try:
+            return Manifest.model_validate_json(path.read_text())
+        except FileNotFoundError as error:
+            raise StoreError(f"{path.parent}: no such entry. `sixfold grid` makes it.") from error
+        except ValidationError as error:
+            raise StoreError(f"{path}: not a manifest. Remove {path.parent} and run the same command again.") from error
+
+    def file(self, url: str) -> Path:
+        """The file that a record's URL names; StoreError where the store does not have it."""
+        path = self.root / url
+        if not path.is_file():
+            raise StoreError(f"{path}: not in the store. Run `sixfold grid` again: it makes what is missing.")
+        return path
+
+    def quarantine(self, section: str, key: Digest) -> Path:
+        """Move a broken entry aside, so that it can be made again; where it went."""
+        aside = self.root / "broken" / f"{section}-{key}-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        self.folder(section, key).rename(aside)
+        return aside
+
+    @contextmanager
+    def writing(self, section: str, key: Digest) -> Iterator[Path]:
+        """An empty folder to fill; it becomes the entry when the block ends well, and vanishes otherwise."""
+        target = self.folder(section, key)
+        with explained(self.root), unfinished_folder(self.root / PARTIAL, key[:16]) as partial:
+            yield partial
+            self._commit(section, key, partial, target)
+
+    def sweep_partial(self) -> int:
+        """Remove what killed writers left behind, leaving alone what others are writing now; how many folders."""
+        return sweep_unfinished(self.root / PARTIAL)
+
+    def _commit(self, section: str, key: Digest, partial: Path, target: Path) -> None:
+        files = {
+            str(path.relative_to(partial)): StoredFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
+            for path in sorted(partial.rglob("*"))
+            if path.is_file()
+        }
+        manifest = Manifest(section=section, key=key, files=files)
+        (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._note(section, key)
+            partial.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise  # somebody else finished the same work first: theirs is as good
+
+    def _note(self, section: str, key: Digest) -> None:
+        """One line per piece of finished work, before it is put in place: what was done twice shows here."""
+        with (self.root / JOURNAL).open("a") as journal:
+            journal.write(json.dumps({"section": section, "key": key, "pid": os.getpid(), "time": round(time.time(), 1)}) + "\n")
+
+    def journal_bytes(self) -> int:
+        """Length of the journal now: a mark from which `times_made` can count."""
+        path = self.root / JOURNAL
+        return path.stat().st_size if path.is_file() else 0
+
+    def times_made(self, section: str, since_bytes: int) -> Counter[Digest]:
+        """How often each entry of a section was finished since a mark in the store's journal."""
+        path = self.root / JOURNAL
+        lines = path.read_bytes()[since_bytes:].decode().splitlines() if path.is_file() else []
+        return Counter(entry["key"] for entry in map(json.loads, lines) if entry["section"] == section)
+
+    def folder(self, section: str, key: Digest) -> Path:
+        """Where an entry lies or would lie."""
+        return self.root / section / key[:2] / key
+
+    def log(self, key: Digest) -> Path:
+        """The log of a node's last run; logs are not entries and may be overwritten."""
+        path = self.root / "logs" / f"{key}.log"
+        with explained(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def scratch(self, key: Digest) -> Path:
+        """Where an unfinished training keeps what it needs to go on."""
+        return self.root / "unfinished" / key
+
+    def lock_path(self, name: str) -> Path:
+        """A file to lock so that one sweep is run by one driver."""
+        with explained(self.root):
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+        return self.root / "locks" / f"{name}.lock"
+
+
+def open_store(url: str, base: Path) -> Store:
+    """The store at a folder, relative to base, or at a file:// URL."""
+    if "://" in url and not url.startswith("file://"):
+        raise InputError(f"store.url: {url!r} is not supported; allowed is a folder, absolute or relative to the params file.")
+    return Store((base / url.removeprefix("file://")).resolve())
+
+
+def file_digest(path: Path) -> Digest:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn the operating system's refusal into one sentence about the store."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreError(
+                f"{root}: the store cannot be written ({error.strerror}). Set store.url to a folder of yours."
+            ) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise StoreError(f"{root}: the store needs a folder, and a file is in its way ({error.filename}).") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"{root}: the store is full ({error.strerror}). Free space, then run the same command again."
+            ) from error
+        raise

@@ -1,0 +1,1 @@
+"""Stage `report`: recommendation, page, pictures, models."""

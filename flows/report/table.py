@@ -1,0 +1,207 @@
+"""The table of the report: one row per cell; every number with the value it is sorted by; estimates in columns of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detection.frozen import Frozen
+from flows.records.formatting import megabytes, milliseconds, points
+from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyRow, Source, SpeedVerdict, is_reference
+from flows.report.pareto import Panel, Point
+from flows.report.recommendation import RecommendationFile
+from flows.stats.verdicts import FLAG_TITLES, count_verdicts, in_words, times
+
+
+class Value(Frozen):
+    """What a table cell shows, and what it is sorted by (None goes last)."""
+
+    text: str
+    detail: str = ""
+    """An interval, shown smaller."""
+    sort: float | None = None
+    on_front: bool = False
+    """Whether the number belongs to a cell on the Pareto front of its profile."""
+
+
+class Group(Frozen):
+    """Columns under one heading."""
+
+    title: str
+    note: str
+    is_estimate: bool
+    columns: tuple[str, ...]
+
+
+class Dot(Frozen):
+    """Whether one method is in a cell, and whether it changed anything."""
+
+    method: str
+    state: str
+    """"on", "off" or "no_effect"."""
+
+
+class Row(Frozen):
+    """One cell or reference."""
+
+    cell: str
+    dots: tuple[Dot, ...]
+    chosen_on: tuple[str, ...]
+    values: tuple[Value, ...]
+    """In the order of the groups' columns."""
+
+
+class Table(Frozen):
+    """All ok cells, then the references, which are never counted among them."""
+
+    groups: tuple[Group, ...]
+    rows: tuple[Row, ...]
+    references: tuple[Row, ...]
+
+
+VERDICTS: tuple[SpeedVerdict, ...] = ("faster", "slower", "no difference", "same file", "too few rounds")
+MISSING = Value(text="\u2013")
+
+
+def make_table(
+    cells: CellsFile,
+    found: tuple[Panel, ...],
+    reference_panels: tuple[Panel, ...],
+    methods: tuple[str, ...],
+    recommended: RecommendationFile,
+) -> Table:
+    """The table of a sweep; found and recommended.profiles are in the same order, reference_panels in any."""
+    groups = [Group(title="network", note="", is_estimate=False, columns=("params, M", "MACs, M"))]
+    groups += [
+        Group(title=runtime, note="exported file", is_estimate=False, columns=("size, MB", "val mAP", "change, pt", "test mAP"))
+        for runtime in cells.runtimes
+    ]
+    groups += [
+        Group(
+            title=panel.profile,
+            note=f"{' and '.join(_sources(panel))}, {panel.runtime}",
+            is_estimate=not panel.is_measured,
+            columns=_latency_columns(panel),
+        )
+        for panel in found
+    ]
+    by_place = {(panel.profile, panel.is_measured): panel for panel in reference_panels}
+    reference_of = [by_place.get((panel.profile, panel.is_measured)) for panel in found]
+    return Table(
+        groups=tuple(groups),
+        rows=tuple(_row(cell, cells, found, methods, recommended) for cell in cells.cells if cell.status == "ok"),
+        references=tuple(_row(cell, cells, reference_of, methods, recommended) for cell in cells.references if cell.status == "ok"),
+    )
+
+
+def verdict_lines(rows: Sequence[LatencyRow]) -> tuple[str, ...]:
+    """For a terminal, a line per profile: how often each verdict and flag, and what "no difference" would have found."""
+    lines = []
+    for (profile, source), counts in count_verdicts(rows).items():
+        own = [row for row in rows if (row.profile, row.source) == (profile, source) and row.verdict == "no difference"]
+        effects = sorted(row.minimal_effect for row in own if row.minimal_effect is not None)
+        would = f" (would find {' to '.join(dict.fromkeys((times(effects[0]), times(effects[-1]))))})" if effects else ""
+        said = [
+            f"{counts[verdict]} {verdict}{would if verdict == 'no difference' else ''}" for verdict in VERDICTS if counts[verdict]
+        ]
+        said += [f"{counts[flag]} {title}" for flag, title in FLAG_TITLES.items() if counts[flag]]
+        lines.append(f"{profile} ({source}): {', '.join(said) or 'not compared'}")
+    return tuple(lines)
+
+
+def as_markdown(table: Table) -> str:
+    """The table in Markdown, references last."""
+    heads = ["cell"] + [f"{group.title}: {column}" for group in table.groups for column in group.columns]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    for row in (*table.rows, *table.references):
+        told = row in table.references and not is_reference(row.cell)
+        mark = " (chosen: " + ", ".join(row.chosen_on) + ")" if row.chosen_on else " (reference)" if told else ""
+        values = [f"{value.text} {value.detail}".strip() + (" ●" if value.on_front else "") for value in row.values]
+        lines.append(f"| `{row.cell}`{mark} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def _sources(panel: Panel) -> tuple[Source, ...]:
+    """Where its numbers come from, in order of first appearance."""
+    return tuple(dict.fromkeys(point.source for point in panel.points)) or (panel.source,)
+
+
+def _latency_columns(panel: Panel) -> tuple[str, ...]:
+    return ("p50, ms", "speedup") if panel.is_measured else ("estimate, ms", "estimated speedup")
+
+
+def _row(
+    cell: CellRecord, cells: CellsFile, found: Sequence[Panel | None], methods: tuple[str, ...], recommended: RecommendationFile
+) -> Row:
+    missed = "; ".join(target.in_words() for target in cell.missed)
+    values = [_count(cell.params), _count(cell.macs).model_copy(update={"detail": missed})]
+    for runtime in cells.runtimes:
+        values += _accuracy(cell, cells.cell(CONTROL), runtime)
+    is_cell = any(own is cell for own in cells.cells)
+    for panel, own in zip(found, recommended.profiles, strict=True):
+        values += _latency(panel, panel.point(cell.cell) if panel else None, is_cell and cell.cell in own.front)
+    return Row(
+        cell=cell.cell,
+        dots=tuple(Dot(method=method, state=_dot(cell, method)) for method in methods),
+        chosen_on=tuple(own.profile for own in recommended.profiles if is_cell and own.chosen and own.chosen.cell == cell.cell),
+        values=tuple(values),
+    )
+
+
+def _dot(cell: CellRecord, method: str) -> str:
+    if method not in cell.methods:
+        return "off"
+    return "no_effect" if method in cell.no_effect else "on"
+
+
+def _count(number: int | None) -> Value:
+    if number is None:
+        return MISSING
+    millions = number / 1e6
+    return Value(
+        text=f"{millions:.2f}" if millions < 10 else f"{millions:.1f}" if millions < 100 else f"{millions:,.0f}", sort=number
+    )
+
+
+def _accuracy(cell: CellRecord, control: CellRecord | None, runtime: str) -> list[Value]:
+    artifact = cell.artifacts.get(runtime)
+    if artifact is None:
+        return [MISSING] * 4
+    own = control.artifacts.get(runtime) if control else None
+    change = artifact.val.map_50_95 - own.val.map_50_95 if own else None
+    return [
+        Value(text=megabytes(artifact.size_bytes), sort=artifact.size_bytes),
+        Value(text=f"{artifact.val.map_50_95:.3f}", sort=artifact.val.map_50_95),
+        MISSING if change is None else Value(text=points(change), sort=change),
+        Value(text=f"{artifact.test.map_50_95:.3f}", sort=artifact.test.map_50_95),
+    ]
+
+
+def _latency(panel: Panel | None, point: Point | None, on_front: bool) -> list[Value]:
+    if panel is None or point is None:
+        return [MISSING] * 2
+    details = []
+    if not panel.is_measured:
+        interval = point.interval_s
+        details += [f"[{milliseconds(interval[0])}, {milliseconds(interval[1])}]"] if interval else []
+        details += [point.source] if len(_sources(panel)) > 1 else []
+    time = Value(
+        text=f"{'' if panel.is_measured else '≈ '}{milliseconds(point.p50_s)}",
+        sort=point.p50_s,
+        on_front=on_front,
+        detail=" ".join(details),
+    )
+    if point.speedup is None:
+        return [time, MISSING]
+    told = [f"[{point.speedup_ci95[0]:.2f}, {point.speedup_ci95[1]:.2f}]"] if point.speedup_ci95 else []
+    told += [words for words in (_verdict(point),) if words] + [FLAG_TITLES[kind] for kind in point.flags]
+    text = f"{'' if panel.is_measured else '≈ '}{point.speedup:.2f}x"
+    return [time, Value(text=text, detail="; ".join(told), sort=point.speedup)]
+
+
+def _verdict(point: Point) -> str:
+    """What the interval does not already say: that there is no difference, and how small a one would have been found."""
+    if point.cell == CONTROL or point.verdict == "faster":
+        return ""
+    if point.verdict == "too few rounds" and point.speedup_range:
+        return f"{point.speedup_range[0]:.2f} to {point.speedup_range[1]:.2f} in {point.rounds} rounds, too few to test"
+    return in_words(point.verdict, point.minimal_effect)

@@ -1,0 +1,144 @@
+"""What all nodes of a sweep share, put together from params, data and machine; and the graph that follows."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from compressors import low_rank, pruning
+from compressors.lightweight import light_blueprint
+from compressors.nas import largest
+from compressors.planning.graph import Cell, Foundation, Graph, Menu, Reference, graph_of
+from compressors.quantization import refuse_few_pictures
+from detection.checkpoint import fresh
+from detection.compact.blueprint import Blueprint
+from detection.data.dataset import Prepared, load_prepared
+from detection.data.provenance import provenance
+from detection.frozen import Digest, InputError
+from flows.records.schema import in_numbers
+from flows.sweep.params import Plan
+from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.profile import HardwareProfile
+
+WORDS = {"name", "sources", "calibration"}
+"""Of a profile: nothing that is made by it depends on them."""
+LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna")
+
+
+def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
+    """The shared part of every node's key; InputError where nothing is prepared, or something else than the params ask for."""
+    params, prepared = plan.params, load_prepared(prepared_folder)
+    _check_current(plan, prepared, prepared_folder)
+    blueprint = Blueprint(classes=prepared.classes, input_size=prepared.input_size, architecture=params.teacher.architecture)
+    _check_shapes(params.grid.methods, blueprint)
+    for config in params.grid.methods.quantization:
+        refuse_few_pictures(config, prepared.splits["train"].pictures)
+    profile = load_profile(params.grid.design_profile, plan.profiles_folder)
+    _check_targets(params.grid.methods, blueprint, profile)
+    return Foundation(
+        teacher=blueprint,
+        training=params.teacher.training,
+        recovery=params.grid.recovery,
+        reduction=params.grid.reduction,
+        seed=params.seed,
+        train_digest=prepared.splits["train"].digest,
+        val_digest=prepared.splits["val"].digest,
+        train_pictures=prepared.splits["train"].pictures,
+        val_pictures=prepared.splits["val"].pictures,
+        device=choose_device(params.device).type,
+        threads=params.threads,
+        teacher_threads=params.teacher.threads,
+        design_profile=profile_digest(profile),
+        libraries=library_versions(),
+    )
+
+
+def profile_digest(profile: HardwareProfile) -> Digest:
+    """sha256 of what nodes may depend on in a design profile."""
+    return hashlib.sha256(profile.model_dump_json(by_alias=True, exclude=WORDS).encode()).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Name -> version of what trains and packs."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
+    """Data from before a change of the params would give results under the wrong name; DVC notices, a bare command would not."""
+    made_from, wanted = prepared.made_from, provenance(plan.params.data, plan.base, plan.params.seed)
+    if made_from is None or made_from.settings != wanted.settings:
+        why = "it was not noted from what" if made_from is None else "`data` or `seed` of the params have changed since"
+    elif None not in (made_from.files, wanted.files) and made_from.files != wanted.files:
+        why = "the files of the data set have changed since"
+    else:
+        return
+    raise InputError(f"{folder}: prepared as {prepared.name!r}, but {why}. Run `sixfold prepare` again.")
+
+
+def _check_shapes(menu: Menu, teacher: Blueprint) -> None:
+    """InputError where a variant asks for a network that this teacher cannot become: hours before its turn would come."""
+    for start in (teacher, *(light_blueprint(teacher, config) for config in menu.lightweight)):
+        for config in menu.nas:
+            _check_teachable(menu, teacher, largest(start, config).input_size)
+
+
+def _check_targets(menu: Menu, teacher: Blueprint, profile: HardwareProfile) -> None:
+    """InputError where a variant asks of the teacher for fewer multiply-adds, or less time, than its own floors leave."""
+    untrained = fresh(teacher, 0)  # how far it can go does not depend on weights
+    refusals = [(f"pruning.{i}", partial(pruning.refuse_out_of_reach, config)) for i, config in enumerate(menu.pruning)]
+    refusals += [(f"low_rank.{i}", partial(low_rank.refuse_out_of_reach, config)) for i, config in enumerate(menu.low_rank)]
+    for place, refuse in refusals:
+        try:
+            refuse(untrained, profile)
+        except InputError as error:
+            raise InputError(f"grid.methods.{place}.{str(error).partition('.')[2]}") from error
+
+
+def _check_teachable(menu: Menu, teacher: Blueprint, input_size: tuple[int, int]) -> None:
+    """InputError where a teacher of the menu cannot see pictures of this size, which its student sees."""
+    for config in menu.distillation:
+        architecture = config.teacher or teacher.architecture
+        try:
+            teacher.model_copy(update={"architecture": architecture}).at(input_size)
+        except ValidationError as error:
+            raise InputError(
+                f"grid.methods: nas.input_share leaves pictures of {input_size} (height, width), which do not fit the levels "
+                f"{architecture.levels} of the teacher that distillation asks. Choose another, or leave out one of the two."
+            ) from error
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to train on; `auto` takes CUDA where there is one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: cuda is wanted, but torch finds none here. Allowed: auto, cpu, cuda.")
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def chosen_cells(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
+    """The cells of the menu whose name matches the shell pattern; the control always, since all else is compared with it."""
+    cells = plan.cells
+    if pattern is None:
+        return cells
+    matching = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, pattern)]
+    if not matching and not chosen_references(plan, pattern):
+        there = in_numbers(len(cells), len(plan.references))
+        raise InputError(
+            f"--cells {pattern!r}: matches none of the {there}, such as {cells[-1].name!r}. Patterns are as in a shell."
+        )
+    return tuple(cell for cell in cells if not cell.configs or cell in matching)
+
+
+def chosen_references(plan: Plan, pattern: str | None) -> tuple[Reference, ...]:
+    """The references of the plan whose name matches the shell pattern."""
+    return tuple(own for own in plan.references if pattern is None or fnmatch.fnmatchcase(own.name, pattern))
+
+
+def make_graph(plan: Plan, base: Foundation, cells: tuple[Cell, ...]) -> Graph:
+    """The nodes that the cells, and references among them, need on the runtimes of the plan."""
+    return graph_of(cells, base, plan.params.grid.runtimes)

@@ -1,0 +1,1 @@
+"""Stage `teacher`: the detector to be compressed."""

@@ -1,0 +1,65 @@
+"""Stage `teacher`: the detector to be compressed, trained once and copied where people look for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from flows.grid.nodes import SECTION as NODES
+from flows.grid.nodes import Context, make_node, read_done
+from flows.grid.scoring import SECTION as SCORES
+from flows.grid.scoring import read_artifact, score, score_key
+from flows.records.store import Store
+from flows.sweep.context import chosen_cells, lay_foundation, make_graph
+from flows.sweep.params import Plan
+
+Say = Callable[[str], None]
+COPIED = ("blueprint.json", "weights.safetensors", "model.onnx")
+RUNTIME = "onnxruntime"
+"""The runtime that scores the teacher; the grid's control is scored in every one."""
+
+
+def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) -> None:
+    """Train the teacher unless the store has it, score it, and put blueprint, weights, ONNX file and metrics into folder."""
+    base = lay_foundation(plan, prepared)
+    graph = make_graph(plan, base, chosen_cells(plan, None))
+    node = next(node for node in graph.nodes.values() if node.kind == "teacher" and node.architecture is None)
+    if store.has(NODES, node.key):
+        say(f"teacher is stored: {store.folder(NODES, node.key)}")
+    else:
+        context = Context(
+            prepared=prepared.resolve(), store=store.root, design_profile=plan.params.grid.design_profile,
+            profiles_folder=plan.profiles_folder, foundation=base,
+        )  # fmt: skip
+        make_node(node, context)
+    if not store.has(SCORES, score_key(node.key, RUNTIME, prepared)):
+        score(node.key, RUNTIME, prepared, store)
+    done, artifact = read_done(store, node.key), read_artifact(node.key, RUNTIME, prepared, store)
+    metrics = {
+        "node": node.key,
+        "params": done.params,
+        "macs": done.macs,
+        "gflops": 2 * done.macs / 1e9,
+        "train_s": done.training.train_s if done.training else None,
+        **{split: getattr(artifact, split).model_dump(exclude={"detections"}) for split in ("val", "test")},
+    }
+    _publish(store.open(NODES, node.key), folder, metrics)
+    say(
+        f"teacher: {done.params / 1e6:.2f} M parameters, {2 * done.macs / 1e9:.2f} GFLOP, val mAP {artifact.val.map_50_95:.3f}, "
+        f"test mAP {artifact.test.map_50_95:.3f}: {folder}"
+    )
+    say("Next: `sixfold grid` (`sixfold plan` shows what it will do).")
+
+
+def _publish(source: Path, folder: Path, metrics: dict[str, object]) -> None:
+    """Fill a folder beside the target and put it in place in one move."""
+    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir(parents=True)
+    for name in COPIED:
+        shutil.copy2(source / name, partial / name)
+    (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

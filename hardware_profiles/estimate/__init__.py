@@ -1,0 +1,1 @@
+"""Estimated latency and memory, from the graph of an exported file."""

@@ -1,0 +1,1 @@
+"""Fitting a profile's numbers to measured networks."""

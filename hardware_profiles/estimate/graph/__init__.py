@@ -1,0 +1,1 @@
+"""The graph of an exported file, as a runtime executes it."""

@@ -1,0 +1,170 @@
+"""An ONNX file as layers: constants folded, shapes inferred, quantize and dequantize pairs joined."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from hardware_profiles.estimate.graph.graph import GraphError
+from hardware_profiles.estimate.graph.layers import DEQUANTIZE, QUANTIZE, WEIGHTED, Form, Layer, Layers, moves_channels_last
+
+SHAPE_ONLY = frozenset({"Shape", "Size"})
+"""Their results are known as soon as the shape of what they look at is."""
+SMALL_ELEMENTS = 64
+"""Constants of up to so many elements are computed: they hold sizes. Greater ones are only known to be constant."""
+
+
+def read_onnx(path: Path, form: Form = "onnx") -> Layers:
+    """The file's layers, to be fused as `form` says; GraphError where it is no ONNX file, or its sizes are not fixed."""
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+        stored_bytes = sum(_bytes(tensor) for tensor in _stored(model.graph))
+        model = _with_sizes(model)
+    except Exception as error:  # protobuf, the checker and shape inference have no common base
+        first = str(error).strip().splitlines()
+        raise GraphError(f"{path}: not a readable ONNX file: {first[0] if first else type(error).__name__}") from error
+    return _Reader(path, model.graph).layers(form, stored_bytes)
+
+
+class _Reader:
+    def __init__(self, path: Path, graph: onnx.GraphProto) -> None:
+        self.path, self.graph = path, graph
+        self.shapes = _shapes(graph)
+        self.constants = {tensor.name for tensor in graph.initializer}
+        self.int8_constants: set[str] = set()
+        self.zero_points = {
+            tensor.name for tensor in _stored(graph) if not tensor.dims and onnx.numpy_helper.to_array(tensor).any()
+        }
+        self.dequantized: dict[str, str] = {}
+
+    def layers(self, form: Form, parameter_bytes: int) -> Layers:
+        """All that an output depends on; the rest is not run."""
+        inputs = tuple(value.name for value in self.graph.input if value.name not in self.constants)
+        nodes = list(self.graph.node)
+        live = _live(nodes, [value.name for value in self.graph.output])
+        layers = tuple(layer for index in live if (layer := self._layer(nodes[index])) is not None)
+        outputs = tuple(self.dequantized.get(value.name, value.name) for value in self.graph.output)
+        return Layers(form, layers, self.shapes, inputs, outputs, parameter_bytes, self._int8_inputs(inputs))
+
+    def _layer(self, node: onnx.NodeProto) -> Layer | None:
+        """The node as a layer, or None where it is folded into a constant or into its neighbours."""
+        if node.op_type in ("Constant", *SHAPE_ONLY) or all(name in self.constants for name in node.input if name):
+            self.constants.update(node.output)
+            self.int8_constants.update(node.output if node.op_type == DEQUANTIZE else ())
+            return None
+        if node.op_type == DEQUANTIZE:
+            self.dequantized[node.output[0]] = node.input[0]
+            return None
+        reads = tuple(self.dequantized.get(name, name) for name in node.input if name and name not in self.constants)
+        weighted = node.op_type in WEIGHTED
+        attributes: dict[str, Any] = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        return Layer(
+            op_type=node.op_type,
+            reads=reads,
+            writes=tuple(name for name in node.output if name),
+            constants=() if node.op_type == QUANTIZE else tuple(self._shape(name) for name in node.input if name in self.constants),
+            int8_weights=weighted and len(node.input) > 1 and node.input[1] in self.int8_constants,
+            zero_point=node.op_type == QUANTIZE and len(node.input) > 2 and node.input[2] in self.zero_points,
+            groups=attributes.get("group", 1),
+            strides=tuple(attributes.get("strides", ())),
+            axis=attributes.get("axis") if node.op_type == "Concat" else None,
+            to_channels_last=node.op_type == "Transpose" and moves_channels_last(attributes.get("perm", ())),
+            source=self._shape(reads[0]),
+            result=self._shape(node.output[0]),
+        )
+
+    def _int8_inputs(self, inputs: tuple[str, ...]) -> frozenset[str]:
+        """Inputs that are read as quantized numbers, though nothing quantizes them."""
+        moved = {node.output[0]: node.input[0] for node in self.graph.node if node.op_type in ("Reshape", "Transpose")}
+        sources = set(self.dequantized.values())
+        while behind := sources & set(moved):
+            sources = (sources - behind) | {moved[name] for name in behind}
+        return frozenset(sources & set(inputs))
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name not in self.shapes:
+            raise GraphError(f"{self.path}: the size of {name!r} is not fixed; export the detector with a fixed input size")
+        return self.shapes[name]
+
+
+def _with_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the shapes of its tensors; small constants, of which new shapes are made, are computed on the way."""
+    while True:
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        if not _fold(model):
+            return model
+
+
+def _fold(model: onnx.ModelProto) -> bool:
+    """Turn nodes whose result is known into small initializers, in place; whether there were any."""
+    shapes, values = _shapes(model.graph), {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in _stored(model.graph)}
+    known = {name: value for name, value in values.items() if value.size <= SMALL_ELEMENTS}
+    left: list[onnx.NodeProto] = []
+    folded: list[onnx.TensorProto] = []
+    for node in model.graph.node:
+        result = _result(node, known, shapes)
+        if result is None or node.op_type == "Constant":
+            left.append(node)
+        else:
+            known[node.output[0]] = result
+            folded.append(onnx.numpy_helper.from_array(result, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(left)
+    model.graph.initializer.extend(folded)
+    return bool(folded)
+
+
+def _result(node: onnx.NodeProto, known: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]]) -> NDArray[Any] | None:
+    """What the node computes, where that is small and already known."""
+    if node.op_type == "Shape" and node.input[0] in shapes and not node.attribute:
+        return np.array(shapes[node.input[0]], np.int64)
+    inputs = [name for name in node.input if name]
+    if not inputs or node.op_type in (QUANTIZE, DEQUANTIZE) or len(node.output) != 1 or not all(name in known for name in inputs):
+        return None
+    result = np.asarray(ReferenceEvaluator(node).run(None, {name: known[name] for name in inputs})[0])
+    return result if result.size <= SMALL_ELEMENTS else None
+
+
+def _stored(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """Initializers, and the tensors of Constant nodes under the names of their outputs."""
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            tensors.append(tensor)
+    return tensors
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in _stored(graph)}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        sides = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(side.HasField("dim_value") for side in sides):
+            shapes[value.name] = tuple(side.dim_value for side in sides)
+    return shapes
+
+
+def _live(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[int]:
+    """Places of the nodes that an output depends on, in order."""
+    writer = {name: index for index, node in enumerate(nodes) for name in node.output}
+    waiting, live = list(outputs), set[int]()
+    while waiting:
+        index = writer.get(waiting.pop())
+        if index is not None and index not in live:
+            live.add(index)
+            waiting += list(nodes[index].input)
+    return sorted(live)
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    item_bytes: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return math.prod(int(side) for side in tensor.dims) * item_bytes

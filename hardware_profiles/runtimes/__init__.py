@@ -1,0 +1,1 @@
+"""The runtimes that run a detector: what each opens and how."""

@@ -1,0 +1,171 @@
+"""The hardware profiles there are: one YAML file each, in this package and in a folder of the user's."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from hardware_profiles.schema.profile import HardwareProfile, ProfileError
+
+FOLDER = Path(__file__).parents[1] / "devices"
+IN_WORDS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+}
+"""What YAML's writer calls the types of pydantic's messages."""
+HELP = "docs/your-device.md explains every field"
+
+
+def load_profile(name: str, extra_folder: Path | None = None) -> HardwareProfile:
+    """The named profile, from the files of this package or from extra_folder; ProfileError where it is missing or wrong.
+
+    The profiles it falls back on are read too, so that a missing or circular one is found here.
+    """
+    files = profile_files(extra_folder)
+    if name not in files:
+        raise ProfileError(
+            f"no hardware profile {name!r}; have {', '.join(sorted(files))}. "
+            f"`sixfold profiles new` starts one ({HELP.partition(' ')[0]} shows how)."
+        )
+    if problems := problems_of(files[name], files):
+        raise ProfileError(f"{files[name]}: {'; '.join(problems)} ({HELP})")
+    return _read(files[name])
+
+
+def load_fallback(profile: HardwareProfile, extra_folder: Path | None = None) -> HardwareProfile | None:
+    """The profile of the processor that runs what the device cannot; None where the profile names none."""
+    return None if profile.fallback is None else load_profile(profile.fallback, extra_folder)
+
+
+def known_profiles(extra_folder: Path | None = None) -> tuple[str, ...]:
+    """Names that load_profile accepts, sorted."""
+    return tuple(sorted(profile_files(extra_folder)))
+
+
+def profile_files(extra_folder: Path | None = None) -> dict[str, Path]:
+    """Name -> file, of this package and of extra_folder; ProfileError where one name stands for two files."""
+    own = {path.stem: path for path in FOLDER.glob("*.yaml")}
+    if extra_folder is None or extra_folder.resolve() == FOLDER.resolve():
+        return own
+    if not extra_folder.is_dir():
+        raise ProfileError(f"{extra_folder}: no such folder of hardware profiles; make it, or correct the setting that names it")
+    extra = {path.stem: path for path in extra_folder.glob("*.yaml")}
+    if both := sorted(own.keys() & extra.keys()):
+        raise ProfileError(f"{extra_folder}: {', '.join(both)} are names of built-in profiles; choose other file names and ids")
+    return own | extra
+
+
+def problems_of(path: Path, files: Mapping[str, Path]) -> tuple[str, ...]:
+    """All that is wrong with the file, each as `dotted.field: what; what is allowed`; empty where nothing is.
+
+    `files` is where the profiles it falls back on are looked up.
+    """
+    try:
+        profile = _read(path)
+    except ProfileError as error:
+        return (str(error),)
+    except ValidationError as error:
+        return tuple(_explain(error))
+    if profile.id != path.stem:
+        return (f"id: {profile.id!r}, but the file is named {path.stem!r}; make them the same",)
+    return tuple(_fallback_problem(profile, files))
+
+
+def _read(path: Path) -> HardwareProfile:
+    """The profile of a file; ProfileError where it is no YAML mapping, ValidationError where fields are wrong."""
+    try:
+        tree = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
+    except yaml.YAMLError as error:
+        raise ProfileError(f"not valid YAML: {' '.join(str(error).split())}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"cannot be read as text: {error}") from error
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else f"a {type(tree).__name__}"
+        raise ProfileError(f"holds {found}, but a profile is a mapping of fields to values")
+    return HardwareProfile.model_validate(tree)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without the silent rule that the last of two equal keys wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _fallback_problem(profile: HardwareProfile, files: Mapping[str, Path]) -> list[str]:
+    """What is wrong with the chain of fallbacks, in at most one line."""
+    chain = [profile]
+    while (name := chain[-1].fallback) is not None:
+        way = " -> ".join([*(link.id for link in chain), name])
+        if any(name == link.id for link in chain):
+            return [f"fallback: circular: {way}; end the chain at a profile whose fallback is null"]
+        if name not in files:
+            return [f"fallback: no hardware profile {name!r} ({way}); have {', '.join(sorted(files))}"]
+        try:
+            beside = _read(files[name])
+        except (ProfileError, ValidationError) as error:
+            why = "; ".join(_explain(error)) if isinstance(error, ValidationError) else str(error)
+            return [f"fallback: {way}, but {files[name]} is wrong itself: {why}"]
+        if beside.float_dtype is None:
+            return [f"fallback: {name} takes int8 alone; name the profile of a processor, which computes in float too"]
+        if beside.machine != profile.machine:
+            return [f"fallback: {name} is for {beside.machine}, this device for {profile.machine}; both sit in one computer"]
+        chain.append(beside)
+    return []
+
+
+def _explain(error: ValidationError) -> list[str]:
+    """One line per problem: dotted field, what was found, what is allowed."""
+    lines = []
+    for problem in error.errors():
+        field, kind = ".".join(str(part) for part in problem["loc"]), problem["type"]
+        message = re.sub(r"^Value error, ", "", problem["msg"])
+        if kind == "extra_forbidden":
+            message = f"no such field{_nearest(problem['loc'])}"
+        elif kind == "missing":
+            message = "missing; every profile needs it"
+        elif kind == "model_type":
+            message = f"should be {{{', '.join(_fields_at(problem['loc']))}}}"
+            message += ", but is empty" if problem["input"] is None else f", found {problem['input']!r:.80}"
+        elif kind != "value_error":
+            message = f"should be {IN_WORDS[kind]}" if kind in IN_WORDS else message.replace("Input should", "should", 1)
+            message += ", but is empty" if problem["input"] is None else f", found {problem['input']!r:.80}"
+        lines.append(f"{field}: {message}" if field else message)
+    return lines
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """A hint at the field that was probably meant."""
+    names = _fields_at(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; allowed: {', '.join(names)}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The names allowed in the mapping at this place."""
+    model: type[BaseModel] = HardwareProfile
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_model(kind)] if field else []
+        if not inner:
+            return []
+        model = inner[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,250 @@
+"""What is known about a device that a detector must run on: one YAML file each, every number with its source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from hardware_profiles.runtimes.table import RUNTIMES
+from hardware_profiles.schema.validation import contradictions
+
+DType = Literal["fp32", "fp16", "int8"]
+DeviceClass = Literal["x86_cpu", "arm_cpu", "edge_gpu", "edge_npu", "datacenter_gpu", "mcu"]
+Kind = Literal["host", "device"]
+Granularity = Literal["per_channel", "per_tensor"]
+Positive = Annotated[float, Field(gt=0)]
+FOREIGN_RUNTIMES = {
+    "ncnn": "ncnn .param and .bin",
+    "tflite": "TensorFlow Lite .tflite",
+    "tensorrt": "TensorRT engine, built on the device",
+    "rknn": "RKNN .rknn",
+    "edgetpu": "Edge TPU compiled .tflite",
+}
+"""Runtimes whose files sixfold does not make, and what those files are."""
+SCHEMA = 2
+"""Version of the list of fields below."""
+MIN_ANCHORS = 5
+"""Fewer measured networks do not make a calibration: five are nearly as good as fifty on YOLOBench, fewer are not."""
+WORST_MAPE = 0.30
+"""A fit with a greater leave-one-out error says no more than a datasheet does, and is called estimated."""
+
+
+class ProfileError(ValueError):
+    """A hardware profile is missing or wrong; the message says which file and field, what is allowed and what to do."""
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class PerDtype(_Closed):
+    """One number per type of the multiplied values; null where the device has no such arithmetic, or nobody knows."""
+
+    fp32: Positive | None = None
+    fp16: Positive | None = None
+    int8: Positive | None = None
+
+    def of(self, dtype: DType) -> float | None:
+        """The number of one type, or None."""
+        value: float | None = getattr(self, dtype)
+        return value
+
+
+class Blocks(_Closed):
+    """Channels that are computed together, per type; 1: every single channel counts."""
+
+    fp32: Annotated[int, Field(gt=0)] | None = None
+    fp16: Annotated[int, Field(gt=0)] | None = None
+    int8: Annotated[int, Field(gt=0)] | None = None
+
+    def of(self, dtype: DType) -> int | None:
+        """The block of one type, or None."""
+        value: int | None = getattr(self, dtype)
+        return value
+
+
+class PerClass(_Closed):
+    """One number per class of convolution; null where too few networks were measured to tell the classes apart."""
+
+    conv3x3s1: Positive | None = None
+    conv1x1: Positive | None = None
+    conv_other: Positive | None = None
+    depthwise: Positive | None = None
+    depthwise_partial: Positive | None = None
+    """Depthwise with channels that do not fill their blocks, where another kernel computes them; null: as `depthwise`."""
+    picture: Positive | None = None
+    """The first convolution: few input channels, and whatever the runtime does to bring the picture into its own layout."""
+
+    def of(self, kind: str) -> float | None:
+        """The number of one class, or None; operators that only move data have no class here."""
+        value: float | None = getattr(self, kind, None)
+        return value
+
+
+class ClassUtilisation(_Closed):
+    """Utilisation by class of convolution, per type; null: the one number of `utilisation` serves all classes."""
+
+    fp32: PerClass | None = None
+    fp16: PerClass | None = None
+    int8: PerClass | None = None
+
+    def of(self, dtype: DType) -> PerClass | None:
+        """The numbers of one type, or None."""
+        value: PerClass | None = getattr(self, dtype)
+        return value
+
+
+class Memory(_Closed):
+    """How fast data moves, in 1e9 bytes a second, and how much of it a detector may keep."""
+
+    bandwidth_theoretical_gbs: Positive | None = None
+    """Width of the bus times its transfers."""
+    bandwidth_effective_gbs: Positive | None = None
+    """What copying reaches, read and written bytes together; takes precedence."""
+    budget_bytes: Annotated[int, Field(gt=0)] | None = None
+    """What the whole process may occupy; null: nobody set a limit."""
+    on_chip_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Parameters that stay beside the arithmetic; those beyond it cross the link in every inference. Null: no such border."""
+
+
+class Link(_Closed):
+    """What lies between an accelerator and its host: USB or PCIe."""
+
+    bandwidth_gbs: Positive
+    """In 1e9 bytes a second, one way."""
+    latency_us: Annotated[float, Field(ge=0)] | None = None
+    """Of one crossing; null: unknown."""
+
+
+class Calibration(_Closed):
+    """What the numbers of one type were fitted on, and how well they foretell a network left out of the fit."""
+
+    anchors: Annotated[int, Field(gt=0)]
+    """Measured networks in the fit."""
+    leave_one_out_mape: Annotated[float, Field(ge=0)]
+    """Mean absolute percentage error over networks (or families) left out in turn, as a share: 0.12 is 12 %."""
+    validated_on: str
+    """Which kind of networks the error is about, for instance "architectures only": none of them compressed."""
+    origin: Annotated[str, Field(min_length=1)]
+    """Where the measured times come from, with version and date."""
+    cpu: str | None = None
+    """The processor that was timed, as `timing.environment.cpu_model` calls it; null where nobody wrote it down."""
+
+    @property
+    def holds(self) -> bool:
+        """True where estimates may be called calibrated: enough anchors, and an error that leaves something to say."""
+        return self.anchors >= MIN_ANCHORS and self.leave_one_out_mape <= WORST_MAPE
+
+
+class Calibrations(_Closed):
+    """One calibration per type; null where the numbers were not fitted, or on too little."""
+
+    fp32: Calibration | None = None
+    fp16: Calibration | None = None
+    int8: Calibration | None = None
+
+    def of(self, dtype: DType) -> Calibration | None:
+        """The calibration of one type, or None."""
+        value: Calibration | None = getattr(self, dtype)
+        return value
+
+
+def _known(runtime: str) -> str:
+    if runtime not in (*RUNTIMES, *FOREIGN_RUNTIMES):
+        raise ValueError(f"unknown runtime {runtime!r}; allowed: {', '.join((*RUNTIMES, *FOREIGN_RUNTIMES))}")
+    return runtime
+
+
+class HardwareProfile(_Closed):
+    """A device, the runtime on it and how many threads it gets. A number that nobody knows is null, never a guess."""
+
+    schema_version: Literal[2] = Field(alias="schema", serialization_alias="schema")
+    """Of this list of fields."""
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """Same as the file name without `.yaml`: lower-case letters, digits and dashes."""
+    name: Annotated[str, Field(min_length=1)]
+    """Device, runtime and threads in words, for tables and figures."""
+    device_class: DeviceClass
+    """What kind of processor multiplies."""
+    kind: Kind
+    """`host`: measured on the machine that runs the stage. `device`: another machine, measured over Ray or by hand with
+    `sixfold measure --export`; estimated from the numbers below where neither was done."""
+    machine: Annotated[str, Field(min_length=1)]
+    """Instruction set as `uname -m` says it; a host profile is measured on no other."""
+    runtime: Annotated[str, AfterValidator(_known)]
+    """What runs the detector: onnxruntime or openvino, whose files sixfold makes; ncnn, tflite, tensorrt, rknn or edgetpu, whose
+    files it does not make, for estimates alone."""
+    runtime_version: str | None = None
+    """The version the numbers below were found with; null: not stated."""
+    threads: Annotated[int, Field(gt=0)]
+    """Threads that the runtime may use; the peaks are over all of them. Accelerators: 1, the thread that feeds it."""
+    dtypes: Annotated[tuple[DType, ...], Field(min_length=1)]
+    """What the device can multiply in. An int8 file still runs where int8 is absent, at the speed of `float_dtype`."""
+    float_dtype: Literal["fp32", "fp16"] | None
+    """What a detector that is not quantized is computed in; null: the device takes int8 alone."""
+    peak_gops: PerDtype
+    """Dense peak over all threads in 1e9 operations a second; one multiply-add is two operations."""
+    utilisation: PerDtype
+    """Share of the peak that whole networks reach; one constant per type, fitted on measured networks. May exceed 1 where
+    the runtime saves multiplications (Winograd)."""
+    class_utilisation: ClassUtilisation = ClassUtilisation()
+    """The same by class of convolution, where at least 16 measured networks allow it; takes precedence."""
+    winograd: tuple[DType, ...] = ()
+    """Types in which the runtime computes 3x3 convolutions of stride 1 by Winograd's method."""
+    channel_alignment: Blocks
+    """Channels are computed in blocks of so many: 17 channels cost as much as 32 where this is 16. Null: not modelled."""
+    weight_granularity: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("per_channel", "per_tensor")
+    """Scales of int8 weights that run at full speed."""
+    sparsity: Literal["none", "2:4"] = "none"
+    """Zeros that the device can skip. With `none`, weights set to zero cost as much as others."""
+    memory: Memory
+    """How fast data moves, and how much of it a detector may keep."""
+    link: Link | None = None
+    """Between accelerator and host; null: they share memory."""
+    op_overhead_us: PerDtype
+    """What each operator costs besides its work, in microseconds; quantized graphs cost more. Null: not modelled."""
+    base_us: PerDtype = PerDtype()
+    """What an inference costs before its first operator, in microseconds. Null: not modelled."""
+    zero_point_us: Positive | None = None
+    """What an int8 convolution costs besides where its input has a zero point, in microseconds: the runtime takes the zero point's
+    share out of every sum. Null: nothing, or unknown."""
+    place_ns: PerDtype = PerDtype()
+    """What a convolution over patches costs per output place (height x width) besides its multiply-adds, in nanoseconds: gathering
+    the patch into a row, rounding and storing the results. 1x1 and depthwise convolutions gather nothing. Null: not modelled."""
+    partial_place_ns: PerDtype = PerDtype()
+    """What such a place costs more where the output channels do not fill one block. Null: nothing, or unknown."""
+    picture_place_ns: PerDtype = PerDtype()
+    """The same as `place_ns` for the first convolution, where `class_utilisation` has a number for `picture`. Null: nothing."""
+    softmax_ns: PerDtype = PerDtype()
+    """What a softmax costs per element, in nanoseconds: its rows are short in detectors. Null: as any operator that moves data."""
+    resize_ns: PerDtype = PerDtype()
+    """What a Resize costs per output element, in nanoseconds. Null: as any operator that moves data."""
+    unsupported_ops: tuple[str, ...] = ()
+    """ONNX operators that the device cannot run, for instance Resize."""
+    fallback: str | None = None
+    """The profile that runs them instead; null: a detector that has one does not run at all."""
+    interval_factor: PerDtype
+    """k: an estimate t in this type stands for the interval [t / k, t * k]; at least 1."""
+    requires_reduce_range: bool
+    """True where u8 x s8 products saturate (x86 without VNNI): int8 weights must keep to 7 bits."""
+    calibration: Calibrations = Calibrations()
+    """What the numbers were fitted on; `sixfold profiles calibrate` writes it."""
+    sources: dict[str, Annotated[str, Field(min_length=1)]]
+    """Dotted field -> where its number comes from. Every number above has an entry."""
+
+    @property
+    def producible(self) -> bool:
+        """True where the files that sixfold makes are what the device runs; else an estimate is all there can be."""
+        return self.runtime in RUNTIMES
+
+    @property
+    def file_format(self) -> str:
+        """What the runtime opens, in words."""
+        return FOREIGN_RUNTIMES.get(self.runtime) or "/".join(RUNTIMES[self.runtime].suffixes)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> HardwareProfile:
+        if found := "; ".join(contradictions(self)):
+            raise ValueError(found)
+        return self

@@ -1,0 +1,1 @@
+"""Measured latency: one round in a fresh process, and what is known of the machine."""

@@ -1,0 +1,155 @@
+"""The calls that are timed: of the network alone, and end to end; and whether something else had the core meanwhile."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware_profiles.runtimes.table import Array, Pixels, Session
+from hardware_profiles.timing.mlperf_percentile import percentile_with_confidence
+from hardware_profiles.timing.process_stats import steal_s, tick_s
+
+Picture = NDArray[np.uint8]
+Number = TypeVar("Number", int, float)
+MOST_CV = 0.10
+"""Of the timed calls of a quiet block. On a quiet core the standard deviation of one network's calls is 2 to 6 % of their mean."""
+JITTER_S = 30e-6
+"""What a quiet core adds to that deviation however short the calls are: networks of 0.2 to 0.4 ms had deviations of 30 to 45 us
+with all of the core and nothing stolen (174 blocks of OpenVINO files, 2.6 GHz Xeon)."""
+MOST_STEAL = 0.01
+"""Share of a quiet block's time that the hypervisor may have given to others."""
+MOST_SLOWDOWN = 1.2
+"""Of the yardstick in a quiet block, over its least reading ever. On a Zen 4 server readings were within 4 % of their least alone
+and 1.5 to 1.6 times it beside a neighbour on the same physical core (`hardware_profiles.timing.contention`)."""
+LEAST_CPU_SHARE = 0.95
+"""Of a core; on an idle core a single-threaded process gets all of it."""
+
+
+class Hooks(NamedTuple):
+    """What surrounds the network, so that end-to-end time is that of the detector and not of the network alone."""
+
+    before: Callable[[Picture, tuple[int, int]], Pixels]
+    """Picture (h, w, 3), input size (height, width) -> pixels (1, height, width, 3)."""
+    after: Callable[[Array, Array, Picture, tuple[int, int]], Any]
+    """Boxes, scores, picture, input size (height, width) -> final detections."""
+
+
+class Times(NamedTuple):
+    """What one timing of an opened and warm file found; `hardware_profiles.timing.round.Block` explains the fields."""
+
+    p50_s: float
+    p90_s: float | None
+    cv: float
+    cpu_share: float
+    end_to_end_p50_s: float | None
+    postprocess_p50_s: float | None
+    steal_s: float | None
+    timed_s: float
+    yardstick_s: float | None = None
+    slowdown: float | None = None
+    """That reading over the least one known by then."""
+
+    def kept(self) -> dict[str, Any]:
+        """The fields that a `hardware_profiles.timing.round.Block` has too."""
+        return {name: value for name, value in self._asdict().items() if name != "slowdown"}
+
+    @property
+    def disturbed(self) -> bool:
+        """True where something else than the file decided the times, so that they had better be taken again.
+
+        Four signs, since none sees everything. Steal is counted in ticks of 10 ms, and most blocks are shorter than 100 of them:
+        n ticks say only that more than n - 1 ticks' worth was taken, so one tick is left in doubt and never condemns a block.
+        The finer sign is the share of the core we got: it shows other processes, and the hypervisor too where the kernel takes
+        steal out of our processor time. With several threads it shows only when all of them together had less than one core;
+        the spread of the calls has to tell the rest. None of these sees a neighbour on the other thread of a physical core; the
+        yardstick does.
+        """
+        certain_steal_s = 0.0 if self.steal_s is None else self.steal_s - tick_s()
+        scattered = self.cv > MOST_CV + JITTER_S / self.p50_s
+        shared = self.slowdown is not None and self.slowdown > MOST_SLOWDOWN
+        return scattered or shared or self.cpu_share < LEAST_CPU_SHARE or certain_steal_s > MOST_STEAL * self.timed_s
+
+
+def take_times(
+    session: Session,
+    inputs: Sequence[Pixels],
+    pictures: Sequence[Picture],
+    hooks: Hooks,
+    *,
+    timed_calls: int,
+    end_to_end_calls: int,
+    cores: tuple[int, ...] | None,
+) -> Times:
+    """So many calls of the network on the inputs, then so many from the pictures to final detections; each takes turns."""
+    stolen_before_s, started_ns, used_before_ns = steal_s(cores), time.perf_counter_ns(), time.process_time_ns()
+    calls_ns = calls_one_by_one_ns(session, inputs, timed_calls)
+    used_ns = time.process_time_ns() - used_before_ns
+    whole_ns, after_ns = _end_to_end_ns(session, pictures, hooks, end_to_end_calls)
+    timed_s = (time.perf_counter_ns() - started_ns) * 1e-9
+    return times_of(calls_ns, used_ns, difference(steal_s(cores), stolen_before_s), timed_s, whole_ns, after_ns)
+
+
+def times_of(
+    calls_ns: Sequence[int],
+    used_ns: int,
+    stolen_s: float | None,
+    timed_s: float,
+    whole_ns: Sequence[int] = (),
+    after_ns: Sequence[int] = (),
+) -> Times:
+    """What single calls amount to; the end-to-end numbers are None where no such calls were made."""
+    p90_ns = percentile_with_confidence(calls_ns)
+    return Times(
+        p50_s=statistics.median(calls_ns) * 1e-9,
+        p90_s=None if p90_ns is None else p90_ns * 1e-9,
+        cv=float(np.std(calls_ns) / np.mean(calls_ns)),
+        cpu_share=used_ns / sum(calls_ns),
+        end_to_end_p50_s=statistics.median(whole_ns) * 1e-9 if whole_ns else None,
+        postprocess_p50_s=statistics.median(after_ns) * 1e-9 if after_ns else None,
+        steal_s=stolen_s,
+        timed_s=timed_s,
+    )
+
+
+def warm_up(session: Session, inputs: Sequence[Pixels], least_calls: int, least_s: float) -> None:
+    """Call until both are reached: caches, branch predictors and the clock are then those of steady work."""
+    started_ns, calls = time.perf_counter_ns(), 0
+    while calls < least_calls or (time.perf_counter_ns() - started_ns) * 1e-9 < least_s:
+        session(inputs[calls % len(inputs)])
+        calls += 1
+
+
+def calls_one_by_one_ns(session: Session, inputs: Sequence[Pixels], count: int) -> list[int]:
+    """Nanoseconds of each of so many calls, the inputs taking turns."""
+    times_ns = []
+    for i in range(count):
+        pixels = inputs[i % len(inputs)]
+        started_ns = time.perf_counter_ns()
+        session(pixels)
+        times_ns.append(time.perf_counter_ns() - started_ns)
+    return times_ns
+
+
+def difference(after: Number | None, before: Number | None) -> Number | None:
+    """after - before, at least 0; None where either is unknown."""
+    return None if after is None or before is None else max(after - before, type(after)(0))
+
+
+def _end_to_end_ns(session: Session, pictures: Sequence[Picture], hooks: Hooks, count: int) -> tuple[list[int], list[int]]:
+    """Nanoseconds of so many whole passes from picture to detections, and of the part of each that follows the network."""
+    whole_ns, after_ns = [], []
+    for i in range(count):
+        picture = pictures[i % len(pictures)]
+        started_ns = time.perf_counter_ns()
+        boxes, scores = session(hooks.before(picture, session.input_size))
+        answered_ns = time.perf_counter_ns()
+        hooks.after(boxes, scores, picture, session.input_size)
+        ended_ns = time.perf_counter_ns()
+        whole_ns.append(ended_ns - started_ns)
+        after_ns.append(ended_ns - answered_ns)
+    return whole_ns, after_ns

@@ -1,0 +1,76 @@
+"""The models that are shipped: the store's bytes, with all that is needed to run them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from flows.report.model_export import ModelCard
+from tests.flows.records_factory import (
+    CLASSES,
+    INPUT_SIZE,
+    MEASURED,
+    cells_file,
+    eight_cells,
+    estimated_row,
+    latency_file,
+    measured_row,
+    ok_cell,
+)
+from tests.flows.report_factory import Made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """One report for all tests that only look at it."""
+    return Made(tmp_path_factory.mktemp("report"), eight_cells())
+
+
+def test_chosen_models_are_exported_with_all_that_is_needed(made: Made) -> None:
+    """The ONNX file is the store's, byte by byte, and model.json tells how to feed it."""
+    folder = made.best / MEASURED
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx"]
+    assert (folder / "model.onnx").read_bytes() == b"model of pruning+quantization"
+    card = ModelCard.model_validate_json((folder / "model.json").read_text())
+    assert (card.cell, card.runtime, card.classes) == ("pruning+quantization", "onnxruntime 1.31.1", CLASSES)
+    assert (card.input.name, card.input.size, card.input.colour) == ("images", INPUT_SIZE, "RGB")
+    assert (card.input.layout, card.input.scaling) == ("uint8 (1, height, width, 3)", "none: 0 to 255 as stored")
+    assert "grey 114" in card.input.letterbox
+    assert card.files[0].sha256 == hashlib.sha256(b"model of pruning+quantization").hexdigest()
+    assert (card.score_threshold, card.iou_threshold, card.latency.p50_s) == (0.35, 0.6, 0.002)
+
+
+def test_openvino_winner_is_two_files(tmp_path: Path) -> None:
+    """The .bin goes with the .xml, under the same stem, as the runtime expects."""
+    cells = cells_file([ok_cell((), 0.5), ok_cell(("pruning",), 0.5)])
+    rows = [
+        measured_row(cell, "x86-openvino-1t", s, 0.01, runtime="openvino 2026.4")
+        for cell, s in (("none", 0.01), ("pruning", 0.005))
+    ]
+    folder = Made(tmp_path, (cells, latency_file(rows))).best / "x86-openvino-1t"
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "model.json"} == {
+        "model.xml": b"model of pruning",
+        "model.bin": b"weights of pruning",
+    }
+
+
+def test_profile_of_a_foreign_runtime_is_not_exported(tmp_path: Path) -> None:
+    """An estimate for TensorRT borrows the accuracy of another file and says so; nothing is copied."""
+    cells = cells_file([ok_cell((), 0.5), ok_cell(("pruning",), 0.5)])
+    rows = [estimated_row(cell, "jetson-nano", s, 0.1, runtime="tensorrt") for cell, s in (("none", 0.1), ("pruning", 0.05))]
+    made = Made(tmp_path, (cells, latency_file(rows)))
+    own = made.recommendation()["profiles"][0]
+    assert own["exported_to"] is None
+    assert list(made.best.iterdir()) == []
+    assert any("No file was made for tensorrt" in note for note in own["notes"])
+
+
+def test_a_device_calibrated_in_float_only_still_ships(tmp_path: Path) -> None:
+    """Its float times are calibrated, its int8 ones estimated; the chosen int8 file is exported with its own row."""
+    cells = cells_file([ok_cell((), 0.5), ok_cell(("quantization",), 0.5)])
+    control = estimated_row("none", "pi", 0.1, 0.1).model_copy(update={"source": "calibrated"})
+    made = Made(tmp_path, (cells, latency_file([control, estimated_row("quantization", "pi", 0.05, 0.1)])))
+    card = ModelCard.model_validate_json((made.best / "pi" / "model.json").read_text())
+    assert (card.cell, card.latency.source, card.latency.p50_s) == ("quantization", "estimated", 0.05)
