@@ -15,8 +15,8 @@ import pytest
 
 from compressors.planning.graph import METHODS, VERSIONS
 from detection.data.provenance import READING_VERSION
-from tests.places import ROOT
 
+ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("source_digests.json")
 SOURCES: dict[str, tuple[str, ...]] = {
     method: tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "compressors" / method).glob("*.py")))
