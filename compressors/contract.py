@@ -10,11 +10,10 @@ import torch
 
 from compressors.target import Target
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Blueprint
-from detection.compact.complexity import count_macs, count_params
-from detection.compact.losses import Loss
+from detection.costs import count_macs, count_params
 from detection.data.dataset import Images
 from detection.frozen import Frozen
+from detection.spec import Spec
 from detection.training import Recipe
 from hardware_profiles.schema.profile import HardwareProfile
 
@@ -46,7 +45,7 @@ class Settings(Frozen):
     """In VERSIONS; None: the method's own name."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions, besides torch, whose version decides the result."""
-    begins_anew: ClassVar[bool] = False
+    is_reinitialised: ClassVar[bool] = False
     """Whether what comes out takes no weight over from what went in, and its lineage begins there."""
 
     @property
@@ -126,21 +125,11 @@ class Transform(Protocol):
         ...
 
 
-class Objective(Protocol):
-    """distillation: what a training in its cell lowers."""
-
-    def __call__(
-        self, config: Any, teacher: Detector, student: Detector, device: torch.device, *, seed: int, train: Images, recipe: Recipe
-    ) -> Loss:
-        """A loss that knows the teacher, and the training that it is for."""
-        ...
-
-
 def describe(
-    method: str, summary: str, before: Blueprint, after: Blueprint, details: dict[str, Any], spent: Spent | None = None,
+    method: str, summary: str, before: Spec, after: Spec, details: dict[str, Any], spent: Spent | None = None,
     target: Target | None = None,
 ) -> Change:  # fmt: skip
-    """The change between two blueprints, counted on both."""
+    """The change between two detectors, counted on both."""
     return Change(
         method=method,
         summary=summary,

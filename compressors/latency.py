@@ -1,31 +1,15 @@
-"""What a blueprint would cost on a device, before anything is exported: the bridge from its operators to a profile's estimate."""
+"""What a detector would cost on a device, before anything is exported: from its operators to a profile's estimate."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Literal
 
-from detection.compact.blueprint import Blueprint
-from detection.compact.complexity import operator_costs
+from detection.costs import operator_costs
 from detection.frozen import InputError
+from detection.spec import Spec
 from hardware_profiles.estimate.model import Estimate, Operator, estimate
 from hardware_profiles.schema.profile import DType, HardwareProfile
-
-OP_TYPES = {
-    "add": "Add",
-    "resize": "Resize",
-    "concat": "Concat",
-    "clip": "Clip",
-    "exp": "Exp",
-    "matmul": "MatMul",
-    "div": "Div",
-    "mul": "Mul",
-    "split": "Split",
-    "transpose": "Transpose",
-    "sigmoid": "Sigmoid",
-}
-"""The end of an operator's name in detection.compact.complexity -> what ONNX calls it; everything else is a convolution."""
-
 
 LatencyIn = Literal["float", "int8"]
 """The numbers in which a method lets latency be estimated; `int8`: as if quantized afterwards."""
@@ -43,23 +27,22 @@ def latency_dtype(latency_in: LatencyIn, profile: HardwareProfile, method: str) 
     return "int8"
 
 
-def estimated_latency(blueprint: Blueprint, profile: HardwareProfile, dtype: DType) -> Estimate:
+def estimated_latency(spec: Spec, profile: HardwareProfile, dtype: DType) -> Estimate:
     """Modelled seconds for one picture on the profile's device, with an interval; int8: as if quantized after training."""
-    return estimate(operators(blueprint, dtype), profile)
+    return estimate(operators(spec, dtype), profile)
 
 
-def operators(blueprint: Blueprint, dtype: DType = "fp32") -> tuple[Operator, ...]:
-    """The blueprint's operators in the terms of the hardware profiles.
+def operators(spec: Spec, dtype: DType = "fp32") -> tuple[Operator, ...]:
+    """The detector's operators in the terms of the hardware profiles.
 
     In int8 all are quantized but the last predictions and the decoding after them, which every tool leaves in float.
     What a runtime adds or fuses at the borders between the two is in the exported file alone: `estimate.graph` reads it.
     """
-    return _operators(blueprint.model_dump_json(by_alias=True), dtype == "int8")
+    return _operators(spec.model_dump_json(by_alias=True), dtype == "int8")
 
 
 @lru_cache(maxsize=256)
-def _operators(blueprint_json: str, quantized: bool) -> tuple[Operator, ...]:
-    blueprint = Blueprint.model_validate_json(blueprint_json)
+def _operators(spec_json: str, quantized: bool) -> tuple[Operator, ...]:
     return tuple(
         Operator(
             kind=cost.kind,
@@ -69,8 +52,8 @@ def _operators(blueprint_json: str, quantized: bool) -> tuple[Operator, ...]:
             weight_elements=cost.weight_elements,
             input_channels=cost.input_channels,
             output_channels=cost.output_channels,
-            op_type=OP_TYPES.get(cost.name.rpartition(":")[2], "Conv"),
+            op_type=cost.op_type,
             quantized=quantized and not cost.predicts,
         )
-        for cost in operator_costs(blueprint)
+        for cost in operator_costs(Spec.model_validate_json(spec_json))
     )

@@ -8,7 +8,7 @@ from typing import Any
 from detection.frozen import Frozen
 
 
-def refuse_idle(config: Frozen, idle: Mapping[str, str]) -> None:
+def refuse_unused(config: Frozen, idle: Mapping[str, str]) -> None:
     """ValueError where one of these fields is not what it is unless set; `idle`: field -> what would have to be for it to count.
 
     At its default a field may be written out, as it is in every record.

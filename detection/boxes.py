@@ -81,11 +81,12 @@ def area_px2(boxes_xyxy_px: Tensor) -> Tensor:
 
 
 def select(
-    boxes_xyxy_px: Array, scores: Array, score_threshold: float, iou_threshold: float, most: int, candidates: int = 1000
+    boxes_xyxy_px: Array, scores: Array, score_threshold: float, iou_threshold: float | None, most: int, candidates: int = 1000
 ) -> Detections:
     """Final detections of one picture: (N, 4) boxes and (N, C) scores after per-class non-maximum suppression.
 
-    A point may give several classes, as COCO's own protocol allows. Only the `candidates` best pairs enter the suppression.
+    Without an IoU threshold nothing is suppressed: set predictors give each object once. A point may give several classes, as
+    COCO's own protocol allows. Only the `candidates` best pairs enter the suppression.
     """
     points, labels = np.nonzero(scores > score_threshold)
     pair_scores = scores[points, labels]
@@ -95,6 +96,9 @@ def select(
     boxes = boxes_xyxy_px[points]
     if not len(boxes):
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    if iou_threshold is None:
+        best = np.argsort(-pair_scores, kind="stable")[:most]
+        return Detections(boxes[best], pair_scores[best].astype(np.float32), labels[best].astype(np.int64))
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
     xywh[:, :2] -= xywh[:, :2].min()  # OpenCV keeps classes apart by an offset that counts on positive coordinates
     kept = (

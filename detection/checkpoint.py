@@ -1,4 +1,4 @@
-"""A trained detector: its blueprint and its weights, as data. Nothing is pickled."""
+"""A trained detector: its spec and its weights, as data. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -8,41 +8,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from detection.compact.blueprint import Blueprint
-from detection.compact.network import Network
+from detection.family import Family, family_of
 from detection.frozen import Digest, InputError
+from detection.spec import Spec
 
-BLUEPRINT_FILE = "blueprint.json"
+SPEC_FILE = "spec.json"
 WEIGHTS_FILE = "weights.safetensors"
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A blueprint with the weights that fit it; never changed once made."""
+    """A spec with the weights that fit it; never changed once made."""
 
-    blueprint: Blueprint
+    spec: Spec
     weights: Mapping[str, Tensor]
 
-    def network(self) -> Network:
+    @property
+    def family(self) -> Family:
+        """What can be done with it, and how."""
+        return family_of(self.spec)
+
+    def network(self) -> nn.Module:
         """A fresh network with a copy of these weights, in evaluation mode, on the CPU."""
-        network = Network(self.blueprint)
+        network = self.family.build(self.spec)
         network.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()})
         return network.eval()
 
     def at(self, input_size: tuple[int, int]) -> Detector:
         """The same weights for pictures of another size, (height, width) in pixels: convolutions fit any."""
-        return self if input_size == self.blueprint.input_size else Detector(self.blueprint.at(input_size), self.weights)
+        return self if input_size == self.spec.input_size else Detector(self.spec.at(input_size), self.weights)
 
     @property
     def digest(self) -> Digest:
-        """sha256 over the blueprint and every weight."""
-        content = hashlib.sha256(self.blueprint.model_dump_json(by_alias=True).encode())
+        """sha256 over the spec and every weight."""
+        content = hashlib.sha256(self.spec.model_dump_json(by_alias=True).encode())
         for name in sorted(self.weights):
             tensor = self.weights[name].contiguous()
             content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -50,34 +54,49 @@ class Detector:
         return content.hexdigest()
 
 
-def fresh(blueprint: Blueprint, seed: int) -> Detector:
-    """A detector with random weights; the same seed gives the same weights and leaves the global generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return freeze(Network(blueprint))
+def fresh(spec: Spec, seed: int) -> Detector:
+    """A detector as its family starts it; the same seed gives the same weights and leaves the global generator as it was."""
+    return Detector(spec, MappingProxyType(dict(family_of(spec).start(spec, seed))))
 
 
-def freeze(network: Network) -> Detector:
+def freeze(spec: Spec, network: nn.Module) -> Detector:
     """The detector a network is now; later changes of the network do not reach it."""
     state = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()}
-    return Detector(network.blueprint, MappingProxyType(state))
+    return Detector(spec, MappingProxyType(state))
+
+
+def inherit(teacher: Detector, detector: Detector) -> Detector:
+    """The detector with the teacher's weights wherever name and shape agree; the rest keeps its own."""
+    theirs = teacher.weights
+    weights = {
+        name: theirs[name] if name in theirs and theirs[name].shape == tensor.shape else tensor
+        for name, tensor in detector.weights.items()
+    }
+    return Detector(detector.spec, MappingProxyType(weights))
 
 
 def save(detector: Detector, folder: Path) -> None:
-    """Write `blueprint.json` and `weights.safetensors` into a folder."""
+    """Write `spec.json` and `weights.safetensors` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(dict(detector.weights), folder / WEIGHTS_FILE)
-    (folder / BLUEPRINT_FILE).write_text(detector.blueprint.model_dump_json(by_alias=True, indent=1) + "\n")
+    (folder / SPEC_FILE).write_text(detector.spec.model_dump_json(by_alias=True, indent=1) + "\n")
 
 
 def load(folder: Path) -> Detector:
     """The detector saved in a folder; InputError where there is none."""
-    for name in (BLUEPRINT_FILE, WEIGHTS_FILE):
+    for name in (SPEC_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name} here, so no detector. Run `sixfold teacher` to train one.")
     try:
-        blueprint = Blueprint.model_validate_json((folder / BLUEPRINT_FILE).read_text())
-        weights = load_file(folder / WEIGHTS_FILE)
-    except (ValidationError, SafetensorError) as error:
+        spec, weights = load_spec(folder), load_file(folder / WEIGHTS_FILE)
+    except SafetensorError as error:
         raise InputError(f"{folder}: broken ({str(error).splitlines()[0]}). Remove it and run the command that made it.") from error
-    return Detector(blueprint, MappingProxyType(weights))
+    return Detector(spec, MappingProxyType(weights))
+
+
+def load_spec(folder: Path) -> Spec:
+    """The spec of the detector saved in a folder; InputError where it is broken."""
+    try:
+        return Spec.model_validate_json((folder / SPEC_FILE).read_text())
+    except ValidationError as error:
+        raise InputError(f"{folder}: broken ({str(error).splitlines()[0]}). Remove it and run the command that made it.") from error

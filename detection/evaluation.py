@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +33,13 @@ class Accuracy(Frozen):
     per_class: dict[str, float]
 
 
-def detect(infer: Infer, images: Images) -> list[dict[str, Any]]:
-    """COCO results of one split, in pixels of the original pictures."""
+def detect(infer: Infer, images: Images, select_by: Literal["nms", "best"] = "nms") -> list[dict[str, Any]]:
+    """COCO results of one split, in pixels of the original pictures; `select_by` is the family's `select`."""
     results: list[dict[str, Any]] = []
+    iou_threshold = IOU_THRESHOLD if select_by == "nms" else None
     for row, picture_id in enumerate(images.picture_ids):
         boxes, scores = infer(as_input(images.pixels[row]))
-        final = select(boxes[0], scores[0], SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS)
+        final = select(boxes[0], scores[0], SCORE_THRESHOLD, iou_threshold, MOST_DETECTIONS)
         results += as_coco(final, images.letterboxes[row], picture_id)
     return results
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from detection.batch import Batch
 from detection.checkpoint import Detector, freeze
-from detection.compact.losses import Batch, DetectionLoss, Loss
-from detection.compact.network import Network
 from detection.data.augmentation import Augmentation, make_batch
 from detection.data.dataset import Images
+from detection.family import Family, Raw
 from detection.frozen import Frozen, PositiveInt
 
 GRADIENT_NORM = 10.0
@@ -56,6 +57,18 @@ class TrainingRecord(Frozen):
     loss_per_epoch: tuple[float, ...]
 
 
+class Objective(Protocol):
+    """What a training lowers besides the loss against the labels."""
+
+    def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
+        """The loss against the labels with what is added to it, in float32."""
+        ...
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the objective itself that are trained along (feature adapters, say)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Resume:
     """Where a training keeps its state between epochs, and how often it writes it."""
@@ -71,15 +84,14 @@ def fit(
     *,
     seed: int,
     device: torch.device,
-    loss: Loss | None = None,
+    objective: Objective | None = None,
     resume: Resume | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> tuple[Detector, TrainingRecord]:
     """The detector after training (its moving average), and what that took. The one given is not changed."""
     started_s = time.perf_counter()
-    loss = loss or DetectionLoss()
     network = detector.network().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    run = _Run(network, loss, recipe, steps_per_epoch=math.ceil(len(train) / recipe.batch_size))
+    run = _Run(network, detector.family, objective, recipe, steps_per_epoch=math.ceil(len(train) / recipe.batch_size))
     first_epoch, losses, before_s = run.restore(resume)
     images = first_epoch * len(train)
     for epoch in range(first_epoch, recipe.epochs):
@@ -88,7 +100,7 @@ def fit(
         total = 0.0
         for start in range(0, len(order), recipe.batch_size):
             batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
-            total += run.step(on_device(batch, device)) * len(batch.images)
+            total += run.step(batch.on(device)) * len(batch.images)
             images += len(batch.images)
         losses.append(total / len(train))
         if not math.isfinite(losses[-1]):
@@ -101,7 +113,7 @@ def fit(
             run.store(resume.folder, epoch + 1, losses, before_s + time.perf_counter() - started_s)
     took_s = before_s + time.perf_counter() - started_s
     record = TrainingRecord(epochs=recipe.epochs, images=images, steps=run.steps, train_s=took_s, loss_per_epoch=tuple(losses))
-    return freeze(run.average), record
+    return freeze(detector.spec, run.average), record
 
 
 def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
@@ -111,22 +123,16 @@ def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> lis
     return [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The same batch where the network is."""
-    if device.type == "cpu":
-        return batch
-    return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
-
-
 class _Run:
     """The moving parts of one training: weights, their average, the optimizer and the schedule."""
 
-    def __init__(self, network: Network, loss: Loss, recipe: Recipe, steps_per_epoch: int) -> None:
-        self.network, self.loss, self.recipe, self.steps = network, loss, recipe, 0
+    def __init__(
+        self, network: nn.Module, family: Family, objective: Objective | None, recipe: Recipe, steps_per_epoch: int
+    ) -> None:
+        self.network, self.family, self.objective, self.recipe, self.steps = network, family, objective, recipe, 0
         self.total_steps = steps_per_epoch * recipe.epochs
-        self.average = Network(network.blueprint).to(network.points_px.device)
-        self.average.load_state_dict(network.state_dict())
-        self.optimizer = _optimizer(network, loss, recipe)
+        self.average = copy.deepcopy(network)
+        self.optimizer = _optimizer([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def step(self, batch: Batch) -> float:
@@ -134,9 +140,9 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         half = self.recipe.precision == "bfloat16"
-        with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=half):
-            outputs = self.network(batch.images)
-        value = self.loss(self.network, outputs, batch)
+        raw, value = self.family.learn(self.network, batch, half=half)
+        if self.objective is not None:
+            value = self.objective(self.network, raw, batch, value, half=half)
         self.optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
@@ -203,8 +209,8 @@ class _Run:
         return state["epoch"], list(state["losses"]), state["train_s"]
 
 
-def _optimizer(network: Network, loss: Loss, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = decay_groups([*network.parameters(), *loss.parameters()], recipe.weight_decay)
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    groups = decay_groups(parameters, recipe.weight_decay)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
 
 

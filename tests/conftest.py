@@ -11,11 +11,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 from compressors.contract import Workbench
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.architecture import Architecture
 from detection.data.augmentation import Augmentation
 from detection.data.dataset import Images, load_split
 from detection.data.generated import PictureCounts
 from detection.data.sources import Data, GeneratedSource
+from detection.spec import Spec
 from detection.training import Recipe
 from flows.prepare.stage import prepare
 from flows.records.store import Store
@@ -87,7 +88,7 @@ def tiny_val(tiny_prepared: Path) -> Images:
 @pytest.fixture(scope="session")
 def tiny_detector(tiny_train: Images) -> Detector:
     """A detector of 40 thousand parameters with random weights, ten classes, 64 x 96 pixels."""
-    return fresh(Blueprint(classes=tiny_train.classes, input_size=(64, 96), architecture=TINY), seed=0)
+    return fresh(Spec(classes=tiny_train.classes, input_size=(64, 96), settings=TINY), seed=0)
 
 
 @pytest.fixture(scope="session")

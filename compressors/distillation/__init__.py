@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from compressors.distillation.method import Distillation, DistillationLoss, refuse_strangers, teach
+from compressors.distillation.method import Distillation, DistillationLoss, refuse_teacher, teach
 
-__all__ = ["Distillation", "DistillationLoss", "refuse_strangers", "teach"]
+__all__ = ["Distillation", "DistillationLoss", "refuse_teacher", "teach"]

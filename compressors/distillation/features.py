@@ -5,14 +5,12 @@ B images, W channels of a level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from detection.checkpoint import Detector
-from detection.compact.network import Network
 
 FeaturesBy = Literal["pkd", "cwd", "mgd", "none"]
 
@@ -30,17 +28,17 @@ MGD_MASKED_SHARE = 0.65
 class FeatureTerm(nn.Module):
     """Distance of two pyramids, with what it needs to compare them; its parameters are trained along and thrown away."""
 
-    def __init__(self, by: FeaturesBy, teacher: Detector, student: Detector, seed: int) -> None:
+    def __init__(self, by: FeaturesBy, theirs: Sequence[int], own: Sequence[int], seed: int) -> None:
+        """Channels of each of the teacher's maps, and of the student's map that is compared with it."""
         super().__init__()
         self.by = by
-        theirs, own = feature_widths(teacher), feature_widths(student)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             # A 1x1 convolution per level where widths differ.
             self.adapters = nn.ModuleList(
-                nn.Identity() if width == theirs[level] else nn.Conv2d(width, theirs[level], 1) for level, width in own.items()
+                nn.Identity() if width == wanted else nn.Conv2d(width, wanted, 1) for width, wanted in zip(own, theirs, strict=True)
             )
-            self.generators = nn.ModuleList(generator(theirs[level]) for level in own) if by == "mgd" else nn.ModuleList()
+            self.generators = nn.ModuleList(map(generator, theirs)) if by == "mgd" else nn.ModuleList()
         self.draws = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same masks
 
     def forward(self, own: tuple[Tensor, ...], taught: tuple[Tensor, ...], half: bool = False) -> Tensor:
@@ -78,14 +76,6 @@ def channel_wise_divergence(own: Tensor, taught: Tensor) -> Tensor:
 def generator(width: int) -> nn.Sequential:
     """Two convolutions that guess the teacher's whole maps from the student's masked ones (MGD, arXiv:2205.01529, eq. 3)."""
     return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
-
-
-def feature_widths(detector: Detector) -> dict[int, int]:
-    """Level -> channels of the features that the heads see."""
-    with torch.device("meta"):
-        network = Network(detector.blueprint).eval()
-        features = network(torch.zeros(1, 3, *detector.blueprint.input_size)).features
-    return {level: feature.shape[1] for level, feature in zip(detector.blueprint.architecture.levels, features, strict=True)}
 
 
 def _standardised(maps: Tensor) -> Tensor:

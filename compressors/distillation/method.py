@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors.contract import Phase, Settings
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
-from compressors.distillation.teacher_outputs import Computed, Remembered, TeacherOutputs, flip_states
-from compressors.unused_settings import refuse_idle
+from compressors.distillation.teacher_outputs import CachedOutputs, Computed, TeacherOutputs, flip_states
+from compressors.unused_settings import refuse_unused
+from detection.batch import Batch
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Architecture, Blueprint
-from detection.compact.losses import Batch, DetectionLoss, as_float32
-from detection.compact.network import Network, Outputs
 from detection.data.dataset import Images
+from detection.family import Points, Raw, family_named
+from detection.frozen import Frozen
+from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 
 Weight = Annotated[float, Field(ge=0.0)]
+TEACHER_FAMILY = "compact"
+"""Of a teacher that is named by its settings alone and trained for the purpose."""
 
 
 class Distillation(Settings):
@@ -43,7 +47,7 @@ class Distillation(Settings):
     arXiv:2205.01529), or not at all."""
     features: Weight = Field(default_factory=lambda given: FEATURE_WEIGHTS[given["features_by"]])
     """Of that comparison; each has its own default, in `FEATURE_WEIGHTS`."""
-    teacher: Architecture | None = None
+    teacher: Annotated[SerializeAsAny[Frozen], BeforeValidator(partial(parse_settings, TEACHER_FAMILY))] | None = None
     """A detector to learn from, trained for this purpose by the sweep's schedule; none: the sweep's teacher."""
     cache: bool = False
     """Ask the teacher once about every picture and way of flipping it, and remember. Only where flips are the whole
@@ -56,11 +60,11 @@ class Distillation(Settings):
         return self
 
     @model_validator(mode="after")
-    def _nothing_is_idle(self) -> Distillation:
+    def _every_setting_has_an_effect(self) -> Distillation:
         idle = {} if self.boxes else {"temperature": "with boxes above 0"}
         if not (self.scores or self.boxes or self.features):
             idle |= dict.fromkeys(("teacher", "cache"), "with scores, boxes or features above 0")
-        refuse_idle(self, idle)
+        refuse_unused(self, idle)
         return self
 
     def label(self) -> str:
@@ -73,7 +77,7 @@ class Distillation(Settings):
         ]
         words = [name if weight == default else f"{name}{weight:g}" for weight, default, name in terms if weight]
         words += [f"T{self.temperature:g}"] if self.boxes and self.temperature != usual.temperature else []
-        words += [f"teacher-{_named(self.teacher)}"] if self.teacher else []
+        words += [f"teacher-{family_named(TEACHER_FAMILY).label(self.teacher)}"] if self.teacher else []
         words += ["cached"] if self.cache else []
         return "+".join(words) or "labels"
 
@@ -82,40 +86,34 @@ class Distillation(Settings):
         return pictures * min(recipe.epochs, len(flip_states(recipe.augmentation)) if self.cache else recipe.epochs)
 
 
-def _named(teacher: Architecture) -> str:
-    """Its stage widths, and what else is not the default."""
-    usual, own = Architecture().model_dump(), teacher.model_dump()
-    words = [own.pop("stage_widths"), *(word for name, value in own.items() if value != usual[name] for word in (name, value))]
-    return "-".join("-".join(map(str, word)) if isinstance(word, tuple) else str(word) for word in words)
-
-
-def refuse_strangers(config: Distillation, teacher: Architecture, student: Architecture) -> None:
-    """ValueError where this teacher cannot teach this student: its predictions stand at other points, or in other bins."""
-    missing = [level for level in student.levels if level not in teacher.levels]
-    if missing:
-        raise ValueError(f"teacher.levels {teacher.levels}: the student's {student.levels} must be among them")
-    if config.boxes and teacher.box_bins != student.box_bins:
-        raise ValueError(
-            f"teacher.box_bins {teacher.box_bins}: the student has {student.box_bins}; make them equal, or set boxes to 0"
-        )
+def refuse_teacher(config: Distillation, teacher: Frozen, student: Spec) -> None:
+    """ValueError where a teacher with these settings cannot teach this student."""
+    family_named(student.family).refuse_teacher(teacher, student.settings, config.boxes > 0)
 
 
 class DistillationLoss:
-    """The detection loss and, beside it, what the teacher would have said of the same pictures."""
+    """What a distilled training lowers: the loss against the labels, and the distances to the teacher's outputs."""
 
-    def __init__(self, config: Distillation, teacher: Network, outputs: TeacherOutputs, features: FeatureTerm | None) -> None:
-        self.config, self.labels, self.teacher, self.taught, self.features = config, DetectionLoss(), teacher, outputs, features
+    def __init__(
+        self, config: Distillation, specs: tuple[Spec, Spec], outputs: TeacherOutputs, features: FeatureTerm | None
+    ) -> None:
+        """The specs are those of teacher and student."""
+        self.config, self.outputs, self.features = config, outputs, features
+        self.teacher, self.student = specs
+        self.family = family_named(self.student.family)
 
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> Tensor:
+    def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
         """One number to lower, in float32."""
-        half = outputs.score_logits.dtype == torch.bfloat16
-        own, taught = as_float32(outputs), as_float32(self.taught(batch, half))
-        lesson = on_levels(taught, self.teacher.blueprint, network.blueprint.architecture.levels)
-        loss = self.labels(network, outputs, batch) + self.config.scores * _score_term(own.score_logits, lesson.scores)
+        own, theirs = self.family.points(network, raw), self.outputs(batch, half)
+        targets = self.family.targets(_as_float32(theirs), self.teacher, self.student)
+        loss = loss + self.config.scores * _score_term(own.score_logits.float(), targets.scores)
         if self.config.boxes:
-            loss = loss + self.config.boxes * _box_term(own.box_logits, lesson.box_logits, lesson.sure, self.config.temperature)
+            assert own.side_logits is not None
+            assert targets.side_logits is not None
+            divergence = _box_term(own.side_logits.float(), targets.side_logits, targets.confidence, self.config.temperature)
+            loss = loss + self.config.boxes * divergence
         if self.features is not None:
-            loss = loss + self.config.features * self.features(own.features, lesson.features, half)
+            loss = loss + self.config.features * self.features(own.features, targets.features, half)
         return loss
 
     def parameters(self) -> list[nn.Parameter]:
@@ -125,7 +123,7 @@ class DistillationLoss:
     @property
     def teacher_forwards(self) -> int:
         """Pictures that went through the teacher so far."""
-        return self.taught.forwards
+        return self.outputs.forwards
 
 
 def teach(
@@ -142,53 +140,37 @@ def teach(
 
     The seed decides adapters and masks. The pictures and the recipe of the training are needed where `cache` is chosen.
     """
-    refuse_strangers(config, teacher.blueprint.architecture, student.blueprint.architecture)
+    refuse_teacher(config, teacher.spec.settings, student.spec)
     # Both see the same pictures: a teacher at another input size would predict at other points.
-    seen = teacher.at(student.blueprint.input_size)
+    seen = teacher.at(student.spec.input_size)
     network = seen.network().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    outputs: TeacherOutputs = Computed(network)
+    outputs: TeacherOutputs = Computed(seen.family, network)
     if config.cache:
         if train is None or recipe is None:
             raise ValueError("cache: needs the pictures and the recipe of the training")
         if config.teacher_forwards(recipe, 1) < recipe.epochs:  # otherwise looking ahead would cost more than it saves
-            outputs = Remembered(network, train, recipe)
-    features = FeatureTerm(config.features_by, seen, student, seed).to(device) if config.features else None
-    return DistillationLoss(config, network, outputs, features)
+            outputs = CachedOutputs(seen.family, network, train, recipe)
+    features = None
+    if config.features:
+        features = FeatureTerm(config.features_by, *feature_widths(seen, student), seed).to(device)
+    return DistillationLoss(config, (seen.spec, student.spec), outputs, features)
 
 
-class Lesson(NamedTuple):
-    """What the teacher says at the student's points. B images, N points of the student, C classes, K bins."""
+@torch.no_grad()
+def feature_widths(teacher: Detector, student: Detector) -> tuple[list[int], list[int]]:
+    """Channels of each of the teacher's maps that are compared, and of the student's; both see pictures of one size."""
+    blank, points = torch.zeros(1, 3, *student.spec.input_size), []
+    for own in (teacher, student):
+        network = own.network()
+        points.append(own.family.points(network, own.family.raw(network, blank)))
+    targets = teacher.family.targets(points[0], teacher.spec, student.spec)
+    return [maps.shape[1] for maps in targets.features], [maps.shape[1] for maps in points[1].features]
 
-    scores: Tensor  # (B, N, C) in [0, 1]
-    box_logits: Tensor  # (B, N, 4 * K)
-    sure: Tensor  # (B, N): the teacher's best score for a box at this very point
-    features: tuple[Tensor, ...]  # of the student's levels
 
-
-def on_levels(taught: Outputs, teacher: Blueprint, levels: tuple[int, ...]) -> Lesson:
-    """The teacher's outputs at the points of fewer levels.
-
-    What the teacher sees on a coarser level than the student has, the student has to see on its coarsest: those scores are
-    enlarged and the greater of both counts. Boxes cannot be carried over, their bins end too early; labels alone teach them.
-    """
-    own_levels = teacher.architecture.levels
-    counts = [(teacher.input_size[0] // level) * (teacher.input_size[1] // level) for level in own_levels]
-    scores = dict(zip(own_levels, torch.split(taught.score_logits.sigmoid(), counts, 1), strict=True))
-    boxes = dict(zip(own_levels, torch.split(taught.box_logits, counts, 1), strict=True))
-    features = dict(zip(own_levels, taught.features, strict=True))
-    sure = torch.cat([scores[level].amax(-1) for level in levels], 1)
-    for level in own_levels:
-        if level > levels[-1]:
-            height, width = teacher.input_size[0] // level, teacher.input_size[1] // level
-            maps = torch.unflatten(scores[level].transpose(1, 2), 2, (height, width))  # (B, C, height, width)
-            larger = F.interpolate(maps, scale_factor=level // levels[-1], mode="bilinear").flatten(2).transpose(1, 2)
-            scores[levels[-1]] = torch.maximum(scores[levels[-1]], larger)
-    return Lesson(
-        scores=torch.cat([scores[level] for level in levels], 1),
-        box_logits=torch.cat([boxes[level] for level in levels], 1),
-        sure=sure,
-        features=tuple(features[level] for level in levels),
-    )
+def _as_float32(points: Points) -> Points:
+    """The same logits in float32; they leave autocast in bfloat16."""
+    sides = None if points.side_logits is None else points.side_logits.float()
+    return Points(points.score_logits.float(), sides, points.features)
 
 
 def _score_term(own: Tensor, goal: Tensor) -> Tensor:

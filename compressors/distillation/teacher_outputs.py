@@ -8,12 +8,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from detection.compact.losses import Batch
-from detection.compact.network import Network, Outputs
+from detection.batch import Batch
 from detection.data.augmentation import Augmentation, make_batch
 from detection.data.dataset import Images
+from detection.family import Family, Points
 from detection.frozen import InputError
 from detection.training import Recipe
 
@@ -29,7 +29,7 @@ class TeacherOutputs(Protocol):
     forwards: int
     """Pictures that went through the teacher so far."""
 
-    def __call__(self, batch: Batch, half: bool) -> Outputs:
+    def __call__(self, batch: Batch, half: bool) -> Points:
         """As the network leaves them, without a gradient; from bfloat16 convolutions where half is true."""
         ...
 
@@ -37,53 +37,56 @@ class TeacherOutputs(Protocol):
 class Computed:
     """A forward pass for every batch."""
 
-    def __init__(self, network: Network) -> None:
-        self.network, self.forwards = network, 0
+    def __init__(self, family: Family, network: nn.Module) -> None:
+        self.family, self.network, self.forwards = family, network, 0
 
-    def __call__(self, batch: Batch, half: bool) -> Outputs:
+    def __call__(self, batch: Batch, half: bool) -> Points:
         """What the network says of this batch."""
         self.forwards += len(batch.images)
-        return _said(self.network, batch.images, half)
+        return _points(self.family, self.network, batch.images, half)
 
 
-class Remembered:
+class CachedOutputs:
     """One forward pass for every picture and way of flipping it, all made at the first call.
 
     Pictures are known by their pixels, so what is handed out was said of this very picture; a strange one is a KeyError.
     """
 
-    def __init__(self, network: Network, train: Images, recipe: Recipe) -> None:
-        self.network, self.train, self.recipe, self.forwards = network, train, recipe, 0
+    def __init__(self, family: Family, network: nn.Module, train: Images, recipe: Recipe) -> None:
+        self.family, self.network, self.train, self.recipe, self.forwards = family, network, train, recipe, 0
         self.places: dict[bytes, int] = {}
-        self.outputs: Outputs | None = None
+        self.points: Points | None = None
 
-    def __call__(self, batch: Batch, half: bool) -> Outputs:
+    def __call__(self, batch: Batch, half: bool) -> Points:
         """What the network said of each picture when it was asked."""
-        if self.outputs is None:
-            self.outputs = self._ask(batch.images.device, half)
+        if self.points is None:
+            self.points = self._ask(batch.images.device, half)
         places = torch.tensor([self.places[key] for key in _keys(batch.images)], device=batch.images.device)
-        scores, boxes, features = self.outputs
-        return Outputs(scores[places], boxes[places], tuple(feature[places] for feature in features))
+        scores, sides, features = self.points
+        return Points(scores[places], None if sides is None else sides[places], tuple(feature[places] for feature in features))
 
-    def _ask(self, device: torch.device, half: bool) -> Outputs:
+    def _ask(self, device: torch.device, half: bool) -> Points:
         """Outputs of every picture in every state, one behind the other; notes the place of each."""
         rows, size, rng = np.arange(len(self.train)), self.recipe.batch_size, np.random.default_rng(0)
-        parts: list[Outputs] = []
+        parts: list[Points] = []
         for state in flip_states(self.recipe.augmentation):
             for start in range(0, len(rows), size):
                 images = make_batch(self.train, rows[start : start + size], state, rng).images
                 for place, key in enumerate(_keys(images), start=self.forwards):
                     self.places[key] = place
                 self.forwards += len(images)
-                parts.append(_said(self.network, images.to(device), half))
+                parts.append(_points(self.family, self.network, images.to(device), half))
                 if len(parts) == 1:
                     self._refuse_above_limit(parts[0])
-        scores, boxes, features = zip(*parts, strict=True)
-        return Outputs(torch.cat(scores), torch.cat(boxes), tuple(torch.cat(level) for level in zip(*features, strict=True)))
+        scores, sides, features = zip(*parts, strict=True)
+        joined = None if sides[0] is None else torch.cat(sides)
+        return Points(torch.cat(scores), joined, tuple(torch.cat(level) for level in zip(*features, strict=True)))
 
-    def _refuse_above_limit(self, sample: Outputs) -> None:
+    def _refuse_above_limit(self, sample: Points) -> None:
         ways = len(flip_states(self.recipe.augmentation))
-        per_view = sum(part.nbytes for part in (*sample[:2], *sample.features)) // len(sample.score_logits)
+        per_view = sum(
+            part.nbytes for part in (sample.score_logits, sample.side_logits, *sample.features) if part is not None
+        ) // len(sample.score_logits)
         needed = len(self.train) * ways * per_view
         if needed > MEMORY_LIMIT_BYTES:
             raise InputError(
@@ -108,10 +111,9 @@ def _outcomes(probability: float) -> tuple[float, ...]:
     return (probability,) if probability in (0.0, 1.0) else (0.0, 1.0)
 
 
-def _said(network: Network, images: Tensor, half: bool) -> Outputs:
+def _points(family: Family, network: nn.Module, images: Tensor, half: bool) -> Points:
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-        outputs: Outputs = network(images)
-    return outputs
+        return family.points(network, family.raw(network, images))
 
 
 def _keys(images: Tensor) -> list[bytes]:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from compressors.lightweight.method import Lightweight, light_blueprint, rebuild
+from compressors.lightweight.method import Lightweight, light_spec, rebuild
 
-__all__ = ["Lightweight", "light_blueprint", "rebuild"]
+__all__ = ["Lightweight", "light_spec", "rebuild"]

@@ -1,29 +1,17 @@
-"""Weights for light blocks from the dense ones they replace, fitted to what those see of training pictures.
-
-A depthwise-separable pair begins as the best product of one spatial kernel and one column of a 1x1 convolution per input channel:
-the first term of an SVD (network decoupling, arXiv:1808.05517). Of a ghost block the primary maps are the first half of the dense
-block's, and each cheap map is the best 3x3 of its primary map for one of the second half: least squares on the responses, as
-channel pruning reconstructs its maps (arXiv:1707.06168).
-"""
+"""A light detector that knows what the dense one knew: its family fits the light blocks to what the dense ones see of pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from compressors.contract import Workbench
-from compressors.nas.supernet import inherit
-from detection.checkpoint import Detector
-from detection.compact.network import GhostUnit, Network
+from detection.checkpoint import Detector, inherit
 from detection.data.augmentation import make_batch
-
-RIDGE = 1e-6
-"""Share of the mean square added to the normal equations' diagonal: they stay solvable where a map is always zero."""
 
 
 class Inheritance(NamedTuple):
@@ -41,154 +29,18 @@ def inherited(dense: Detector, light: Detector, workbench: Workbench, pictures: 
 
     Layers that both have alike are copied. Units that were light before, of another kind, keep the fresh weights.
     """
-    network = dense.network().to(workbench.device)
-    fits = _fits(network, light.network())
-    hooks = [fit.watch() for fit in fits.values()]
+    fit = dense.family.light_weights
+    assert fit is not None, "a family without light blocks has no cells with them"
     rng = np.random.default_rng((workbench.seed, 5))
     rows = rng.permutation(len(workbench.train))[:pictures]
-    for start in range(0, len(rows), workbench.recipe.batch_size):
-        batch = make_batch(workbench.train, rows[start : start + workbench.recipe.batch_size], None, rng)
-        with torch.no_grad():
-            network(batch.images.to(workbench.device))
-    for hook in hooks:
-        hook.remove()
-    fitted = {f"{unit}.{name}": tensor for unit, fit in fits.items() for name, tensor in fit.weights().items()}
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, len(rows), workbench.recipe.batch_size):
+            drawn = make_batch(workbench.train, rows[start : start + workbench.recipe.batch_size], None, rng)
+            yield drawn.images.to(workbench.device)
+
+    fitted, units = fit(dense.network().to(workbench.device), light.network(), batches())
     weights = dict(inherit(dense, light).weights)
     assert all(weights[name].shape == tensor.shape for name, tensor in fitted.items()), "units of both networks correspond"
     weights |= {name: tensor.detach().to("cpu", weights[name].dtype, copy=True).contiguous() for name, tensor in fitted.items()}
-    return Inheritance(Detector(light.blueprint, MappingProxyType(weights)), list(fits), len(rows))
-
-
-class _Fit(Protocol):
-    """A light unit's weights in the making."""
-
-    def watch(self) -> torch.utils.hooks.RemovableHandle:
-        """Begin to look at what passes through the dense unit."""
-        ...
-
-    def weights(self) -> dict[str, Tensor]:
-        """Name within the light unit -> tensor."""
-        ...
-
-
-def _fits(dense: Network, light: Network) -> dict[str, _Fit]:
-    """Name of each light unit that takes the place of a dense one -> how its weights are found."""
-    fits: dict[str, _Fit] = {}
-    modules = dict(dense.named_modules())
-    for name, unit in light.named_modules():
-        before = modules.get(name)
-        if not (isinstance(before, nn.Sequential) and len(before) and _is_dense(before[0])):
-            continue
-        if isinstance(unit, GhostUnit):
-            fits[name] = _GhostFit(before)
-        elif isinstance(unit, nn.Sequential) and isinstance(unit[0], nn.Sequential):
-            fits[name] = _PairFit(before)
-    return fits
-
-
-def _is_dense(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.groups == 1
-
-
-class _PairFit:
-    """A depthwise convolution and a 1x1 for one dense convolution."""
-
-    def __init__(self, dense: nn.Sequential) -> None:
-        self.conv, self.norm = cast(nn.Conv2d, dense[0]), cast(nn.BatchNorm2d, dense[1])
-        kernels = self.conv.weight.detach().double().flatten(2).transpose(0, 1)  # (inputs, outputs, k * k)
-        columns, strengths, rows = torch.linalg.svd(kernels, full_matrices=False)
-        self.spatial = rows[:, 0].reshape(-1, 1, *self.conv.kernel_size)  # (inputs, 1, k, k)
-        self.mixing = (columns[:, :, 0] * strengths[:, :1]).T[..., None, None]  # (outputs, inputs, 1, 1)
-        self.responses = _Moments(len(self.spatial), self.spatial.device)
-
-    def watch(self) -> torch.utils.hooks.RemovableHandle:
-        return self.conv.register_forward_hook(lambda _conv, x, _output: self._look(x[0]))
-
-    def _look(self, x: Tensor) -> None:
-        conv = self.conv
-        kernel = self.spatial.to(x.dtype)
-        self.responses.add(F.conv2d(x, kernel, stride=conv.stride, padding=cast(tuple[int, int], conv.padding), groups=len(kernel)))
-
-    def weights(self) -> dict[str, Tensor]:
-        """Of either sign of a product the one whose responses are positive on average: the ReLU between passes more of them."""
-        mean, variance = self.responses.mean_and_variance()
-        sign = torch.where(mean < 0, -1.0, 1.0)
-        between = _identity_norm(mean * sign, variance)
-        return (
-            {"0.0.weight": self.spatial * sign[:, None, None, None], "1.0.weight": self.mixing * sign[None, :, None, None]}
-            | {f"0.1.{name}": tensor for name, tensor in between.items()}
-            | {f"1.1.{name}": tensor for name, tensor in self.norm.state_dict().items()}
-        )
-
-
-class _GhostFit:
-    """Primary maps as they are, cheap ones fitted to the rest."""
-
-    def __init__(self, dense: nn.Sequential) -> None:
-        self.conv, self.norm = cast(nn.Conv2d, dense[0]), cast(nn.BatchNorm2d, dense[1])
-        self.primary = (self.conv.out_channels + 1) // 2
-        cheap, device = self.conv.out_channels - self.primary, self.conv.weight.device
-        self.count = 0
-        self.squares = torch.zeros(cheap, 10, 10, dtype=torch.float64, device=device)  # nine neighbours and a one
-        self.products = torch.zeros(cheap, 10, dtype=torch.float64, device=device)
-
-    def watch(self) -> torch.utils.hooks.RemovableHandle:
-        return self.norm.register_forward_hook(lambda _norm, _x, maps: self._look(maps))
-
-    def _look(self, maps: Tensor) -> None:
-        """maps (B, outputs, height, width) before the ReLU."""
-        cheap = maps.shape[1] - self.primary
-        goal = maps[:, self.primary :].double().flatten(2).transpose(0, 1).flatten(1)  # (cheap, B * points)
-        seen = maps[:, :cheap].relu().double().flatten(0, 1)[:, None]  # (B * cheap, 1, height, width)
-        neighbours = F.unfold(seen, 3, padding=1)  # (B * cheap, 9, points)
-        neighbours = torch.unflatten(neighbours, 0, (-1, cheap)).permute(1, 2, 0, 3).flatten(2)  # (cheap, 9, B * points)
-        regressors = torch.cat([neighbours, torch.ones_like(neighbours[:, :1])], 1)
-        self.squares += regressors @ regressors.transpose(1, 2)
-        self.products += (regressors @ goal[..., None]).squeeze(-1)
-        self.count += goal.shape[1]
-
-    def weights(self) -> dict[str, Tensor]:
-        squares, products = self.squares / self.count, self.products / self.count
-        scale = squares.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-        solved = torch.linalg.solve(squares + RIDGE * scale * torch.eye(10, dtype=torch.float64, device=squares.device), products)
-        kernel, offset = solved[:, :9], solved[:, 9]
-        mean = (kernel * squares[:, 9, :9]).sum(1)
-        variance = torch.einsum("ci,cij,cj->c", kernel, squares[:, :9, :9], kernel) - mean**2
-        between = _identity_norm(mean, variance.clamp(min=0))
-        between["bias"] = between["bias"] + offset
-        kept = {name: tensor if tensor.ndim == 0 else tensor[: self.primary] for name, tensor in self.norm.state_dict().items()}
-        return (
-            {"primary.0.weight": self.conv.weight[: self.primary], "cheap.0.weight": kernel.reshape(-1, 1, 3, 3)}
-            | {f"primary.1.{name}": tensor for name, tensor in kept.items()}
-            | {f"cheap.1.{name}": tensor for name, tensor in between.items()}
-        )
-
-
-class _Moments:
-    """Mean and variance of channels over all pictures and points, summed first and divided once."""
-
-    def __init__(self, channels: int, device: torch.device) -> None:
-        self.count = 0
-        self.total, self.squares = (torch.zeros(channels, dtype=torch.float64, device=device) for _ in range(2))
-
-    def add(self, maps: Tensor) -> None:
-        """Maps are (B, channels, height, width)."""
-        own = maps.double()
-        self.total += own.sum((0, 2, 3))
-        self.squares += own.square().sum((0, 2, 3))
-        self.count += own[:, 0].numel()
-
-    def mean_and_variance(self) -> tuple[Tensor, Tensor]:
-        """(channels,) each."""
-        mean = self.total / self.count
-        return mean, (self.squares / self.count - mean**2).clamp(min=0)
-
-
-def _identity_norm(mean: Tensor, variance: Tensor) -> dict[str, Tensor]:
-    """A normalisation that changes nothing where these are the statistics, in training and in use."""
-    return {
-        "running_mean": mean,
-        "running_var": variance,
-        "weight": (variance + nn.BatchNorm2d(1).eps).sqrt(),
-        "bias": mean.clone(),
-    }
+    return Inheritance(Detector(light.spec, MappingProxyType(weights)), units, len(rows))

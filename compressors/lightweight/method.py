@@ -1,20 +1,21 @@
 """lightweight: the same detector rebuilt from light blocks, to be trained from scratch or from the weights of the dense blocks.
 
-`weights` carries them over.
+`inherit` carries them over.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.lightweight.inherit import inherited
-from compressors.unused_settings import refuse_idle
+from compressors.unused_settings import refuse_unused
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture, BlockKind, Blueprint
+from detection.family import family_of
 from detection.frozen import InputError, PositiveInt
+from detection.spec import Spec
 
 PARTS = ("backbone", "neck", "head")
 
@@ -36,14 +37,18 @@ class Lightweight(Settings):
     """Training pictures on which `inherited` looks at what the dense blocks see."""
 
     @model_validator(mode="after")
-    def _nothing_is_idle(self) -> Lightweight:
-        refuse_idle(self, {} if self.weights == "inherited" else {"inheritance_pictures": "with weights inherited"})
+    def _every_setting_has_an_effect(self) -> Lightweight:
+        refuse_unused(self, {} if self.weights == "inherited" else {"inheritance_pictures": "with weights inherited"})
         return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is rebuilt."""
+        return tuple(part for part in PARTS if getattr(self, part))
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params."""
-        parts = [part for part in PARTS if getattr(self, part)]
-        where = [] if len(parts) == len(PARTS) else parts or ["nothing"]
+        where = [] if len(self.parts) == len(PARTS) else self.parts or ["nothing"]
         return "-".join([self.block, *where, *([self.weights] if self.weights != "fresh" else [])])
 
     def search_images(self, train_pictures: int, _val_pictures: int) -> int:
@@ -53,8 +58,7 @@ class Lightweight(Settings):
 
 def rebuild(detector: Detector, config: Lightweight, workbench: Workbench) -> tuple[Detector, Change]:
     """The detector from light blocks and what changed. 1x1 convolutions and the stem stay dense."""
-    before, after = detector.blueprint, light_blueprint(detector.blueprint, config)
-    parts = [name for name in PARTS if getattr(config, name)]
+    before, after, parts = detector.spec, light_spec(detector.spec, config), list(config.parts)
     summary = f"{config.block} blocks in {', '.join(parts) or 'nothing'}"
     rebuilt = fresh(after, workbench.seed)
     if config.weights == "fresh":
@@ -64,21 +68,10 @@ def rebuild(detector: Detector, config: Lightweight, workbench: Workbench) -> tu
     return own.detector, describe("lightweight", f"{summary}, weights inherited", before, after, details, spent)
 
 
-def light_blueprint(before: Blueprint, config: Lightweight) -> Blueprint:
-    """The blueprint with light blocks in the chosen parts; InputError where they cannot be had."""
+def light_spec(before: Spec, config: Lightweight) -> Spec:
+    """The spec with light blocks in the chosen parts; InputError where they cannot be had."""
     if before.edits:
         raise InputError("lightweight: rebuilds an unedited architecture, so it comes before pruning and low_rank.")
-
-    def kind(chosen: bool, now: BlockKind) -> BlockKind:
-        return config.block if chosen else now
-
-    own = before.architecture
-    wanted = own.model_dump() | {
-        "backbone_block": kind(config.backbone, own.backbone_block),
-        "neck_block": kind(config.neck, own.neck_block),
-        "head_block": kind(config.head, own.head_block),
-    }
-    try:
-        return before.model_copy(update={"architecture": Architecture(**wanted)})
-    except ValidationError as error:
-        raise InputError(f"lightweight.block: {config.block}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
+    light = family_of(before).light
+    assert light is not None, "a family without light blocks has no cells with them"
+    return light(before, config.block, config.parts)

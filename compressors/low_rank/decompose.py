@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-import tensorly as tl
 import torch
-from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
-from detection.compact.blueprint import Ranks, refuse_above_full
+from detection.spec import Ranks, refuse_above_full
 
 Form = Literal["tucker", "spatial_svd"]
 
@@ -21,10 +19,11 @@ TUCKER_ITERATIONS = 20
 def unfoldings(kernel: Tensor, form: Form) -> tuple[Tensor, ...]:
     """The matrices whose ranks a form chooses, in float64: input side and output side for Tucker-2, one for an SVD.
 
-    kernel: (outputs, inputs, height, width). 1x1 kernels are factored by SVD in either form.
+    kernel: (outputs, inputs, height, width), or (outputs, inputs) of a fully connected layer. Those and 1x1 kernels are factored
+    by SVD in either form.
     """
-    exact = kernel.detach().double()
-    if form == "spatial_svd" or kernel.shape[2:] == (1, 1):
+    exact = _in_four_axes(kernel.detach().double())
+    if form == "spatial_svd" or exact.shape[2:] == (1, 1):
         return (_halves(exact),)
     return exact.transpose(0, 1).flatten(1), exact.flatten(1)
 
@@ -32,13 +31,18 @@ def unfoldings(kernel: Tensor, form: Form) -> tuple[Tensor, ...]:
 def decompose(kernel: Tensor, ranks: Ranks) -> tuple[Tensor, ...]:
     """Kernels of the thin convolutions, in the order they run: exact where the ranks are full, refused where they are above.
 
-    kernel: (outputs, inputs, height, width). SVD: (r, inputs, height, 1), (outputs, r, 1, width).
+    kernel: (outputs, inputs, height, width), or (outputs, inputs). SVD: (r, inputs, height, 1), (outputs, r, 1, width).
     Tucker-2: (r_in, inputs, 1, 1), (r_out, r_in, height, width), (outputs, r_out, 1, 1).
     """
     refuse_above_full("kernel", ranks, kernel.shape)
-    exact = kernel.detach().double()  # float32 would leave errors of its own where the ranks are full
+    exact = _in_four_axes(kernel.detach().double())  # float32 would leave errors of its own where the ranks are full
     row = _svd(exact, ranks.outputs) if ranks.inputs is None else _tucker(exact, ranks.inputs, ranks.outputs)
-    return tuple(part.to(kernel.dtype).contiguous() for part in row)
+    return tuple(part.to(kernel.dtype).reshape(part.shape[: kernel.ndim]).contiguous() for part in row)
+
+
+def _in_four_axes(kernel: Tensor) -> Tensor:
+    """A fully connected layer's weights as a 1x1 kernel."""
+    return kernel if kernel.ndim == 4 else kernel[..., None, None]
 
 
 def _halves(kernel: Tensor) -> Tensor:
@@ -57,6 +61,9 @@ def _svd(kernel: Tensor, rank: int) -> tuple[Tensor, ...]:
 
 
 def _tucker(kernel: Tensor, inputs: int, outputs: int) -> tuple[Tensor, ...]:
+    import tensorly as tl  # scipy with it, a second that whoever only plans need not wait for
+    from tensorly.decomposition import partial_tucker
+
     with tl.backend_context("pytorch", local_threadsafe=True):
         (core, (left, right)), _ = partial_tucker(
             kernel, rank=[outputs, inputs], modes=[0, 1], init="svd", n_iter_max=TUCKER_ITERATIONS

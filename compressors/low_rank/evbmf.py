@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize_scalar
 
 Values = NDArray[np.float64]
 
@@ -47,6 +46,8 @@ def detection_limit(alpha: float) -> float:
     def phi(z: float) -> float:
         return math.log1p(z) / z - 0.5
 
+    from scipy.optimize import brentq
+
     # Phi falls and is 0 at 2.5128...: the sum is above 0 at alpha times a little less, and below 0 a little further on.
     tau = float(brentq(lambda t: phi(t) + phi(t / alpha), 2.5 * alpha, 2.52, xtol=1e-12))
     return (1 + tau) * (1 + alpha / tau)
@@ -66,6 +67,8 @@ def estimated_noise_variance(squares: Values, long: int) -> float:
 
     def energy(log_variance: float) -> float:
         return free_energy(math.exp(log_variance), squares, long, limit)
+
+    from scipy.optimize import minimize_scalar
 
     grid = np.linspace(math.log(lowest), math.log(highest), GRID_POINTS)
     best = int(np.argmin([energy(float(point)) for point in grid]))

@@ -6,7 +6,7 @@ The forms lie in `decompose`, the choice of layers and ranks in `ranks`, EVBMF i
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -16,11 +16,10 @@ from compressors.latency import LatencyIn, latency_dtype
 from compressors.low_rank.decompose import Form, decompose
 from compressors.low_rank.ranks import Choice, Decision, Worth
 from compressors.target import Target
-from compressors.unused_settings import refuse_idle
+from compressors.unused_settings import refuse_unused
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Factored
-from detection.compact.network import Network
 from detection.frozen import InputError, Share
+from detection.spec import Factored
 from hardware_profiles.schema.profile import HardwareProfile
 
 DEFAULT_ENERGY = 0.75
@@ -69,8 +68,8 @@ class LowRank(Settings):
         return self
 
     @model_validator(mode="after")
-    def _nothing_is_idle(self) -> LowRank:
-        refuse_idle(self, {} if self.only_if_faster else {"latency_in": "with only_if_faster"})
+    def _every_setting_has_an_effect(self) -> LowRank:
+        refuse_unused(self, {} if self.only_if_faster else {"latency_in": "with only_if_faster"})
         return self
 
     @property
@@ -101,14 +100,16 @@ def factor(detector: Detector, config: LowRank, workbench: Workbench) -> tuple[D
     target = None if asked is None else Target(method="low_rank", setting="keep_macs", asked=asked, reached=reached)
     summary = _summary(decision, reached, config)
     if not decision.ranks:
-        return detector, describe("low_rank", summary, detector.blueprint, detector.blueprint, details, target=target)
-    after = detector.blueprint.edited(Factored(layers=dict(decision.ranks)))
+        return detector, describe("low_rank", summary, detector.spec, detector.spec, details, target=target)
+    after = detector.spec.edited(Factored(layers=dict(decision.ranks)))
     weights = dict(detector.weights)
     for name, ranks in decision.ranks.items():
-        kernel = weights.pop(f"{name}.weight")
-        weights |= {f"{name}.{part}.weight": value for part, value in enumerate(decompose(kernel, ranks))}
-    ordered = {name: weights[name] for name in Network(after).state_dict()}
-    change = describe("low_rank", summary, detector.blueprint, after, details, target=target)
+        parts = decompose(weights.pop(f"{name}.weight"), ranks)
+        weights |= {f"{name}.{part}.weight": value for part, value in enumerate(parts)}
+        if f"{name}.bias" in weights:  # the last of the row adds it
+            weights[f"{name}.{len(parts) - 1}.bias"] = weights.pop(f"{name}.bias")
+    ordered = {name: weights[name] for name in detector.family.build(after).state_dict()}
+    change = describe("low_rank", summary, detector.spec, after, details, target=target)
     return Detector(after, MappingProxyType(ordered)), change
 
 
@@ -128,21 +129,35 @@ def refuse_out_of_reach(config: LowRank, detector: Detector, profile: HardwarePr
 
 
 def factorable(detector: Detector) -> dict[str, Tensor]:
-    """Name -> kernel of every convolution but the depthwise ones, which have nothing to factor, and the last predictions."""
+    """Name -> kernel of every plain convolution and fully connected layer but the last predictions.
+
+    Depthwise convolutions have nothing to factor; those in groups, dilated or padded with anything but zeros stay as they are.
+    """
     network = detector.network()
-    protected = set(network.protected_layers())
+    protected = set(detector.family.protected(network))
     return {
         name: module.weight.detach()
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and module.groups == 1 and module.bias is None and name not in protected
+        if name not in protected and (isinstance(module, nn.Linear) or _is_plain(module))
     }
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is a convolution that a row of thinner ones can stand in for."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.groups == 1
+        and module.dilation == (1, 1)
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+    )
 
 
 def _choice(detector: Detector, config: LowRank, profile: HardwareProfile) -> Choice:
     asked = profile if config.only_if_faster else None
     dtype = latency_dtype(config.latency_in, asked, "low_rank") if asked else "fp32"
     worth = Worth(config.least_saving, asked, dtype)
-    return Choice(detector.blueprint, factorable(detector), config.form, config.round_to, worth)
+    return Choice(detector.spec, factorable(detector), config.form, config.round_to, worth)
 
 
 def _decide(choice: Choice, config: LowRank) -> tuple[Decision, float | None]:

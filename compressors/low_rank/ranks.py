@@ -13,9 +13,9 @@ from torch import Tensor
 from compressors.latency import operators
 from compressors.low_rank.decompose import Form, unfoldings
 from compressors.low_rank.evbmf import Values, evbmf_rank
-from detection.compact.blueprint import Blueprint, Factored, Ranks
-from detection.compact.complexity import count_macs, operator_costs
+from detection.costs import count_macs, operator_costs
 from detection.frozen import InputError
+from detection.spec import Factored, Ranks, Spec
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileError
 
@@ -70,11 +70,11 @@ RankOf = Callable[[Spectrum], int]
 class Choice:
     """Ranks of the named kernels of one network, decided together."""
 
-    def __init__(self, blueprint: Blueprint, kernels: Mapping[str, Tensor], form: Form, round_to: int, worth: Worth) -> None:
-        self.blueprint, self.round_to, self.worth = blueprint, round_to, worth
+    def __init__(self, spec: Spec, kernels: Mapping[str, Tensor], form: Form, round_to: int, worth: Worth) -> None:
+        self.spec, self.round_to, self.worth = spec, round_to, worth
         self.spectra = {name: spectra_of(kernel, form) for name, kernel in kernels.items()}
-        self.macs = count_macs(blueprint)
-        self.dense = self._costs(blueprint)
+        self.macs = count_macs(spec)
+        self.dense = self._costs(spec)
         self.thin: dict[tuple[str, Ranks], _Cost] = {}
         """Layers' costs at the ranks that were tried so far."""
 
@@ -118,14 +118,14 @@ class Choice:
 
     def _thin_costs(self, wanted: dict[str, Ranks]) -> dict[str, _Cost]:
         if new := {name: ranks for name, ranks in wanted.items() if (name, ranks) not in self.thin}:
-            costs = self._costs(self.blueprint.edited(Factored(layers=new)))
+            costs = self._costs(self.spec.edited(Factored(layers=new)))
             self.thin |= {(name, ranks): costs[name] for name, ranks in new.items()}
         return {name: self.thin[name, ranks] for name, ranks in wanted.items()}
 
-    def _costs(self, blueprint: Blueprint) -> dict[str, _Cost]:
+    def _costs(self, spec: Spec) -> dict[str, _Cost]:
         """Layer by layer, whether it is one convolution here or a row of them; what stands around it is the same in both."""
         macs, parts = dict.fromkeys(self.spectra, 0), dict[str, list[Operator]]()
-        for cost, operator in zip(operator_costs(blueprint), operators(blueprint, self.worth.dtype), strict=True):
+        for cost, operator in zip(operator_costs(spec), operators(spec, self.worth.dtype), strict=True):
             name = cost.name if cost.name in macs else cost.name.rpartition(".")[0]
             if name in macs:
                 macs[name] += cost.macs

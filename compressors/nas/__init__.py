@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from compressors.nas.method import Nas, largest, search
+from compressors.nas.method import Nas, search, space_to_search
 
-__all__ = ["Nas", "largest", "search"]
+__all__ = ["Nas", "search", "space_to_search"]

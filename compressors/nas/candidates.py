@@ -4,49 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from compressors.latency import estimated_latency
 from compressors.nas.supernet import Supernet
 from detection.boxes import Array
-from detection.compact.blueprint import Architecture, Blueprint
-from detection.compact.complexity import count_macs
-from detection.compact.network import Network
+from detection.costs import count_macs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.evaluation import Pixels, accuracy, as_planes, detect
+from detection.family import Family
 from detection.frozen import InputError
+from detection.spec import Spec
 from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileError
 
-Latency = Callable[[Architecture], float]
-"""Estimated seconds of an architecture for one picture."""
+Latency = Callable[[Spec], float]
+"""Estimated seconds of a detector for one picture."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One evaluated architecture."""
+    """One evaluated network of the space."""
 
-    architecture: Architecture
+    spec: Spec
     val_map: float
     """With the supernet's weights."""
     latency_s: float
 
-    def as_record(self, blueprint: Blueprint) -> dict[str, Any]:
-        """For the node's record; the blueprint gives classes and input size."""
+    def as_record(self) -> dict[str, Any]:
+        """For the node's record."""
         return {
-            "architecture": self.architecture.model_dump(),
+            "architecture": self.spec.settings.model_dump(),
             "supernet_val_map": self.val_map,
             "estimated_latency_s": self.latency_s,
-            "macs": count_macs(blueprint.model_copy(update={"architecture": self.architecture})),
+            "macs": count_macs(self.spec),
         }
 
 
 class Judge:
-    """Val mAP of an architecture with the supernet's weights. The same wherever it is asked, so others may ask it elsewhere."""
+    """Val mAP of a network of the space with the supernet's weights. The same wherever it is asked."""
 
     def __init__(self, supernet: Supernet, train: Images, val: Images, pictures: tuple[int, int], seed: int) -> None:
         """Pictures are (to recalibrate the normalisations on, to judge by)."""
@@ -56,10 +56,9 @@ class Judge:
         self.val = _first(val, pictures[1])
         self.supernet = supernet
 
-    def __call__(self, architecture: Architecture) -> float:
+    def __call__(self, spec: Spec) -> float:
         """mAP on the val pictures, normalisations recalibrated."""
-        network = self.supernet.extract(architecture, self.recalibration)
-        return val_map_of(network, self.val)
+        return val_map_of(self.supernet.family, self.supernet.extract(spec, self.recalibration), self.val)
 
     @property
     def pictures_each(self) -> int:
@@ -67,31 +66,28 @@ class Judge:
         return len(self.recalibration) + len(self.val)
 
 
-def latency_on(profile: HardwareProfile, blueprint: Blueprint, dtype: DType) -> Latency:
-    """Architecture -> its estimated latency on the profile, with the blueprint's classes and input size.
+def latency_on(profile: HardwareProfile, dtype: DType) -> Latency:
+    """Detector -> its estimated latency on the profile. Asked of a device that cannot run it, it raises InputError."""
 
-    Asked of a device that cannot run it, it raises InputError.
-    """
-
-    def latency_s(architecture: Architecture) -> float:
+    def latency_s(spec: Spec) -> float:
         try:
-            return estimated_latency(blueprint.model_copy(update={"architecture": architecture}), profile, dtype).point_s
+            return estimated_latency(spec, profile, dtype).point_s
         except ProfileError as error:
             raise InputError(f"nas.latency_in: no estimate in {dtype}: {error}. Name another design profile.") from error
 
     return latency_s
 
 
-def val_map_of(network: Network, val: Images) -> float:
+def val_map_of(family: Family, network: nn.Module, val: Images) -> float:
     """mAP of a network in evaluation mode on these pictures, each by itself, as a runtime would see them."""
-    return accuracy(val.ground_truth, detect(partial(_infer, network), val)).map_50_95
+    device = next(network.parameters()).device
 
+    def infer(picture: Pixels) -> tuple[Array, Array]:
+        with torch.no_grad():
+            boxes, scores = family.decode(network, family.raw(network, torch.from_numpy(as_planes(picture[0])).to(device)))
+        return boxes.cpu().numpy(), scores.cpu().numpy()
 
-def _infer(network: Network, picture: Pixels) -> tuple[Array, Array]:
-    planes = torch.from_numpy(as_planes(picture[0])).to(network.points_px.device)
-    with torch.no_grad():
-        boxes, scores = network.decode(network(planes))
-    return boxes.cpu().numpy(), scores.cpu().numpy()
+    return accuracy(val.ground_truth, detect(infer, val, family.select)).map_50_95
 
 
 def _first(images: Images, count: int) -> Images:

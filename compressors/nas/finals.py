@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
 from compressors.contract import Workbench
 from compressors.nas.candidates import Candidate, val_map_of
 from detection.checkpoint import fresh
-from detection.compact.blueprint import Architecture, Blueprint
 from detection.data.dataset import Images
+from detection.spec import Spec
 from detection.training import Recipe, fit
 
 
@@ -26,21 +28,19 @@ class Finalist:
     trained_val_map: float
     """On the whole val split, after a training of its own."""
 
-    def as_record(self, blueprint: Blueprint) -> dict[str, Any]:
-        """For the node's record; the blueprint gives classes and input size."""
-        return self.candidate.as_record(blueprint) | {"trained_val_map": self.trained_val_map}
+    def as_record(self) -> dict[str, Any]:
+        """For the node's record."""
+        return self.candidate.as_record() | {"trained_val_map": self.trained_val_map}
 
 
-def finals(
-    candidates: Sequence[Candidate], count: int, blueprint: Blueprint, splits: tuple[Images, Images], bench: Workbench
-) -> list[Finalist]:
+def finals(candidates: Sequence[Candidate], count: int, splits: tuple[Images, Images], workbench: Workbench) -> list[Finalist]:
     """The most accurate candidates by the supernet, trained from scratch by the workbench's recipe on train and judged on val.
 
     Best by the supernet first; of equals the fastest. Trainings draw from the workbench's seed alone, so whoever does them.
     """
     ranked = sorted(candidates, key=lambda own: (-own.val_map, own.latency_s))[:count]
-    work = partial(_trained_val_map, blueprint, splits, bench.recipe, bench.seed, bench.device)
-    reached = bench.each(work, [own.architecture for own in ranked])
+    work = partial(_trained_val_map, splits, workbench.recipe, workbench.seed, workbench.device)
+    reached = workbench.each(work, [own.spec for own in ranked])
     return [Finalist(own, val_map) for own, val_map in zip(ranked, reached, strict=True)]
 
 
@@ -49,10 +49,7 @@ def winner(finalists: Sequence[Finalist]) -> Finalist:
     return max(finalists, key=lambda own: (own.trained_val_map, -own.candidate.latency_s))
 
 
-def _trained_val_map(
-    blueprint: Blueprint, splits: tuple[Images, Images], recipe: Recipe, seed: int, device: Any, architecture: Architecture
-) -> float:
+def _trained_val_map(splits: tuple[Images, Images], recipe: Recipe, seed: int, device: torch.device, spec: Spec) -> float:
     train, val = splits
-    start = fresh(blueprint.model_copy(update={"architecture": architecture}), seed)
-    trained, _ = fit(start, train, recipe, seed=seed, device=device)
-    return val_map_of(trained.network().to(device).eval(), val)
+    trained, _ = fit(fresh(spec, seed), train, recipe, seed=seed, device=device)
+    return val_map_of(trained.family, trained.network().to(device).eval(), val)

@@ -1,48 +1,51 @@
-"""A supernet: one set of weights from which every architecture of a search space takes the front part."""
+"""A supernet: one set of weights from which every network of a search space takes the front part."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from compressors.nas.space import SearchSpace
+from compressors.nas.space import draw
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Architecture, Blueprint
-from detection.compact.losses import DetectionLoss
-from detection.compact.network import Network, Outputs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
-from detection.training import BETAS, GRADIENT_NORM, Recipe, decay_groups, on_device
+from detection.family import Raw, SearchSpace, family_named
+from detection.spec import Spec
+from detection.training import BETAS, GRADIENT_NORM, Recipe, decay_groups
 
 
 class Supernet:
-    """Elastic widths and depths by slicing: a smaller architecture uses the first channels and the first blocks of the largest.
+    """Elastic widths and depths by slicing: a smaller network uses the first channels and the first blocks of the largest.
 
-    One path is drawn per step (single path one-shot, arXiv:1904.00420, section 3.2). The pyramid is fused by addition, so a
-    prefix of every width is a working network.
+    One path is drawn per step (single path one-shot, arXiv:1904.00420, section 3.2). It works for families of which a prefix of
+    every width is a working network: maps are added, not concatenated.
     """
 
     def __init__(self, start: Detector, device: torch.device) -> None:
-        self.blueprint, self.device = start.blueprint, device
+        self.family, self.device = start.family, device
         self.weights = {
             name: nn.Parameter(tensor.to(device, copy=True)) for name, tensor in start.weights.items() if _is_learned(name)
         }
-        self._networks: dict[str, Network] = {}
+        self._networks: dict[str, nn.Module] = {}
 
     def __getstate__(self) -> dict[str, object]:
         """What travels to another process: the weights, without the networks built so far, which are only shapes."""
-        return self.__dict__ | {"_networks": {}}
+        return self.__dict__ | {"_networks": {}, "family": self.family.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What arrives there; a family is a table of functions and goes by its name."""
+        self.__dict__ |= state | {"family": family_named(state["family"])}
 
     def train(self, space: SearchSpace, train: Images, recipe: Recipe, epochs: int, seed: int) -> int:
         """Train along random paths; the pictures it took."""
         rng = np.random.default_rng((seed, 1))
-        loss, images, step = DetectionLoss(), 0, 0
+        images, step, half = 0, 0, recipe.precision == "bfloat16"
         groups = decay_groups(self.weights.values(), recipe.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
         steps = epochs * math.ceil(len(train) / recipe.batch_size)
@@ -50,13 +53,13 @@ class Supernet:
             order = rng.permutation(len(train))
             for start in range(0, len(order), recipe.batch_size):
                 drawn = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
-                batch = on_device(drawn, self.device)
+                batch = drawn.on(self.device)
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
-                network = self._network(space.architecture(draw(space, rng))).train()
-                outputs = self._run(network, batch.images, recipe)
+                network = self._network(space.spec(draw(space, rng))).train()
+                _, loss = self.family.learn(network, batch, half=half, forward=partial(self._run, network))
                 optimizer.zero_grad(set_to_none=True)
-                loss(network, outputs, batch).backward()  # type: ignore[no-untyped-call]
+                loss.backward()  # type: ignore[no-untyped-call]
                 # Whole tensors outside the path have no gradient and are left alone by the optimizer.
                 nn.utils.clip_grad_norm_([p for p in self.weights.values() if p.grad is not None], GRADIENT_NORM)
                 optimizer.step()
@@ -64,13 +67,13 @@ class Supernet:
         return images
 
     @torch.no_grad()
-    def extract(self, architecture: Architecture, recalibration: Tensor) -> Network:
-        """The network of one architecture on the supernet's device, its normalisation statistics taken afresh from pictures.
+    def extract(self, spec: Spec, recalibration: Tensor) -> nn.Module:
+        """The network of one spec on the supernet's device, its normalisation statistics taken afresh from pictures.
 
         The statistics of the supernet are those of no single path (the same paper, section 3.4). The pictures are
         (B, 3, height, width), on the same device.
         """
-        network = Network(self._blueprint(architecture)).to(self.device)
+        network = self.family.build(spec).to(self.device)
         weights = self._sliced(network)
         network.load_state_dict(weights | {n: t for n, t in network.state_dict().items() if n not in weights})
         for module in network.modules():
@@ -82,43 +85,22 @@ class Supernet:
             network(chunk)
         return network.eval()
 
-    def _run(self, network: Network, images: Tensor, recipe: Recipe) -> Outputs:
-        half = recipe.precision == "bfloat16"
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=half):
-            outputs: Outputs = functional_call(network, self._sliced(network), (images,))
-        return outputs
+    def _run(self, network: nn.Module, images: Tensor) -> Raw:
+        return functional_call(network, self._sliced(network), (images,))
 
-    def _sliced(self, network: Network) -> dict[str, Tensor]:
+    def _sliced(self, network: nn.Module) -> dict[str, Tensor]:
         shapes = {name: p.shape for name, p in network.named_parameters()}
         return {name: self.weights[name][tuple(slice(0, n) for n in shape)] for name, shape in shapes.items()}
 
-    def _network(self, architecture: Architecture) -> Network:
-        """The network of an architecture, built once: only its shape is used, its weights come from the supernet."""
-        key = architecture.model_dump_json()
+    def _network(self, spec: Spec) -> nn.Module:
+        """The network of a spec, built once: only its shape is used, its weights come from the supernet."""
+        key = spec.model_dump_json()
         if key not in self._networks:
             if len(self._networks) >= 64:  # small spaces repeat; large ones must not fill the memory
                 self._networks.pop(next(iter(self._networks)))
-            network = Network(self._blueprint(architecture))
+            network = self.family.build(spec)
             self._networks[key] = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._networks[key]
-
-    def _blueprint(self, architecture: Architecture) -> Blueprint:
-        return self.blueprint.model_copy(update={"architecture": architecture})
-
-
-def draw(space: SearchSpace, rng: np.random.Generator) -> dict[str, int]:
-    """A choice drawn uniformly from the space."""
-    return {name: int(options[rng.integers(len(options))]) for name, options in space.options().items()}
-
-
-def inherit(teacher: Detector, detector: Detector) -> Detector:
-    """The detector with the teacher's weights wherever name and shape agree; the rest keeps its own."""
-    taught: Mapping[str, Tensor] = teacher.weights
-    weights = {
-        name: taught[name] if name in taught and taught[name].shape == tensor.shape else tensor
-        for name, tensor in detector.weights.items()
-    }
-    return Detector(detector.blueprint, MappingProxyType(weights))
 
 
 def _is_learned(name: str) -> bool:

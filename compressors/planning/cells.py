@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -36,6 +37,10 @@ class Menu(Frozen):
     low_rank: tuple[LowRank, ...] = (LowRank(),)
     distillation: tuple[Distillation, ...] = (Distillation(),)
     quantization: tuple[Quantization, ...] = (Quantization(),)
+
+    def without(self, methods: Collection[MethodName]) -> Menu:
+        """The same without any variant of these methods."""
+        return self.model_copy(update=dict.fromkeys(methods, ())) if methods else self
 
     def variants(self, method: MethodName) -> tuple[Any, ...]:
         """The configurations of one method."""

@@ -16,33 +16,27 @@ from compressors.planning.cells import REDUCTIONS, Cell, Combinations, Menu, Met
 from compressors.planning.names import CONTROL, METHODS, MethodName
 from compressors.planning.reference_planner import Reference, references_of
 from compressors.planning.references import Narrow, ReferenceConfig, SmallerInput
+from compressors.planning.versions import NODE_SCHEMA, VERSIONS
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
-from detection.compact.blueprint import Architecture, Blueprint
+from detection.family import family_of
 from detection.frozen import Digest, Frozen, PositiveInt
+from detection.spec import Spec
 from detection.training import Recipe
+from hardware_profiles.runtimes.table import RUNTIMES
 
 __all__ = [
-    "CONTROL", "METHODS", "NODE_KINDS", "NODE_SCHEMA", "VERSIONS", "Cell", "Combinations", "Foundation", "Graph", "Menu",
+    "CONTROL", "METHODS", "NODE_KINDS", "Cell", "Combinations", "Foundation", "Graph", "Menu",
     "MethodConfig", "MethodName", "Node", "NodeKind", "Planned", "Reference", "ReferenceConfig", "cells_of", "graph_of",
     "references_of",
 ]  # fmt: skip
-
-NODE_SCHEMA = 1
-VERSIONS: dict[str, int] = {
-    "lightweight": 1, "nas": 6, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 6,
-    "training": 2, "export": 3, "estimate": 3, "references": 2,
-}  # fmt: skip
-"""Each is part of the keys of the nodes that use it. Raise a number when that source changes what it makes; a test notices when
-you forget. `export` writes the float file of every node but a search, `estimate` is what a search keeps its budget by and what
-low_rank calls faster, `references` makes networks narrower."""
 
 Step = Annotated[
     Lightweight | Nas | Pruning | LowRank | Distillation | Quantization | Narrow | SmallerInput,
     Field(discriminator="method"),
 ]
 """What a node does to a detector before it is trained or packed."""
-NodeKind = Literal["teacher", "search", "architecture", "recovered", "quantization_aware", "quantized"]
+NodeKind = Literal["teacher", "search", "architecture", "recovered", "packed", "quantization_aware", "quantized"]
 NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
 """In the order in which they are made."""
 
@@ -68,22 +62,22 @@ class Node(Frozen):
     objective: Distillation | None = None
     taught_by: Digest | None = None
     """Key of the teacher's node, where there is an objective."""
-    architecture: Architecture | None = None
+    spec: Spec | None = None
     """Of a teacher that distillation names; None: the sweep's own, or what the parent hands on."""
     runtime: str | None = None
     threads: PositiveInt = 1
     planned: Planned = Planned()
 
     @property
-    def begins_anew(self) -> bool:
+    def is_reinitialised(self) -> bool:
         """Whether it takes no weight over from its parent, as references do that are rebuilt; its lineage begins here then."""
-        return any(step.begins_anew for step in self.steps)
+        return any(step.is_reinitialised for step in self.steps)
 
 
 class Foundation(Frozen):
     """What all nodes of a sweep share and is part of their keys."""
 
-    teacher: Blueprint
+    teacher: Spec
     training: Recipe
     recovery: Recipe
     reduction: tuple[MethodName, ...] = REDUCTIONS
@@ -98,10 +92,6 @@ class Foundation(Frozen):
     design_profile: Digest
     libraries: dict[str, str]
     """Name -> version of what trains and packs."""
-
-    def teacher_of(self, architecture: Architecture | None) -> Blueprint:
-        """The sweep's teacher, or another architecture for the same data."""
-        return self.teacher if architecture is None else self.teacher.model_copy(update={"architecture": architecture})
 
 
 class Graph(Frozen):
@@ -123,7 +113,7 @@ class Graph(Frozen):
     def own_work(self, key: Digest) -> tuple[Node, ...]:
         """The lineage of a node, as far as its weights come from there: from the last new beginning of a reference on."""
         lineage = self.lineage(key)
-        return lineage[max((place for place, node in enumerate(lineage) if node.begins_anew), default=0) :]
+        return lineage[max((place for place, node in enumerate(lineage) if node.is_reinitialised), default=0) :]
 
     def generation(self, key: Digest) -> int:
         """How many float detectors a node comes after: 0 for every training of a cell."""
@@ -142,11 +132,7 @@ def graph_of(cells: tuple[Cell, ...], base: Foundation, runtimes: tuple[str, ...
     recovered, artifacts = {}, {}
     for cell in cells:
         recovered[cell.name] = plan.recovered(cell)
-        packing = cell.one_of("packing")
-        artifacts[cell.name] = {
-            runtime: recovered[cell.name] if packing is None else plan.quantized(cell, recovered[cell.name], runtime)
-            for runtime in runtimes
-        }
+        artifacts[cell.name] = {runtime: plan.artifact(cell, recovered[cell.name], runtime) for runtime in runtimes}
     return Graph(nodes=plan.nodes, recovered=recovered, artifacts=artifacts)
 
 
@@ -160,6 +146,16 @@ class _Planner:
         steps = tuple(sorted(cell.of("reduction"), key=lambda config: self.base.reduction.index(config.method)))
         name = _node_name("recovered", cell, [c.method for c in cell.configs if c.phase != "packing"])
         return self._add(name, "recovered", self._architecture(cell), steps, cell.one_of("objective"), recipe=self.base.recovery)
+
+    def artifact(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
+        """The node whose file the runtime opens; a float ONNX file serves all that open ONNX."""
+        if cell.one_of("packing") is not None:
+            return self.quantized(cell, parent, runtime)
+        if not RUNTIMES[runtime].needs_packing:
+            return parent
+        return self._add(
+            _node_name(f"packed {runtime}", cell, [str(c.method) for c in cell.configs]), "packed", parent, runtime=runtime
+        )
 
     def quantized(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
         config, methods = cell.one_of("packing"), [str(c.method) for c in cell.configs]
@@ -193,16 +189,16 @@ class _Planner:
         objective: Distillation | None = None,
         runtime: str | None = None,
         recipe: Recipe | None = None,
-        architecture: Architecture | None = None,
+        spec: Spec | None = None,
     ) -> Digest:
         taught_by = self._teacher_of(objective) if objective else None
-        identity = self._identity(kind, parent, steps, objective, runtime, recipe, taught_by, architecture)
+        identity = self._identity(kind, parent, steps, objective, runtime, recipe, taught_by, spec)
         key = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
         self.nodes.setdefault(
             key,
             Node(
                 key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, taught_by=taught_by,
-                architecture=architecture, runtime=runtime,
+                spec=spec, runtime=runtime,
                 threads=self._threads(kind), planned=self._planned(steps, objective, recipe),
             ),
         )  # fmt: skip
@@ -212,12 +208,13 @@ class _Planner:
         """The sweep's teacher, or the one that the objective names, trained by the same schedule."""
         if objective.teacher is None:
             return self.teacher
-        name = "teacher of " + "-".join(str(width) for width in objective.teacher.stage_widths)
-        return self._add(name, "teacher", None, recipe=self.base.training, architecture=objective.teacher)
+        spec = self.base.teacher.having(objective.teacher)
+        name = f"teacher {family_of(spec).label(spec.settings)}"
+        return self._add(name, "teacher", None, recipe=self.base.training, spec=spec)
 
     def _identity(
         self, kind: NodeKind, parent: Digest | None, steps: tuple[Any, ...], objective: Distillation | None,
-        runtime: str | None, recipe: Recipe | None, taught_by: Digest | None, architecture: Architecture | None,
+        runtime: str | None, recipe: Recipe | None, taught_by: Digest | None, spec: Spec | None,
     ) -> dict[str, Any]:  # fmt: skip
         """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
         base = self.base
@@ -228,17 +225,16 @@ class _Planner:
         # A search hands on an architecture; every other node writes a file.
         uses = methods | ({"training"} if trains else set()) | ({"estimate"} if estimates else set())
         uses |= {"export"} if kind != "search" else set()
-        if runtime is None:
-            libraries = {"torch"}
-        else:
-            # ONNX Runtime runs the pictures from which the ranges of both come.
-            libraries = {"torch", "onnx", "onnxruntime", runtime} | ({"nncf"} if runtime == "openvino" else set())
+        uses |= {"evaluation"} if any(config.looks_at_val for config in asked) else set()
+        uses |= {"quantization"} if kind == "packed" else set()  # its version is that of all writers of files
+        # ONNX Runtime runs the pictures from which the ranges of every runtime come.
+        libraries = {"torch"} if runtime is None else {"torch", "onnx", "onnxruntime", *RUNTIMES[runtime].libraries}
         libraries = libraries.union(*(config.libraries for config in asked))
         return {
             "schema": NODE_SCHEMA,
             "kind": kind,
             "parent": parent,
-            "blueprint": base.teacher_of(architecture).model_dump(mode="json", by_alias=True) if kind == "teacher" else None,
+            "spec": (spec or base.teacher).model_dump(mode="json", by_alias=True) if kind == "teacher" else None,
             "steps": [config.model_dump(mode="json") for config in steps],
             "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": taught_by},
             "runtime": runtime,

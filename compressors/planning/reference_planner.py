@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compressors.latency import LatencyIn, estimated_latency, latency_dtype
-from compressors.lightweight import light_blueprint
-from compressors.nas import Nas, largest
-from compressors.nas.space import input_shares, search_space, smaller_input
+from compressors.lightweight import light_spec
+from compressors.nas import Nas, space_to_search
+from compressors.nas.space import smallest
 from compressors.planning.cells import Cell, Menu
 from compressors.planning.references import (
     Narrow,
@@ -21,9 +21,11 @@ from compressors.planning.references import (
     narrowest,
 )
 from compressors.pruning import Pruning
+from compressors.pruning.importance import CHANCE
 from compressors.quantization import Quantization
-from detection.compact.blueprint import Blueprint
+from detection.family import SearchSpace, family_of
 from detection.frozen import InputError
+from detection.spec import Spec, input_shares, smaller_input
 from hardware_profiles.schema.profile import HardwareProfile
 
 PREFIX = "reference:"
@@ -53,7 +55,7 @@ def references_of(
     wanted: tuple[ReferenceConfig, ...] | None,
     menu: Menu,
     cells: tuple[Cell, ...],
-    teacher: Blueprint,
+    teacher: Spec,
     profile: HardwareProfile,
 ) -> tuple[Reference, ...]:
     """The wanted references, or where nothing is said those that the menu allows of; their names differ.
@@ -79,7 +81,7 @@ class _Sweep:
 
     menu: Menu
     cells: dict[str, Cell]
-    teacher: Blueprint
+    teacher: Spec
     profile: HardwareProfile
 
     def usual(self) -> tuple[Reference, ...]:
@@ -88,10 +90,11 @@ class _Sweep:
         found: list[Reference] = []
         if self._exactly_pruned():
             found += self.references(RandomPruningReference(), "")
-        searched = next((cell for cell in self.cells.values() if cell.configs == self.menu.nas[:1]), None)
-        if self.menu.nas and searched is not None and self._may_be_narrow_enough(searched):
+        searched = next((cell for cell in self.cells.values() if cell.configs and cell.configs == self.menu.nas[:1]), None)
+        cannot = family_of(self.teacher).cannot(self.teacher)
+        if "narrow" not in cannot and searched is not None and self._may_be_narrow_enough(searched):
             found += self.references(NarrowReference(like=searched.name), "")
-        if len(input_shares(self.teacher)) > 1:
+        if "smaller_input" not in cannot and len(input_shares(self.teacher)) > 1:
             found += self.references(SmallerInputReference(), "")
         return tuple(found)
 
@@ -138,8 +141,8 @@ class _Sweep:
         shares = input_shares(self.teacher)[:-1]
         if config.input_share is None and not shares:
             raise InputError(
-                f"{place}.input_share: no pictures smaller than {self.teacher.input_size} (height, width) fit the levels "
-                f"{self.teacher.architecture.levels} at the same ratio of sides. Leave this reference out."
+                f"{place}.input_share: no pictures smaller than {self.teacher.input_size} (height, width) fit the "
+                f"detector's strides at the same ratio of sides. Leave this reference out."
             )
         wanted = config.input_share or shares[-1]
         # Shares are shown with four digits, so four must do for asking.
@@ -178,7 +181,7 @@ class _Sweep:
         return tuple(found.values())
 
     def _exactly_pruned(self) -> tuple[Pruning, ...]:
-        return tuple(own for own in self.menu.pruning if own.keep_macs is not None and own.importance != "random")
+        return tuple(own for own in self.menu.pruning if own.keep_macs is not None and own.importance != CHANCE)
 
     def _quantization(self, config: ReferenceConfig, place: str) -> tuple[Quantization, ...]:
         """The menu's first variant where the setting asks for one; () where it does not."""
@@ -211,22 +214,23 @@ class _Sweep:
     def _slowest_s(self, cell: Cell, latency_in: LatencyIn) -> float:
         """The most that the estimated latency of a cell's network can be, as far as is known before it is made."""
         light, nas = cell.config("lightweight"), cell.config("nas")
-        start = self.teacher if light is None else light_blueprint(self.teacher, light)
+        start = self.teacher if light is None else light_spec(self.teacher, light)
         if cell.config("low_rank") is not None:  # factored where the multiply-adds fall, which may take longer
             return float("inf")
-        return self._latency_s(start, latency_in) if nas is None else self._searched_s(largest(start, nas), nas, latency_in)
+        if nas is None:
+            return self._latency_s(start, latency_in)
+        return self._searched_s(space_to_search(start, nas), nas, latency_in)
 
-    def _searched_s(self, start: Blueprint, nas: Nas, latency_in: LatencyIn) -> float:
+    def _searched_s(self, space: SearchSpace, nas: Nas, latency_in: LatencyIn) -> float:
         """The budget of a search; one in int8 says little about float, and the other way round."""
-        most_s = self._latency_s(start, latency_in)
+        most_s = self._latency_s(space.largest, latency_in)
         if nas.latency_in != latency_in:
             return most_s
-        space = search_space(start.architecture, nas.width_shares, nas.round_to, nas.least_depth)
-        smallest = start.model_copy(update={"architecture": space.architecture(space.smallest())})
-        return most_s - (1 - nas.budget_share) * (most_s - self._latency_s(smallest, latency_in))
+        least_s = self._latency_s(space.spec(smallest(space)), latency_in)
+        return most_s - (1 - nas.budget_share) * (most_s - least_s)
 
-    def _latency_s(self, blueprint: Blueprint, latency_in: LatencyIn) -> float:
-        return estimated_latency(blueprint, self.profile, latency_dtype(latency_in, self.profile, "narrow")).point_s
+    def _latency_s(self, spec: Spec, latency_in: LatencyIn) -> float:
+        return estimated_latency(spec, self.profile, latency_dtype(latency_in, self.profile, "narrow")).point_s
 
 
 def _latency_in(cell: Cell) -> LatencyIn:
@@ -246,7 +250,7 @@ def _is_reshaped(cell: Cell) -> bool:
 def _by_chance(variant: Pruning) -> Pruning:
     """The same share of multiply-adds, and the channels that go drawn at random."""
     usual = Pruning().gradient_pictures  # chance looks at no pictures
-    return variant.model_copy(update={"importance": "random", "gradient_pictures": usual})
+    return variant.model_copy(update={"importance": CHANCE, "gradient_pictures": usual})
 
 
 def _random_name(own: Pruning) -> str:

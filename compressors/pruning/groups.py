@@ -6,17 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
 from detection.checkpoint import Detector
-from detection.compact.blueprint import KeptChannels, LayerWidth
-from detection.compact.network import Network
-
-LayerKind = Literal["conv", "depthwise", "norm"]
+from detection.edits import NORM_PARTS, End, LayerKind, axis_of, is_frozen_norm, kind_of, why_whole
+from detection.family import family_of
+from detection.spec import KeptChannels, LayerWidth, Spec
 
 
 class Side(NamedTuple):
@@ -24,7 +23,12 @@ class Side(NamedTuple):
 
     layer: str
     kind: LayerKind
-    end: Literal["inputs", "outputs"]
+    end: End
+
+    @property
+    def axis(self) -> int:
+        """The dimension of the layer's weight that belongs to it."""
+        return axis_of(self.kind, self.end)
 
 
 class Members(NamedTuple):
@@ -54,21 +58,58 @@ class ChannelGroup:
         """Layer -> the group's members among its outputs, for layers of these kinds."""
         return {side.layer: members for side, members in self.sides.items() if side.end == "outputs" and side.kind in kinds}
 
-    def readers(self) -> dict[str, Members]:
-        """Convolution -> the group's members among its inputs; depthwise ones hand a channel on and are in the group themselves."""
-        return {side.layer: members for side, members in self.sides.items() if side.end == "inputs"}
+    def readers(self) -> dict[Side, Members]:
+        """Inputs of layers -> the group's members among them; depthwise ones hand a channel on and are in the group themselves."""
+        return {side: members for side, members in self.sides.items() if side.end == "inputs"}
 
 
-def channel_groups(network: Network) -> tuple[ChannelGroup, ...]:
-    """All groups of the network; the outputs of the last prediction convolutions have a meaning and are in none."""
+@dataclass(frozen=True)
+class Groups:
+    """What of a network can be narrowed, and what cannot."""
+
+    narrow: tuple[ChannelGroup, ...]
+    whole: Mapping[str, str]
+    """Layer whose outputs stay -> why: a layer of its group, itself or another, cannot be narrowed."""
+
+
+def channel_groups(network: nn.Module, spec: Spec) -> Groups:
+    """All groups of a detector's network; the outputs of the last prediction layers have a meaning and are in none."""
+    family = family_of(spec)
     graph = tp.DependencyGraph().build_dependency(
         network,
-        torch.zeros(1, 3, *network.blueprint.input_size),
-        output_transform=lambda out: out.score_logits.sum() + out.box_logits.sum(),
+        torch.zeros(1, 3, *spec.input_size),
+        output_transform=family.scalar,
+        customized_pruners={type(module): _FrozenNorm() for module in network.modules() if is_frozen_norm(module)},
+        verbose=False,  # it warns of parameters outside layers, which are told of in `whole`
     )
     names = {module: name for name, module in network.named_modules()}
-    protected = [network.get_submodule(name) for name in network.protected_layers()]
-    return tuple(_group(graph, root, names) for root in graph.get_all_groups(ignored_layers=protected))
+    parameters = {parameter: name for name, parameter in network.named_parameters()}
+    protected = [network.get_submodule(name) for name in family.protected(network)]
+    narrow: list[ChannelGroup] = []
+    whole: dict[str, str] = {}
+    for root in graph.get_all_groups(ignored_layers=protected):
+        group = _group(graph, root, names, parameters)
+        if isinstance(group, ChannelGroup):
+            narrow.append(group)
+        else:
+            whole |= group
+    return Groups(tuple(narrow), MappingProxyType(whole))
+
+
+class _FrozenNorm(tp.function.BasePruningFunc):  # type: ignore[misc]
+    """Tells torch-pruning, which knows no such layers, how wide a normalisation of buffers is; it prunes nothing here."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+        """Never called."""
+        raise AssertionError("the graph is read, and nothing of it pruned")
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.Module) -> int:
+        """As many numbers as there are."""
+        return len(cast(Tensor, layer.weight))
+
+    get_in_channels = get_out_channels
 
 
 def without(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> Detector:
@@ -78,14 +119,11 @@ def without(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[T
         return detector
     weights = dict(detector.weights)
     for side, rows in kept_of_sides(detector, groups, kept).items():
-        if side.end == "inputs":
-            weights[f"{side.layer}.weight"] = weights[f"{side.layer}.weight"][:, rows]
-            continue
-        for part in ("weight", "bias", "running_mean", "running_var"):
+        for part in NORM_PARTS if side.end == "outputs" else NORM_PARTS[:1]:
             if (name := f"{side.layer}.{part}") in weights:
-                weights[name] = weights[name][rows]
+                weights[name] = weights[name].index_select(side.axis if part == "weight" else 0, rows)
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-    return Detector(detector.blueprint.edited(edit), MappingProxyType(contiguous))
+    return Detector(detector.spec.edited(edit), MappingProxyType(contiguous))
 
 
 def kept_channels(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> KeptChannels:
@@ -93,9 +131,9 @@ def kept_channels(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequ
     before: dict[str, LayerWidth] = {}
     after: dict[str, LayerWidth] = {}
     for side, rows in kept_of_sides(detector, groups, kept).items():
-        outputs, inputs, *_ = (*detector.weights[f"{side.layer}.weight"].shape, 1)  # a normalisation's weight has outputs alone
-        whole = LayerWidth(inputs=inputs if side.kind == "conv" else outputs, outputs=outputs)
-        ends = (side.end,) if side.kind == "conv" else ("inputs", "outputs")
+        alone = side.kind in ("norm", "depthwise")  # with as many inputs as outputs
+        shape, ends = detector.weights[f"{side.layer}.weight"].shape, ("inputs", "outputs") if alone else (side.end,)
+        whole = LayerWidth(inputs=shape[axis_of(side.kind, "inputs")], outputs=shape[axis_of(side.kind, "outputs")])
         before[side.layer] = whole
         after[side.layer] = after.get(side.layer, whole).model_copy(update=dict.fromkeys(ends, len(rows)))
     return KeptChannels(layers={name: width for name, width in after.items() if width != before[name]})
@@ -109,40 +147,45 @@ def kept_of_sides(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequ
         unit_stays[units] = True
         for side, members in group.sides.items():
             kernel = detector.weights[f"{side.layer}.weight"]
-            whole = torch.ones(kernel.shape[1 if side.end == "inputs" else 0], dtype=torch.bool)
+            whole = torch.ones(kernel.shape[side.axis], dtype=torch.bool)
             stays.setdefault(side, whole)[members.channels] = unit_stays[members.units]
     return {side: rows.nonzero().flatten() for side, rows in stays.items()}
 
 
-def _group(graph: Any, root: Any, names: dict[nn.Module, str]) -> ChannelGroup:
-    """Unit by unit: what goes with one channel of the root, and so on with the next that has not gone yet.
+def _group(
+    graph: Any, root: Any, names: dict[nn.Module, str], parameters: dict[nn.Parameter, str]
+) -> ChannelGroup | dict[str, str]:
+    """Unit by unit: what goes with one channel of the root, and so on with the next that has not gone yet. Where a layer of it
+    cannot be narrowed, the layers that stay whole for that, and why.
 
     Torch-pruning's own group of all channels keeps, of a channel that is reached twice, only the first way to it.
     """
     (dependency, channels), *_ = root
     own = names[dependency.target.module]
     found: dict[Side, dict[int, int]] = defaultdict(dict)
-    units, seen = 0, set[int]()
+    units, seen, whole, reason = 0, set[int](), set[str](), ""
     for channel in channels:
         if channel in seen:
             continue
         for reached, rows in graph.get_pruning_group(dependency.target.module, dependency.handler, [channel]):
             module = reached.target.module
+            if isinstance(module, nn.Parameter):
+                reason = reason or f"{parameters[module]}: a parameter outside a layer cannot be narrowed"
+                continue
             if module not in names:
                 continue  # additions, concatenations and such: nothing of them is narrowed
-            side = _side(names[module], module, graph.is_out_channel_pruning_fn(reached.handler))
+            kind = kind_of(module)
+            if kind is None:
+                reason = reason or f"{names[module]}: {why_whole(module)}"
+                whole |= {names[module]} if graph.is_out_channel_pruning_fn(reached.handler) else set()
+                continue
+            outputs = kind in ("norm", "depthwise") or graph.is_out_channel_pruning_fn(reached.handler)
+            side = Side(names[module], kind, "outputs" if outputs else "inputs")
             found[side].update(dict.fromkeys(rows, units))
             if side.layer == own and side.end == "outputs":
                 seen.update(rows)
         units += 1
+    if reason:
+        return dict.fromkeys(sorted({own, *whole, *(side.layer for side in found if side.end == "outputs")}), reason)
     sides = {side: Members(torch.tensor(list(rows)), torch.tensor(list(rows.values()))) for side, rows in found.items()}
     return ChannelGroup(units, MappingProxyType(sides))
-
-
-def _side(name: str, module: nn.Module, outputs: bool) -> Side:
-    if isinstance(module, nn.BatchNorm2d):
-        return Side(name, "norm", "outputs")
-    assert isinstance(module, nn.Conv2d), f"{name}: only convolutions and normalisations are narrowed, not {type(module).__name__}"
-    if module.groups > 1:
-        return Side(name, "depthwise", "outputs")
-    return Side(name, "conv", "outputs" if outputs else "inputs")

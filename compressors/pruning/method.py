@@ -17,13 +17,13 @@ from torch import Tensor
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.latency import estimated_latency
 from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, kept_of_sides, without
-from compressors.pruning.importance import Importance, unit_importance
+from compressors.pruning.importance import BY_GRADIENTS, Importance, unit_importance
 from compressors.target import Target
-from compressors.unused_settings import refuse_idle
+from compressors.unused_settings import refuse_unused
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Blueprint
-from detection.compact.complexity import count_macs
+from detection.costs import count_macs
 from detection.frozen import InputError, PositiveInt, Share
+from detection.spec import Spec
 from hardware_profiles.schema.profile import HardwareProfile, ProfileError
 
 DEFAULT_KEEP_MACS = 0.5
@@ -36,12 +36,7 @@ class Pruning(Settings):
     libraries: ClassVar[tuple[str, ...]] = ("torch-pruning",)
     method: Literal["pruning"] = "pruning"
     importance: Importance = "taylor"
-    """What decides which channels go first.
-
-    `random`: chance, a reference; `l2`: squared weights (arXiv:2301.12900); `bn_scale`: scales of the normalisations
-    (arXiv:1708.06519); `lamp`: squared weights over what is left (arXiv:2010.07611); `taylor`: change of the loss on training
-    pictures (arXiv:1906.10771); `fpgm`: distance to the layer's other filters (arXiv:1811.00250).
-    """
+    """What decides which channels go first; see `importance.Importance`."""
     grouping: Literal["global", "isomorphic"] = "global"
     """Who competes: all channels, or only those of layers that are connected in the same way, each such class losing the same share
     (Isomorphic Pruning, arXiv:2407.04616)."""
@@ -55,7 +50,7 @@ class Pruning(Settings):
     """Channels stay multiples of this; null: of the design profile's `channel_alignment` for its float type. Runtimes compute in
     blocks, so odd widths cost without helping."""
     gradient_pictures: PositiveInt = 64
-    """Training pictures for `taylor`."""
+    """Training pictures for measures by gradients."""
 
     @model_validator(mode="before")
     @classmethod
@@ -72,8 +67,9 @@ class Pruning(Settings):
         return self
 
     @model_validator(mode="after")
-    def _nothing_is_idle(self) -> Self:
-        refuse_idle(self, {} if self.importance == "taylor" else {"gradient_pictures": "with importance taylor"})
+    def _every_setting_has_an_effect(self) -> Self:
+        only = f"with importance {' or '.join(sorted(BY_GRADIENTS))}"
+        refuse_unused(self, {} if self.importance in BY_GRADIENTS else {"gradient_pictures": only})
         return self
 
     @property
@@ -99,52 +95,54 @@ class Pruning(Settings):
 
     def search_images(self, train_pictures: int, _val_pictures: int) -> int:
         """Pictures whose gradients are taken."""
-        return min(self.gradient_pictures, train_pictures) if self.importance == "taylor" else 0
+        return min(self.gradient_pictures, train_pictures) if self.importance in BY_GRADIENTS else 0
 
 
 def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[Detector, Change]:
     """The detector without its least important channels, weights inherited, and what was kept, layer by layer."""
     network, profile = detector.network(), workbench.design_profile
-    groups = channel_groups(network)
+    found = channel_groups(network, detector.spec)
+    groups = found.narrow
     scores = unit_importance(config.importance, groups, network, workbench, config.gradient_pictures)
     ranking = _ranking(groups, scores, config, profile)
-    cost = _relative_cost(detector.blueprint, config, profile)
+    cost = _relative_cost(detector.spec, config, profile)
 
     def cost_of(step: int) -> float:
         edit = kept_channels(detector, groups, ranking.kept(step))
-        return cost(detector.blueprint.edited(edit) if edit.layers else detector.blueprint)
+        return cost(detector.spec.edited(edit) if edit.layers else detector.spec)
 
     setting, wanted = config.target
     kept = ranking.kept(least_step(cost_of, ranking.steps, wanted))
     pruned = without(detector, groups, kept)
-    reached = cost(pruned.blueprint)
+    reached = cost(pruned.spec)
     what = "multiply-adds" if config.keep_latency is None else f"estimated latency on {profile.id}"
-    narrower = len(pruned.blueprint.edits[-1].layers) if pruned is not detector else 0
+    narrower = len(pruned.spec.edits[-1].layers) if pruned is not detector else 0
     short = "" if reached <= wanted else "; the floors allow no less"
     summary = f"{config.label()}: {narrower} layers narrower, {reached:.1%} of the {what} stay ({wanted:.1%} wanted{short})"
     details = {
         "kept_channels": _kept_by_layer(detector, groups, kept),
+        "whole": dict(found.whole),
         "importance": config.importance,
         "grouping": config.grouping,
         "round_to": ranking.round_to,
         "design_profile": profile.id if config.asks_design_profile else None,
-        "keep_macs": count_macs(pruned.blueprint) / count_macs(detector.blueprint),
+        "keep_macs": count_macs(pruned.spec) / count_macs(detector.spec),
         "keep_latency": reached if config.asks_estimate else None,
     }
     spent = Spent(search_images=config.search_images(len(workbench.train), len(workbench.val)))
     target = Target(method="pruning", setting=setting, asked=wanted, reached=reached)
-    return pruned, describe("pruning", summary, detector.blueprint, pruned.blueprint, details, spent, target)
+    return pruned, describe("pruning", summary, detector.spec, pruned.spec, details, spent, target)
 
 
 def refuse_out_of_reach(config: Pruning, detector: Detector, profile: HardwareProfile) -> None:
     """InputError where the floors leave more of this detector than is asked for, whichever channels matter least."""
     setting, wanted = config.target
-    groups = channel_groups(detector.network())
+    groups = channel_groups(detector.network(), detector.spec).narrow
     anything = [torch.arange(group.units, dtype=torch.float32) for group in groups]
     ranking = _ranking(groups, anything, config, profile)
     edit = kept_channels(detector, groups, ranking.kept(ranking.steps))
-    floor = detector.blueprint.edited(edit) if edit.layers else detector.blueprint
-    least = _relative_cost(detector.blueprint, config, profile)(floor)
+    floor = detector.spec.edited(edit) if edit.layers else detector.spec
+    least = _relative_cost(detector.spec, config, profile)(floor)
     if least > wanted:
         what = "multiply-adds" if config.keep_latency is None else f"latency estimated on {profile.id}"
         origin = "" if config.round_to else f" (that of {profile.id})"
@@ -221,22 +219,22 @@ def _ranking(groups: Sequence[ChannelGroup], scores: Sequence[Tensor], config: P
     return Ranking(groups, scores, config.grouping, config.most_removed, config.round_to or channel_alignment(profile))
 
 
-def _relative_cost(before: Blueprint, config: Pruning, profile: HardwareProfile) -> Callable[[Blueprint], float]:
-    """What a blueprint costs by the measure of the target, as a share of what the given one costs."""
+def _relative_cost(before: Spec, config: Pruning, profile: HardwareProfile) -> Callable[[Spec], float]:
+    """What a detector costs by the measure of the target, as a share of what the given one costs."""
     if config.keep_latency is None:
         macs = count_macs(before)
-        return lambda blueprint: count_macs(blueprint) / macs
+        return lambda spec: count_macs(spec) / macs
     try:
         latency_s = estimated_latency(before, profile, "fp32").point_s
     except ProfileError as error:
         raise InputError(
             f"pruning.keep_latency: no estimate in float: {error}. Set pruning.keep_macs instead, or name another design profile."
         ) from error
-    return lambda blueprint: estimated_latency(blueprint, profile, "fp32").point_s / latency_s
+    return lambda spec: estimated_latency(spec, profile, "fp32").point_s / latency_s
 
 
 def _kept_by_layer(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> dict[str, list[int]]:
     """The channels that stayed: of every normalisation, and of the convolutions in groups that have none."""
-    named = {name for group in groups for name in (group.outputs("norm") or group.outputs("conv"))}
+    named = {name for group in groups for name in (group.outputs("norm") or group.outputs("conv", "linear", "transposed"))}
     sides = kept_of_sides(detector, groups, kept)
     return {side.layer: rows.tolist() for side, rows in sides.items() if side.end == "outputs" and side.layer in named}

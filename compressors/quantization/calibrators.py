@@ -9,48 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from detection.export import INPUT_NAME
+from hardware_profiles.runtimes.ranges import LEVELS, Range, Ranges
 
 RangeCalibrator = Literal["minmax", "entropy", "percentile", "mse"]
-LEVELS = 256
-"""Of an unsigned byte."""
 BINS = 2048
 """Of a histogram: 8 for each level (TensorRT uses 2048 for its 128 levels, Migacz, GTC 2017, S7310)."""
 SHORTEST = LEVELS
 """Bins of the shortest range tried, an eighth of the whole: one for each level, so that more clipping gains no precision here."""
 CANDIDATES = 113
 """Ranges tried between the shortest and the whole, evenly spaced."""
-
-
-class Range(NamedTuple):
-    """Least and greatest value that is told apart; zero lies within, since padding and ReLU need it exactly."""
-
-    low: float
-    high: float
-
-    @property
-    def scale(self) -> float:
-        """Distance of two neighbouring levels; 1 where nothing but zero occurs."""
-        return (self.high - self.low) / (LEVELS - 1) or 1.0
-
-    @property
-    def zero_point(self) -> int:
-        """The level that stands for zero."""
-        return min(LEVELS - 1, max(0, round(-self.low / self.scale)))
-
-    def with_exact_zero(self) -> Range:
-        """The range moved by less than half a level so that one level is exactly zero."""
-        return Range(-self.zero_point * self.scale, (LEVELS - 1 - self.zero_point) * self.scale)
-
-
-Ranges = dict[str, Range]
-"""Tensor name in the float file -> its range."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +90,7 @@ def by_minmax(histogram: Histogram) -> Range:
 
 
 def by_percentile(histogram: Histogram, percentile: float) -> Range:
-    """So many percent of all values, half of the rest beyond each end (Wu et al., arXiv:2004.09602, section 3.2).
+    """This percentage of all values, half of the rest beyond each end (Wu et al., arXiv:2004.09602, section 3.2).
 
     Where values lie on one side of zero alone, as behind a ReLU, all of the rest is beyond that end: zero has to stay within.
     """
@@ -174,8 +148,8 @@ def _best(histogram: Histogram, cost: Callable[[Range], float]) -> Range:
 def _counted(values: Any, low: float, high: float) -> NDArray[np.int64]:
     if high == low:
         return np.bincount([0], weights=[values.size], minlength=BINS).astype(np.int64)
-    places = ((values.ravel() - np.float32(low)) * np.float32(BINS / (high - low))).astype(np.int32)
-    return np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+    bins = ((values.ravel() - np.float32(low)) * np.float32(BINS / (high - low))).astype(np.int32)
+    return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
 
 
 def _rounded(counts: NDArray[np.int64]) -> NDArray[np.float64]:

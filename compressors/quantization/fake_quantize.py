@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import cast
@@ -13,10 +14,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from compressors.quantization.calibrators import LEVELS, Range, Ranges
-from compressors.quantization.onnx_int8 import float_tail, predicts
+from compressors.quantization.float_parts import float_tail, predicts
 from detection.checkpoint import Detector
-from detection.compact.network import Network
+from hardware_profiles.runtimes.ranges import LEVELS, Range, Ranges
 
 GREATEST_WEIGHT = 127
 """Of a signed byte; -128 is left out, as both runtimes do, so that zero is the middle."""
@@ -30,7 +30,7 @@ PREDICTION = "Prediction"
 SAME_VALUES = frozenset({"Resize", "Transpose", "Reshape"})
 
 
-class RoundedConv(nn.Conv2d):
+class FakeQuantizedConv(nn.Conv2d):
     """A convolution whose weights are rounded to int8 per output channel before they are used."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class RoundedConv(nn.Conv2d):
         return F.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-class RoundedMap(nn.Module):
+class FakeQuantizedMap(nn.Module):
     """Maps rounded to 256 levels between two ends that follow, while training, the least and greatest value of each batch."""
 
     low: Tensor  # ()
@@ -70,7 +70,7 @@ class RoundedMap(nn.Module):
 
 
 @dataclass(frozen=True)
-class RoundedNetwork:
+class FakeQuantizedNetwork:
     """The network as a graph that gives the same Outputs, and where its parts come from."""
 
     graph: fx.GraphModule
@@ -89,11 +89,11 @@ class RoundedNetwork:
         folded = {f"{conv}.bias" for conv in self.folded.values()}
         learned = {name for name in own if name in weights and name not in folded}
         weights |= {name: own[name].detach().to("cpu", copy=True).contiguous() for name in learned}
-        return Detector(before.blueprint, MappingProxyType(weights))
+        return Detector(before.spec, MappingProxyType(weights))
 
     def ranges(self) -> Ranges:
         """Place -> the range of the map that is read there."""
-        return {place: cast(RoundedMap, self.graph.get_submodule(module)).ends() for place, module in self.reads.items()}
+        return {place: cast(FakeQuantizedMap, self.graph.get_submodule(module)).ends() for place, module in self.reads.items()}
 
 
 def place(kind: str, number: int, operand: int) -> str:
@@ -101,16 +101,17 @@ def place(kind: str, number: int, operand: int) -> str:
     return f"{kind} {number} {operand}"
 
 
-def rounded_network(network: Network, *, float_stem: bool) -> RoundedNetwork:
+def fake_quantized(network: nn.Module, protected: Collection[str], *, float_stem: bool) -> FakeQuantizedNetwork:
     """The network with normalisations folded and rounding where the runtimes round.
 
     The last prediction convolutions, products in the exported file, keep float weights; what they read is rounded, as it is in ONNX
-    Runtime's file (OpenVINO's leaves it alone). The picture is not: its bytes are levels of int8 as they are.
+    Runtime's file (OpenVINO's leaves it alone); `protected` names them. The picture is not: its bytes are levels of int8.
     """
     traced = fx.symbolic_trace(network.eval())
     folded = _fold_normalisations(traced)
-    predictions = set(network.protected_layers())
-    kept = {"stem.0"} if float_stem else set()
+    predictions = set(protected)
+    reading = {str(user.target) for node in traced.graph.nodes if node.op == "placeholder" for user in node.users}
+    kept = reading if float_stem else set()
     reads: dict[str, str] = {}
     watched: dict[fx.Node, fx.Node] = {}
     predicting: set[fx.Node] = set()
@@ -136,7 +137,7 @@ def rounded_network(network: Network, *, float_stem: bool) -> RoundedNetwork:
     traced.delete_all_unused_submodules()  # the normalisations
     traced.graph.lint()
     traced.recompile()
-    return RoundedNetwork(traced, folded, reads)
+    return FakeQuantizedNetwork(traced, folded, reads)
 
 
 def tensor_ranges(model: onnx.ModelProto, learned: Ranges) -> Ranges:
@@ -198,7 +199,7 @@ def _round_weights(traced: fx.GraphModule, name: str) -> None:
     conv = traced.get_submodule(name)
     assert isinstance(conv, nn.Conv2d)
     rounded: nn.Module = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        RoundedConv, conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+        FakeQuantizedConv, conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
         groups=conv.groups, bias=conv.bias is not None, device=conv.weight.device,
     )  # fmt: skip
     rounded.load_state_dict(conv.state_dict())
@@ -208,7 +209,7 @@ def _round_weights(traced: fx.GraphModule, name: str) -> None:
 def _watch(traced: fx.GraphModule, source: fx.Node, number: int) -> fx.Node:
     """A node that rounds what the source gives."""
     name = f"rounded_map_{number}"
-    traced.add_module(name, RoundedMap())
+    traced.add_module(name, FakeQuantizedMap())
     with traced.graph.inserting_after(source):
         return traced.graph.call_module(name, (source,))
 

@@ -1,7 +1,7 @@
 """quantization: int8 by the tool of the runtime that will run it, its ranges taken from training pictures and chosen on val.
 
-ranges.py finds the ranges, tools.py knows what writes the files of each runtime, fallback.py ranks layers for their return to
-float, rounded_network.py and qat.py train with rounding.
+calibrators.py finds the ranges, `hardware_profiles.runtimes` writes the files, mixed_precision.py ranks layers for their return to
+float, fake_quantize.py and qat.py are quantization-aware training.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ import onnx
 from pydantic import Field, model_validator
 
 from compressors.contract import Phase, Settings
-from compressors.quantization import mixed_precision, onnx_int8
-from compressors.quantization.calibrators import RangeCalibrator, Ranges, observe, ranges_of
+from compressors.quantization import float_parts, mixed_precision
+from compressors.quantization.calibrators import RangeCalibrator, observe, ranges_of
 from compressors.quantization.fake_quantize import tensor_ranges
-from compressors.quantization.picture_input import PICTURE_RANGE, as_planes
-from compressors.quantization.writers import TOOLS, Tool
-from compressors.unused_settings import refuse_idle
+from compressors.quantization.writers import float_file, int8_writer
+from compressors.unused_settings import refuse_unused
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, detect
 from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import Frozen, InputError, Share
 from detection.training import Recipe
-from hardware_profiles.runtimes.table import open_session
+from hardware_profiles.runtimes.interface import ForInt8
+from hardware_profiles.runtimes.onnxruntime.int8 import prepare
+from hardware_profiles.runtimes.ranges import PICTURE_RANGE, Ranges
+from hardware_profiles.runtimes.table import RUNTIMES, Runtime, open_session
+from hardware_profiles.runtimes.writing import as_planes
 from hardware_profiles.schema.profile import HardwareProfile
 
 LEAST_PICTURES = 8
@@ -46,7 +49,7 @@ class Quantization(Settings):
     """float16 halves the file and nothing else: its weights are widened when it is loaded."""
     calibrator: Literal["val", "minmax", "entropy", "percentile", "mse"] = "val"
     """What sets the ranges of activations; "val" tries `calibrators` and keeps the file with the best val mAP in its runtime. After
-    a training with rounding its own ranges are the first that "val" tries; any other choice takes those, and the calibrator's only
+    quantization-aware training its own ranges are the first that "val" tries; any other choice takes those, the calibrator's only
     where the training had none."""
     calibrators: Annotated[tuple[RangeCalibrator, ...], Field(min_length=1)] = ("minmax", "percentile", "mse", "entropy")
     """The candidates; of equals the first stays."""
@@ -55,8 +58,8 @@ class Quantization(Settings):
     pictures: Annotated[int, Field(ge=LEAST_PICTURES)] = 64
     """Training pictures shown while calibrating; all of them where there are fewer."""
     float_stem: bool | None = None
-    """Whether the first convolution stays float; null: in ONNX Runtime where it steps by 2, nowhere else. A training with rounding
-    is one for all runtimes and rounds it where nothing is said; a stem that is float in one of them then errs less than it may."""
+    """Whether the first convolution stays float; null: in ONNX Runtime where it steps by 2, nowhere else. Quantization-aware
+    training is one for all runtimes and rounds it where nothing is said; a stem that is float in one of them then errs less."""
     max_drop: Share | None = None
     """The most val mAP that int8 may lose, as a share of 1; null: whatever it loses. Where it loses more, the layers whose rounding
     harms the outputs most return to float, one, two, four and so on."""
@@ -77,16 +80,16 @@ class Quantization(Settings):
     def _float16_rounds_nothing(self) -> Quantization:
         if self.precision == "float16":
             others = set(Quantization.model_fields) - {"method", "precision"}
-            refuse_idle(self, dict.fromkeys(sorted(others), "with precision int8"))
+            refuse_unused(self, dict.fromkeys(sorted(others), "with precision int8"))
         return self
 
     @model_validator(mode="after")
-    def _nothing_is_idle(self) -> Quantization:
+    def _every_setting_has_an_effect(self) -> Quantization:
         idle = {} if self.qat_epochs else {"qat_learning_rate": "with qat_epochs above 0"}
         idle |= {} if self.max_drop is not None else {"most_float_layers": "with a max_drop"}
         idle |= {} if self.calibrator == "val" else {"calibrators": "with calibrator val, which tries them"}
         idle |= {} if "percentile" in self.candidates else {"percentile": "for the percentile calibrator"}
-        refuse_idle(self, idle)
+        refuse_unused(self, idle)
         return self
 
     @property
@@ -101,7 +104,7 @@ class Quantization(Settings):
         return self.calibrators if self.calibrator == "val" else (self.calibrator,)
 
     def training_part(self) -> Quantization:
-        """What decides a training with rounding and nothing else, so that variants which differ in the rest share it."""
+        """What decides a quantization-aware training and nothing else, so that variants which differ in the rest share it."""
         return Quantization(
             calibrator="minmax", float_stem=self.float_stem, qat_epochs=self.qat_epochs, qat_learning_rate=self.qat_learning_rate
         )
@@ -132,7 +135,7 @@ class Quantization(Settings):
 
 
 Origin = Literal["learned", "minmax", "entropy", "percentile", "mse"]
-"""Of ranges: a training with rounding, or a calibrator."""
+"""Of ranges: a quantization-aware training, or a calibrator."""
 
 
 class QuantizationRecord(Frozen):
@@ -176,19 +179,19 @@ def quantize(
 ) -> Packed:
     """The file written into folder for this runtime, and what was chosen; InputError where we have no tool for it.
 
-    Learned ranges, by place, come from a training with rounding; they are one candidate more, the first.
+    Learned ranges, by place, come from a quantization-aware training; they are one candidate more, the first.
     """
-    tool = _tool(runtime)
+    entry = _runtime(runtime)
     if (train.split, val.split) != ("train", "val"):
         raise InputError(f"quantization: calibrates on train and chooses on val, was given {train.split!r} and {val.split!r}.")
     with tempfile.TemporaryDirectory() as scratch:
-        float_file, planes_file = Path(scratch) / "float.onnx", Path(scratch) / "planes.onnx"
-        export_onnx(detector, float_file)
+        exported, planes_file = Path(scratch) / "float.onnx", Path(scratch) / "planes.onnx"
+        export_onnx(detector, exported)
         if config.precision == "float16":
-            return Packed(tool.halve(float_file, folder), QuantizationRecord())
+            return Packed(entry.write_float16(exported, folder), QuantizationRecord())
         export_onnx(detector, planes_file, planes=True)
-        work = _Work(config, runtime, tool, float_file, planes_file, _shown(config, train, seed, planes_file), val, learned or {})
-        return work.packed(folder, keeps_stem=_keeps_stem(config, tool, detector))
+        work = _Work(config, entry, exported, planes_file, _shown(config, train, seed, planes_file), val, learned or {})
+        return work.packed(folder, keeps_stem=_keeps_stem(config, entry, work.graph))
 
 
 def refuse_unsupported(config: Quantization, profile: HardwareProfile) -> None:
@@ -213,24 +216,24 @@ class _Work:
     """One detector on its way to int8 in one runtime."""
 
     def __init__(
-        self, config: Quantization, runtime: str, tool: Tool, float_file: Path, planes_file: Path, pictures: list[Any], val: Images,
+        self, config: Quantization, runtime: Runtime, exported: Path, planes_file: Path, pictures: list[Any], val: Images,
         learned: Ranges,
     ) -> None:  # fmt: skip
-        self.config, self.runtime, self.float_file, self.pictures, self.val = config, runtime, float_file, pictures, val
-        self.ready = onnx_int8.prepare(planes_file)
+        self.config, self.runtime, self.exported, self.pictures, self.val = config, runtime, exported, pictures, val
+        self.ready = prepare(planes_file)
         self.graph = onnx.load(self.ready)
-        self.write = tool.writer(planes_file, self.ready, pictures, bool(learned))
-        histograms = observe(self.ready, onnx_int8.activations_of(self.graph), pictures)
+        self.write = int8_writer(runtime, ForInt8(planes_file, self.ready, tuple(pictures), bool(learned)))
+        histograms = observe(self.ready, float_parts.activations_of(self.graph), pictures)
         found: dict[Origin, Ranges] = {name: ranges_of(histograms, name, config.percentile) for name in config.candidates}
         places = tensor_ranges(onnx.load(planes_file), learned)
-        if learned:  # what a training with rounding was clipped to; it leaves out what only one of the runtimes rounds
+        if learned:  # what a quantization-aware training was clipped to; it leaves out what only one of the runtimes rounds
             first: dict[Origin, Ranges] = {"learned": found[config.candidates[0]] | places}
             found = first | found if config.calibrator == "val" else first
         self.ranges = {name: own | {INPUT_NAME: PICTURE_RANGE} for name, own in found.items()}
 
     def packed(self, folder: Path, keeps_stem: bool) -> Packed:
         """The best candidate's file, in folder, with layers returned to float where that is asked for."""
-        stem = tuple(onnx_int8.float_stem(self.graph)) if keeps_stem else ()
+        stem = tuple(float_parts.float_stem(self.graph)) if keeps_stem else ()
         files, val_map = {}, {}
         for name, ranges in self.ranges.items():
             files[name] = self.write(ranges, stem, self._fresh(name))
@@ -245,7 +248,7 @@ class _Work:
 
     def val_map(self, file: Path) -> float:
         """Of one file in this runtime."""
-        return accuracy(self.val.ground_truth, detect(open_session(self.runtime, file, 1), self.val)).map_50_95
+        return accuracy(self.val.ground_truth, detect(open_session(self.runtime.name, file, 1), self.val)).map_50_95
 
     def _within_drop(
         self, file: Path, record: QuantizationRecord, max_drop: float, stem: tuple[str, ...]
@@ -253,23 +256,23 @@ class _Work:
         """The file with the fewest float layers tried that keeps within the drop; the most accurate one where none does."""
         assert record.ranges is not None
         assert record.int8_val_map is not None
-        float_val_map, ranges = self.val_map(self.float_file), self.ranges[record.ranges]
+        float_val_map, ranges = self.val_map(float_file(self.runtime, self.exported)), self.ranges[record.ranges]
         tried: list[tuple[float, tuple[str, ...], Path]] = [(record.int8_val_map, (), file)]
-        layers = [name for name in onnx_int8.layers_of(self.graph) if name not in stem]
+        layers = [name for name in float_parts.layers_of(self.graph) if name not in stem]
         ranked: list[str] = []
         for count in _counts(min(self.config.most_float_layers, len(layers))):
             if tried[-1][0] >= float_val_map - max_drop:
                 break
             ranked = ranked or mixed_precision.most_harmful(self.ready, ranges, layers, self.pictures)
             back = tuple(ranked[:count])
-            file = self.write(ranges, (*stem, *onnx_int8.with_relus(self.graph, back)), self._fresh(f"float-{count}"))
+            file = self.write(ranges, (*stem, *float_parts.with_relus(self.graph, back)), self._fresh(f"float-{count}"))
             tried.append((self.val_map(file), back, file))
         good = [entry for entry in tried if entry[0] >= float_val_map - max_drop]
         val_map, back, file = good[0] if good else max(tried, key=lambda entry: entry[0])
         return file, record.model_copy(update={"float_layers": back, "float_val_map": float_val_map, "int8_val_map": val_map})
 
     def _fresh(self, name: str) -> Path:
-        folder = self.float_file.with_name(name)
+        folder = self.exported.with_name(name)
         folder.mkdir()
         return folder
 
@@ -280,16 +283,16 @@ def _counts(most: int) -> tuple[int, ...]:
     return (*doubled, most) if most else ()
 
 
-def _tool(runtime: str) -> Tool:
-    if runtime not in TOOLS:
-        raise InputError(f"quantization: no tool for runtime {runtime!r}; have {', '.join(sorted(TOOLS))}.")
-    return TOOLS[runtime]
+def _runtime(name: str) -> Runtime:
+    if name not in RUNTIMES:
+        raise InputError(f"quantization: no runtime {name!r}; have {', '.join(sorted(RUNTIMES))}.")
+    return RUNTIMES[name]
 
 
-def _keeps_stem(config: Quantization, tool: Tool, detector: Detector) -> bool:
+def _keeps_stem(config: Quantization, runtime: Runtime, graph: onnx.ModelProto) -> bool:
     if config.float_stem is not None:
         return config.float_stem
-    return tool.keeps_half_stem_float and detector.blueprint.architecture.stem_stride == HALF_STEM_STRIDE
+    return runtime.keeps_half_stem_float and float_parts.stem_stride(graph) == HALF_STEM_STRIDE
 
 
 def _shown(config: Quantization, train: Images, seed: int, planes_file: Path) -> list[Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from compressors.quantization.calibrators import Ranges
-from compressors.quantization.onnx_int8 import write_int8
+from hardware_profiles.runtimes.onnxruntime.int8 import write_int8
+from hardware_profiles.runtimes.ranges import Ranges
 from hardware_profiles.runtimes.table import open_session
 
 PICTURES = 8

@@ -1,4 +1,4 @@
-"""Training with rounding (QAT): the network meets the levels of int8 while it can still move its weights.
+"""Quantization-aware training (QAT): the network meets the levels of int8 while it can still move its weights.
 
 Jacob et al. (arXiv:1712.05877, section 3) and Krishnamoorthi (arXiv:1806.08342, section 3.2): normalisations are folded into the
 convolutions and stay there, weights are rounded per output channel, maps within a range that follows what occurs.
@@ -10,21 +10,19 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressors.quantization.calibrators import Range, Ranges
-from compressors.quantization.fake_quantize import rounded_network
+from compressors.quantization.fake_quantize import fake_quantized
 from detection.checkpoint import Detector
-from detection.compact.losses import DetectionLoss, Loss
-from detection.compact.network import Outputs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.frozen import Frozen
-from detection.training import BETAS, GRADIENT_NORM, Recipe, TrainingRecord, decay_groups, on_device
+from detection.training import BETAS, GRADIENT_NORM, Objective, Recipe, TrainingRecord, decay_groups
+from hardware_profiles.runtimes.ranges import Range, Ranges
 
 RANGES_FILE = "ranges.json"
 
@@ -36,15 +34,15 @@ class LearnedRanges(Frozen):
 
 
 class Rounded(NamedTuple):
-    """What a training with rounding gives back."""
+    """What a quantization-aware training gives back."""
 
     detector: Detector
     ranges: Ranges
-    """By place, see `rounded_network.place`."""
+    """By place, see `fake_quantized.place`."""
     record: TrainingRecord
 
 
-def train_rounded(
+def train_quantization_aware(
     detector: Detector,
     train: Images,
     recipe: Recipe,
@@ -52,28 +50,30 @@ def train_rounded(
     seed: int,
     device: torch.device,
     float_stem: bool = False,
-    loss: Loss | None = None,
+    objective: Objective | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Rounded:
     """The detector after the recipe with rounding, the ranges it was rounded in, and what that took. The one given is not changed.
 
     The recipe is that of `Quantization.qat_recipe`. Without a moving average: the rate ends so low that the weights stand still.
     """
-    started_s, loss = time.perf_counter(), loss or DetectionLoss()
+    started_s, family = time.perf_counter(), detector.family
     network = detector.network().to(device)
-    rounded = rounded_network(network, float_stem=float_stem)
+    rounded = fake_quantized(network, family.protected(network), float_stem=float_stem)
     graph = rounded.graph.to(device).train()
-    groups = decay_groups([*graph.parameters(), *loss.parameters()], recipe.weight_decay)
+    groups = decay_groups([*graph.parameters(), *(objective.parameters() if objective else ())], recipe.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS)
     total_steps, steps, losses = math.ceil(len(train) / recipe.batch_size) * recipe.epochs, 0, list[float]()
     for epoch in range(recipe.epochs):
         rng = np.random.default_rng((seed, epoch))
         order, total = rng.permutation(len(train)), 0.0
         for start in range(0, len(order), recipe.batch_size):
-            batch = on_device(make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng), device)
+            batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng).on(device)
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(recipe, steps, total_steps)
-            value = loss(network, cast(Outputs, graph(batch.images)), batch)
+            raw, value = family.learn(network, batch, half=False, forward=graph)
+            if objective is not None:
+                value = objective(network, raw, batch, value, half=False)
             total += _finite(value, epoch) * len(batch.images)
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
@@ -99,7 +99,7 @@ def save_ranges(ranges: Ranges, folder: Path) -> None:
 
 
 def load_ranges(folder: Path) -> Ranges | None:
-    """The learned ranges of a folder, or None where its detector was not trained with rounding."""
+    """The learned ranges of a folder, or None where its detector was not trained quantization-aware."""
     file = folder / RANGES_FILE
     if not file.is_file():
         return None

@@ -26,8 +26,6 @@ from detection.compact.network import LARGEST_EXPONENT, Head, Network
 GREATEST_PIXEL = 255
 PATCH_PX = 4
 """Side of the patches of a first convolution that reads rows; see `reads_rows`."""
-PREDICTIONS = "/predictions."
-"""What the names of the last predictions' nodes begin with in an exported file."""
 
 
 class Deployed(nn.Module):
@@ -79,7 +77,7 @@ class Deployed(nn.Module):
         for head, feature in zip(self.network.heads, features, strict=True):
             found += [next(products)(_points(maps)) for maps in cast(Head, head).branches(feature)]
         if cast(Head, self.network.heads[0]).box_branch is None:
-            widths = [len(self.network.blueprint.classes), len(self.sums)]
+            widths = [self.network.classes, len(self.sums)]
             scores, boxes = torch.split(torch.cat(found, 1), widths, 2)
             return scores, boxes
         return torch.cat(found[::2], 1), torch.cat(found[1::2], 1)

@@ -6,12 +6,13 @@ B images, N points, M boxes (padded), C classes, K bins. Boxes are xyxy in pixel
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detection.batch import Batch
 from detection.boxes import pairwise_iou
 from detection.compact.network import Network, Outputs
 
@@ -24,15 +25,6 @@ SCORE_POWER, OVERLAP_POWER = 0.5, 6.0
 """Exponents of the alignment metric (TOOD, section 3.2, as set by PP-YOLOE)."""
 
 
-class Batch(NamedTuple):
-    """Images and their labelled boxes, padded to the largest count in the batch."""
-
-    images: Tensor  # (B, 3, height, width) in [0, 1]
-    boxes_xyxy_px: Tensor  # (B, M, 4)
-    labels: Tensor  # (B, M)
-    present: Tensor  # (B, M) bool: false where padded
-
-
 class Targets(NamedTuple):
     """What each point should predict."""
 
@@ -41,34 +33,15 @@ class Targets(NamedTuple):
     weight: Tensor  # (B, N): sum of the soft score; 0 for background
 
 
-class Loss(Protocol):
-    """Anything `fit` can lower."""
-
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> Tensor:
-        """One number to lower, in float32."""
-        ...
-
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """Parameters of the loss itself that are trained along (feature adapters, say)."""
-        ...
-
-
-class DetectionLoss:
-    """The loss against the labels alone."""
-
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> Tensor:
-        """Weighted sum of the three terms, normalised by the sum of the soft targets."""
-        outputs = as_float32(outputs)
-        boxes = network.decode_boxes(outputs.box_logits)
-        targets = assign(outputs.score_logits.detach().sigmoid(), boxes.detach(), network.points_px, batch)
-        scale = targets.weight.sum().clamp(min=1.0)
-        score_term = F.binary_cross_entropy_with_logits(outputs.score_logits, targets.scores, reduction="sum") / scale
-        box_term, dfl_term = _box_terms(network, outputs.box_logits, boxes, targets, scale)
-        return SCORE_WEIGHT * score_term + BOX_WEIGHT * box_term + DFL_WEIGHT * dfl_term
-
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """None: labels need no adapter."""
-        return []
+def detection_loss(network: Network, outputs: Outputs, batch: Batch) -> Tensor:
+    """Weighted sum of the three terms, normalised by the sum of the soft targets; in float32."""
+    outputs = as_float32(outputs)
+    boxes = network.decode_boxes(outputs.box_logits)
+    targets = assign(outputs.score_logits.detach().sigmoid(), boxes.detach(), network.points_px, batch)
+    scale = targets.weight.sum().clamp(min=1.0)
+    score_term = F.binary_cross_entropy_with_logits(outputs.score_logits, targets.scores, reduction="sum") / scale
+    box_term, dfl_term = _box_terms(network, outputs.box_logits, boxes, targets, scale)
+    return SCORE_WEIGHT * score_term + BOX_WEIGHT * box_term + DFL_WEIGHT * dfl_term
 
 
 def as_float32(outputs: Outputs) -> Outputs:

@@ -1,4 +1,4 @@
-"""The network that a blueprint describes: backbone, additive PAN neck, decoupled head with DFL.
+"""The network of a spec: backbone, additive PAN neck, decoupled head with DFL.
 
 The pyramid is fused by addition, not concatenation: fewer memory-bound operators remain after int8, every width is a plain
 prefix of the full one (which the search relies on), and quantizers need no common scale over concatenated halves.
@@ -14,16 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detection.compact.blueprint import (
-    FIRST_STAGE_STRIDE,
-    Architecture,
-    BlockKind,
-    Blueprint,
-    Factored,
-    KeptChannels,
-    Ranks,
-    refuse_above_full,
-)
+from detection.compact.architecture import FIRST_STAGE_STRIDE, Architecture, BlockKind, architecture_of
+from detection.edits import apply_edit
+from detection.spec import Spec
 
 PRIOR_PROBABILITY = 0.01
 """Score every class starts with, so that early training is not swamped by background (RetinaNet, arXiv:1708.02002, section 4.1)."""
@@ -41,25 +34,25 @@ class Outputs(NamedTuple):
 
 
 class Network(nn.Module):
-    """Anchor-free one-stage detector; the narrow face through which compressors and flows know it."""
+    """Anchor-free one-stage detector."""
 
     points_px: Tensor  # (N, 2) x, y of the centres
     strides_px: Tensor  # (N, 1)
     bins: Tensor  # (K,) 0, 1, ..., K - 1
 
-    def __init__(self, blueprint: Blueprint) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__()
-        self.blueprint = blueprint
-        arch = blueprint.architecture
+        arch = architecture_of(spec)
+        self.classes = len(spec.classes)
         self.stem = _stem(arch)
         self.stages = nn.ModuleList(_stages(arch))
         self.neck = Neck(arch)
-        self.heads = nn.ModuleList(Head(arch, len(blueprint.classes)) for _ in arch.levels)
-        points_px, strides_px = prediction_points(blueprint.input_size, arch.levels)
+        self.heads = nn.ModuleList(Head(arch, self.classes) for _ in arch.levels)
+        points_px, strides_px = prediction_points(spec.input_size, arch.levels)
         self.register_buffer("points_px", points_px, persistent=False)
         self.register_buffer("strides_px", strides_px, persistent=False)
         self.register_buffer("bins", torch.arange(arch.box_bins, dtype=torch.float32), persistent=False)
-        for edit in blueprint.edits:
+        for edit in spec.edits:
             apply_edit(self, edit)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -200,50 +193,6 @@ def prediction_points(input_size: tuple[int, int], levels: tuple[int, ...]) -> t
         centres.append((torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride_px)
         strides.append(torch.full((height * width, 1), float(stride_px)))
     return torch.cat(centres).float(), torch.cat(strides)
-
-
-def apply_edit(network: nn.Module, edit: KeptChannels | Factored) -> None:
-    """Change the freshly built network in place, layer by layer; weights are loaded afterwards."""
-    if isinstance(edit, KeptChannels):
-        for name, width in edit.layers.items():
-            _replace(network, name, _resized(network.get_submodule(name), width.inputs, width.outputs))
-        return
-    for name, ranks in edit.layers.items():
-        conv = cast(nn.Conv2d, network.get_submodule(name))
-        refuse_above_full(name, ranks, conv.weight.shape)
-        _replace(network, name, factored_conv(conv, ranks))
-
-
-def factored_conv(conv: nn.Conv2d, ranks: Ranks) -> nn.Sequential:
-    """Thin convolutions, freshly initialised, in place of a dense one: 1x1, kxk, 1x1 by Tucker-2, kx1, 1xk by SVD."""
-    has_bias = conv.bias is not None
-    (height, width), (down, right), (rows, columns) = _geometry(conv)
-    if ranks.inputs is None:
-        first = nn.Conv2d(conv.in_channels, ranks.outputs, (height, 1), (down, 1), (rows, 0), bias=False)
-        return nn.Sequential(
-            first, nn.Conv2d(ranks.outputs, conv.out_channels, (1, width), (1, right), (0, columns), bias=has_bias)
-        )
-    core = nn.Conv2d(ranks.inputs, ranks.outputs, *_geometry(conv), bias=False)
-    last = nn.Conv2d(ranks.outputs, conv.out_channels, 1, bias=has_bias)
-    return nn.Sequential(nn.Conv2d(conv.in_channels, ranks.inputs, 1, bias=False), core, last)
-
-
-def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
-    if isinstance(layer, nn.BatchNorm2d):
-        return nn.BatchNorm2d(outputs)
-    assert isinstance(layer, nn.Conv2d), f"only convolutions and normalisations have a width, not {type(layer).__name__}"
-    groups = 1 if layer.groups == 1 else outputs  # every grouped convolution of ours is depthwise
-    return nn.Conv2d(inputs, outputs, *_geometry(layer), groups=groups, bias=layer.bias is not None)
-
-
-def _geometry(conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Kernel, stride and padding, each as (height, width)."""
-    return cast(tuple[int, int], conv.kernel_size), cast(tuple[int, int], conv.stride), cast(tuple[int, int], conv.padding)
-
-
-def _replace(root: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(root.get_submodule(parent), child, layer)
 
 
 def _stages(arch: Architecture) -> list[nn.Module]:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from detection.batch import Batch
 from detection.boxes import LETTERBOX_GREY
-from detection.compact.losses import Batch
 from detection.data.dataset import Images
 from detection.frozen import Frozen
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from detection.data.dataset import SPLITS, Split
 from detection.data.labelled import (
+    DataFile,
     FolderSource,
     Labelled,
     Picture,
     SplitShares,
+    check_splits,
+    draw_splits,
     existing_folder,
     inside,
-    read_pixels,
+    read_bytes,
     read_text,
-    split_by_share,
+    same_pictures,
 )
+from detection.data.pixels import read_pixels, size_in_header
 from detection.frozen import Frozen, InputError, PositiveInt
 
 
@@ -57,20 +62,46 @@ class CocoSource(FolderSource):
 def read_coco(source: CocoSource, base: Path, seed: int) -> Labelled:
     """The labelled pictures of a COCO data set; InputError names the entry that is wrong and where it stands."""
     root = existing_folder(base, source)
-    if not isinstance(source.annotations, SplitPaths):
+    if isinstance(source.annotations, SplitPaths):
+        paths = {split: root / _of_split(source.annotations, split) for split in SPLITS}
+        contents = {split: _parse(path) for split, path in paths.items()}
+        _check_same_categories(contents, paths)
+        files = {split: _files(contents[split], paths[split], root / _of_split(source.images, split)) for split in SPLITS}
+        same = same_pictures(file for own in files.values() for file in own.values())
+    else:
         assert isinstance(source.images, Path), "checked by the config"
         path = root / source.annotations
         content = _parse(path)
-        pictures = {picture.file_name: picture for picture in _pictures(content, path, root / source.images, source)}
-        names = split_by_share(list(pictures), source.split_shares or SplitShares(), seed, path)
-        return Labelled(_class_names(content), {split: [pictures[name] for name in names[split]] for split in SPLITS})
-    paths = {split: root / _of_split(source.annotations, split) for split in SPLITS}
-    contents = {split: _parse(path) for split, path in paths.items()}
-    _check_same_categories(contents, paths)
-    folders = {split: root / _of_split(source.images, split) for split in SPLITS}
-    splits = {split: _pictures(contents[split], paths[split], folders[split], source) for split in SPLITS}
-    _check_disjoint(splits, folders, paths)
-    return Labelled(_class_names(contents["train"]), {split: splits[split] for split in SPLITS})
+        paths, contents = dict.fromkeys(SPLITS, path), dict.fromkeys(SPLITS, content)
+        named = _files(content, path, root / source.images)
+        same = same_pictures(named.values())
+        files = draw_splits(named, same, source.split_shares or SplitShares(), seed, path)
+    notes = check_splits(files, same, paths)
+    categories, left_out = _categories(contents)
+    labels = {category.id: label for label, category in enumerate(categories)}
+    return Labelled(
+        classes=tuple(category.name for category in categories),
+        splits={split: _pictures(contents[split], files[split], labels, source) for split in SPLITS},
+        notes=(*notes, *left_out),
+    )
+
+
+def coco_files(source: CocoSource, base: Path) -> Iterator[DataFile]:
+    """Every file that the reader looks at: the annotations, and the pictures that they list."""
+    root = base / source.root
+    for split in SPLITS if isinstance(source.annotations, SplitPaths) else SPLITS[:1]:
+        annotation, folder = _of_split(source.annotations, split), _of_split(source.images, split)
+        content = read_bytes(root / annotation) if (root / annotation).is_file() else None
+        yield DataFile(root, annotation.as_posix(), content)
+        yield from (DataFile(root, f"{folder.as_posix()}/{name}") for name in _listed(content))
+
+
+def _listed(content: bytes | None) -> list[str]:
+    """The pictures that a COCO file lists, sorted; none where it is not one: its content counts, and `prepare` explains."""
+    try:
+        return sorted(str(image["file_name"]) for image in json.loads(content or b"")["images"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _of_split(paths: Path | SplitPaths, split: Split) -> Path:
@@ -87,21 +118,45 @@ class _Entry(BaseModel):
 class _Category(_Entry):
     id: int
     name: str
+    supercategory: Any = None
 
 
 class _Image(_Entry):
     id: int
     file_name: Annotated[str, Field(min_length=1)]
-    height: PositiveInt
-    width: PositiveInt
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
 
 
 class _Annotation(_Entry):
-    id: int
+    id: int | None = None
     image_id: int
     category_id: int
     bbox: tuple[float, float, float, float]  # x, y, width, height in pixels
-    iscrowd: Literal[0, 1] = 0
+    iscrowd: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _box_of_mask(cls, given: Any) -> Any:
+        """The mask gives the box where there is none; it is dropped otherwise, as masks of a large file fill the memory."""
+        if isinstance(given, dict) and not given.get("bbox") and given.get("segmentation"):
+            return given | {"bbox": _mask_bbox(given["segmentation"])}
+        return given
+
+
+def _mask_bbox(mask: Any) -> tuple[float, ...]:
+    """x, y, width, height in pixels of polygons, or of a run-length encoding, compressed or not; ValueError for anything else."""
+    try:
+        if isinstance(mask, list):
+            points = np.concatenate([np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in mask])
+            least, most = points.min(0), points.max(0)
+            return (*least.tolist(), *(most - least).tolist())
+        from hotcoco.mask import fr_py_objects, to_bbox
+
+        runs = fr_py_objects(mask, *mask["size"]) if isinstance(mask["counts"], list) else mask
+        return tuple(to_bbox(runs).tolist())
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ValueError(f"no bbox, and its segmentation is neither polygons nor a run-length encoding ({error})") from error
 
 
 class _CocoFile(_Entry):
@@ -118,7 +173,7 @@ def _parse(path: Path) -> _CocoFile:
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
         raise InputError(
             f"{path}: not a COCO detection file: {place + ': ' if place else ''}{first['msg']} ({error.error_count()} such). "
-            f"It needs images (id, file_name, height, width), annotations (id, image_id, category_id, bbox) and "
+            f"It needs images (id, file_name), annotations (image_id, category_id, and bbox or segmentation) and "
             f"categories (id, name). Correct or export it again."
         ) from error
     _check_ids(content, path)
@@ -134,23 +189,18 @@ def _check_ids(content: _CocoFile, path: Path) -> None:
     _check_unique((category.name for category in content.categories), "category name", path)
     _check_unique((image.id for image in content.images), "image id", path)
     _check_unique((image.file_name for image in content.images), "file_name", path)
-    _check_unique((annotation.id for annotation in content.annotations), "annotation id", path)
+    _check_unique((annotation.id for annotation in content.annotations if annotation.id is not None), "annotation id", path)
     image_ids = {image.id for image in content.images}
     category_ids = {category.id for category in content.categories}
-    for annotation in content.annotations:
-        if annotation.id == 0:
-            raise InputError(
-                f"{path}: annotation id 0. COCO's evaluation takes 0 for `unmatched`, so tools that share this file would score it "
-                f"wrongly. Number annotations from 1 (add 1 to every annotation id)."
-            )
+    for index, annotation in enumerate(content.annotations):
         if annotation.image_id not in image_ids:
             raise InputError(
-                f"{path}: annotation {annotation.id} is of image {annotation.image_id}, which is not in `images`. "
+                f"{path}: annotations[{index}] is of image {annotation.image_id}, which is not in `images`. "
                 f"Add the image or remove the annotation."
             )
         if annotation.category_id not in category_ids:
             raise InputError(
-                f"{path}: annotation {annotation.id} has the unknown class {annotation.category_id}; "
+                f"{path}: annotations[{index}] has the unknown class {annotation.category_id}; "
                 f"categories are {', '.join(f'{c.id} ({c.name})' for c in content.categories)}. Add the category or correct the id."
             )
 
@@ -176,48 +226,54 @@ def _check_same_categories(contents: dict[Split, _CocoFile], paths: dict[Split, 
             )
 
 
-def _check_disjoint(splits: dict[Split, list[Picture]], folders: dict[Split, Path], paths: dict[Split, Path]) -> None:
-    seen: dict[Path, Split] = {}
-    for split, pictures in splits.items():
-        for picture in pictures:
-            other = seen.setdefault((folders[split] / picture.file_name).resolve(), split)
-            if other != split:
-                raise InputError(
-                    f"{paths[split]}: {picture.file_name} is in {split} and in {other} ({paths[other]}). "
-                    f"A picture belongs to one split: remove it from the other, or the test would repeat the training."
-                )
+def _categories(contents: dict[Split, _CocoFile]) -> tuple[list[_Category], tuple[str, ...]]:
+    """The classes in the order of their ids, and what to tell of those left out: no box has them, and they only group others."""
+    categories = sorted(contents["train"].categories, key=lambda category: category.id)
+    carried = {annotation.category_id for content in contents.values() for annotation in content.annotations}
+    groups: dict[int, list[str]] = {
+        own.id: [other.name for other in categories if other.supercategory == own.name and other is not own]
+        for own in categories
+        if own.id not in carried
+    }
+    notes = [
+        f"class {own.name!r} is left out: no box has it, and it only groups {', '.join(groups[own.id])}"
+        for own in categories
+        if groups.get(own.id)
+    ]
+    return [own for own in categories if not groups.get(own.id)], tuple(notes)
 
 
-def _pictures(content: _CocoFile, path: Path, folder: Path, source: CocoSource) -> list[Picture]:
-    labels = {category_id: label for label, category_id in enumerate(sorted(category.id for category in content.categories))}
+def _files(content: _CocoFile, path: Path, folder: Path) -> dict[str, Path]:
+    """The file of every picture by its `file_name`."""
+    files = {}
+    for index, image in enumerate(content.images):
+        file = files[image.file_name] = inside(folder, image.file_name, f"{path}: images[{index}]")
+        if not file.is_file():
+            hint = " Folders in a file_name are parted by /, on every system." if "\\" in image.file_name else ""
+            raise InputError(
+                f"{path}: images[{index}] is {image.file_name!r}, but there is no {file}. "
+                f"Add the file, remove the entry, or correct `images`.{hint}"
+            )
+    return files
+
+
+def _pictures(content: _CocoFile, files: dict[str, Path], labels: dict[int, int], source: CocoSource) -> list[Picture]:
+    """The pictures of these files, in their order."""
+    images = {image.file_name: image for image in content.images}
     annotations: dict[int, list[_Annotation]] = defaultdict(list)
     for annotation in content.annotations:
         annotations[annotation.image_id].append(annotation)
-    files = {image.id: _existing_file(image, path, folder) for image in content.images}
-    return [_picture(image, files[image.id], annotations[image.id], labels, source) for image in content.images]
-
-
-def _existing_file(image: _Image, path: Path, folder: Path) -> Path:
-    file = inside(folder, image.file_name, path)
-    if not file.is_file():
-        raise InputError(
-            f"{path}: image {image.id} is {image.file_name!r}, but there is no {file}. "
-            f"Add the file, remove the entry, or correct `images`."
-        )
-    return file
+    return [_picture(images[name], file, annotations[images[name].id], labels, source) for name, file in files.items()]
 
 
 def _picture(image: _Image, file: Path, annotations: list[_Annotation], labels: dict[int, int], source: CocoSource) -> Picture:
+    size = (image.height, image.width) if image.height and image.width else size_in_header(file, source.exif_orientation)
     xywh = np.array([annotation.bbox for annotation in annotations], dtype=np.float64).reshape(-1, 4)
     return Picture(
         file_name=image.file_name,
-        size=(image.height, image.width),
+        size=size,
         boxes_xyxy_px=np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
         labels=np.array([labels[annotation.category_id] for annotation in annotations], dtype=np.int64),
-        crowd=np.array([annotation.iscrowd for annotation in annotations], dtype=np.bool_),
-        pixels=partial(read_pixels, file, (image.height, image.width), source.exif_orientation),
+        crowd=np.array([bool(annotation.iscrowd) for annotation in annotations], dtype=np.bool_),
+        pixels=partial(read_pixels, file, size, source.exif_orientation),
     )
-
-
-def _class_names(content: _CocoFile) -> tuple[str, ...]:
-    return tuple(category.name for category in sorted(content.categories, key=lambda category: category.id))

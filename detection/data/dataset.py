@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from detection.boxes import Letterbox, fit_letterbox
-from detection.frozen import Digest, Frozen, InputError
+from detection.frozen import DamagedError, Digest, Frozen, InputError, read_json
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -76,11 +75,6 @@ class Images:
     def __len__(self) -> int:
         return len(self.picture_ids)
 
-    @cached_property
-    def box_count(self) -> int:
-        """Labelled boxes that may be learned from (crowds are not)."""
-        return sum(len(boxes) for boxes in self.boxes_xyxy_px)
-
     def at(self, input_size: tuple[int, int]) -> Images:
         """The same pictures for a network of another input size, (height, width) in pixels; these where it is their own.
 
@@ -112,17 +106,24 @@ def load_prepared(folder: Path) -> Prepared:
     manifest = folder / "prepared.json"
     if not manifest.is_file():
         raise InputError(f"{manifest}: no prepared data here. Run `sixfold prepare` first.")
-    try:
-        return Prepared.model_validate_json(manifest.read_text())
-    except ValidationError as error:
-        raise InputError(f"{manifest}: damaged, or of another version. Run `sixfold prepare` again.") from error
+    return read_json(manifest, Prepared, "Run `sixfold prepare` again.")
 
 
 def load_split(folder: Path, split: Split) -> Images:
-    """One split of a prepared folder, its pixels mapped, not read."""
+    """One split of a prepared folder, its pixels mapped, not read; DamagedError where a file was cut off or does not fit."""
     prepared = load_prepared(folder)
-    pixels = np.load(folder / f"{split}.npy", mmap_mode="r")
-    ground_truth = json.loads((folder / f"{split}.json").read_text())
+    try:
+        return _load(folder, split, prepared)
+    except (ValueError, EOFError, LookupError, TypeError, FileNotFoundError) as error:
+        raise DamagedError(f"{folder}: split {split} is damaged ({error}). Run `sixfold prepare` again.") from error
+
+
+def _load(folder: Path, split: Split, prepared: Prepared) -> Images:
+    pixels = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+    ground_truth = json.loads((folder / f"{split}.json").read_bytes())
+    expected = (prepared.splits[split].pictures, *prepared.input_size, 3)
+    if not pixels.shape == expected == (len(ground_truth["images"]), *expected[1:]):
+        raise ValueError(f"pixels of shape {pixels.shape} and {len(ground_truth['images'])} pictures, not {expected}")
     letterboxes = tuple(
         fit_letterbox((picture["height"], picture["width"]), prepared.input_size) for picture in ground_truth["images"]
     )

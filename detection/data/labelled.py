@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import struct
-import warnings
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
 from detection.data.dataset import SPLITS, Split
-from detection.frozen import Frozen, InputError
+from detection.data.pixels import ExifOrientation, file_digest
+from detection.frozen import Frozen, InputError, printable
 
-EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-"""Pillow's modes that convert to RGB without loss of range; 16-bit and float pictures would silently saturate."""
-EXIF_ORIENTATION = 0x0112
-"""The tag that says how a viewer must turn the stored pixels (Exif 2.32, section 4.6.4); 1 means not at all."""
+NAME_BYTES, PATH_BYTES, SHOWN = 255, 4095, 80
+"""The longest name and path that Linux's file systems take, in bytes; characters of a longer name that a message shows."""
 
-ExifOrientation = Literal["refuse", "apply", "ignore"]
 PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -79,6 +76,19 @@ class Labelled:
 
     classes: tuple[str, ...]
     splits: dict[Split, Pictures]
+    notes: tuple[str, ...] = ()
+    """What the reader decided by itself and the user should know."""
+
+
+class DataFile(NamedTuple):
+    """A file that a reader looks at, be it there or not."""
+
+    root: Path
+    """The data folder."""
+    name: str
+    """Relative to it."""
+    content: bytes | None = None
+    """Of an annotation or a list; None where it is not there, and for a picture, which counts by its size."""
 
 
 def split_by_share(names: Sequence[str], shares: SplitShares, seed: int, where: Path) -> dict[Split, list[str]]:
@@ -87,7 +97,7 @@ def split_by_share(names: Sequence[str], shares: SplitShares, seed: int, where: 
     Names are ranked by a hash of seed and name, so neither the order of a listing nor the platform matters, and a data set
     that grows keeps nearly all of its old pictures where they were.
     """
-    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest())
     train_end = round(len(ranked) * shares.train)
     val_end = round(len(ranked) * (shares.train + shares.val))
     parts = (ranked[:train_end], ranked[train_end:val_end], ranked[val_end:])
@@ -97,6 +107,61 @@ def split_by_share(names: Sequence[str], shares: SplitShares, seed: int, where: 
             f"{SPLITS[parts.index([])]} would be empty. Add pictures or change `split_shares`."
         )
     return {split: sorted(part) for split, part in zip(SPLITS, parts, strict=True)}
+
+
+def same_pictures(files: Iterable[Path]) -> dict[Path, Path]:
+    """Every file -> the first of the files that is the same picture: one file by whatever path or link, or equal bytes.
+
+    Files of a size of their own are not read; of the others a digest is kept.
+    """
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for file in dict.fromkeys(files):
+        by_size[file.stat().st_size].append(file)
+    first: dict[Path, Path] = {}
+    for alike in by_size.values():
+        seen: dict[bytes, Path] = {}
+        for file in alike:
+            first[file] = seen.setdefault(file_digest(file) if len(alike) > 1 else b"", file)
+    return first
+
+
+def draw_splits(
+    files: Mapping[str, Path], same: Mapping[Path, Path], shares: SplitShares, seed: int, where: Path
+) -> dict[Split, dict[str, Path]]:
+    """Every name and its file in exactly one split, all names of one picture in the same."""
+    names: dict[Path, list[str]] = defaultdict(list)
+    for name in sorted(files):
+        names[same[files[name]]].append(name)
+    drawn = split_by_share([own[0] for own in names.values()], shares, seed, where)
+    return {
+        split: {name: files[name] for leader in leaders for name in names[same[files[leader]]]} for split, leaders in drawn.items()
+    }
+
+
+def check_splits(
+    splits: Mapping[Split, Mapping[str, Path]], same: Mapping[Path, Path], lists: Mapping[Split, Path]
+) -> tuple[str, ...]:
+    """What to tell of pictures that stand in one split more than once; InputError where one stands in two splits."""
+    seen: dict[Path, tuple[Split, str]] = {}
+    notes = []
+    for split, files in splits.items():
+        repeats: list[tuple[str, str]] = []
+        for name, file in files.items():
+            other, leader = seen.setdefault(same[file], (split, name))
+            if other != split:
+                raise InputError(
+                    f"{lists[split]}: {name} is in {split}, and the same picture is in {other} as {leader} ({lists[other]}): one "
+                    f"file, or equal bytes. A picture belongs to one split: remove it from the other, or the test would repeat "
+                    f"the training."
+                )
+            if leader != name:
+                repeats.append((name, leader))
+        if repeats:
+            notes.append(
+                f"{split}: {len(repeats):,} of {len(files):,} pictures repeat another (one file, or equal bytes), first "
+                f"{printable(' = '.join(repeats[0]))}. They are kept in one split, and each counts. Remove them if that is wrong."
+            )
+    return tuple(notes)
 
 
 def existing_folder(base: Path, source: FolderSource) -> Path:
@@ -110,88 +175,50 @@ def existing_folder(base: Path, source: FolderSource) -> Path:
     return folder
 
 
-def inside(folder: Path, name: str, where: Path) -> Path:
-    """The file of that name in the folder; InputError where the name, links followed, leads out of it."""
-    path = folder / name
-    if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+def inside(folder: Path, name: str, where: str) -> Path:
+    """The file of that name in the folder; InputError where no file can have it, or where it leads out, links followed."""
+    if fault := _fault(folder, name):
+        shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}..."
         raise InputError(
-            f"{where}: file name {name!r} leads out of {folder}. Names must stay inside the data folder, links included: "
-            f"move the file there and correct the name."
+            f"{where}: file name {shown!r} {fault}. A file name is a path relative to {folder}, with / between folders and at most "
+            f"{NAME_BYTES} bytes in each part, and stays in that folder, links included: correct it, or move the file there."
         )
-    return path
+    return folder / name
 
 
-def read_text(path: Path) -> str:
-    """The file's text; InputError where it cannot be read or is not UTF-8."""
+def _fault(folder: Path, name: str) -> str | None:
+    if "\0" in name:
+        return "holds a NUL byte"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name):
+        return "is a web address"
+    if (longest := max(len(os.fsencode(part)) for part in name.split("/"))) > NAME_BYTES:
+        return f"has a part of {longest} bytes"
+    if len(os.fsencode(folder / name)) > PATH_BYTES:
+        return f"gives a path of more than {PATH_BYTES} bytes"
+    if Path(name).is_absolute():
+        return "is an absolute path"
+    stays = Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))  # unlike resolve, raises nothing
+    return None if stays else f"leads out of {folder}"
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content; InputError where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}). Put the file there or correct its path.") from error
+
+
+def read_text(path: Path, errors: Literal["strict", "surrogateescape"] = "strict") -> str:
+    """The file's text; InputError where it cannot be read or is not UTF-8.
+
+    With `surrogateescape`, other bytes are read as Python reads those of file names, so that both can be compared.
+    """
+    content = read_bytes(path)
+    try:
+        text = content.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text in UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
-
-
-def read_pixels(path: Path, size: tuple[int, int], orientation: ExifOrientation) -> NDArray[np.uint8]:
-    """The picture (height, width, 3) in RGB, read to its last pixel; InputError where it is broken or of another size."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                _check_mode(path, picture)
-                upright = _upright(path, picture, orientation)
-                upright.load()
-                pixels = np.asarray(_to_rgb(upright))
-    except InputError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"{path}: larger than Pillow's safety limit of {Image.MAX_IMAGE_PIXELS:,} pixels. Scale the picture and its boxes down."
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        raise InputError(
-            f"{path}: not a readable picture ({error}). It may be truncated or not a picture at all: "
-            f"replace the file, or remove it together with its annotations."
-        ) from error
-    if pixels.shape[:2] != size:
-        raise InputError(
-            f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width), but its annotation says "
-            f"{size[0]} x {size[1]}, so the boxes may not fit. Annotate it anew, or correct the size if the boxes are right."
-        )
-    return pixels
-
-
-def stored_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels from the picture's header, without reading its pixels."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused when the pixels are read
-            with Image.open(path) as picture:
-                return picture.height, picture.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable picture ({error}). Replace the file, or remove it and its annotation.") from error
-
-
-def _check_mode(path: Path, picture: Image.Image) -> None:
-    if picture.mode not in EIGHT_BIT_MODES:
-        raise InputError(
-            f"{path}: pixels of mode {picture.mode!r}; allowed are 8-bit pictures ({', '.join(EIGHT_BIT_MODES)}). "
-            f"Convert it to 8 bits with the brightness range you want."
-        )
-
-
-def _upright(path: Path, picture: Image.Image, orientation: ExifOrientation) -> Image.Image:
-    turn = picture.getexif().get(EXIF_ORIENTATION, 1)
-    if turn in (0, 1) or orientation == "ignore":  # cameras write 0 for "unknown"
-        return picture
-    if orientation == "apply":
-        return ImageOps.exif_transpose(picture)
-    raise InputError(
-        f"{path}: EXIF orientation {turn} asks viewers to turn the picture, and nothing says whether its boxes were drawn before "
-        f"or after the turn. Set `exif_orientation: apply` (after) or `ignore` (before), or save the picture upright."
-    )
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")  # Pillow warns when it must guess this step
-    return picture.convert("RGB")
+    if "\0" in text:  # UTF-16, as Windows likes to write it
+        raise InputError(f"{path}: not text in UTF-8 (NUL at byte {content.index(0)}). Save it as UTF-8.")
+    return text

@@ -1,11 +1,16 @@
-"""Data sets in Pascal VOC's layout: Annotations/*.xml, JPEGImages/*, and ImageSets/Main/{train,val,test}.txt if present."""
+"""Data sets in Pascal VOC's layout: Annotations/*.xml, JPEGImages/*, and ImageSets/Main/{train,val,test}.txt if present.
+
+A picture and its annotation have one name, here `stem`: the path within their folders, without the ending.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from xml.etree.ElementTree import Element, ParseError  # types only: parsing is defusedxml's
 
@@ -17,20 +22,24 @@ from pydantic import field_validator
 
 from detection.data.dataset import SPLITS, Split
 from detection.data.labelled import (
+    DataFile,
     FolderSource,
     Labelled,
     Picture,
     SplitShares,
+    check_splits,
+    draw_splits,
     existing_folder,
     inside,
-    read_pixels,
+    read_bytes,
     read_text,
-    split_by_share,
-    stored_size,
+    same_pictures,
 )
-from detection.frozen import InputError
+from detection.data.pixels import read_pixels, size_in_header
+from detection.frozen import InputError, printable
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+FOLDERS = {"Annotations": (".xml",), "JPEGImages": PICTURE_SUFFIXES}
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -57,18 +66,36 @@ class VocSource(FolderSource):
 def read_voc(source: VocSource, base: Path, seed: int) -> Labelled:
     """The labelled pictures of a VOC data set; InputError names the file that is wrong."""
     root = existing_folder(base, source)
-    files = _picture_files(root)
-    stems = _own_splits(root, files) if source.split_shares is None else None
-    if stems is None:
-        _check_pairs(root, files)
-        stems = split_by_share(list(files), source.split_shares or SplitShares(), seed, root)
-    scenes = {split: [_read_scene(root, files[stem]) for stem in stems[split]] for split in SPLITS}
+    annotations, pictures = (_by_stem(root, *where) for where in FOLDERS.items())
+    lists = _lists(root) if source.split_shares is None else None
+    if lists is None:
+        _check_pairs(root, pictures, annotations)
+        files = _chosen(root / "JPEGImages", pictures, pictures)
+        same = same_pictures(files.values())
+        splits = draw_splits(files, same, source.split_shares or SplitShares(), seed, root)
+    else:
+        stems = _own_splits(root, lists, pictures, annotations)
+        splits = {split: _chosen(root / "JPEGImages", own, pictures) for split, own in stems.items()}
+        same = same_pictures(file for own in splits.values() for file in own.values())
+    notes = check_splits(splits, same, lists or dict.fromkeys(SPLITS, root))
+    xmls = _chosen(root / "Annotations", [stem for own in splits.values() for stem in own], annotations)
+    scenes = {split: [_read_scene(xmls[stem], file, source) for stem, file in splits[split].items()] for split in SPLITS}
     found = {thing.name for split in SPLITS for scene in scenes[split] for thing in scene.things}
     classes = source.classes or tuple(sorted(found))
     if not classes:
         raise InputError(f"{root / 'Annotations'}: no objects in any annotation. Label some, or correct `root`.")
     labels = {name: label for label, name in enumerate(classes)}
-    return Labelled(classes, {split: [_picture(scene, labels, source) for scene in scenes[split]] for split in SPLITS})
+    return Labelled(classes, {split: [_picture(root, scene, labels, source) for scene in scenes[split]] for split in SPLITS}, notes)
+
+
+def voc_files(source: VocSource, base: Path) -> Iterator[DataFile]:
+    """Every file that the reader may look at: lists and annotations, and the pictures."""
+    root = base / source.root
+    found = (path for name, suffixes in FOLDERS.items() for path in _found(root / name, suffixes))
+    for path in (*_list_paths(root).values(), *found):
+        by_size = path.suffix.lower() in PICTURE_SUFFIXES or not path.is_file()
+        content = None if by_size else read_bytes(path)
+        yield DataFile(root, path.relative_to(root).as_posix(), content)
 
 
 @dataclass(frozen=True)
@@ -90,23 +117,47 @@ class _Scene:
     things: tuple[_Thing, ...]
 
 
-def _picture_files(root: Path) -> dict[str, Path]:
-    for name in ("Annotations", "JPEGImages"):
-        if not (root / name).is_dir():
-            raise InputError(f"{root}: no folder {name}. A VOC data set has Annotations/*.xml and JPEGImages/*: correct `root`.")
-    files: dict[str, Path] = {}
-    for path in sorted((root / "JPEGImages").iterdir()):
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
-            continue
-        other = files.setdefault(path.stem, inside(path.parent, path.name, root))
-        if other != path:
-            raise InputError(f"{path}: {other.name} has the same name, so one annotation would have two pictures. Remove one.")
+def _found(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files with these endings in a folder and the folders in it, sorted; hidden ones are none of the user's."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _by_stem(root: Path, name: str, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """The files of every stem; InputError where there is no such folder, or nothing to read in it."""
+    folder = root / name
+    if not folder.is_dir():
+        raise InputError(f"{root}: no folder {name}. A VOC data set has Annotations/*.xml and JPEGImages/*: correct `root`.")
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in _found(folder, suffixes):
+        files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    if not files:
+        others = sorted(path.name for path in folder.rglob("*") if path.is_file())
+        raise InputError(
+            f"{folder}: no files with the ending {' or '.join(suffixes)}, neither there nor in folders within. Found: "
+            f"{f'{len(others)} others, first {others[0]}' if others else 'no files'}. Put or convert them there, or correct `root`."
+        )
     return files
 
 
-def _own_splits(root: Path, files: dict[str, Path]) -> dict[Split, list[str]] | None:
-    """The splits that the data set brings along, each checked; None where it has none."""
-    lists = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
+def _chosen(folder: Path, stems: Iterable[str], files: dict[str, list[Path]]) -> dict[str, Path]:
+    """The one file of each of these stems, checked to lie in the folder."""
+    chosen = {}
+    for stem in stems:
+        path, *others = files[stem]
+        if others:
+            raise InputError(f"{others[0]}: {path.name} has the same name. A picture has one file and one annotation: remove one.")
+        chosen[stem] = inside(folder, path.relative_to(folder).as_posix(), str(folder))
+    return chosen
+
+
+def _list_paths(root: Path) -> dict[Split, Path]:
+    return {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
+
+
+def _lists(root: Path) -> dict[Split, Path] | None:
+    """The lists of the splits that the data set brings along; None where it has none, InputError where one is missing."""
+    lists = _list_paths(root)
     missing = [path for path in lists.values() if not path.is_file()]
     if len(missing) == len(SPLITS):
         return None
@@ -115,14 +166,31 @@ def _own_splits(root: Path, files: dict[str, Path]) -> dict[Split, list[str]] | 
             f"{missing[0]}: no such file, but other splits are listed beside it. "
             f"List the pictures of all three splits, or set `split_shares` to have them split anew."
         )
+    return lists
+
+
+def _own_splits(
+    root: Path, lists: dict[Split, Path], pictures: dict[str, list[Path]], annotations: dict[str, list[Path]]
+) -> dict[Split, list[str]]:
+    """The stems that each list names, each checked."""
     seen: dict[str, Split] = {}
     splits: dict[Split, list[str]] = {}
     for split, path in lists.items():
-        splits[split] = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        lines = read_text(path, "surrogateescape").splitlines()
+        splits[split] = [line.strip() for line in lines if line.strip()]
         if not splits[split]:
             raise InputError(f"{path}: empty split. List at least one picture, or set `split_shares` to have them split anew.")
         for stem in splits[split]:
-            _check_listed(root, path, stem, files)
+            if stem not in pictures:
+                raise InputError(
+                    f"{path}: lists {stem}, but {root / 'JPEGImages'} has no such picture ({', '.join(PICTURE_SUFFIXES)})"
+                    f"{_near(stem, pictures)}. Add the picture or remove the line."
+                )
+            if stem not in annotations:
+                raise InputError(
+                    f"{path}: lists {stem}, but there is no {root / 'Annotations' / stem}.xml{_near(stem, annotations)}. "
+                    f"Add it (without objects for background) or remove the line."
+                )
             if stem in seen:
                 raise InputError(
                     f"{path}: {stem} stands in {split} and already in {seen[stem]}. "
@@ -132,45 +200,40 @@ def _own_splits(root: Path, files: dict[str, Path]) -> dict[Split, list[str]] | 
     return splits
 
 
-def _check_listed(root: Path, path: Path, stem: str, files: dict[str, Path]) -> None:
-    annotation = inside(root / "Annotations", f"{stem}.xml", path)
-    if stem not in files:
-        raise InputError(
-            f"{path}: lists {stem}, but {root / 'JPEGImages'} has no such picture ({', '.join(PICTURE_SUFFIXES)}). "
-            f"Add the picture or remove the line."
-        )
-    if not annotation.is_file():
-        raise InputError(
-            f"{path}: lists {stem}, but there is no {annotation}. Add it (without objects for background) or remove the line."
-        )
+def _near(stem: str, files: Iterable[str]) -> str:
+    """A hint where the name is there, but in another folder or without the ending that the list has."""
+    names = {PurePosixPath(stem).name, PurePosixPath(stem).stem}
+    near = next((other for other in files if PurePosixPath(other).name in names), None)
+    return f"; but {near} is there: names are paths without their ending" if near else ""
 
 
-def _check_pairs(root: Path, files: dict[str, Path]) -> None:
-    annotations = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
-    without_picture = sorted(set(annotations) - set(files))
-    without_annotation = sorted(set(files) - set(annotations))
+def _check_pairs(root: Path, pictures: dict[str, list[Path]], annotations: dict[str, list[Path]]) -> None:
+    without_picture = sorted(set(annotations) - set(pictures))
+    without_annotation = sorted(set(pictures) - set(annotations))
     if without_picture:
         raise InputError(
-            f"{annotations[without_picture[0]]}: no picture of that name in {root / 'JPEGImages'} ({len(without_picture)} such). "
-            f"Add the picture or remove the annotation."
+            f"{annotations[without_picture[0]][0]}: no picture of that name in {root / 'JPEGImages'} ({len(without_picture)} such)"
+            f"{_near(without_picture[0], pictures)}. Add the picture or remove the annotation."
         )
     if without_annotation:
         raise InputError(
-            f"{files[without_annotation[0]]}: no annotation of that name in {root / 'Annotations'} "
+            f"{pictures[without_annotation[0]][0]}: no annotation of that name in {root / 'Annotations'} "
             f"({len(without_annotation)} such). Add it (without objects for background) or remove the picture."
         )
 
 
-def _read_scene(root: Path, file: Path) -> _Scene:
-    path = inside(root / "Annotations", f"{file.stem}.xml", root)
+def _read_scene(path: Path, file: Path, source: VocSource) -> _Scene:
+    content = read_bytes(path)
     try:
-        tree: Element = fromstring(path.read_bytes())  # bytes: the encoding is the declaration's business
+        tree: Element = fromstring(content)  # bytes: the encoding is the declaration's business
     except DefusedXmlException as error:
         raise InputError(f"{path}: declares XML entities, which can hide files or endless text. Remove the declaration.") from error
     except (ParseError, LookupError, ValueError) as error:  # the last two: encodings that expat does not know
         raise InputError(f"{path}: not well-formed XML ({error}). Correct or export it again.") from error
     height_px, width_px = (_size(path, tree, side) for side in ("height", "width"))
-    size = (height_px, width_px) if height_px and width_px else stored_size(file)  # some tools leave it out, or write 0
+    size = (height_px, width_px)
+    if not (height_px and width_px):  # some tools leave it out, or write 0
+        size = size_in_header(file, source.exif_orientation)
     return _Scene(path, file, size, tuple(_thing(path, thing) for thing in tree.findall("object")))
 
 
@@ -197,7 +260,7 @@ def _number(path: Path, element: Element, tag: str) -> float:
     return number
 
 
-def _picture(scene: _Scene, labels: dict[str, int], source: VocSource) -> Picture:
+def _picture(root: Path, scene: _Scene, labels: dict[str, int], source: VocSource) -> Picture:
     for thing in scene.things:
         if thing.name not in labels:
             raise InputError(
@@ -206,7 +269,7 @@ def _picture(scene: _Scene, labels: dict[str, int], source: VocSource) -> Pictur
             )
     corners = np.array([thing.corners for thing in scene.things], dtype=np.float64).reshape(-1, 4)
     return Picture(
-        file_name=scene.file.name,
+        file_name=printable(scene.file.relative_to(root / "JPEGImages").as_posix()),
         size=scene.size,
         boxes_xyxy_px=_edges(corners) if source.coordinates == "pixels_from_1" else corners,
         labels=np.array([labels[thing.name] for thing in scene.things], dtype=np.int64),

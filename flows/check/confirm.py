@@ -2,101 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from detection.data.dataset import Images, load_split
-from flows.check.judge import Candidate, Confirm, Fresh
-from flows.measure.devices.remote import Observations
-from flows.measure.host import Report, host_rounds, why_not_here
+from flows.measure.devices.imported import export_command
+from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds, measured_row
-from flows.measure.stage import files_of
-from flows.records.observations import append_observations
+from flows.measure.session import MeasureSession
+from flows.messages import Say
 from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyFile
-from flows.records.store import Store, StoreError
+from flows.records.store import StoreError
 from flows.stats.latency import MIN_ROUNDS
-from flows.sweep import workspace
-from flows.sweep.measure_settings import Measure
-from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile, ProfileError
 from hardware_profiles.timing.environment import digest_of, environment
 from hardware_profiles.timing.round import File, RoundError
 
-if TYPE_CHECKING:
-    from flows.sweep.params import Plan
+
+class Candidate(NamedTuple):
+    """What looked slower or faster, and is to be measured again."""
+
+    cell: str
+    profile: str
 
 
-def confirmer(loaded: Plan, store: Store, cells: CellsFile, latency: LatencyFile) -> Confirm:
+@dataclass(frozen=True)
+class Fresh:
+    """New rounds of a candidate and the control; or why there are none."""
+
+    rounds_s: tuple[float, ...] = ()
+    control_rounds_s: tuple[float, ...] = ()
+    why: str | None = None
+
+
+Confirm = Callable[[Sequence[Candidate]], Mapping[Candidate, Fresh]]
+"""Measures again. A candidate that it does not return counts as one that could not be measured."""
+
+
+def confirmer(session: MeasureSession, latency: LatencyFile) -> Confirm:
     """What the gate calls to have the workspace's cells measured again, as `sixfold measure` would."""
-    return partial(
-        measure_again,
-        cells=cells,
-        latency=latency,
-        profile_of=lambda name: load_profile(name, loaded.profiles_folder),
-        images_of=lambda: load_split(workspace.PREPARED, "val"),
-        config=loaded.params.measure,
-        observations=Observations(store.root / "observations").latency,
-        fetch=store.file,
-    )
+    return partial(measure_again, session=session, latency=latency)
 
 
 def measure_again(
-    candidates: Sequence[Candidate],
-    cells: CellsFile,
-    latency: LatencyFile,
-    profile_of: Callable[[str], HardwareProfile],
-    images_of: Callable[[], Images],
-    config: Measure,
-    observations: Path,
-    fetch: Callable[[str], Path],
-    report: Report = print,
+    candidates: Sequence[Candidate], session: MeasureSession, latency: LatencyFile, say: Say = print
 ) -> dict[Candidate, Fresh]:
     """For every candidate new rounds of its file and of the control's, or why they cannot be had here.
 
-    At least MIN_ROUNDS rounds, in another order of files than before; what they saw is appended under `observations`.
+    At least MIN_ROUNDS rounds, in another order of files than before; what they saw is appended to the store's observations.
     """
     surroundings = environment()
+    here = digest_of(surroundings)
     found: dict[Candidate, Fresh] = {}
     profiles: dict[str, HardwareProfile] = {}
     files: dict[str, dict[str, File]] = {}
     for place in candidates:
         try:
-            profile = _measurable(place, latency, profile_of, digest_of(surroundings))
-            own = files_of(profile, _with_control(place, cells), fetch)
+            profile = _measurable(place, session, latency, here)
+            own = session.files(profile, _with_control(place, session.cells))
         except (_NotHereError, ProfileError, StoreError) as error:
             found[place] = Fresh(why=str(error))
             continue
         profiles[profile.id] = profile
         files.setdefault(profile.id, {}).update({file.digest: file for file in own})
-    if not profiles:
+    measured = [place for place in candidates if place not in found]
+    if not measured:
         return found
+    config = session.config
     again = config.model_copy(update={"rounds": max(config.rounds, MIN_ROUNDS), "seed": config.seed + 1})
-    left = len(candidates) - len(found)
-    looks = "cell looks" if left == 1 else "cells look"
-    report(f"check: {left} {looks} slower or faster; measuring again in {again.rounds} rounds")
+    looks = "cell looks" if len(measured) == 1 else "cells look"
+    say(f"check: {len(measured)} {looks} slower or faster; measuring again in {again.rounds} rounds")
     distinct = {name: tuple(own.values()) for name, own in files.items()}
     try:
-        rounds = host_rounds(list(profiles.values()), distinct, images_of(), again, report)
+        rounds = host_rounds(list(profiles.values()), distinct, session.images, again, say)
     except RoundError as error:
-        return found | {place: Fresh(why=str(error)) for place in candidates if place not in found}
+        return found | {place: Fresh(why=str(error)) for place in measured}
     for name, seen in rounds.items():
-        append_observations(observations, name, seen.results, surroundings, again.recorded())
-    measured = [place for place in candidates if place not in found]
-    here = digest_of(surroundings)
-    return found | {place: _fresh(place, cells, profiles[place.profile], rounds[place.profile], here) for place in measured}
+        session.observations.append(name, seen.results, surroundings, again.recorded())
+    return found | {place: _fresh(place, session.cells, profiles[place.profile], rounds[place.profile], here) for place in measured}
 
 
 class _NotHereError(Exception):
     """The candidate cannot be measured by this machine."""
 
 
-def _measurable(place: Candidate, latency: LatencyFile, profile_of: Callable[[str], HardwareProfile], here: str) -> HardwareProfile:
+def _measurable(place: Candidate, session: MeasureSession, latency: LatencyFile, here: str) -> HardwareProfile:
     """The candidate's profile, if this is where the sweep measured it."""
-    profile = profile_of(place.profile)
+    (profile,) = session.profiles((place.profile,))
     if profile.kind != "host":
-        raise _NotHereError("measured on another device; `sixfold measure` with that device joined takes new rounds")
+        raise _NotHereError(f"measured on another device; measure there again: {export_command(profile.id)}")
     if why := why_not_here(profile):
         raise _NotHereError(why)
     row = latency.row(place.cell, place.profile)

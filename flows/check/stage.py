@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from detection.frozen import InputError
+from detection.frozen import DamagedError, InputError
 from flows.check.baseline import MANIFEST, Baseline, baseline_names, read_baseline
-from flows.check.judge import Confirm, Evidence, screen
-from flows.check.verdict import EXIT_CODES, Item, Overall, Verdict, render, summarise
+from flows.check.confirm import Confirm
+from flows.check.items import Evidence, compare_items
+from flows.check.page import render
+from flows.check.verdict import Item, Overall, Verdict, of_sweep
+from flows.records.files import write_text
 from flows.records.schema import CONTROL, CellsFile, LatencyFile, write_records
+from flows.records.store import Store
 from flows.sweep.check_settings import Check
+
+EXIT_CODES: dict[Overall, int] = {"ok": 0, "regressed": 1, "not_comparable": 2, "incomplete": 3, "no_baseline": 4}
 
 
 def check(
@@ -19,7 +25,7 @@ def check(
     cells: CellsFile,
     latency: LatencyFile,
     ground_truth: dict[str, Any],
-    resolve: Callable[[str], Path],
+    store: Store,
     config: Check,
     out_folder: Path,
     confirm: Confirm | None = None,
@@ -29,12 +35,9 @@ def check(
     `ground_truth` is of `config.split`; `confirm` measures again what looks slower or faster, None does not. The verdict lies in
     `verdict.json` and `verdict.md` of the out folder, whatever the code.
     """
-    verdict = judge(baseline_folder, cells, latency, ground_truth, resolve, config, confirm)
+    verdict = judge(baseline_folder, cells, latency, ground_truth, store, config, confirm)
     write_records(out_folder / "verdict.json", verdict)
-    page = out_folder / "verdict.md"
-    partial = page.with_name(page.name + ".partial")
-    partial.write_text(render(verdict))
-    partial.replace(page)
+    write_text(out_folder / "verdict.md", render(verdict))
     return verdict.exit_code
 
 
@@ -43,7 +46,7 @@ def judge(
     cells: CellsFile,
     latency: LatencyFile,
     ground_truth: dict[str, Any],
-    resolve: Callable[[str], Path],
+    store: Store,
     config: Check,
     confirm: Confirm | None = None,
 ) -> Verdict:
@@ -72,10 +75,12 @@ def judge(
     try:
         baseline = read_baseline(baseline_folder)
         _require_same_data(baseline.cells, cells, ground_truth, config)
-        items = screen(Evidence(baseline, ground_truth, resolve, config, confirm), cells, latency)
+        items = compare_items(Evidence(baseline, ground_truth, store, config, confirm), cells, latency)
     except InputError as error:
         return conclude("not_comparable", str(error))
-    return conclude(*summarise(items), items, tuple(_notes(baseline, cells, latency)))
+    except DamagedError as error:
+        return conclude("incomplete", str(error))
+    return conclude(*of_sweep(items), items, tuple(_notes(baseline, cells, latency)))
 
 
 def _require_same_data(before: CellsFile, now: CellsFile, ground_truth: dict[str, Any], config: Check) -> None:
@@ -127,6 +132,6 @@ def _rules(config: Check) -> tuple[str, ...]:
         f"{config.latency_drop_share:.0%} and Welch's t on the log ratios of rounds; what looks slower or faster is measured "
         f"again, and only called so if the fresh rounds alone say it too. What cannot be measured again is a {config.unconfirmed}. "
         "Estimated latencies are not judged: they follow from counts that are.",
-        "Would find: the smallest change that such pictures or rounds detect with a probability of 0.8 at the same chance of a "
-        "false alarm.",
+        "Minimum detectable effect: the smallest change that such pictures or rounds detect with a probability of 0.8 at the same "
+        "chance of a false alarm.",
     )

@@ -1,28 +1,26 @@
-"""What the gate says: a verdict per item, one overall, and the page that shows them."""
+"""What the gate decides: when an item has regressed, improved, is missing or cannot be decided, and what the sweep has then.
+
+Nothing else in the project says "regressed": `of_counts` for what has no chance in it, `of_missing_times` for a time that is gone,
+`of_tested` for accuracies and times, `of_second_look` and `of_unconfirmed` after it, `of_sweep` for all items together.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Literal
-
-from pydantic import Field
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from detection.frozen import Frozen
+from flows.records.formatting import count
+from flows.records.schema import LatencyRow
+from flows.records.upgrade import RecordFile
+from flows.stats.latency import Ratio, detectable, holm, level_of_next
+from flows.stats.map_bootstrap import Difference, detectable_difference
+from flows.sweep.check_settings import Check
 
 ItemVerdict = Literal["ok", "regressed", "improved", "unconfirmed", "inconclusive", "missing"]
 """`unconfirmed`: looks slower or faster, and could not be measured again."""
 Overall = Literal["ok", "regressed", "not_comparable", "incomplete", "no_baseline"]
-EXIT_CODES: dict[Overall, int] = {"ok": 0, "regressed": 1, "not_comparable": 2, "incomplete": 3, "no_baseline": 4}
-TITLES: dict[Overall, str] = {
-    "ok": "no regression",
-    "regressed": "regression",
-    "not_comparable": "not comparable",
-    "incomplete": "incomplete",
-    "no_baseline": "no baseline",
-}
-SHOWN: tuple[ItemVerdict, ...] = ("regressed", "missing", "unconfirmed", "inconclusive", "improved")
-"""Verdicts that get a table, worst first; what is ok is counted, with what would have been found where that was tested."""
 
 
 class Item(Frozen):
@@ -41,15 +39,14 @@ class Item(Frozen):
     """Of the change; None for exact counts."""
     p_holm: float | None = None
     """That there is no change, corrected for being one of many; None where nothing was tested."""
-    minimal_effect: float | None = None
-    """The smallest change that would probably have been found: of mAP a share, of a speedup a ratio. None where not tested."""
+    minimum_detectable_effect: float | None = None
+    """The minimum detectable effect: of mAP a share, of a speedup a ratio. None where not tested."""
     why: str | None = None
 
 
-class Verdict(Frozen):
+class Verdict(RecordFile):
     """`results/check/verdict.json`."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     overall: Overall
     exit_code: int
     answer: str
@@ -63,129 +60,99 @@ class Verdict(Frozen):
     items: tuple[Item, ...]
 
 
-def summarise(items: tuple[Item, ...]) -> tuple[Overall, str]:
-    """The overall verdict, and the sentences that open the page."""
-    items_with = Counter(item.verdict for item in items)
-    worse_in = len({item.cell for item in items if item.verdict == "regressed"})
-    missing_in = len({item.cell for item in items if item.verdict == "missing"})
-    undecided = (
-        f" {items_with['inconclusive']} cannot be decided by this many pictures or rounds." if items_with["inconclusive"] else ""
-    )
-    unsure = f" {items_with['unconfirmed']} look slower or faster, unconfirmed." if items_with["unconfirmed"] else ""
-    rest = unsure + undecided + (f" {items_with['improved']} got better." if items_with["improved"] else "")
-    if worse_in:
-        missing = f" {items_with['missing']} are missing." if missing_in else ""
-        return (
-            "regressed",
-            f"{items_with['regressed']} of {len(items)} items got worse, in {_count(worse_in, 'cell')}.{missing}{rest}",
-        )
-    if missing_in:
-        return "incomplete", f"{items_with['missing']} of {len(items)} items are missing, in {_count(missing_in, 'cell')}.{rest}"
+class Tested(NamedTuple):
+    """An item that chance has a part in, before the correction for being one of many."""
+
+    item: Item
+    """With its change and interval; one that is not "ok" has its verdict already."""
+    limit: float
+    """A drop up to this is accepted, in the unit of the change."""
+    estimate: Ratio | Difference | None = None
+    """What the test is of; None where nothing is tested."""
+
+    @property
+    def p(self) -> float | None:
+        """That there is no change; None where nothing was tested."""
+        return self.estimate.p if self.estimate else None
+
+    def drop(self, change: float) -> float:
+        """How much worse a change is, in the unit of the limit; below 0 when better."""
+        return 1.0 - change if self.item.quantity == "speedup" else -change
+
+    def minimum_detectable_effect(self, level: float) -> float | None:
+        """The smallest change that a test at this level would probably have found."""
+        if isinstance(self.estimate, Ratio):
+            return detectable(self.estimate, level)
+        return detectable_difference(self.estimate, level) if self.estimate else None
+
+
+def of_counts(before: int | None, now: int | None) -> ItemVerdict:
+    """Of a count without chance in it: any growth is a regression."""
+    assert before is not None, "an ok cell has its counts"
+    assert now is not None, "an ok cell has its counts"
+    return "ok" if now == before else "regressed" if now > before else "improved"
+
+
+def of_missing_times(before: LatencyRow, now: LatencyRow | None) -> ItemVerdict:
+    """Of a cell without times now: regressed where it no longer fits into the device, else missing."""
+    return "regressed" if now is not None and now.fits is False and before.fits is not False else "missing"
+
+
+def of_tested(tested: Sequence[Tested], alpha: float) -> Iterator[Item]:
+    """The items with their verdicts, their p values corrected together.
+
+    Regressed: a drop beyond the limit that chance does not explain; improved: the same upwards. Otherwise ok where the
+    interval stays within the limit, and inconclusive where it reaches beyond: these pictures or rounds cannot decide.
+    """
+    p_values = holm([one.p for one in tested if one.p is not None])
+    found = sum(p < alpha for p in p_values)
+    corrected = iter(p_values)
+    for one in tested:
+        p = next(corrected) if one.p is not None else None
+        item = one.item
+        if item.verdict != "ok":
+            yield item
+            continue
+        assert item.change is not None, "what is judged has a change"
+        drop = one.drop(item.change)
+        verdict: ItemVerdict = "ok"
+        if p is not None and p < alpha and abs(drop) > one.limit:
+            verdict = "regressed" if drop > 0.0 else "improved"
+        elif item.interval is None or one.drop(item.interval[0]) > one.limit:
+            verdict = "inconclusive"
+        effect = None if p is None else one.minimum_detectable_effect(level_of_next(alpha, len(p_values), found - (p < alpha)))
+        yield item.model_copy(update={"verdict": verdict, "p_holm": p, "minimum_detectable_effect": effect})
+
+
+def of_second_look(first: Item, second: Item, rounds: int) -> Item:
+    """The judgement on fresh rounds, with what was seen before; two looks that contradict each other decide nothing."""
+    assert first.change is not None, "it was tested"
+    seen = f"{(first.change - 1.0) * 100:+.1f} % at first"
+    if second.verdict == first.verdict:
+        return second.model_copy(update={"why": f"confirmed on {rounds} fresh rounds; {seen}"})
+    if second.verdict in ("regressed", "improved"):
+        return second.model_copy(update={"verdict": "inconclusive", "why": f"{rounds} fresh rounds say the opposite; {seen}"})
+    return second.model_copy(update={"why": f"not confirmed on {rounds} fresh rounds; {seen}"})
+
+
+def of_unconfirmed(item: Item, why: str, config: Check) -> Item:
+    """What could not be measured again; a regression only where the settings say so."""
+    if item.verdict == "regressed" and config.unconfirmed == "regression":
+        return item.model_copy(update={"why": f"unconfirmed, counted by check.unconfirmed: {why}"})
+    looks = "slower" if item.verdict == "regressed" else "faster"
+    return item.model_copy(update={"verdict": "unconfirmed", "why": f"looks {looks}, unconfirmed: {why}"})
+
+
+def of_sweep(items: Sequence[Item]) -> tuple[Overall, str]:
+    """The overall verdict, and the sentences that open the page: one regression outranks whatever is missing."""
+    number = Counter(item.verdict for item in items)
+    cells = {verdict: count(len({item.cell for item in items if item.verdict == verdict}), "cell") for verdict in number}
+    rest = f" {number['unconfirmed']} look slower or faster, unconfirmed." if number["unconfirmed"] else ""
+    rest += f" {number['inconclusive']} cannot be decided by this many pictures or rounds." if number["inconclusive"] else ""
+    rest += f" {number['improved']} got better." if number["improved"] else ""
+    if number["regressed"]:
+        missing = f" {number['missing']} are missing." if number["missing"] else ""
+        return "regressed", f"{number['regressed']} of {len(items)} items got worse, in {cells['regressed']}.{missing}{rest}"
+    if number["missing"]:
+        return "incomplete", f"{number['missing']} of {len(items)} items are missing, in {cells['missing']}.{rest}"
     return "ok", f"None of {len(items)} items got worse.{rest}"
-
-
-def render(verdict: Verdict) -> str:
-    """The verdict as a Markdown page, answer first."""
-    lines = [
-        f"# Verdict: {TITLES[verdict.overall]}",
-        "",
-        verdict.answer,
-        "",
-        f"Sweep `{verdict.sweep}` against baseline `{verdict.baseline}`; exit code {verdict.exit_code}.",
-        "",
-    ]
-    for kind in SHOWN:
-        lines += _table(kind, [item for item in verdict.items if item.verdict == kind])
-    unchanged = sum(item.verdict == "ok" for item in verdict.items)
-    if verdict.items:
-        lines += [f"{unchanged} of {len(verdict.items)} items are ok and not listed.", ""]
-    lines += _bullets("No difference found", _no_differences(verdict.items))
-    lines += _bullets("Notes", verdict.notes) + _bullets("How it was judged", verdict.rules)
-    return "\n".join(lines)
-
-
-def _table(kind: ItemVerdict, items: list[Item]) -> list[str]:
-    if not items:
-        return []
-    rows = [f"| {' | '.join(_cells(item))} |" for item in items]
-    return [
-        f"## {kind.capitalize()} ({len(items)})",
-        "",
-        "| cell | where | quantity | before | now | change | would find | p (Holm) | why |",
-        "|---|---|---|---:|---:|---:|---:|---:|---|",
-        *rows,
-        "",
-    ]
-
-
-def _cells(item: Item) -> tuple[str, ...]:
-    p = "" if item.p_holm is None else "< 0.001" if item.p_holm < 0.001 else f"{item.p_holm:.3f}"
-    return (
-        f"`{item.cell}`",
-        item.where or "",
-        item.quantity,
-        _number(item, item.before),
-        _number(item, item.now),
-        _change(item),
-        _minimal_effect(item),
-        p,
-        _one_line(item.why or ""),
-    )
-
-
-def _number(item: Item, value: float | None) -> str:
-    if value is None:
-        return ""
-    return {"map_50_95": f"{value:.4f}", "speedup": f"{value:.2f}x"}.get(item.quantity, f"{value:,.0f}")
-
-
-def _change(item: Item) -> str:
-    """The change in the unit people speak of: points of mAP, percent of speed, plain counts."""
-    if item.change is None:
-        return ""
-    if item.quantity == "map_50_95":
-        return _with_interval(
-            item.change * 100, item.interval and (item.interval[0] * 100, item.interval[1] * 100), "+.2f", " points"
-        )
-    if item.quantity == "speedup":
-        percent = item.interval and ((item.interval[0] - 1) * 100, (item.interval[1] - 1) * 100)
-        return _with_interval((item.change - 1) * 100, percent, "+.1f", " %")
-    return f"{item.change:+,.0f}"
-
-
-def _minimal_effect(item: Item) -> str:
-    """In the unit of the change, either way."""
-    if item.minimal_effect is None:
-        return ""
-    if item.quantity == "map_50_95":
-        return f"{item.minimal_effect * 100:.2f} points"
-    return f"{(item.minimal_effect - 1) * 100:.1f} %"
-
-
-def _no_differences(items: Iterable[Item]) -> Iterator[str]:
-    """For each quantity and place the tested items that are ok, with the smallest change that would have been found."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for item in items:
-        if item.verdict == "ok" and item.minimal_effect is not None:
-            groups.setdefault((item.quantity, item.where or ""), []).append(f"`{item.cell}` ({_minimal_effect(item)})")
-    for (quantity, where), names in groups.items():
-        yield f"{quantity} on {where}, in brackets the change that would probably have been found: {', '.join(names)}."
-
-
-def _with_interval(value: float, interval: tuple[float, float] | None, form: str, unit: str) -> str:
-    spread = f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
-    return f"{value:{form}}{spread}{unit}"
-
-
-def _bullets(title: str, sentences: Iterable[str]) -> list[str]:
-    rows = [f"- {_one_line(sentence)}" for sentence in sentences]
-    return [f"## {title}", "", *rows, ""] if rows else []
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _one_line(text: str) -> str:
-    """Text that does not break a table: an error may hold line breaks and bars."""
-    return " ".join(text.split()).replace("|", "\\|")

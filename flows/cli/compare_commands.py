@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT, ExecutorName, ParamsPath, executor_named, open_sweep, print_table
+from flows.cli.options import DEFAULT, ExecutorName, ParamsPath, executor_named, load_sweep, print_table
 from flows.sweep import workspace
 
 app = typer.Typer()
@@ -22,11 +22,11 @@ def retrain(
     executor: ExecutorName = "ray",
 ) -> None:
     """Make one cell and the control from the root with several seeds: what it loses on average, and how sure that is."""
+    chosen = executor_named(executor)
+    loaded, store = load_sweep("retrain", params, workspace.SEEDS)
     from flows.compare.retrain import retrain as stage
     from flows.compare.retrain_text import HEADS, read_seeds, rows, sentences
 
-    chosen = executor_named(executor)
-    loaded, store = open_sweep(params, workspace.SEEDS)
     code = stage(
         loaded, workspace.PREPARED, store, workspace.REPORT / "recommendation.json", workspace.SEEDS, cell=cell, seeds=seeds,
         executor=chosen, say=print,
@@ -43,22 +43,21 @@ def retrain(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A cell or reference of results/cells.json.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one, told of beside the first.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The cell or reference to compare with A.")],
     params: ParamsPath = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON and nothing else.")] = False,
 ) -> None:
     """Say what B costs and buys beside A: accuracy on the same pictures, size, and latency measured in the same rounds."""
+    loaded, store = load_sweep("compare", params)
+    from flows.compare.two_cells import HEADS, rows, sentences, truths_of
     from flows.compare.two_cells import compare as stage
-    from flows.compare.two_cells import truths_of
-    from flows.compare.two_cells_text import HEADS, rows, sentences
     from flows.records.schema import CellsFile, LatencyFile, read_records
 
-    loaded, store = open_sweep(params)
     cells = read_records(workspace.CELLS, CellsFile)
     latency = read_records(workspace.LATENCY, LatencyFile) if workspace.LATENCY.exists() else None
     settings = loaded.params.report
     found = stage(
-        cells, latency, (a, b), truths_of(cells, workspace.PREPARED), store.file, seed=settings.seed, draws=settings.bootstrap_draws
+        cells, latency, (a, b), truths_of(cells, workspace.PREPARED), store, seed=settings.seed, draws=settings.bootstrap_draws
     )
     if as_json:
         print(found.model_dump_json(by_alias=True, indent=1))

@@ -1,15 +1,14 @@
-"""What several verbs of the command line share: their options, the params and the store behind them, and tables."""
+"""What several commands share: their options, the params and the store behind them, and tables."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from detection.frozen import InputError
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
@@ -26,8 +25,12 @@ PLAIN_WIDTH = 200
 """Characters a line where the output is no terminal: tables in logs and pipes are not folded."""
 
 
-def open_sweep(params: Path, *outputs: Path) -> tuple[Plan, Store]:
-    """The checked params and their store, once it is known that the outputs can be written."""
+def load_sweep(verb: str, params: Path, *outputs: Path) -> tuple[Plan, Store]:
+    """The checked params and their store, once it is known that the outputs can be written.
+
+    Says so first: from here on libraries are loaded, which takes seconds.
+    """
+    print(f"{verb}: reading {params}", file=sys.stderr, flush=True)
     from flows.records.store import open_store
     from flows.sweep.params import load_plan
 
@@ -36,10 +39,17 @@ def open_sweep(params: Path, *outputs: Path) -> tuple[Plan, Store]:
     return loaded, open_store(loaded.params.store.url, loaded.base)
 
 
+def refuse(message: str) -> NoReturn:
+    """Raise InputError."""
+    from detection.frozen import InputError  # pydantic with it, which `--help` need not wait for
+
+    raise InputError(message)
+
+
 def executor_named(name: str) -> Executor:
     """The executor of that name; InputError where there is none."""
     if name not in ("ray", "inline"):
-        raise InputError(f"--executor {name!r}: allowed are ray and inline.")
+        refuse(f"--executor {name!r}: allowed are ray and inline.")
     return "ray" if name == "ray" else "inline"
 
 

@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from detection.frozen import InputError
-from flows.cli.options import show_table
+from flows.cli.options import refuse, show_table
 
-app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, anchors, calibrate.")
+app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, benchmark, calibrate.")
 ParamsOption = Annotated[
     Path | None, typer.Option("--params", help="The params file whose measure.profiles_folder is looked into.")
 ]
@@ -20,7 +19,7 @@ FolderOption = Annotated[Path | None, typer.Option("--folder", help="A folder wi
 DEFAULT_PARAMS = Path("params.yaml")
 DEFAULT_FOLDER = "profiles"
 """Of own profiles, beside the plan: what the setting is relative to, and what no `make clean` removes."""
-DEFAULT_ANCHORS = Path("anchors")
+DEFAULT_MEASUREMENTS = Path("calibration")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -53,15 +52,15 @@ def show(
 ) -> None:
     """Print a profile: every number with its source, how sure its estimates are, and what the device cannot do."""
     from flows.cli.profile_tables import facts, limits, numbers_table, reliability
-    from hardware_profiles.schema.library import load_fallback, load_profile
+    from hardware_profiles.schema.library import load_host_cpu, load_profile
 
     extra = _extra_folder(params, folder)
     profile = load_profile(name, extra)
-    fallback = load_fallback(profile, extra)
+    host_cpu = load_host_cpu(profile, extra)
     print(f"{profile.id}: {profile.name}\n")
     print("\n".join(facts(profile)))
     show_table(numbers_table(profile))
-    for title, lines in (("Estimates", reliability(profile)), ("What it cannot do", limits(profile, fallback))):
+    for title, lines in (("Estimates", reliability(profile)), ("What it cannot do", limits(profile, host_cpu))):
         print("\n".join([f"\n{title}", *(f"  {line}" for line in lines)]))
 
 
@@ -89,14 +88,14 @@ def check(
         found += [f"{path}: {problem}" for problem in (*_shadowing(path), *problems_of(path, beside | files))]
     if found:
         count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
-        raise InputError("\n  ".join([f"{count} (docs/your-device.md explains every field)", *found]))
+        refuse("\n  ".join([f"{count} (docs/your-device.md explains every field)", *found]))
     print(f"OK: {len(targets)} profile{'s' if len(targets) > 1 else ''}")
 
 
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and dashes; also the file's name.")],
-    like: Annotated[str | None, typer.Option("--from", help="Copy what is no number from this profile.")] = None,
+    like: Annotated[str | None, typer.Option("--from", help="Copy all non-numeric fields from this profile.")] = None,
     params: ParamsOption = None,
     folder: FolderOption = None,
 ) -> None:
@@ -112,26 +111,26 @@ def new(
 
 
 @app.command()
-def anchors(
+def benchmark(
     name: Annotated[str, typer.Argument(help="A host profile, in whose runtime and threads networks are timed here.")],
     params: Annotated[
         list[Path] | None, typer.Option("--params", help="A plan, its data prepared beside it; repeat it for several.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Where NAME.csv goes, and the files it names.")] = DEFAULT_ANCHORS,
+    folder: Annotated[Path, typer.Option("--folder", help="Where NAME.csv goes, and the files it names.")] = DEFAULT_MEASUREMENTS,
     count: Annotated[int, typer.Option(min=0, help="Networks drawn from the search spaces of each plan.")] = 24,
     rounds: Annotated[int, typer.Option(min=1, help="Fresh processes that time every file once.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws and the order of timing.")] = 0,
 ) -> None:
     """Time here what a plan asks about, untrained: its detector, light and narrow ones, and draws from its search spaces."""
-    from flows.measure.calibration_networks import write_anchors
+    from flows.measure.calibration_networks import benchmark_networks
     from hardware_profiles.schema.library import load_profile
 
     plans = params or [DEFAULT_PARAMS]
     extra = _extra_folder(plans[0], None)
     profile = load_profile(name, extra)
     if profile.kind != "host":
-        raise InputError(f"{name}: a {profile.kind} profile; networks are timed here, so name a profile of kind host.")
-    table = write_anchors(plans, profile, folder, count, seed, rounds)
+        refuse(f"{name}: a {profile.kind} profile; networks are timed here, so name a profile of kind host.")
+    table = benchmark_networks(plans, profile, folder, count, seed, rounds)
     print(f"{table}\nNext: `sixfold profiles calibrate {name} {table}` fits the profile to this machine.")
 
 
@@ -143,10 +142,10 @@ def calibrate(
     params: ParamsOption = None,
     folder: FolderOption = None,
 ) -> None:
-    """Fit a profile's numbers to measured times, say how well they foretell a network left out, and write a new profile."""
+    """Fit a profile's numbers to measured times, say how well they predict a network that was left out, and write a new profile."""
     from flows.cli.profile_tables import fit_table
     from hardware_profiles.estimate.fit.calibration import calibrate as fit
-    from hardware_profiles.estimate.fit.measurements import AnchorError, read_anchors
+    from hardware_profiles.estimate.fit.measurements import read_measurements
     from hardware_profiles.schema.authoring import text_of
     from hardware_profiles.schema.library import load_profile
 
@@ -155,11 +154,8 @@ def calibrate(
     place = extra or _default_folder(params)
     _check_free(new_name, place)
     profile = load_profile(name, extra if extra and extra.is_dir() else None)
-    try:
-        anchors = read_anchors(measurements, profile.runtime)
-        found = fit(profile, anchors)
-    except AnchorError as error:
-        raise InputError(str(error)) from error
+    anchors = read_measurements(measurements, profile.runtime)
+    found = fit(profile, anchors)
     fitted = found.model_copy(update={"id": new_name, "name": f"{profile.name}, fitted to own times"})
     about = f"{profile.name}: {name} with numbers fitted to {len(anchors)} measured times of {measurements.name}."
     path = _write(new_name, text_of(fitted, about), place)
@@ -175,9 +171,7 @@ def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = T
 
         folder = read_plan(params or DEFAULT_PARAMS).profiles_folder
     if must_exist and folder is not None and not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder of hardware profiles. Make it with `sixfold profiles new`, or correct the setting."
-        )
+        refuse(f"{folder}: no such folder of hardware profiles. Make it with `sixfold profiles new`, or correct the setting.")
     return folder
 
 
@@ -193,12 +187,9 @@ def _default_folder(params: Path | None) -> Path:
 
 def _write(name: str, text: str, folder: Path) -> Path:
     """The new file, whole; InputError where the name is bad or taken."""
-    path = _check_free(name, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+    from flows.records.files import write_text
+
+    return write_text(_check_free(name, folder), text)
 
 
 def _check_free(name: str, folder: Path) -> Path:
@@ -206,13 +197,11 @@ def _check_free(name: str, folder: Path) -> Path:
 
     path = folder / f"{name}.yaml"
     if not NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} is no name for a profile. Allowed: lower-case letters, digits and dashes, for instance my-board."
-        )
+        refuse(f"{name!r} is no name for a profile. Allowed: lower-case letters, digits and dashes, for instance my-board.")
     if name in known_profiles():
-        raise InputError(f"{name} is a built-in profile. Choose another name.")
+        refuse(f"{name} is a built-in profile. Choose another name.")
     if path.exists():
-        raise InputError(f"{path}: there already. Choose another name, or remove it first.")
+        refuse(f"{path}: there already. Choose another name, or remove it first.")
     return path
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from hardware_profiles.runtimes.table import RUNTIMES, SessionError, runtime_version
-from hardware_profiles.schema.profile import MIN_ANCHORS, WORST_MAPE, DType, HardwareProfile
+from hardware_profiles.schema.profile import MIN_MEASURED, WORST_MAPE, DType, HardwareProfile
+from hardware_profiles.timing.environment import cores_here
 
 PER_TYPE = (
     ("peak_gops", "1e9 op/s"),
@@ -60,11 +60,6 @@ def times_from(profile: HardwareProfile) -> str:
     if profile.threads > cores_here():
         return f"on a machine with {profile.threads} cores"
     return "measured here"
-
-
-def cores_here() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def facts(profile: HardwareProfile) -> list[str]:
@@ -120,7 +115,7 @@ def reliability(profile: HardwareProfile) -> list[str]:
             lines.append(f"{dtype}: estimated; not fitted on networks measured on this device; {interval}")
             continue
         word = "calibrated" if calibration.holds else "estimated"
-        because = "" if calibration.holds else f" (calibrated needs {MIN_ANCHORS} networks and {WORST_MAPE:.0%} error at most)"
+        because = "" if calibration.holds else f" (calibrated needs {MIN_MEASURED} networks and {WORST_MAPE:.0%} error at most)"
         lines.append(
             f"{dtype}: {word}{because}; {_fit(profile, dtype)}, {calibration.validated_on}; {calibration.origin}; {interval}"
         )
@@ -132,10 +127,10 @@ def _fit(profile: HardwareProfile, dtype: DType) -> str:
     return f"{dtype} n={calibration.anchors}, {calibration.leave_one_out_mape:.0%}" if calibration else f"{dtype} not fitted"
 
 
-def limits(profile: HardwareProfile, fallback: HardwareProfile | None) -> list[str]:
+def limits(profile: HardwareProfile, host_cpu: HardwareProfile | None) -> list[str]:
     """What the device cannot do, and what happens then."""
     lines = []
-    elsewhere = f"runs on {fallback.id} instead" if fallback else "does not run"
+    elsewhere = f"runs on {host_cpu.id} instead" if host_cpu else "does not run"
     if not profile.producible:
         lines.append(
             f"Open what sixfold makes: it needs {profile.file_format}. Its times are estimates, unless you fit them yourself."
@@ -151,8 +146,6 @@ def limits(profile: HardwareProfile, fallback: HardwareProfile | None) -> list[s
     for granularity in ("per_channel", "per_tensor"):
         if "int8" in profile.dtypes and granularity not in profile.weight_granularity:
             lines.append(f"Run int8 weights with {granularity} scales at full speed.")
-    if profile.requires_reduce_range:
-        lines.append("Multiply u8 x s8 without saturation: int8 weights must keep to 7 bits.")
     if profile.memory.on_chip_bytes is not None:
         lines.append(
             f"Keep more than {profile.memory.on_chip_bytes:,} bytes of parameters: the rest is fetched in every inference."

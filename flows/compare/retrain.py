@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import difflib
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from compressors.planning.graph import Cell, Graph
 from detection.data.dataset import Prepared, load_prepared, load_split
-from detection.frozen import Frozen, InputError
+from detection.frozen import Frozen, InputError, read_json
 from flows.compare.retrain_text import RuntimeSeeds, SeedRun, SeedsFile, Trained
 from flows.grid.nodes import Context, read_done
-from flows.grid.progress import counting
-from flows.grid.ray_executor import Executor, Outcome, Task, run_tasks
+from flows.grid.ray_executor import Executor, run_tasks
 from flows.grid.scoring import read_artifact
-from flows.grid.stage import tasks_of
+from flows.grid.tasks import Outcome, Task, tasks_of
+from flows.messages import Say
+from flows.progress import progress
 from flows.records.detections import read_detections
 from flows.records.schema import CONTROL, ArtifactRecord, DatasetRecord, in_numbers, write_records
 from flows.records.store import Store, StoreError
@@ -30,7 +30,6 @@ from flows.stats.map_bootstrap import mean_map_difference
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
 from flows.sweep.params import Plan
 
-Say = Callable[[str], None]
 INCOMPLETE = 3
 """Exit code where a node could not be made."""
 NAMED = 4
@@ -57,7 +56,7 @@ def retrain(
     executor: Executor,
     say: Say,
 ) -> int:
-    """0 once `seeds.json` is written, 3 where a node failed; what is stored is not made again.
+    """0 once `seeds.json` is written, 3 where a node failed; what is stored is not re-run.
 
     Without a cell the recommended one is taken. Seeds count up from the sweep's own, whose nodes a finished grid has made.
     """
@@ -68,8 +67,7 @@ def retrain(
     pair = _pair(plan, wanted)
     graphs = {seed: make_graph(plan, base.model_copy(update={"seed": seed}), pair) for seed in range(base.seed, base.seed + seeds)}
     context = Context(
-        prepared=prepared.resolve(), store=store.root, design_profile=plan.params.grid.design_profile,
-        profiles_folder=plan.profiles_folder, foundation=base,
+        prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base,
     )  # fmt: skip
     work = _Work(plan, prepared, data, store, wanted, pair[1], graphs)
     lock = FileLock(store.lock_path(plan.params.sweep))
@@ -88,21 +86,18 @@ def retrain(
 
 
 def recommended(path: Path, data: Prepared, say: Say) -> Wanted:
-    """The cell that the report says to ship: on the first measured profile that has one, else on the first estimated one."""
+    """The cell that the report recommends: on the first measured profile that has one, else on the first estimated one."""
     if not path.is_file():
         raise InputError(f"{path}: no recommendation yet. Run `sixfold report` first, or name a cell with --cell.")
-    try:
-        found = RecommendationFile.model_validate_json(path.read_text())
-    except ValidationError as error:
-        raise InputError(f"{path}: not a recommendation of schema 1. Run `sixfold report` again.") from error
+    found = read_json(path, RecommendationFile, "Run `sixfold report` again.")
     if found.dataset_digest != data.digest:
         raise InputError(
             f"{path}: made on data {found.dataset!r} ({found.dataset_digest[:12]}...), but prepared is {data.name!r} "
             f"({data.digest[:12]}...). Run `sixfold grid`, `measure` and `report` again, or name a cell with --cell."
         )
-    shipped = [own for own in found.profiles if own.verdict == "ship" and not own.is_blind]
-    shipped.sort(key=lambda own: own.source != "measured")
-    chosen = [(own.chosen.cell, own.profile, own.source) for own in shipped if own.chosen is not None]
+    usable = [own for own in found.profiles if own.verdict == "recommended" and not own.control_below_threshold]
+    usable.sort(key=lambda own: own.source != "measured")
+    chosen = [(own.chosen.cell, own.profile, own.source) for own in usable if own.chosen is not None]
     if not chosen:
         raise InputError(f"{path}: recommends no cell but the control, or by speed alone. Name one with --cell.")
     name, profile, source = chosen[0]
@@ -122,7 +117,7 @@ def _pair(plan: Plan, wanted: Wanted) -> tuple[Cell, Cell]:
     cells, references = chosen_cells(plan, None), chosen_references(plan, None)
     by_name = {cell.name: cell for cell in (*cells, *references)}
     if wanted.cell == CONTROL:
-        raise InputError(f"--cell {CONTROL}: the control is made beside every cell. Name the cell to compare with it.")
+        raise InputError(f"--cell {CONTROL}: the control is re-run with every cell. Name the cell to compare with it.")
     if wanted.cell not in by_name:
         origin = f"--cell {wanted.cell!r}" if wanted.recommended_on is None else f"the recommended cell {wanted.cell!r}"
         some = ", ".join(map(repr, difflib.get_close_matches(wanted.cell, by_name, n=NAMED) or list(by_name)[1 : NAMED + 1]))
@@ -160,7 +155,7 @@ class _Work:
     def run(self, context: Context, executor: Executor, say: Say) -> list[Outcome]:
         """Do what is left of all seeds side by side; the outcomes that are not ok."""
         rows = [
-            [task.model_copy(update={"seed": seed}) for task in tasks_of(graph, self.prepared, self.store)]
+            [task.model_copy(update={"seed": seed}) for task in tasks_of(graph, self.data, self.store)]
             for seed, graph in self.graphs.items()
         ]
         tasks = tuple(in_turns(rows))
@@ -170,14 +165,14 @@ class _Work:
             f"{nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score"
         )
         bad: list[Outcome] = []
-        with counting("retrain", len(tasks)) as advance:
+        with progress("retrain", len(tasks)) as work:
 
             def arrived(outcome: Outcome) -> None:
-                advance(f"{outcome.task} {outcome.status}" + (f" in {outcome.took_s:.0f} s" if outcome.took_s else ""))
+                work.finish(outcome.task, outcome.in_words(), failed=outcome.status != "ok")
                 if outcome.status != "ok":
                     bad.append(outcome)
 
-            run_tasks(tasks, context, executor, arrived)
+            run_tasks(tasks, context, executor, arrived, work.start)
         return bad
 
     def summary(self) -> SeedsFile:
@@ -219,7 +214,7 @@ class _Work:
         )
 
     def _artifact(self, graph: Graph, name: str, runtime: str) -> ArtifactRecord:
-        return read_artifact(graph.artifacts[name][runtime], runtime, self.prepared, self.store)
+        return read_artifact(graph.artifacts[name][runtime], runtime, self.data, self.store)
 
     def _detections(self, artifact: ArtifactRecord) -> list[dict[str, Any]]:
         return read_detections(self.store.file(artifact.test.detections))

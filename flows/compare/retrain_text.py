@@ -1,16 +1,17 @@
-"""What `sixfold retrain` writes, `results/seeds.json`, and how it is told: sentences and a table, on the terminal and on a page."""
+"""What `sixfold retrain` writes, `results/seeds.json`, and its text: sentences and a table, on the terminal and on a page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from statistics import fmean
 
 from pydantic import Field
 
 from detection.frozen import Digest, Frozen, PositiveInt
-from flows.records.formatting import MINUS, megabytes
+from flows.records.formatting import megabytes, points, with_interval
 from flows.records.schema import CONTROL, CellsFile, DatasetRecord, read_schema
+from flows.records.upgrade import RecordFile
 from flows.stats.map_bootstrap import Difference
 
 HEADS = (
@@ -66,10 +67,9 @@ class RuntimeSeeds(Frozen):
     test_drop_sd: float | None
 
 
-class SeedsFile(Frozen):
+class SeedsFile(RecordFile):
     """`results/seeds.json`."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     sweep: str
     dataset: DatasetRecord
     """Prepared once, with the sweep's own seed: only the seed of the nodes changes."""
@@ -105,49 +105,39 @@ def sentences(seeds: SeedsFile) -> tuple[str, ...]:
 
 
 def _answer(seeds: SeedsFile, own: RuntimeSeeds) -> str:
-    drop, count = own.test_drop, len(own.seeds)
+    drop, number = own.test_drop, len(own.seeds)
     gains = drop.mean < 0.0
-    low, high = (-drop.high, -drop.low) if gains else (drop.low, drop.high)
-    of_seeds = "one seed" if count == 1 else f"mean of {count} seeds, standard deviation {points(own.test_drop_sd or 0.0)}"
-    return (
-        f"In {own.runtime} `{seeds.cell}` {'gains' if gains else 'loses'} {points(abs(drop.mean))} points of test mAP "
-        f"[{points(low)}, {points(high)}] against the control ({of_seeds}; {seeds.dataset.pictures['test']} test pictures)."
-    )
+    bounds = (-drop.high, -drop.low) if gains else (drop.low, drop.high)
+    change = with_interval(f"{_points(abs(drop.mean))} points of test mAP", bounds, _points)
+    of_seeds = "one seed" if number == 1 else f"mean of {number} seeds, standard deviation {_points(own.test_drop_sd or 0.0)}"
+    basis = f"{of_seeds}; {seeds.dataset.pictures['test']} test pictures"
+    return f"In {own.runtime} `{seeds.cell}` {'gains' if gains else 'loses'} {change} against the control ({basis})."
 
 
 def rows(seeds: SeedsFile) -> tuple[tuple[str, ...], ...]:
     """The lines of the table under HEADS: each seed of each runtime, then the mean, with intervals where there are some."""
     lines: list[tuple[str, ...]] = []
     for own in seeds.runtimes:
-        lines += [_row(own.runtime, run) for run in own.seeds]
+        lines += [_row(own.runtime, str(run.seed), (run,), _points(run.test_drop), run.val_drop) for run in own.seeds]
         if len(own.seeds) > 1:
-            lines.append(_mean_row(own))
+            drop = with_interval(_points(own.test_drop.mean), (own.test_drop.low, own.test_drop.high), _points)
+            lines.append(_row(own.runtime, "mean", own.seeds, drop, own.val_drop))
     return tuple(lines)
 
 
-def _row(runtime: str, run: SeedRun) -> tuple[str, ...]:
-    control, cell = run.control, run.cell
+def _row(runtime: str, label: str, runs: Sequence[SeedRun], test_drop: str, val_drop: float) -> tuple[str, ...]:
+    """Of one seed, or the means of several."""
+    controls, made = [run.control for run in runs], [run.cell for run in runs]
+    control_bytes, cell_bytes = (fmean(one.size_bytes for one in side) for side in (controls, made))
     return (
-        runtime, str(run.seed), f"{control.test_map_50_95:.3f}", f"{cell.test_map_50_95:.3f}", points(run.test_drop),
-        points(run.val_drop), f"{cell.params / 1e6:.2f}", f"{cell.macs / 1e6:.1f}", megabytes(cell.size_bytes),
-        f"{control.size_bytes / cell.size_bytes:.1f}",
-    )  # fmt: skip
-
-
-def _mean_row(own: RuntimeSeeds) -> tuple[str, ...]:
-    controls, made = [run.control for run in own.seeds], [run.cell for run in own.seeds]
-    drop = own.test_drop
-    sizes = sum(control.size_bytes for control in controls) / sum(cell.size_bytes for cell in made)
-    return (
-        own.runtime, "mean", f"{_mean([one.test_map_50_95 for one in controls]):.3f}",
-        f"{_mean([one.test_map_50_95 for one in made]):.3f}", f"{points(drop.mean)} [{points(drop.low)}, {points(drop.high)}]",
-        points(own.val_drop), f"{_mean([one.params for one in made]) / 1e6:.2f}", f"{_mean([one.macs for one in made]) / 1e6:.1f}",
-        megabytes(round(_mean([one.size_bytes for one in made]))), f"{sizes:.1f}",
+        runtime, label, f"{fmean(one.test_map_50_95 for one in controls):.3f}", f"{fmean(one.test_map_50_95 for one in made):.3f}",
+        test_drop, _points(val_drop), f"{fmean(one.params for one in made) / 1e6:.2f}",
+        f"{fmean(one.macs for one in made) / 1e6:.1f}", megabytes(cell_bytes), f"{control_bytes / cell_bytes:.1f}",
     )  # fmt: skip
 
 
 def section(seeds: SeedsFile) -> list[str]:
-    """The Markdown of a page's section: the sentences, the table, and what so many pictures can show."""
+    """The Markdown of a page's section: the sentences, the table, and what this many images can show."""
     often = TIMES.get(len(seeds.seeds), f"{len(seeds.seeds)} times")
     title = f"The chosen cell, {often}" if seeds.recommended_on else f"`{seeds.cell}`, {often}"
     why = f", recommended on `{seeds.recommended_on}`," if seeds.recommended_on else ""
@@ -164,25 +154,20 @@ def section(seeds: SeedsFile) -> list[str]:
         *("| " + " | ".join(row) + " |" for row in rows(seeds)),
         "",
         "Drops are the control's mAP minus the cell's of the same seed; what their interval holds: [comparing](comparing.md).",
-        *(resolution(seeds, own) for own in seeds.runtimes),
+        *(_resolution(seeds, own) for own in seeds.runtimes),
         "",
     ]
 
 
-def resolution(seeds: SeedsFile, own: RuntimeSeeds) -> str:
+def _resolution(seeds: SeedsFile, own: RuntimeSeeds) -> str:
     """How small a difference these pictures and seeds can show."""
     reach, pictures = (own.test_drop.high - own.test_drop.low) / 2, seeds.dataset.pictures["test"]
     return (
-        f"In {own.runtime} the interval on {pictures} test pictures reaches {points(reach)} points to either side: a difference "
+        f"In {own.runtime} the interval on {pictures} test pictures reaches {_points(reach)} points to either side: a difference "
         "smaller than that is not told from none."
     )
 
 
-def points(share: float) -> str:
-    """A share of 1 in points; a minus sign where it is below 0, no plus sign above."""
-    text = f"{100 * share:.1f}"
-    return text.replace("-", MINUS) if float(text) else "0.0"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _points(share: float) -> str:
+    """In points; a minus sign where it is below 0, no plus sign above."""
+    return points(share, sign="-")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compressors.latency import operators
 from compressors.planning.graph import NODE_KINDS, Foundation, Graph, Node
-from detection.compact.blueprint import Blueprint
+from detection.data.dataset import load_prepared
 from detection.frozen import Frozen
-from flows.grid.nodes import SECTION as NODES
+from detection.spec import Spec
 from flows.grid.nodes import read_done
-from flows.grid.stage import tasks_of
+from flows.grid.tasks import Task, tasks_of
 from flows.records.store import Store
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
 from flows.sweep.params import Plan
+from hardware_profiles.timing.environment import cores_here
 
 SECONDS_PER_GIGA_MAC = 0.025
 """Of one training picture on one thread of a server core (bfloat16), beside a fixed cost; measured on the 2.66 M teacher."""
@@ -51,28 +52,52 @@ class Forecast(Frozen):
 
 def forecast(plan: Plan, prepared: Path, store: Store, pattern: str | None) -> Forecast:
     """Counted, not run: images are exact, times are not."""
-    base = lay_foundation(plan, prepared)
+    base, data = lay_foundation(plan, prepared), load_prepared(prepared)
     cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
     graph = make_graph(plan, base, (*cells, *references))
-    tasks = tasks_of(graph, prepared, store, repair=False)
+    tasks = tasks_of(graph, data, store, repair=False)
     missing = [task.node for task in tasks if task.runtime is None]
+    stored = _stored(graph, tasks)
     to_score = len(tasks) - len(missing)
-    rates, known = _rates(graph, store, base)
+    rates = _rates(stored, store, base)
     cpu_s = sum(_node_s(node, base, rates) for node in missing) + to_score * SECONDS_PER_SCORE
     return Forecast(
         cells=len(cells),
         references=len(references),
         nodes=dict(Counter(node.kind for node in graph.nodes.values())),
-        stored=dict(Counter(node.kind for node in graph.nodes.values() if node not in missing)),
+        stored=dict(Counter(node.kind for node in stored)),
         to_score=to_score,
         train_images=sum(node.planned.train_images for node in missing),
         search_images=sum(node.planned.search_images for node in missing),
         teacher_forwards=sum(node.planned.teacher_forwards for node in missing),
         train_images_whole=sum(node.planned.train_images for node in graph.nodes.values()),
         cpu_s=cpu_s,
-        wall_s=cpu_s / max(1, (os.cpu_count() or 1) // base.threads),
-        measured_on=known,
+        wall_s=cpu_s / _slots(base),
+        measured_on=len(stored),
     )
+
+
+class TimeLeft:
+    """Seconds that tasks will still take: the forecast of each, by how long those that are done took against theirs."""
+
+    def __init__(self, tasks: Sequence[Task], graph: Graph, store: Store, base: Foundation) -> None:
+        rates = _rates(_stored(graph, tasks), store, base)
+        self._left = {task.name: SECONDS_PER_SCORE if task.runtime else _node_s(task.node, base, rates) for task in tasks}
+        self._slots = _slots(base)
+        self._forecast_s = self._took_s = 0.0
+
+    def finished(self, name: str, took_s: float) -> None:
+        """Take note of a task that ended; one that was skipped took no time."""
+        expected_s = self._left.pop(name)
+        if took_s:
+            self._forecast_s, self._took_s = self._forecast_s + expected_s, self._took_s + took_s
+
+    def __call__(self, running: Mapping[str, float]) -> float:
+        """Of the tasks that have not ended, of which `running` says how long each runs already."""
+        pace = self._took_s / self._forecast_s if self._forecast_s else 1.0
+        rest = {name: max(0.0, pace * expected_s - running.get(name, 0.0)) for name, expected_s in self._left.items()}
+        at_once = max(self._slots, len(running))  # a cluster has more slots than this machine
+        return max(sum(rest.values()) / at_once, *(rest[name] for name in running), 0.0)
 
 
 def table_rows(found: Forecast) -> list[tuple[str, int, int]]:
@@ -80,32 +105,42 @@ def table_rows(found: Forecast) -> list[tuple[str, int, int]]:
     return [(kind, found.nodes.get(kind, 0), found.stored.get(kind, 0)) for kind in NODE_KINDS if kind in found.nodes]
 
 
-def _rates(graph: Graph, store: Store, base: Foundation) -> tuple[dict[str, float], int]:
-    """Kind -> seconds per picture (per node for quantized), from stored nodes of this graph where there are any."""
+def _slots(base: Foundation) -> int:
+    """How many training tasks run side by side here."""
+    return max(1, cores_here() // base.threads)
+
+
+def _stored(graph: Graph, tasks: Sequence[Task]) -> tuple[Node, ...]:
+    """The nodes that these tasks do not make."""
+    missing = {task.node.key for task in tasks if task.runtime is None}
+    return tuple(node for node in graph.nodes.values() if node.key not in missing)
+
+
+def _rates(stored: Sequence[Node], store: Store, base: Foundation) -> dict[str, float]:
+    """Kind -> seconds per picture (per node for quantized), from stored nodes where there are any of the kind."""
     seen: dict[str, list[tuple[float, float]]] = {}
-    for node in graph.nodes.values():
-        if store.has(NODES, node.key):
-            seen.setdefault(node.kind, []).append((read_done(store, node.key).made_s, _pictures(node)))
+    for node in stored:
+        seen.setdefault(node.kind, []).append((read_done(store, node.key).made_s, _pictures(node)))
     rates = {kind: sum(s for s, _ in own) / max(1.0, sum(n for _, n in own)) for kind, own in seen.items()}
-    return _guessed(base.teacher) | rates, sum(len(own) for own in seen.values())
+    return _guessed(base.teacher) | rates
 
 
-def _guessed(teacher: Blueprint) -> dict[str, float]:
+def _guessed(teacher: Spec) -> dict[str, float]:
     giga_macs = sum(operator.macs for operator in operators(teacher)) / 1e9
     whole = SECONDS_PER_PICTURE + giga_macs * SECONDS_PER_GIGA_MAC * 2
     guesses: dict[str, Any] = {kind: SECONDS_PER_PICTURE + (whole - SECONDS_PER_PICTURE) * share for kind, share in LIGHTER.items()}
-    return guesses | {"teacher": whole, "quantized": SECONDS_PER_PACK}
+    return guesses | {"teacher": whole, "packed": SECONDS_PER_PACK, "quantized": SECONDS_PER_PACK}
 
 
 def _pictures(node: Node) -> float:
-    """What a node's time is proportional to: pictures, each teacher forward for a third of one; a quantization counts as one."""
-    if node.kind == "quantized":
+    """What a node's time is proportional to: pictures, each teacher forward for a third of one; writing a file counts as one."""
+    if node.kind in ("packed", "quantized"):
         return 1.0
     return node.planned.train_images + node.planned.search_images + node.planned.teacher_forwards / 3
 
 
 def _node_s(node: Node, base: Foundation, rates: dict[str, float]) -> float:
     rate = rates[node.kind]
-    if node.architecture is not None:  # a teacher of its own size; the rate is that of the sweep's
-        rate *= _guessed(base.teacher_of(node.architecture))["teacher"] / _guessed(base.teacher)["teacher"]
+    if node.spec is not None:  # a teacher of its own size; the rate is that of the sweep's
+        rate *= _guessed(node.spec)["teacher"] / _guessed(base.teacher)["teacher"]
     return _pictures(node) * rate

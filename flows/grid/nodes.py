@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import shutil
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,17 @@ from compressors.planning.graph import Foundation, Node
 from compressors.quantization import QuantizationRecord, qat
 from detection import checkpoint, export
 from detection.checkpoint import Detector
-from detection.compact.complexity import count_macs, count_params
+from detection.costs import count_macs, count_params
 from detection.data.dataset import Images, Split, load_split
-from detection.frozen import Digest, Frozen
+from detection.frozen import Digest, Frozen, read_json
 from detection.training import Recipe, Resume, TrainingRecord, fit
+from flows.progress import SHORT_S, progress
 from flows.records.store import Store
-from hardware_profiles.schema.library import load_profile
+from hardware_profiles.runtimes import table
+from hardware_profiles.schema.profile import HardwareProfile
 
 SECTION = "nodes"
 DONE_FILE = "done.json"
-MODEL_FILES = ("model.onnx", "model.xml")
 SEEN: tuple[Split, Split] = ("train", "val")
 """What a node may look at."""
 
@@ -45,8 +48,8 @@ class Context(Frozen):
 
     prepared: Path
     store: Path
-    design_profile: str
-    profiles_folder: Path | None = None
+    design_profile: HardwareProfile
+    """As the driver read it: the keys of nodes hold its digest, so no worker may read another."""
     foundation: Foundation
 
 
@@ -75,12 +78,15 @@ def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
     torch.set_num_threads(node.threads)
     print(f"node {node.name} {node.key}", flush=True)
     with store.writing(SECTION, node.key) as folder:
+        splits = _Splits(context.prepared)
         if node.kind == "quantized":
-            done = _quantize(node, context, store, folder)
+            done = _quantize(node, context, splits, store, folder)
+        elif node.kind == "packed":
+            done = _pack(node, store, folder)
         elif node.kind == "quantization_aware":
-            done = _train_rounded(node, context, store, folder)
+            done = _train_quantization_aware(node, context, splits, store, folder)
         else:
-            done = _make(node, context, store, folder, each)
+            done = _make(node, context, splits, store, folder, each)
         done = done.model_copy(update={"made_s": time.perf_counter() - started_s})
         (folder / DONE_FILE).write_text(done.model_dump_json(by_alias=True, indent=1) + "\n")
     shutil.rmtree(store.scratch(node.key), ignore_errors=True)
@@ -90,24 +96,39 @@ def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
 
 def read_done(store: Store, key: Digest) -> Done:
     """The record of a finished node."""
-    return Done.model_validate_json((store.folder(SECTION, key) / DONE_FILE).read_text())
+    return read_json(store.folder(SECTION, key) / DONE_FILE, Done, "Run `sixfold grid` again: it replaces what is damaged.")
 
 
 def model_file(folder: Path) -> Path:
     """The file that a runtime loads, in a node's folder."""
-    return next(folder / name for name in MODEL_FILES if (folder / name).is_file())
+    found = table.model_file(folder)
+    assert found is not None, f"{folder}: every node but a search writes a file"
+    return found
 
 
-def _make(node: Node, context: Context, store: Store, folder: Path, each: Each) -> Done:
-    base = context.foundation
-    device = torch.device(base.device)
-    teacher, detector = _parents(node, base, store)
+class _Splits:
+    """The pictures of one node, each split read once, whatever the number of steps that look at it."""
+
+    def __init__(self, prepared: Path) -> None:
+        self.prepared = prepared
+        self.read: dict[tuple[Split, tuple[int, int]], Images] = {}
+
+    def __call__(self, split: Split, detector: Detector) -> Images:
+        """A split as this detector sees it."""
+        key = split, detector.spec.input_size
+        if key not in self.read:
+            self.read[key] = load_split(self.prepared, split).at(detector.spec.input_size)
+        return self.read[key]
+
+
+def _make(node: Node, context: Context, splits: _Splits, store: Store, folder: Path, each: Each) -> Done:
+    teacher, detector = _parents(node, context.foundation, store)
     changes: list[Change] = []
     for step in node.steps:
-        detector, change = TRANSFORMS[step.method](detector, step, _workbench(context, teacher, detector, device, each))
+        detector, change = TRANSFORMS[step.method](detector, step, _workbench(context, splits, teacher, detector, each))
         print(f"{change.method}: {change.summary}; multiply-adds {change.macs_before:,} -> {change.macs_after:,}", flush=True)
         changes.append(change)
-    detector, record, forwards = _train(node, detector, context, store, device)
+    detector, record, forwards = _train(node, detector, context, splits, store)
     checkpoint.save(detector, folder)
     if node.kind != "search":
         export.export_onnx(detector, folder / "model.onnx")
@@ -117,9 +138,9 @@ def _make(node: Node, context: Context, store: Store, folder: Path, each: Each) 
         training=record,
         search_images=sum(change.spent.search_images for change in changes),
         teacher_forwards=forwards,
-        params=count_params(detector.blueprint),
-        macs=count_macs(detector.blueprint),
-        input_size=detector.blueprint.input_size,
+        params=count_params(detector.spec),
+        macs=count_macs(detector.spec),
+        input_size=detector.spec.input_size,
         made_s=0.0,
         host=platform.node(),
     )
@@ -128,7 +149,7 @@ def _make(node: Node, context: Context, store: Store, folder: Path, each: Each) 
 def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Detector]:
     """The teacher (for its own node: a fresh detector) and the detector that this node starts from."""
     if node.parent is None:
-        start = checkpoint.fresh(base.teacher_of(node.architecture), base.seed)
+        start = checkpoint.fresh(node.spec or base.teacher, base.seed)
         return start, start
     parent = checkpoint.load(store.open(SECTION, node.parent))
     ancestor = node.parent
@@ -138,50 +159,58 @@ def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Dete
     return teacher, parent
 
 
-def _images(context: Context, split: Split, detector: Detector) -> Images:
-    """A split as this detector sees it."""
-    return load_split(context.prepared, split).at(detector.blueprint.input_size)
-
-
-def _workbench(context: Context, teacher: Detector, detector: Detector, device: torch.device, each: Each) -> Workbench:
+def _workbench(context: Context, splits: _Splits, teacher: Detector, detector: Detector, each: Each) -> Workbench:
     base = context.foundation
     return Workbench(
         teacher=teacher,
-        train=_images(context, "train", detector),
-        val=_images(context, "val", detector),
-        device=device,
+        train=splits("train", detector),
+        val=splits("val", detector),
+        device=torch.device(base.device),
         seed=base.seed,
-        design_profile=load_profile(context.design_profile, context.profiles_folder),
+        design_profile=context.design_profile,
         recipe=base.training,
         each=each,
     )
 
 
 def _train(
-    node: Node, detector: Detector, context: Context, store: Store, device: torch.device
+    node: Node, detector: Detector, context: Context, splits: _Splits, store: Store
 ) -> tuple[Detector, TrainingRecord | None, int]:
     """The trained detector, what that took, and the teacher's forward passes; nothing happens in a search's node."""
     if node.kind == "search":
         return detector, None, 0
     base = context.foundation
     recipe = base.recovery if node.kind == "recovered" else base.training
-    train = _images(context, "train", detector)
-    loss = _lesson(node, detector, train, recipe, context, store)
-    trained, record = fit(
-        detector,
-        train,
-        recipe,
-        seed=base.seed,
-        device=device,
-        loss=loss,
-        # A distilled training has adapters beside the network and is short enough to start over.
-        resume=Resume(store.scratch(node.key)) if loss is None else None,
-        on_epoch=lambda epoch, value: print(f"epoch {epoch}/{recipe.epochs}: loss {value:.4f}", flush=True),
-    )
-    return trained, record, loss.teacher_forwards if loss else 0
+    train = splits("train", detector)
+    objective = _objective(node, detector, train, recipe, context, store)
+    with _epochs(node, recipe) as told:
+        trained, record = fit(
+            detector,
+            train,
+            recipe,
+            seed=base.seed,
+            device=torch.device(base.device),
+            objective=objective,
+            # A distilled training has adapters beside the network and is short enough to start over.
+            resume=Resume(store.scratch(node.key)) if objective is None else None,
+            on_epoch=told,
+        )
+    return trained, record, objective.teacher_forwards if objective else 0
 
 
-def _lesson(
+@contextmanager
+def _epochs(node: Node, recipe: Recipe) -> Iterator[Callable[[int, float], None]]:
+    """What a training calls after each epoch: a line with the loss for the log, and the time left."""
+    with progress(f"train {node.name}", recipe.epochs, "epochs", first_after_s=SHORT_S) as work:
+
+        def told(epoch: int, loss: float) -> None:
+            print(f"epoch {epoch}/{recipe.epochs}: loss {loss:.4f}", flush=True)
+            work.advance(epoch - work.done)
+
+        yield told
+
+
+def _objective(
     node: Node, detector: Detector, train: Images, recipe: Recipe, context: Context, store: Store
 ) -> distillation.DistillationLoss | None:
     """What the node's training lowers where it learns from a teacher; None where labels alone teach."""
@@ -193,25 +222,26 @@ def _lesson(
     return distillation.teach(node.objective, teacher, detector, device, seed=base.seed, train=train, recipe=recipe)
 
 
-def _train_rounded(node: Node, context: Context, store: Store, folder: Path) -> Done:
-    """The recovered detector after a training with rounding, and the ranges it was rounded in."""
+def _train_quantization_aware(node: Node, context: Context, splits: _Splits, store: Store, folder: Path) -> Done:
+    """The recovered detector after a quantization-aware training, and the ranges it was rounded in."""
     assert node.parent is not None
     (config,) = node.steps
     assert isinstance(config, quantization.Quantization)
     base, recipe = context.foundation, config.qat_recipe(context.foundation.recovery)
     detector, before = checkpoint.load(store.open(SECTION, node.parent)), read_done(store, node.parent)
-    train = _images(context, "train", detector)
-    loss = _lesson(node, detector, train, recipe, context, store)
-    trained = qat.train_rounded(
-        detector,
-        train,
-        recipe,
-        seed=base.seed,
-        device=torch.device(base.device),
-        float_stem=bool(config.float_stem),
-        loss=loss,
-        on_epoch=lambda epoch, value: print(f"epoch {epoch}/{recipe.epochs} with rounding: loss {value:.4f}", flush=True),
-    )
+    train = splits("train", detector)
+    objective = _objective(node, detector, train, recipe, context, store)
+    with _epochs(node, recipe) as told:
+        trained = qat.train_quantization_aware(
+            detector,
+            train,
+            recipe,
+            seed=base.seed,
+            device=torch.device(base.device),
+            float_stem=bool(config.float_stem),
+            objective=objective,
+            on_epoch=told,
+        )
     checkpoint.save(trained.detector, folder)
     qat.save_ranges(trained.ranges, folder)
     return before.model_copy(
@@ -220,26 +250,41 @@ def _train_rounded(node: Node, context: Context, store: Store, folder: Path) -> 
             "changes": (),
             "training": trained.record,
             "search_images": 0,
-            "teacher_forwards": loss.teacher_forwards if loss else 0,
+            "teacher_forwards": objective.teacher_forwards if objective else 0,
             "host": platform.node(),
         }
     )
 
 
-def _quantize(node: Node, context: Context, store: Store, folder: Path) -> Done:
+def _quantize(node: Node, context: Context, splits: _Splits, store: Store, folder: Path) -> Done:
     assert node.parent is not None
     assert node.runtime is not None
     (config,) = node.steps
     assert isinstance(config, quantization.Quantization)
     parent = store.open(SECTION, node.parent)
     detector, before = checkpoint.load(parent), read_done(store, node.parent)
-    train, val = (_images(context, split, detector) for split in SEEN)
+    train, val = (splits(split, detector) for split in SEEN)
     learned = qat.load_ranges(parent)
     packed = quantization.quantize(detector, config, node.runtime, train, val, context.foundation.seed, folder, learned)
     print(f"quantization: {packed.record.summary()}", flush=True)
+    return _file_done(node, before, packed.record)
+
+
+def _pack(node: Node, store: Store, folder: Path) -> Done:
+    """The float file of the recovered detector in the format of a runtime that opens no ONNX."""
+    assert node.parent is not None
+    assert node.runtime is not None
+    pack = table.RUNTIMES[node.runtime].pack
+    assert pack is not None, f"{node.runtime} opens no ONNX, so its entry says how to pack"
+    pack(model_file(store.open(SECTION, node.parent)), folder)
+    return _file_done(node, read_done(store, node.parent))
+
+
+def _file_done(node: Node, before: Done, quantization: QuantizationRecord | None = None) -> Done:
+    """The record of a node that only writes the file of the detector before it."""
     return Done(
         node=node,
-        quantization=packed.record,
+        quantization=quantization,
         params=before.params,
         macs=before.macs,
         input_size=before.input_size,
@@ -250,8 +295,7 @@ def _quantize(node: Node, context: Context, store: Store, folder: Path) -> Done:
 
 def artifact_files(folder: Path) -> tuple[Path, ...]:
     """The files that make up a node's artifact: an ONNX file, or an OpenVINO pair."""
-    main = model_file(folder)
-    return (main,) if main.suffix == ".onnx" else (main, main.with_suffix(".bin"))
+    return table.file_parts(model_file(folder))
 
 
 def describe_failure(error: BaseException) -> str:

@@ -7,14 +7,16 @@ import json
 import shutil
 from pathlib import Path
 
-from detection.data.dataset import Split, load_prepared, load_split
-from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, accuracy, detect
-from detection.frozen import Digest, Frozen
+from detection.data.dataset import Prepared, Split, load_prepared, load_split
+from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, Infer, accuracy, detect
+from detection.frozen import Digest, Frozen, read_json
 from flows.grid.nodes import SECTION as NODES
 from flows.grid.nodes import artifact_files, model_file
+from flows.progress import SHORT_S, Work, progress
+from flows.records.files import file_digest
 from flows.records.schema import ArtifactRecord, Metrics
 from flows.records.store import Store
-from hardware_profiles.runtimes.table import open_session, runtime_version
+from hardware_profiles.runtimes.table import Array, Pixels, Session, open_session, runtime_version
 
 SECTION = "scores"
 SCORE_FILE = "score.json"
@@ -32,13 +34,12 @@ class Score(Frozen):
     accuracy: dict[Split, Accuracy]
 
 
-def score_key(node_key: Digest, runtime: str, prepared: Path) -> Digest:
+def score_key(node_key: Digest, runtime: str, data: Prepared) -> Digest:
     """The name of a score: artifact (by the node that made it), runtime and its version, data, thresholds."""
-    splits = load_prepared(prepared).splits
     identity = {
         "node": node_key,
         "runtime": [runtime, runtime_version(runtime)],
-        "splits": {split: splits[split].digest for split in SCORED},
+        "splits": {split: data.splits[split].digest for split in SCORED},
         "protocol": [PROTOCOL, SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS],
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -49,12 +50,14 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
     folder = store.open(NODES, node_key)
     session = open_session(runtime, model_file(folder), 1)
     found: dict[Split, Accuracy] = {}
-    if store.has(SECTION, score_key(node_key, runtime, prepared)):  # of a file that was made again since, perhaps with other bytes
-        shutil.rmtree(store.quarantine(SECTION, score_key(node_key, runtime, prepared)))
-    with store.writing(SECTION, score_key(node_key, runtime, prepared)) as target:
+    key = score_key(node_key, runtime, load_prepared(prepared))
+    if store.has(SECTION, key):  # of a file that was made again since, perhaps with other bytes
+        shutil.rmtree(store.quarantine(SECTION, key))
+    with store.writing(SECTION, key) as target:
         for split in SCORED:
             images = load_split(prepared, split).at(session.input_size)
-            results = detect(session, images)
+            with progress(f"score in {runtime}, {split}", len(images), "pictures", first_after_s=SHORT_S) as work:
+                results = detect(_counted(session, work), images)
             found[split] = accuracy(images.ground_truth, results)
             (target / f"{split}.json").write_text(json.dumps(results, separators=(",", ":")))
         digest, size_bytes = artifact_digest(folder)
@@ -63,11 +66,21 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
     return result
 
 
-def read_artifact(node_key: Digest, runtime: str, prepared: Path, store: Store) -> ArtifactRecord:
+def _counted(session: Session, work: Work) -> Infer:
+    """The session, which tells of every picture."""
+
+    def infer(pixels: Pixels) -> tuple[Array, Array]:
+        found = session(pixels)
+        work.advance()
+        return found
+
+    return infer
+
+
+def read_artifact(node_key: Digest, runtime: str, data: Prepared, store: Store) -> ArtifactRecord:
     """The record of a scored artifact; URLs are relative to the store."""
-    key = score_key(node_key, runtime, prepared)
-    folder = store.folder(SECTION, key)
-    result = Score.model_validate_json((folder / SCORE_FILE).read_text())
+    folder = store.folder(SECTION, score_key(node_key, runtime, data))
+    result = read_json(folder / SCORE_FILE, Score, "Run `sixfold grid` again: it replaces what is damaged.")
 
     def metrics(split: Split) -> Metrics:
         detections = (folder / f"{split}.json").relative_to(store.root).as_posix()
@@ -84,9 +97,5 @@ def read_artifact(node_key: Digest, runtime: str, prepared: Path, store: Store) 
 
 def artifact_digest(folder: Path) -> tuple[Digest, int]:
     """sha256 over the files of a node's artifact, and their bytes together."""
-    content, size_bytes = hashlib.sha256(), 0
-    for path in artifact_files(folder):
-        data = path.read_bytes()
-        content.update(data)
-        size_bytes += len(data)
-    return content.hexdigest(), size_bytes
+    files = artifact_files(folder)
+    return file_digest(*files), sum(path.stat().st_size for path in files)

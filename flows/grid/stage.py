@@ -8,42 +8,56 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from compressors.planning.graph import NODE_KINDS, Cell, Foundation, Graph, Node, Reference
+from compressors.planning.graph import Cell, Foundation, Graph, Node, Reference
 from detection.data.dataset import load_prepared
+from detection.frozen import Digest
 from flows.grid.audit import audit
 from flows.grid.budget import budget_of
+from flows.grid.forecast import TimeLeft
 from flows.grid.nodes import SECTION as NODES
 from flows.grid.nodes import Context, Done, read_done
-from flows.grid.progress import counting
-from flows.grid.ray_executor import Executor, Outcome, Task, run_tasks
+from flows.grid.ray_executor import Executor, run_tasks
 from flows.grid.scoring import SECTION as SCORES
 from flows.grid.scoring import read_artifact, score_key
+from flows.grid.tasks import Outcome, Task, rank, score_name, task_name, tasks_of
+from flows.messages import Say
+from flows.progress import progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
-from flows.sweep.design_profile import aims_elsewhere
+from flows.sweep.design_profile import processor_mismatch
 from flows.sweep.params import Plan
-from flows.tracking.mlflow_client import Tracking
+from flows.tracking.mlflow_client import NoTracking, Tracking
 
-Say = Callable[[str], None]
 INCOMPLETE = 3
 """Exit code of a sweep with failed cells."""
 
 
 def grid(
-    plan: Plan, prepared: Path, store: Store, output: Path, *, pattern: str | None, executor: Executor, tracking: Tracking, say: Say
+    plan: Plan,
+    prepared: Path,
+    store: Store,
+    output: Path,
+    *,
+    pattern: str | None,
+    executor: Executor,
+    open_tracking: Callable[[], Tracking] = NoTracking,
+    say: Say,
 ) -> int:
-    """Make what is missing and write `cells.json`; 0, or 3 where cells failed and the params do not say `continue`."""
-    base = lay_foundation(plan, prepared)  # before anything is written: this is where the input is looked at
+    """Make what is missing and write `cells.json`; 0, or 3 where cells failed and the params do not say `continue`.
+
+    `open_tracking` is called once the input was looked at: nothing is written before.
+    """
+    base = lay_foundation(plan, prepared)
     cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
     graph = make_graph(plan, base, (*cells, *references))
-    run = _Run(plan, prepared, store, cells, references, graph, tracking)
     lock = FileLock(store.lock_path(plan.params.sweep))
     try:
         with lock.acquire(timeout=0):
             store.sweep_partial()
             start_bytes = store.journal_bytes()
-            records = _make(run, base, executor, say)
+            run = _Run(plan, prepared, store, cells, references, graph)
+            records = _make(run, base, executor, open_tracking, say)
             write_records(output, records)
             say(audit(records, graph, base, store, start_bytes))
             return run.conclude(records, output, say)
@@ -53,121 +67,89 @@ def grid(
         ) from error
 
 
-def _make(run: _Run, base: Foundation, executor: Executor, say: Say) -> CellsFile:
+def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callable[[], Tracking], say: Say) -> CellsFile:
     """Do what is left to do; the records of all cells and references."""
-    context = Context(
-        prepared=run.prepared.resolve(), store=run.store.root, design_profile=run.plan.params.grid.design_profile,
-        profiles_folder=run.plan.profiles_folder, foundation=base,
-    )  # fmt: skip
-    tasks = tasks_of(run.graph, run.prepared, run.store)
-    nodes, to_make = len(run.graph.nodes), _nodes_in(tasks)
+    tasks = tasks_of(run.graph, run.data, run.store)
+    nodes, to_make = len(run.graph.nodes), sum(task.runtime is None for task in tasks)
     there = in_numbers(len(run.cells), len(run.references))
     say(f"{there}, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
-    if warning := aims_elsewhere(run.plan):
+    if warning := processor_mismatch(run.plan):
         say(warning)
-    run.track_finished()
-    with counting("grid", len(tasks)) as advance:
+    run.tracking = open_tracking()
+    run.tracking.log_not_applicable({str(method): why for method, why in run.plan.not_applicable.items()})
+    try:
+        run.track((*run.cells, *run.references))
+        if tasks:
+            _perform(run, base, tasks, executor)
+        records = run.records()
+        run.track_all(records)
+    finally:
+        run.tracking.close()
+    return records
+
+
+def _perform(run: _Run, base: Foundation, tasks: tuple[Task, ...], executor: Executor) -> None:
+    context = Context(
+        prepared=run.prepared.resolve(), store=run.store.root, design_profile=run.plan.design_profile, foundation=base,
+    )  # fmt: skip
+    left = TimeLeft(tasks, run.graph, run.store, base)
+    with progress("grid", len(tasks), left_s=left) as work:
 
         def arrived(outcome: Outcome) -> None:
-            advance(f"{outcome.task} {outcome.status}" + (f" in {outcome.took_s:.0f} s" if outcome.took_s else ""))
+            left.finished(outcome.task, outcome.took_s)
+            work.finish(outcome.task, outcome.in_words(), failed=outcome.status != "ok")
             run.arrived(outcome)
 
-        run_tasks(tasks, context, executor, arrived)
-    return run.records()
-
-
-def tasks_of(graph: Graph, prepared: Path, store: Store, *, repair: bool = True) -> tuple[Task, ...]:
-    """What is not in the store yet, each task after what it needs; searches first, since most waits for them.
-
-    With repair, broken entries are moved aside on the way; without, they only count as missing.
-    """
-    missing = {key for key in graph.nodes if not _usable(store, NODES, key, repair)}
-    tasks: list[Task] = []
-    for node in sorted(graph.nodes.values(), key=lambda node: _rank(node, graph)):
-        if node.key in missing:
-            needed = [key for key in dict.fromkeys((node.parent, node.taught_by)) if key is not None and key in missing]
-            after = tuple(task_name(graph.nodes[key]) for key in needed)
-            tasks.append(Task(name=task_name(node), node=node, after=after))
-    scored = {(key, runtime) for row in graph.artifacts.values() for runtime, key in row.items()}
-    for key, runtime in sorted(scored, key=lambda pair: (_rank(graph.nodes[pair[0]], graph), pair[1])):
-        if key in missing or not _usable(store, SCORES, score_key(key, runtime, prepared), repair):
-            node = graph.nodes[key]
-            after = (task_name(node),) if key in missing else ()
-            tasks.append(Task(name=score_name(node, runtime), node=node, runtime=runtime, after=after))
-    return tuple(tasks)
-
-
-def task_name(node: Node) -> str:
-    """The name of the task that makes a node."""
-    return f"{node.name} {node.key[:8]}"
-
-
-def score_name(node: Node, runtime: str) -> str:
-    """The name of the task that scores a node's artifact."""
-    return f"score {runtime} {task_name(node)}"
-
-
-def _usable(store: Store, section: str, key: str, repair: bool) -> bool:
-    """Whole and as its manifest says."""
-    if not store.has(section, key):
-        return False
-    try:
-        store.open(section, key)
-    except StoreError:
-        if repair:
-            store.quarantine(section, key)
-        return False
-    return True
-
-
-def _rank(node: Node, graph: Graph) -> tuple[int, int, str]:
-    """In which order nodes are made. A reference that waits for a cell trains an architecture after that cell's recovery."""
-    return graph.generation(node.key), NODE_KINDS.index(node.kind), node.name
-
-
-def _nodes_in(tasks: tuple[Task, ...]) -> int:
-    return sum(task.runtime is None for task in tasks)
+        run_tasks(tasks, context, executor, arrived, work.start)
 
 
 class _Run:
     """What is known of a sweep while it runs."""
 
     def __init__(
-        self, plan: Plan, prepared: Path, store: Store, cells: tuple[Cell, ...], references: tuple[Reference, ...], graph: Graph,
-        tracking: Tracking,
-    ) -> None:  # fmt: skip
-        self.plan, self.prepared, self.store = plan, prepared, store
-        self.cells, self.references, self.graph, self.tracking = cells, references, graph, tracking
+        self, plan: Plan, prepared: Path, store: Store, cells: tuple[Cell, ...], references: tuple[Reference, ...], graph: Graph
+    ) -> None:
+        self.plan, self.prepared, self.store, self.data = plan, prepared, store, load_prepared(prepared)
+        self.cells, self.references, self.graph = cells, references, graph
+        self.tracking: Tracking = NoTracking()
         self.failures: dict[str, Outcome] = {}
         self.tracked: set[str] = set()
+        self._missing = {cell.name: self._entries(cell) for cell in (*cells, *references)}
+        self._waiting: dict[str, list[Cell]] = {}
+        for cell in (*cells, *references):
+            for name in self._tasks_on_the_way(cell):
+                self._waiting.setdefault(name, []).append(cell)
 
     def arrived(self, outcome: Outcome) -> None:
         if outcome.status != "ok":
             self.failures[outcome.task] = outcome
-        self.track_finished()
+        self.track(self._waiting.get(outcome.task, ()))
 
-    def track_finished(self) -> None:
-        """Show every cell and reference that has become whole since the last look."""
-        for cell in (*self.cells, *self.references):
+    def track(self, cells: Iterable[Cell]) -> None:
+        """Show those of the cells and references that have become whole since the last look."""
+        for cell in cells:
             if cell.name not in self.tracked and self._is_whole(cell):
-                self._track(self._record(cell), cell)
+                self._track(self._record(cell))
+
+    def track_all(self, records: CellsFile) -> None:
+        """Show the rest, which failed."""
+        for record in (*records.cells, *records.references):
+            if record.cell not in self.tracked:
+                self._track(record)
 
     def records(self) -> CellsFile:
         return CellsFile(
             sweep=self.plan.params.sweep,
-            dataset=DatasetRecord.of(load_prepared(self.prepared)),
+            dataset=DatasetRecord.of(self.data),
             runtimes=self.plan.params.grid.runtimes,
             cells=tuple(self._record(cell) for cell in self.cells),
             references=tuple(self._record(reference) for reference in self.references),
+            not_applicable=dict(self.plan.not_applicable),
         )
 
     def conclude(self, records: CellsFile, output: Path, say: Say) -> int:
         """Say how it ended; the exit code."""
-        every = (*records.cells, *records.references)
-        for record, cell in zip(every, (*self.cells, *self.references), strict=True):
-            if cell.name not in self.tracked:
-                self._track(record, cell)
-        bad = [record for record in every if record.status != "ok"]
+        bad = [record for record in (*records.cells, *records.references) if record.status != "ok"]
         failed = [record for record in bad if record.status == "failed"]
         ended = f" ({len(failed)} failed, {len(bad) - len(failed)} skipped: they share work with a failed one)" if bad else ""
         say(f"{records.in_numbers()} ok{ended}: {output}")
@@ -181,16 +163,26 @@ class _Run:
         say("Next: `sixfold measure`.")
         return 0
 
-    def _track(self, record: CellRecord, cell: Cell) -> None:
-        self.tracked.add(cell.name)
-        self.tracking.log_cell(record, {config.method: config.label() for config in cell.configs})
+    def _track(self, record: CellRecord) -> None:
+        self.tracked.add(record.cell)
+        self.tracking.log_cell(record)
+
+    def _entries(self, cell: Cell) -> set[tuple[str, str]]:
+        """(section, key) of all that the store must have for a cell."""
+        return {
+            entry
+            for runtime, key in self.graph.artifacts[cell.name].items()
+            for entry in (*((NODES, node.key) for node in self._way(key)), (SCORES, score_key(key, runtime, self.data)))
+        }
 
     def _is_whole(self, cell: Cell) -> bool:
-        return all(
-            all(self.store.has(NODES, node.key) for node in (*self.graph.named_teachers(key), *self.graph.lineage(key)))
-            and self.store.has(SCORES, score_key(key, runtime, self.prepared))
-            for runtime, key in self.graph.artifacts[cell.name].items()
-        )
+        missing = {entry for entry in self._missing[cell.name] if not self.store.has(*entry)}
+        self._missing[cell.name] = missing
+        return not missing
+
+    def _way(self, key: Digest) -> tuple[Node, ...]:
+        """The nodes that an artifact's own is made from, with itself and with the teachers that its lineage names."""
+        return (*self.graph.named_teachers(key), *self.graph.lineage(key))
 
     def _record(self, cell: Cell) -> CellRecord:
         node = self.graph.recovered[cell.name]
@@ -201,6 +193,7 @@ class _Run:
             cell=cell.name,
             methods=tuple(config.method for config in cell.configs),
             variant=_variant(cell),
+            labels={config.method: config.label() for config in cell.configs},
             seed=self.plan.params.seed,
             status=status,
             error=error,
@@ -213,7 +206,7 @@ class _Run:
                 change.target for done in lineage for change in done.changes if change.target is not None and change.target.missed
             ),
             artifacts={
-                runtime: read_artifact(key, runtime, self.prepared, self.store)
+                runtime: read_artifact(key, runtime, self.data, self.store)
                 for runtime, key in self.graph.artifacts[cell.name].items()
             }
             if whole
@@ -229,7 +222,7 @@ class _Run:
         return () if isinstance(cell, Reference) else self.graph.named_teachers(self.graph.recovered[cell.name])
 
     def _aware(self, cell: Cell) -> list[Node]:
-        """The training with rounding that the cell's files come from, where there is one."""
+        """The quantization-aware training that the cell's files come from, where there is one."""
         lineages = [self.graph.lineage(key) for key in self.graph.artifacts[cell.name].values()]
         return list({node.key: node for lineage in lineages for node in lineage if node.kind == "quantization_aware"}.values())
 
@@ -248,13 +241,9 @@ class _Run:
     def _tasks_on_the_way(self, cell: Cell) -> list[str]:
         """Names of all that has to be made and scored for a cell, the teacher first."""
         artifacts = self.graph.artifacts[cell.name]
-        lineage = {
-            node.key: node
-            for artifact in artifacts.values()
-            for node in (*self.graph.named_teachers(artifact), *self.graph.lineage(artifact))
-        }
+        lineage = {node.key: node for artifact in artifacts.values() for node in self._way(artifact)}
         scores = [score_name(self.graph.nodes[key], runtime) for runtime, key in artifacts.items()]
-        return [task_name(node) for node in sorted(lineage.values(), key=lambda node: _rank(node, self.graph))] + scores
+        return [task_name(node) for node in sorted(lineage.values(), key=lambda node: rank(node, self.graph))] + scores
 
 
 def _variant(cell: Cell) -> dict[str, dict[str, Any]]:

@@ -13,24 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compressors.lightweight.method import light_blueprint
-from compressors.nas import Nas, largest
-from compressors.nas.space import search_space
+from compressors.lightweight import light_spec
+from compressors.nas import Nas, space_to_search
 from compressors.planning.references import NarrowReference, narrowed
 from compressors.quantization import Quantization, quantize
 from detection.checkpoint import fresh
-from detection.compact.blueprint import Blueprint
 from detection.data.dataset import Images, load_split
 from detection.export import export_onnx
 from detection.frozen import InputError
-from flows.measure.host import Report, host_rounds, why_not_here
+from detection.spec import Spec
+from flows.measure.host import host_rounds, why_not_here
+from flows.messages import Say
 from flows.sweep.context import lay_foundation
 from flows.sweep.measure_settings import Measure
-from flows.sweep.params import Params, load_plan
+from flows.sweep.params import Params, Plan, load_plan
 from flows.sweep.workspace import PREPARED
 from hardware_profiles.estimate.fit.measurements import Measurement, write_measurements
 from hardware_profiles.runtimes.table import runtime_version
-from hardware_profiles.schema.profile import MIN_ANCHORS, DType, HardwareProfile
+from hardware_profiles.schema.profile import MIN_MEASURED, DType, HardwareProfile
 from hardware_profiles.timing.environment import cpu_model, digest_of
 from hardware_profiles.timing.round import File, RoundError
 
@@ -44,7 +44,7 @@ MOST_DRAWS = 1000
 class Subject:
     """One network that a plan asks about."""
 
-    blueprint: Blueprint
+    spec: Spec
     family: str
     """What is left out of a fit together: one kind of network of one plan, of drawn ones those with the same depths, since widths
     alone tell less than depths."""
@@ -59,65 +59,69 @@ class SubjectFile:
     family: str
 
 
-def subjects_of(params: Params, start: Blueprint, draws: int, seed: int) -> tuple[Subject, ...]:
+def subjects_of(plan: Plan, start: Spec, draws: int, seed: int) -> tuple[Subject, ...]:
     """What a plan asks about, none twice: its detector, light and narrow ones, and so many draws from all its search spaces."""
     named = [("as it is", start)]
-    named += [(f"light {config.block}", light_blueprint(start, config)) for config in params.grid.methods.lightweight]
-    shares = [own.width_share for own in params.grid.references or () if isinstance(own, NarrowReference)]
+    named += [(f"light {config.block}", light_spec(start, config)) for config in plan.menu.lightweight]
+    shares = [own.width_share for own in plan.params.grid.references or () if isinstance(own, NarrowReference)]
     named += [("narrow", narrowed(start, share)) for share in shares if share is not None]
-    spaces = {_space_of(start, config): config for config in params.grid.methods.nas}  # many differ in their budgets alone
+    spaces = {_space_of(start, config): config for config in plan.menu.nas}  # many differ in their budgets alone
     for index, config in enumerate(spaces.values()):
         count = draws // len(spaces) + (index < draws % len(spaces))
         own = draw(start, config, count, seed) if count else ()
-        named += [("depths " + "-".join(map(str, found.architecture.stage_depths)), found) for found in own]
+        named += own
     first: dict[str, Subject] = {}
-    for family, blueprint in named:
-        first.setdefault(blueprint.model_dump_json(), Subject(blueprint, f"{params.sweep} {family}"))
+    for family, spec in named:
+        first.setdefault(spec.model_dump_json(), Subject(spec, f"{plan.params.sweep} {family}"))
     return tuple(first.values())
 
 
-def draw(start: Blueprint, config: Nas, count: int, seed: int) -> tuple[Blueprint, ...]:
-    """So many different architectures of the space, the largest of it first; fewer where it hardly holds more."""
-    blueprint = largest(start, config)
-    space = search_space(blueprint.architecture, config.width_shares, config.round_to, config.least_depth)
+def draw(start: Spec, config: Nas, count: int, seed: int) -> list[tuple[str, Spec]]:
+    """The first `count` different networks of the space, each with its family, the largest of the space first.
+
+    Fewer where the space hardly holds more. Networks whose depths agree are one family: widths alone tell less than depths.
+    """
+    space = space_to_search(start, config)
     chance, options = random.Random(seed), space.options()
-    found = [space.largest]
+    depths = [name for name in options if name.startswith("depth_")]
+    found: list[dict[str, int]] = [{name: values[-1] for name, values in options.items()}]
     misses = 0
     while len(found) < count and misses < MOST_DRAWS:
-        drawn = space.architecture({name: chance.choice(values) for name, values in options.items()})
+        drawn = {name: chance.choice(values) for name, values in options.items()}
         misses = misses + 1 if drawn in found else 0
         found += [] if drawn in found else [drawn]
-    return tuple(blueprint.model_copy(update={"architecture": architecture}) for architecture in found[:count])
+    return [("depths " + "-".join(str(choice[name]) for name in depths), space.spec(choice)) for choice in found[:count]]
 
 
-def _space_of(start: Blueprint, config: Nas) -> str:
-    """The same for searches through the same architectures."""
-    return f"{largest(start, config).model_dump_json()} {config.width_shares} {config.round_to} {config.least_depth}"
+def _space_of(start: Spec, config: Nas) -> str:
+    """The same for searches through the same networks."""
+    space = space_to_search(start, config)
+    return f"{space.largest.model_dump_json()} {space.options()}"
 
 
 def write_files(
-    subjects: Sequence[Subject], profile: HardwareProfile, train: Images, val: Images, folder: Path, say: Report = print
+    subjects: Sequence[Subject], profile: HardwareProfile, train: Images, val: Images, folder: Path, say: Say = print
 ) -> tuple[SubjectFile, ...]:
     """Each network with random weights in every type that the profile computes in, below folder."""
     files: list[SubjectFile] = []
     config = Quantization(calibrator="minmax", pictures=PICTURES)
     for index, subject in enumerate(subjects):
-        detector = fresh(subject.blueprint, seed=index)
+        detector = fresh(subject.spec, seed=index)
         own = folder / f"{index:03d}"
         own.mkdir(parents=True, exist_ok=True)
         if profile.float_dtype is not None:
             export_onnx(detector, own / "float.onnx")
             files.append(SubjectFile(own / "float.onnx", profile.float_dtype, subject.family))
         if "int8" in profile.dtypes:
-            size = subject.blueprint.input_size
+            size = subject.spec.input_size
             packed = quantize(detector, config, profile.runtime, train.at(size), val.at(size), index, _made(own / profile.runtime))
             files.append(SubjectFile(packed.file, "int8", subject.family))
-        say(f"anchors: {index + 1} of {len(subjects)} networks of {folder.name} written for {profile.runtime}")
+        say(f"calibration networks: {index + 1} of {len(subjects)} networks of {folder.name} written for {profile.runtime}")
     return tuple(files)
 
 
 def time_files(
-    files: Sequence[SubjectFile], profile: HardwareProfile, images: Images, config: Measure, say: Report = print
+    files: Sequence[SubjectFile], profile: HardwareProfile, images: Images, config: Measure, say: Say = print
 ) -> tuple[float, ...]:
     """Seconds of each file: the median over fresh pinned processes, of those that nothing disturbed where there are such.
 
@@ -138,8 +142,8 @@ def time_files(
     return tuple(seconds)
 
 
-def write_anchors(
-    params_files: Sequence[Path], profile: HardwareProfile, folder: Path, draws: int, seed: int, rounds: int, say: Report = print
+def benchmark_networks(
+    params_files: Sequence[Path], profile: HardwareProfile, folder: Path, draws: int, seed: int, rounds: int, say: Say = print
 ) -> Path:
     """The table that `sixfold profiles calibrate` reads, beside the files it names, of what these plans ask about.
 
@@ -153,9 +157,9 @@ def write_anchors(
     if len(set(names)) < len(names):
         raise InputError(f"--params: two plans name the same sweep ({', '.join(names)}); give each once.")
     networks = sum(len(own.subjects) for own in asked)
-    if networks < MIN_ANCHORS:
+    if networks < MIN_MEASURED:
         raise InputError(
-            f"--count {draws}: {networks} different networks in all; a fit needs {MIN_ANCHORS}. Ask for more, or name more plans."
+            f"--count {draws}: {networks} different networks in all; a fit needs {MIN_MEASURED}. Ask for more, or name more plans."
         )
     table = folder / f"{profile.id}.csv"
     table.unlink(missing_ok=True)  # it would name files that are no longer those it was timed with
@@ -185,7 +189,7 @@ class _Asked:
 
 def _asked(params_file: Path, draws: int, seed: int) -> _Asked:
     plan, prepared = load_plan(params_file), params_file.parent / PREPARED
-    subjects = subjects_of(plan.params, lay_foundation(plan, prepared).teacher, draws, seed)
+    subjects = subjects_of(plan, lay_foundation(plan, prepared).teacher, draws, seed)
     return _Asked(plan.params, subjects, load_split(prepared, "train"), load_split(prepared, "val"))
 
 

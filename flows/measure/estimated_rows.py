@@ -18,25 +18,25 @@ def estimated_row(
     control: CellRecord | None,
     profile: HardwareProfile,
     operators_of: OperatorsOf,
-    fallback: HardwareProfile | None = None,
+    host_cpu: HardwareProfile | None = None,
 ) -> LatencyRow:
     """The row of one cell on a profile that only describes a device; where it cannot run, no number and `why`.
 
-    `fallback` is the profile that `profile.fallback` names, or None.
+    `host_cpu` is the profile that `profile.host_cpu` names, or None.
     """
     if record.status != "ok":
         return empty_row(record, profile, "estimated", why=why_not_made(record))
-    own = _estimate(record, profile, operators_of, fallback)
+    own = _estimate(record, profile, operators_of, host_cpu)
     if isinstance(own, str):
         return empty_row(record, profile, "estimated", fits=False, why=own)
-    beside = _estimate(control, profile, operators_of, fallback) if control is not None and control.status == "ok" else None
+    reference = _estimate(control, profile, operators_of, host_cpu) if control is not None and control.status == "ok" else None
     return empty_row(
         record,
         profile,
         own.origin,
         p50_s=own.point_s,
         interval_s=(own.low_s, own.high_s),
-        speedup=beside.point_s / own.point_s if isinstance(beside, Estimate) else None,
+        speedup=reference.point_s / own.point_s if isinstance(reference, Estimate) else None,
         why=own.note,
         validated_on=_validated_on(operators_of(record, profile), profile),
     )
@@ -49,10 +49,10 @@ def _validated_on(operators: Sequence[Operator], profile: HardwareProfile) -> st
 
 
 def _estimate(
-    record: CellRecord, profile: HardwareProfile, operators_of: OperatorsOf, fallback: HardwareProfile | None
+    record: CellRecord, profile: HardwareProfile, operators_of: OperatorsOf, host_cpu: HardwareProfile | None
 ) -> Estimate | str:
     """The modelled time, or why there can be none."""
     operators = operators_of(record, profile)
-    if fallback is None and (reason := cannot_run(operators, profile)):
+    if host_cpu is None and (reason := cannot_run(operators, profile)):
         return reason
-    return estimate(operators, profile, fallback)
+    return estimate(operators, profile, host_cpu)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 from flows.records.schema import ArtifactRecord, CellRecord, LatencyRow
+from flows.records.store import Store
 from hardware_profiles.estimate.graph.graph import Graph, GraphError
 from hardware_profiles.estimate.graph.read import read_graph
 from hardware_profiles.estimate.memory import fits, needs
 from hardware_profiles.schema.profile import HardwareProfile
 
 NEAREST = "onnxruntime"
-"""Whose file stands in on a device whose own format nobody here makes: plain ONNX, int8 with its quantizations written out."""
+"""Whose file stands in for a format that sixfold does not make: plain ONNX, int8 with its quantizations written out."""
 
 
 class ExportedGraphs:
-    """Reads each file once; `fetch` gives the local file of a store URL."""
+    """Reads each file of a store once."""
 
-    def __init__(self, fetch: Callable[[str], Path]) -> None:
-        self._fetch = fetch
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._seen: dict[tuple[str, str | None], Graph | None] = {}
 
     def of(self, record: CellRecord, profile: HardwareProfile) -> Graph | None:
@@ -31,7 +29,7 @@ class ExportedGraphs:
         key = (artifact.digest, runtime)
         if key not in self._seen:
             try:
-                self._seen[key] = read_graph(self._fetch(artifact.url), runtime)
+                self._seen[key] = read_graph(self._store.file(artifact.url), runtime)
             except GraphError:  # a file of another maker may have open sizes: it can be timed, and has no estimate from its graph
                 self._seen[key] = None
         return self._seen[key]

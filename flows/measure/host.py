@@ -1,4 +1,4 @@
-"""Rounds on this machine: the profiles take turns, each round a fresh pinned process that times every file beside the control."""
+"""Rounds on this machine: the profiles take turns; each round is a fresh pinned process that times every file and the control."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,12 +20,12 @@ from rich.progress import Progress
 from detection.data.dataset import Images
 from flows.measure.lock import alone
 from flows.measure.measured_rows import Rounds
+from flows.messages import Say
 from flows.sweep.measure_settings import Measure
 from hardware_profiles.runtimes.table import SessionError, runtime_version
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.round import File, Job, RoundError, RoundResult, choose_cores, in_fresh_process
 
-Report = Callable[[str], None]
 ENTRY = "flows.measure.worker"
 PICTURES = "pictures.npz"
 SHORTEST_WAIT_S = 0.5
@@ -34,19 +34,12 @@ QUIET_SHARE = 0.9
 """Of the core; with less for us in the median file, the round's times are too long. Alone it is 0.98 and more."""
 
 
-def rounds_for(
-    profile: HardwareProfile, files: tuple[File, ...], images: Images, config: Measure, report: Report = print
-) -> Rounds:
-    """All rounds of one host profile, or why there are none."""
-    return host_rounds([profile], {profile.id: files}, images, config, report)[profile.id]
-
-
 def host_rounds(
     profiles: Sequence[HardwareProfile],
     files: Mapping[str, tuple[File, ...]],
     images: Images,
     config: Measure,
-    report: Report = print,
+    say: Say = print,
 ) -> dict[str, Rounds]:
     """Profile -> its rounds or why there are none. Profiles take turns, so that a slow minute hits them all alike.
 
@@ -57,7 +50,7 @@ def host_rounds(
     turns = [(index, profile) for index in range(config.rounds) for profile in able]
     if not turns:
         return found
-    with alone(report), tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name, _steps(len(turns), report) as step:
+    with alone(say), tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name, _steps(len(turns), say) as step:
         folder = Path(name)
         np.savez(folder / PICTURES, *pictures_as_taken(images, config.pictures))
         started_s, yardstick_s = time.perf_counter(), None
@@ -70,16 +63,16 @@ def host_rounds(
                 result = in_fresh_process(job, ENTRY, folder, config.round_timeout_s)
             except RoundError as error:
                 found[profile.id] = Rounds(why=str(error))
-                report(f"measure: {profile.id}: {error}")
+                say(f"measure: {profile.id}: {error}")
                 continue
             yardstick_s = result.yardstick_s
             found[profile.id] = Rounds(results=(*found[profile.id].results, result))
             now_s = time.perf_counter()
-            took = f"{len(job.files)} files in {now_s - round_started_s:.0f} s{_disturbances(result)}"
+            took = f"{len(job.files)} files in {now_s - round_started_s:.0f} s{_contention(result)}"
             left_s = (now_s - started_s) / done * (len(turns) - done)
-            step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {took}; {in_words(left_s)} left")
-    found = {name: rounds.judged_by(yardstick_s) for name, rounds in found.items()}
-    report(f"measure: {_repeated([result for rounds in found.values() for result in rounds.results])}")
+            step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {took}; {duration_text(left_s)} left")
+    found = {name: rounds.contended_by(yardstick_s) for name, rounds in found.items()}
+    say(f"measure: {_repeated([result for rounds in found.values() for result in rounds.results])}")
     return found
 
 
@@ -106,7 +99,12 @@ def pictures_as_taken(images: Images, wanted: int) -> list[NDArray[np.uint8]]:
     return [picture.astype(np.uint8) for picture in taken]
 
 
-def in_words(seconds: float) -> str:
+def order_seeds(config: Measure) -> tuple[int, ...]:
+    """One per round: another order of files in every round, the same in every run."""
+    return tuple(config.seed * 10_000 + index for index in range(config.rounds))
+
+
+def duration_text(seconds: float) -> str:
     """A forecast as people say it: seconds below two minutes, minutes above."""
     return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
 
@@ -119,7 +117,7 @@ def _job(
         threads=profile.threads,
         cores=choose_cores(profile.threads),
         files=files,
-        order_seed=config.seed * 10_000 + index,  # another order in every round, the same in every run
+        order_seed=order_seeds(config)[index],
         protocol=config.protocol(),
         pictures=str(folder / PICTURES),
         settings=config.settings(),
@@ -128,10 +126,10 @@ def _job(
     )
 
 
-def _disturbances(result: RoundResult) -> str:
+def _contention(result: RoundResult) -> str:
     """What to add to a round's line about blocks that had to be timed again, and about other work on the core; often nothing."""
     repeated = f", {_repeated([result])}" if any(block.repeats for block in result.blocks) else ""
-    repeated += f", waited {result.waited_s:.0f} s for a neighbour on the core" if result.waited_s >= SHORTEST_WAIT_S else ""
+    repeated += f", waited {result.waited_s:.0f} s for contention on the core to end" if result.waited_s >= SHORTEST_WAIT_S else ""
     shares = [block.cpu_share for block in result.blocks if block.cpu_share is not None]
     share = statistics.median(shares) if shares else 1.0
     if share >= QUIET_SHARE:
@@ -140,18 +138,18 @@ def _disturbances(result: RoundResult) -> str:
 
 
 def _repeated(results: Sequence[RoundResult]) -> str:
-    """For instance "12 of 640 blocks repeated, 1 still disturbed"."""
+    """For instance "12 of 640 blocks repeated, 1 still contended"."""
     blocks = [block for result in results for block in result.blocks]
     repeated = sum(block.repeats > 0 for block in blocks)
     still = sum(block.disturbed for block in blocks)
-    return f"{repeated} of {len(blocks)} blocks repeated, {still} still disturbed"
+    return f"{repeated} of {len(blocks)} blocks repeated, {still} still contended"
 
 
 @contextmanager
-def _steps(total: int, report: Report) -> Iterator[Report]:
-    """What to call after each round: moves a bar on a terminal, reports a line elsewhere. Nothing is drawn while a round runs."""
+def _steps(total: int, say: Say) -> Iterator[Say]:
+    """What to call after each round: moves a bar on a terminal, says a line elsewhere. Nothing is drawn while a round runs."""
     if not sys.stderr.isatty():
-        yield report
+        yield say
         return
     with Progress(console=Console(stderr=True), auto_refresh=False) as bar:
         task = bar.add_task("measure", total=total)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.messages import Say
 from hardware_profiles.timing.round import RoundError
 
 LOCK = Path(tempfile.gettempdir()) / "sixfold-measure.lock"
@@ -17,13 +18,13 @@ LOCK_TIMEOUT_S = 3600.0
 
 
 @contextmanager
-def alone(report: Callable[[str], None]) -> Iterator[None]:
+def alone(say: Say) -> Iterator[None]:
     """Held by one measurement of this machine at a time; the others say that they wait, and give up after an hour."""
     try:
         lock = FileLock(LOCK, mode=0o666)  # whoever measures next may be another user
         lock.acquire(timeout=0)
     except Timeout:
-        report(f"measure: another measurement runs on this machine ({LOCK}); waiting for it")
+        say(f"measure: another measurement runs on this machine ({LOCK}); waiting for it")
         try:
             lock.acquire(timeout=LOCK_TIMEOUT_S)
         except Timeout as error:

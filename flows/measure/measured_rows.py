@@ -27,8 +27,8 @@ class Rounds:
         """What each round found about one file."""
         return tuple(block for result in self.results for block in result.blocks if block.digest == digest)
 
-    def judged_by(self, least_s: float | None) -> Rounds:
-        """With disturbed blocks by this least reading of the yardstick: the first rounds had nothing quieter to compare with."""
+    def contended_by(self, least_s: float | None) -> Rounds:
+        """With blocks contended by this least reading of the contention probe, which the first rounds did not have yet."""
         return self if least_s is None else replace(self, results=tuple(own.disturbed_by(least_s) for own in self.results))
 
 
@@ -36,18 +36,18 @@ def measured_row(
     record: CellRecord, control: CellRecord | None, profile: HardwareProfile, rounds: Rounds, *, environment: str
 ) -> LatencyRow:
     """The row of one cell on a host profile; where there is no number, `why` says why."""
-    artifact = _artifact(record, profile)
+    artifact = record.artifacts.get(profile.runtime)
     digest = artifact.digest if artifact else None
     blocks = rounds.blocks(digest) if digest else ()
     if why := _no_number(record, profile, artifact, blocks, rounds):
         return empty_row(record, profile, "measured", why=why, artifact_digest=digest, environment=environment)
     rounds_s = _known(block.p50_s for block in blocks)
     control_rounds_s, missing = _control_rounds(control, profile, rounds)
-    control_artifact = _artifact(control, profile) if control is not None else None
-    same_file = control_artifact is not None and control_artifact.digest == digest
+    reference = control.artifacts.get(profile.runtime) if control is not None else None
+    same_file = reference is not None and reference.digest == digest
     speedup, interval = speedup_of(rounds_s, control_rounds_s, same_file) if control_rounds_s else (None, None)
-    peak_bytes = _median_bytes(block.peak_rss_bytes for block in blocks)
-    fits = _fits(peak_bytes, profile)
+    peak_bytes, budget_bytes = _median_bytes(block.peak_rss_bytes for block in blocks), profile.memory.budget_bytes
+    fits = None if peak_bytes is None or budget_bytes is None else peak_bytes <= budget_bytes
     return empty_row(
         record,
         profile,
@@ -68,9 +68,9 @@ def measured_row(
         peak_rss_bytes=peak_bytes,
         runtime_rss_bytes=_median_bytes(block.runtime_rss_bytes for block in blocks),
         repeated_blocks=sum(block.repeats > 0 for block in blocks),
-        disturbed_blocks=sum(block.disturbed for block in blocks),
+        contended_blocks=sum(block.disturbed for block in blocks),
         fits=fits,
-        why=f"needs {peak_bytes} bytes, {profile.id} allows {profile.memory.budget_bytes}" if fits is False else missing,
+        why=f"needs {peak_bytes} bytes, {profile.id} allows {budget_bytes}" if fits is False else missing,
     )
 
 
@@ -85,10 +85,6 @@ def speedup_of(
         return 1.0, (1.0, 1.0)
     found = log_ratio_interval(rounds_s, control_rounds_s)
     return found.ratio, found.interval
-
-
-def _artifact(record: CellRecord, profile: HardwareProfile) -> ArtifactRecord | None:
-    return next((artifact for runtime, artifact in record.artifacts.items() if runtime == profile.runtime), None)
 
 
 def _no_number(
@@ -108,16 +104,11 @@ def _no_number(
 
 def _control_rounds(control: CellRecord | None, profile: HardwareProfile, rounds: Rounds) -> tuple[tuple[float, ...], str | None]:
     """The control's medians in the same rounds, or nothing and why."""
-    artifact = _artifact(control, profile) if control is not None and control.status == "ok" else None
+    artifact = control.artifacts.get(profile.runtime) if control is not None and control.status == "ok" else None
     blocks = rounds.blocks(artifact.digest) if artifact else ()
     if not blocks or any(block.error is not None for block in blocks):
         return (), "no speedup: the control has no time on this profile"
     return _known(block.p50_s for block in blocks), None
-
-
-def _fits(peak_bytes: int | None, profile: HardwareProfile) -> bool | None:
-    budget_bytes = profile.memory.budget_bytes
-    return None if peak_bytes is None or budget_bytes is None else peak_bytes <= budget_bytes
 
 
 def why_not_made(record: CellRecord) -> str:
@@ -127,8 +118,7 @@ def why_not_made(record: CellRecord) -> str:
 
 def _median(values: Any) -> float | None:
     """Of the known ones; None where none is."""
-    known = _known(values)
-    return statistics.median(known) if known else None
+    return statistics.median(known) if (known := _known(values)) else None
 
 
 def _median_bytes(values: Any) -> int | None:
@@ -143,22 +133,7 @@ def _known(values: Any) -> tuple[Any, ...]:
 
 def empty_row(record: CellRecord, profile: HardwareProfile, source: Source, **known: Any) -> LatencyRow:
     """A row in which everything not given is empty."""
-    empty: dict[str, Any] = {
-        "artifact_digest": None,
-        "rounds_s": (),
-        "control_rounds_s": (),
-        "p50_s": None,
-        "p90_s": None,
-        "speedup": None,
-        "speedup_ci95": None,
-        "interval_s": None,
-        "end_to_end_p50_s": None,
-        "peak_rss_bytes": None,
-        "fits": None,
-        "why": None,
-        "environment": None,
-    }
-    return LatencyRow(cell=record.cell, profile=profile.id, source=source, runtime=_runtime(profile, source), **(empty | known))
+    return LatencyRow(cell=record.cell, profile=profile.id, source=source, runtime=_runtime(profile, source), **known)
 
 
 def _runtime(profile: HardwareProfile, source: Source) -> str:

@@ -1,44 +1,47 @@
-"""What `sixfold measure` does, from params file, store and workspace: measure, export for a device, import what came back."""
+"""What measuring works with: a sweep's records and files, pictures, settings and hardware profiles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressors.latency import operators
-from detection.compact.blueprint import Blueprint
+from detection.checkpoint import load_spec
 from detection.data.dataset import Images, load_split
-from detection.frozen import InputError
 from flows.grid.nodes import SECTION
-from flows.measure.devices import bundle
-from flows.measure.devices.remote import Joined, Observations, device_rounds, nobody, round_plan
-from flows.measure.estimate_accuracy import advice, dtype_of, foretold
 from flows.measure.exported_graphs import ExportedGraphs
-from flows.measure.stage import measure
-from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyFile, read_records
+from flows.records.observations import Observations
+from flows.records.schema import CellRecord, CellsFile, read_records
+from flows.records.store import Store
 from flows.sweep import workspace
 from flows.sweep.measure_settings import Measure, quick
 from hardware_profiles.estimate.model import Operator
-from hardware_profiles.schema.library import load_fallback, load_profile
+from hardware_profiles.schema.library import load_host_cpu, load_profile
 from hardware_profiles.schema.profile import HardwareProfile
+from hardware_profiles.timing.round import File
 
 if TYPE_CHECKING:
-    from flows.records.store import Store
     from flows.sweep.params import Plan
 
 
 @dataclass(frozen=True)
-class Bench:
+class MeasureSession:
     """All that measuring needs."""
 
-    loaded: Plan
     store: Store
-    records: CellsFile
+    cells: CellsFile
     images: Images
     config: Measure
+    profiles_folder: Path | None = None
+    """Of the user's own hardware profiles."""
+
+    @property
+    def records(self) -> tuple[CellRecord, ...]:
+        """Cells, then references."""
+        return (*self.cells.cells, *self.cells.references)
 
     @property
     def observations(self) -> Observations:
@@ -48,98 +51,39 @@ class Bench:
     @cached_property
     def graphs(self) -> ExportedGraphs:
         """The cells' exported files."""
-        return ExportedGraphs(self.store.file)
+        return ExportedGraphs(self.store)
+
+    def profiles(self, names: Sequence[str] = ()) -> list[HardwareProfile]:
+        """The named profiles, or those of the params."""
+        return [load_profile(name, self.profiles_folder) for name in names or self.config.profiles]
+
+    def host_cpu(self, profile: HardwareProfile) -> HardwareProfile | None:
+        """The profile of the processor that runs what this one cannot."""
+        return load_host_cpu(profile, self.profiles_folder)
+
+    def files(self, profile: HardwareProfile, records: Sequence[CellRecord] | None = None) -> tuple[File, ...]:
+        """Every distinct file of the profile's runtime, once: cells with equal digests share a file and its timing."""
+        urls = {
+            artifact.digest: artifact.url
+            for record in (self.records if records is None else records)
+            for runtime, artifact in record.artifacts.items()
+            if runtime == profile.runtime and record.status == "ok"
+        }
+        return tuple(File(digest=digest, path=str(self.store.file(url))) for digest, url in sorted(urls.items()))
 
     def operators_of(self, record: CellRecord, profile: HardwareProfile) -> Sequence[Operator]:
-        """What a cell's network consists of: in its file as the runtime executes it, or in its blueprint where there is no file."""
+        """What a cell's network consists of: in its file as the runtime executes it, or by its spec where there is no file."""
         if (graph := self.graphs.of(record, profile)) is not None:
             return graph.operators
         return self.designed(record, profile)
 
     def designed(self, record: CellRecord, _profile: HardwareProfile) -> Sequence[Operator]:
-        """What a cell's network consists of by its blueprint, as methods see it that design by estimates."""
-        blueprint = (self.store.open(SECTION, record.node) / "blueprint.json").read_text()
-        return operators(Blueprint.model_validate_json(blueprint), "int8" if dtype_of(record) == "int8" else "fp32")
+        """What a cell's network consists of by its spec, as methods see it that design by estimates."""
+        return operators(load_spec(self.store.open(SECTION, record.node)), record.computes_in)
 
 
-def open_bench(loaded: Plan, store: Store, fewer: bool) -> Bench:
+def open_measuring(loaded: Plan, store: Store, fewer: bool = False) -> MeasureSession:
     """The sweep of the workspace and the pictures to measure with; InputError where a stage before this one has not run."""
     config = quick(loaded.params.measure) if fewer else loaded.params.measure
-    return Bench(loaded, store, read_records(workspace.CELLS, CellsFile), load_split(workspace.PREPARED, "val"), config)
-
-
-def measure_profiles(
-    bench: Bench, names: Sequence[str] | None = None, joined: Joined | None = None, report: Callable[[str], None] = print
-) -> LatencyFile:
-    """A row per cell and profile: those of the params, or the named ones."""
-    profiles = [load_profile(name, bench.loaded.profiles_folder) for name in names or bench.config.profiles]
-    beside = [load_fallback(profile, bench.loaded.profiles_folder) for profile in profiles]
-    return measure(
-        bench.records,
-        profiles,
-        bench.images,
-        bench.config,
-        bench.observations.latency,
-        bench.store.file,
-        bench.operators_of,
-        report,
-        partial(
-            device_rounds,
-            control=bench.records.cell(CONTROL),
-            plan=round_plan(bench.config, bench.images),
-            observations=bench.observations,
-            report=report,
-            joined=joined,
-        ),
-        {fallback.id: fallback for fallback in beside if fallback is not None},
-    )
-
-
-def judge_design(bench: Bench, latency: LatencyFile) -> tuple[str, ...]:
-    """How well the design profile foretells what was measured on its device, and what to do where it does not; often nothing.
-
-    What a host profile describes is measured by every host profile of its machine, runtime and threads.
-    """
-    folder = bench.loaded.profiles_folder
-    design = load_profile(bench.loaded.params.grid.design_profile, folder)
-    same = {name for name in bench.config.profiles if _measures(load_profile(name, folder), design)}
-    rows = [row.model_copy(update={"profile": design.id}) for row in latency.rows if row.profile in same]
-    return advice(foretold(bench.records, rows, [design], bench.designed), bench.store.file, workspace.ANCHORS)
-
-
-def _measures(profile: HardwareProfile, design: HardwareProfile) -> bool:
-    if "device" in (profile.kind, design.kind):
-        return profile.id == design.id
-    return (profile.machine, profile.runtime, profile.threads) == (design.machine, design.runtime, design.threads)
-
-
-def export_profiles(bench: Bench, names: Sequence[str], folder: Path, say: Callable[[str], None] = print) -> None:
-    """Write a folder per device profile, the named ones or all of the params, and say how to go on."""
-    chosen = [load_profile(name, bench.loaded.profiles_folder) for name in names or bench.config.profiles]
-    if not names:
-        chosen = [profile for profile in chosen if profile.kind == "device" and profile.producible]
-    if not chosen:
-        raise InputError(
-            f"measure.profiles has no device that sixfold makes files for, only {', '.join(bench.config.profiles)}. Name one with "
-            f"--profile; `sixfold profiles list` shows which there are."
-        )
-    plan = round_plan(bench.config, bench.images)
-    for target in bundle.export(chosen, bench.records, plan, bench.store.file, bench.observations.exports, folder):
-        say(f"{target}: copy it to the device and run `python {bundle.SCRIPT}` in it; that needs numpy and the runtime only")
-    say("Next: `sixfold measure --import results.json`, with the file that it wrote.")
-
-
-def import_profile(bench: Bench, results: Path, say: Callable[[str], None] = print) -> LatencyFile | None:
-    """The workspace's rows with the device's in place of its estimates; None where only the next measurement can use them.
-
-    The results are in the store either way, and every later measurement takes them while the device itself has not joined.
-    """
-    name = bundle.import_results(results, bench.observations).manifest.profile
-    if name not in bench.config.profiles:
-        say(f"imported for {name}\nNext: add {name} to measure.profiles and run `sixfold measure`.")
-        return None
-    if not workspace.LATENCY.is_file():
-        say(f"imported for {name}\nNext: `sixfold measure`.")
-        return None
-    old = read_records(workspace.LATENCY, LatencyFile)
-    return bundle.with_rows_of(old, measure_profiles(bench, (name,), nobody, say))
+    cells, images = read_records(workspace.CELLS, CellsFile), load_split(workspace.PREPARED, "val")
+    return MeasureSession(store, cells, images, config, loaded.profiles_folder)

@@ -5,35 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
-import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from detection.boxes import letterbox
 from detection.data.dataset import SPLITS, Prepared, Split, SplitSummary, split_digest
-from detection.data.labelled import Labelled, Picture, Pictures
+from detection.data.labelled import Labelled, Picture
 from detection.data.provenance import provenance
 from detection.data.sources import Data, read_source
 from detection.frozen import InputError
+from flows.messages import Say
+from flows.progress import steps
+from flows.records.files import whole_folder
 
 OUTPUTS = frozenset({"prepared.json", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
-LINE_EVERY_S = 2.0
-"""Without a terminal, long work says a line this often, so that a log shows that it lives."""
-
-Report = Callable[[str], None]
 
 
-def prepare(data: Data, base: Path, folder: Path, seed: int, report: Report) -> Prepared:
+def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Prepared:
     """What now lies in the folder: pixels, ground truth and manifest, whole or not at all.
 
     Paths in the data are relative to base, the folder of the params file. An earlier prepared folder is replaced at the end;
@@ -42,8 +34,10 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Report) -> 
     _check_replaceable(folder)
     report(f"reading {data.source.kind} data for {data.name!r}")
     labelled = read_source(data.source, base, seed)
+    for note in labelled.notes:
+        report(note)
     _check_room(folder, data, labelled)
-    with _whole(folder) as unfinished:
+    with whole_folder(folder) as unfinished:
         splits = {split: _write_split(unfinished, split, labelled, data.input_size, report) for split in SPLITS}
         digest = _digest(labelled.classes, data.input_size, splits)
         prepared = Prepared(
@@ -82,31 +76,14 @@ def _check_room(folder: Path, data: Data, labelled: Labelled) -> None:
         )
 
 
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one that takes its place when the block ends well, and vanishes when it does not."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.unfinished")
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        replaced = unfinished.with_suffix(".replaced")
-        if folder.exists():
-            folder.rename(replaced)
-        unfinished.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tuple[int, int], report: Report) -> SplitSummary:
+def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tuple[int, int], report: Say) -> SplitSummary:
     """Pixels and ground truth of one split, picture by picture, so that memory stays flat."""
     pictures = labelled.splits[split]
     pixels: NDArray[np.uint8] = np.lib.format.open_memmap(
         folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(pictures), *input_size, 3)
     )
     truth = _GroundTruth(labelled.classes)
-    for row, picture in enumerate(_shown(pictures, split, report)):
+    for row, picture in enumerate(steps(pictures, len(pictures), f"prepare {split}", "pictures")):
         pixels[row] = letterbox(picture.pixels(), input_size)
         truth.add(picture)
     ground_truth = truth.coco()
@@ -184,17 +161,3 @@ class _GroundTruth:
 def _digest(classes: tuple[str, ...], input_size: tuple[int, int], splits: dict[Split, SplitSummary]) -> str:
     content = {"classes": classes, "input_size": input_size, "splits": {split: splits[split].digest for split in SPLITS}}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _shown(pictures: Pictures, split: Split, report: Report) -> Iterator[Picture]:
-    """The same pictures, with a bar on a terminal and a line now and then elsewhere."""
-    if sys.stderr.isatty():
-        console = Console(stderr=True)
-        yield from track(pictures, description=f"prepare {split}", total=len(pictures), console=console, transient=True)
-        return
-    last_s = time.monotonic()
-    for done, picture in enumerate(pictures):
-        if time.monotonic() - last_s > LINE_EVERY_S:
-            last_s = time.monotonic()
-            report(f"{split}: {done:,} of {len(pictures):,} pictures")
-        yield picture

@@ -1,13 +1,17 @@
-"""Numbers as people read them: points of mAP, milliseconds, megabytes."""
+"""Numbers as people read them: points of mAP, ratios, milliseconds, megabytes, intervals, counts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 MINUS = "\u2212"
+Show = str | Callable[[float], str]
+"""How a number is shown: a format such as ".2f", or a function of this module."""
 
 
-def points(share: float) -> str:
-    """A difference of mAP in points, with its sign."""
-    text = f"{share * 100:+.1f}"
+def points(share: float, sign: str = "+") -> str:
+    """A difference of mAP in points, with its sign; with sign "-" a plus is left out."""
+    text = f"{share * 100:{sign}.1f}"
     return text.replace("-", MINUS) if float(text) else "0.0"
 
 
@@ -23,6 +27,50 @@ def milliseconds(seconds: float) -> str:
     return f"{ms:.2f}" if ms < 10 else f"{ms:.1f}" if ms < 100 else f"{ms:.0f}"
 
 
-def megabytes(size_bytes: int) -> str:
+def megabytes(size_bytes: float) -> str:
     """A size in MB (10^6 bytes)."""
     return f"{size_bytes / 1e6:.2f}"
+
+
+def times(ratio: float) -> str:
+    """A ratio near 1 with as many digits as it takes to differ from it."""
+    return f"{ratio:.3f}x" if ratio < 1.1 else f"{ratio:.2f}x"
+
+
+def larger_or_smaller(ratio: float, form: str = ".2f") -> str:
+    """Of a size that is ratio times as small as another: "2.00x smaller", "1.50x larger"."""
+    return f"{ratio:{form}}x smaller" if ratio >= 1.0 else f"{1 / ratio:{form}}x larger"
+
+
+def interval(bounds: tuple[float, float] | None, show: Show = ".2f") -> str:
+    """Both ends in brackets; empty where there is no interval."""
+    if bounds is None:
+        return ""
+    low, high = (format(bound, show) if isinstance(show, str) else show(bound) for bound in bounds)
+    return f"[{low}, {high}]"
+
+
+def with_interval(text: str, bounds: tuple[float, float] | None, show: Show = ".2f") -> str:
+    """The text, followed by the interval where there is one."""
+    return f"{text} {interval(bounds, show)}" if bounds else text
+
+
+def p_value(p: float | None) -> str:
+    """Three decimals, "< 0.001" below; empty where nothing was tested."""
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: "1 cell", "2 cells"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names in code marks, and how many more there are."""
+    shown = ", ".join(f"`{name}`" for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def one_line(text: str | None) -> str:
+    """The words of a text that may hold line breaks; says so where there is none."""
+    return " ".join((text or "no reason recorded").split())

@@ -6,48 +6,61 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.records.files import write_text
 from hardware_profiles.timing.environment import digest_of
 from hardware_profiles.timing.round import RoundResult
 
 SCHEMA = 2
 
 
-def append_observations(
-    folder: Path, profile: str, results: Sequence[RoundResult], environment: Mapping[str, Any], protocol: Mapping[str, Any]
-) -> tuple[Path, ...]:
-    """The new files, one per artifact with all its blocks, under (artifact digest, profile, environment, protocol); old ones stay.
+@dataclass(frozen=True)
+class Observations:
+    """Where measurements lie in a store."""
 
-    The last two are digests of what was given here: the whole of both stands in the file.
-    """
-    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    written = []
-    for digest, blocks in _blocks(results).items():
-        place = folder / digest / profile / digest_of(environment) / digest_of(protocol)
-        place.mkdir(parents=True, exist_ok=True)
-        content = {
-            "schema": SCHEMA,
-            "artifact_digest": digest,
-            "profile": profile,
-            "environment_digest": digest_of(environment),
-            "environment": environment,
-            "protocol": protocol,
-            "measured_at": now,
-            "rounds": blocks,
-        }
-        target = place / f"{now}-{uuid.uuid4().hex}.json"
-        partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(target)
-        written.append(target)
-    return tuple(written)
+    root: Path
 
+    @property
+    def latency(self) -> Path:
+        """One file per artifact, profile, environment and protocol, of every measurement."""
+        return self.root / "latency"
 
-def _blocks(results: Sequence[RoundResult]) -> dict[str, list[dict[str, Any]]]:
-    blocks: dict[str, list[dict[str, Any]]] = {}
-    for result in results:
-        for block in result.blocks:
+    @property
+    def exports(self) -> Path:
+        """The manifests of the folders that were exported for devices."""
+        return self.root / "exports"
+
+    @property
+    def devices(self) -> Path:
+        """What was imported from devices, whole."""
+        return self.root / "devices"
+
+    def append(
+        self, profile: str, results: Sequence[RoundResult], environment: Mapping[str, Any], protocol: Mapping[str, Any]
+    ) -> tuple[Path, ...]:
+        """The new files, one per artifact with all its blocks, under (artifact digest, profile, environment, protocol).
+
+        The last two are digests of what was given here: the whole of both stands in the file. Old files stay.
+        """
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        blocks: dict[str, list[dict[str, Any]]] = {}
+        for block in (block for result in results for block in result.blocks):
             blocks.setdefault(block.digest, []).append(block.model_dump())
-    return blocks
+        written = []
+        for digest, rounds in blocks.items():
+            content = {
+                "schema": SCHEMA,
+                "artifact_digest": digest,
+                "profile": profile,
+                "environment_digest": digest_of(environment),
+                "environment": environment,
+                "protocol": protocol,
+                "measured_at": now,
+                "rounds": rounds,
+            }
+            folder = self.latency / digest / profile / digest_of(environment) / digest_of(protocol)
+            written.append(write_text(folder / f"{now}-{uuid.uuid4().hex}.json", json.dumps(content, indent=1) + "\n"))
+        return tuple(written)

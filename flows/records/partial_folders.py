@@ -1,4 +1,4 @@
-"""Folders that are being filled: each is locked by its writer, so that what a killed one left can be told apart and removed."""
+"""Folders that are being filled: each is locked by its writer, so that what a killed one left can be recognised and removed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unfinished_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def sweep_unfinished(parent: Path) -> int:
-    """Remove the folders below parent that nobody fills any more; how many. Safe beside other sweeps and writers."""
+    """Remove the abandoned folders below parent; how many. Safe while others sweep or write."""
     swept = 0
     for folder in sorted(parent.glob("*")):
         try:

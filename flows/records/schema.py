@@ -6,21 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from compressors.target import Target
 from detection.data.dataset import Prepared
-from detection.frozen import Digest, Frozen, InputError
+from detection.frozen import Digest, Frozen, InputError, read_json
+from flows.records.files import write_text
+from flows.records.upgrade import RecordFile
 
 Status = Literal["ok", "failed", "skipped"]
 """Of a cell. `failed`: work that no simpler cell of the sweep needs went wrong. `skipped`: it was not tried, because work that it
 shares with a simpler cell, which is `failed`, went wrong."""
 Source = Literal["measured", "calibrated", "estimated"]
-SpeedVerdict = Literal["faster", "slower", "no difference", "too few rounds", "same file"]
-"""Of a measured time beside another one. `faster` and `slower` only where the rounds exclude chance after the correction for
+SpeedVerdict = Literal["faster", "slower", "not significant", "too few rounds", "same file"]
+"""Of a measured time compared with another one. `faster` and `slower` only where the rounds exclude chance after the correction for
 having compared many; `same file`: nothing to test, the ratio is 1."""
 FlagKind = Literal["smaller_not_faster", "int8_slower_than_float"]
 """What a compressed network is most often reproached with; `flows.stats.verdicts` says when."""
+ScoredSplit = Literal["val", "test"]
+ComputeType = Literal["fp32", "int8"]
 CONTROL = "none"
 """Name of the cell to which no method was applied."""
 REFERENCE_PREFIX = "reference:"
@@ -49,9 +53,13 @@ class ArtifactRecord(Frozen):
     val: Metrics
     test: Metrics
 
+    def on(self, split: ScoredSplit) -> Metrics:
+        """Its accuracy on a split."""
+        return self.val if split == "val" else self.test
+
 
 class BudgetRecord(Frozen):
-    """What the weights of a cell have seen, over its whole lineage, and what its methods spent besides."""
+    """What the weights of a cell have seen, over its whole lineage, and what its methods spent in addition."""
 
     train_epochs: int
     train_images: int
@@ -66,12 +74,14 @@ class BudgetRecord(Frozen):
 
 
 class CellRecord(Frozen):
-    """One combination of methods, or a reference beside them: what it became, or why it did not."""
+    """One combination of methods, or a reference: what it became, or why it was not made."""
 
     cell: str
     methods: tuple[str, ...]
     variant: dict[str, dict[str, Any]]
     """Method name -> its configuration; of a reference also its kind -> its setting."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Method name -> its variant in a word; empty in older records."""
     seed: int
     status: Status
     error: str | None
@@ -88,6 +98,12 @@ class CellRecord(Frozen):
     artifacts: dict[str, ArtifactRecord]
     """Runtime name -> artifact; empty unless ok."""
     budget: BudgetRecord | None
+
+    @property
+    def computes_in(self) -> ComputeType:
+        """What the files multiply in. float16 is a width of stored weights: they are widened when the file is loaded."""
+        quantization = self.variant.get("quantization")
+        return "fp32" if quantization is None or quantization.get("precision", "int8") != "int8" else "int8"
 
 
 class DatasetRecord(Frozen):
@@ -113,16 +129,17 @@ class DatasetRecord(Frozen):
         )
 
 
-class CellsFile(Frozen):
+class CellsFile(RecordFile):
     """`results/cells.json`."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     sweep: str
     dataset: DatasetRecord
     runtimes: tuple[str, ...]
     cells: tuple[CellRecord, ...]
     references: tuple[CellRecord, ...]
     """What the cells must beat; never counted among them, never recommended."""
+    not_applicable: dict[str, str] = Field(default_factory=dict)
+    """Method that the detector's family cannot do -> why. It makes no cells."""
 
     def in_numbers(self) -> str:
         """How many cells of how many are ok, and references where there are any, in words."""
@@ -142,30 +159,30 @@ class LatencyRow(Frozen):
     source: Source
     runtime: str
     """Name and version, for instance "onnxruntime 1.31.1"."""
-    artifact_digest: Digest | None
-    rounds_s: tuple[float, ...]
+    artifact_digest: Digest | None = None
+    rounds_s: tuple[float, ...] = ()
     """Median network time of each round (one fresh process each); the only numbers of the row that statistics start from."""
-    control_rounds_s: tuple[float, ...]
+    control_rounds_s: tuple[float, ...] = ()
     """The control's medians in the same rounds."""
-    p50_s: float | None
-    p90_s: float | None
-    speedup: float | None
+    p50_s: float | None = None
+    p90_s: float | None = None
+    speedup: float | None = None
     """Control time over cell time: above 1 when the cell is faster."""
-    speedup_ci95: tuple[float, float] | None
-    interval_s: tuple[float, float] | None
+    speedup_ci95: tuple[float, float] | None = None
+    interval_s: tuple[float, float] | None = None
     """Range of the rounds where measured, interval of the model where estimated."""
-    end_to_end_p50_s: float | None
+    end_to_end_p50_s: float | None = None
     """With letterboxing before and selection of detections after."""
-    peak_rss_bytes: int | None
-    fits: bool | None
-    why: str | None
+    peak_rss_bytes: int | None = None
+    fits: bool | None = None
+    why: str | None = None
     """Why there is no number, or why it does not fit; None where all is well."""
-    environment: Digest | None
+    environment: Digest | None = None
     verdict: SpeedVerdict | None = None
-    """Against the control; None where nothing was measured, or no control beside it."""
+    """Against the control; None where nothing was measured, or no control in the same rounds."""
     p_holm: float | None = None
     """That cell and control are equally fast, corrected (Holm) for every file measured on the profile; None where untested."""
-    minimal_effect: float | None = None
+    minimum_detectable_effect: float | None = None
     """The ratio of times, either way, that these rounds find with a probability of 0.8: 1.02 is 2 %. None where untested."""
     first_s: float | None = None
     """The first inference after loading; median over rounds, as are the next three."""
@@ -176,9 +193,9 @@ class LatencyRow(Frozen):
     runtime_rss_bytes: int | None = None
     """What the process holds with an empty detector open: the part of peak_rss_bytes that is not the file's doing."""
     repeated_blocks: int | None = None
-    """Rounds in which this file was timed again because something else disturbed it."""
-    disturbed_blocks: int | None = None
-    """Of those, how many were still disturbed the last time; their times count all the same."""
+    """Rounds in which this file was timed again because of interference."""
+    contended_blocks: int | None = None
+    """Of those, how many were contended the last time as well; their times count all the same."""
     parameter_bytes: int | None = None
     """Weights as stored in the file."""
     peak_activation_bytes: int | None = None
@@ -193,10 +210,9 @@ class LatencyRow(Frozen):
         return self.source == "measured"
 
 
-class LatencyFile(Frozen):
+class LatencyFile(RecordFile):
     """`results/latency.json`."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     environment: dict[str, Any]
     protocol: dict[str, Any] = Field(default_factory=dict)
     """How the measured rows were timed: rounds, calls, thresholds; empty in files older than this field."""
@@ -207,9 +223,8 @@ class LatencyFile(Frozen):
         return next((row for row in self.rows if row.cell == cell and row.profile == profile), None)
 
     def measured(self, cell: str, profile: str) -> LatencyRow | None:
-        """The row of one cell or reference on one profile where it was measured, or None."""
-        row = self.row(cell, profile)
-        return row if row is not None and row.is_measured else None
+        """The row of one cell or reference on one profile where it was measured, or None; estimates do not count."""
+        return next((row for row in self.rows if (row.cell, row.profile, row.is_measured) == (cell, profile, True)), None)
 
     def profiles(self) -> tuple[str, ...]:
         """Names of the profiles, in order of first appearance."""
@@ -232,30 +247,22 @@ def artifact_runtime(runtimes: Sequence[str], row: LatencyRow) -> str:
     return name if name in runtimes else runtimes[0]
 
 
-RecordFile = TypeVar("RecordFile", CellsFile, LatencyFile)
+Records = TypeVar("Records", CellsFile, LatencyFile)
 Model = TypeVar("Model", bound=Frozen)
 
 
-def read_records(path: Path, kind: type[RecordFile]) -> RecordFile:
+def read_records(path: Path, kind: type[Records]) -> Records:
     """The records in a file; InputError says which command makes the file where it is missing or of another schema."""
     return read_schema(path, kind, "sixfold grid" if kind is CellsFile else "sixfold measure")
 
 
 def read_schema(path: Path, kind: type[Model], maker: str) -> Model:
-    """What a file of records holds; InputError names the command that makes it where it is missing or of another schema."""
+    """What a file of records holds; the command that makes it is named where it is missing, damaged or of another schema."""
     if not path.is_file():
         raise InputError(f"{path}: no such file. Run `{maker}` first.")
-    try:
-        return kind.model_validate_json(path.read_text())
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: not a file of schema 1 ({error.error_count()} problems, first: {error.errors()[0]}). Run `{maker}` again."
-        ) from error
+    return read_json(path, kind, f"Run `{maker}` again.")
 
 
 def write_records(path: Path, records: Frozen) -> None:
     """Write records as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(records.model_dump_json(by_alias=True, indent=1) + "\n")
-    partial.replace(path)
+    write_text(path, records.model_dump_json(by_alias=True, indent=1) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from detection.frozen import Digest, Frozen, InputError
+from flows.records.files import file_digest
 from flows.records.partial_folders import sweep_unfinished, unfinished_folder
 
 MANIFEST = "manifest.json"
@@ -48,6 +48,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._opened: set[tuple[str, str]] = set()
 
     def has(self, section: str, key: Digest) -> bool:
         """True when the entry is whole; its content is checked when it is opened."""
@@ -60,24 +61,28 @@ class Store:
         for name, expected in manifest.files.items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != expected.size_bytes or file_digest(path) != expected.sha256:
-                raise StoreError(f"{path}: differs from its manifest. Remove {folder} and run the same command again.")
+                raise StoreError(f"{path}: differs from its manifest. Run `sixfold grid` again: it replaces what is damaged.")
+        self._opened.add((section, key))
         return folder
 
     def manifest(self, section: str, key: Digest) -> Manifest:
         """What the entry holds; StoreError where there is none, naming the command that makes it."""
         path = self.folder(section, key) / MANIFEST
         try:
-            return Manifest.model_validate_json(path.read_text())
+            return Manifest.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise StoreError(f"{path.parent}: no such entry. `sixfold grid` makes it.") from error
         except ValidationError as error:
-            raise StoreError(f"{path}: not a manifest. Remove {path.parent} and run the same command again.") from error
+            raise StoreError(f"{path}: not a manifest. Run `sixfold grid` again: it replaces what is damaged.") from error
 
     def file(self, url: str) -> Path:
-        """The file that a record's URL names; StoreError where the store does not have it."""
+        """The file that a record's URL names; StoreError where the store does not have it, or its entry is damaged."""
         path = self.root / url
         if not path.is_file():
             raise StoreError(f"{path}: not in the store. Run `sixfold grid` again: it makes what is missing.")
+        section, key = path.parents[2].name, path.parent.name
+        if (section, key) not in self._opened and self.has(section, key):
+            self.open(section, key)
         return path
 
     def quarantine(self, section: str, key: Digest) -> Path:
@@ -158,12 +163,6 @@ def open_store(url: str, base: Path) -> Store:
     if "://" in url and not url.startswith("file://"):
         raise InputError(f"store.url: {url!r} is not supported; allowed is a folder, absolute or relative to the params file.")
     return Store((base / url.removeprefix("file://")).resolve())
-
-
-def file_digest(path: Path) -> Digest:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

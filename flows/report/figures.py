@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from flows.records.formatting import permitted
+from flows.records.formatting import permitted, with_interval
 from flows.records.schema import CONTROL
-from flows.report.pareto import Choice, Panel, Point
+from flows.report.findings import Choice, Panel, Point
 from flows.stats.factorial import Effect, Interactions, Quantity
 
 FLOAT_COLOUR, INT8_COLOUR, CHOSEN_COLOUR, QUIET = "#3b6ea8", "#d9822b", "#1a7f37", "#8a94a3"
@@ -60,8 +60,8 @@ def pareto_figure(panel: Panel, choice: Choice, references: Sequence[Point] = ()
             hoverinfo="skip",
         )
     )
-    for name, is_int8, colour in (("float", False, FLOAT_COLOUR), ("int8", True, INT8_COLOUR)):
-        figure.add_trace(_cloud(panel, [point for point in panel.points if point.is_int8 is is_int8], name, colour))
+    for name, dtype, colour in (("float", "fp32", FLOAT_COLOUR), ("int8", "int8", INT8_COLOUR)):
+        figure.add_trace(_cloud(panel, [point for point in panel.points if point.computes_in == dtype], name, colour))
     if references:
         figure.add_trace(_cloud(panel, references, "references", QUIET).update(marker={"symbol": "diamond-open", "size": 9}))
     control = panel.point(CONTROL)
@@ -259,8 +259,7 @@ def _shown(kind: str, value: float) -> str:
 def _speedup(point: Point) -> str:
     if point.speedup is None:
         return "speedup unknown"
-    interval = f" [{point.speedup_ci95[0]:.2f}, {point.speedup_ci95[1]:.2f}]" if point.speedup_ci95 else ""
-    return f"{point.speedup:.2f}x{interval}"
+    return with_interval(f"{point.speedup:.2f}x", point.speedup_ci95)
 
 
 def _layout(height_px: int) -> dict[str, object]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +11,11 @@ from pydantic import Field
 from detection.boxes import LETTERBOX_GREY
 from detection.export import BOXES_NAME, INPUT_NAME, SCORES_NAME
 from detection.frozen import Digest, Frozen, InputError
+from flows.records.files import file_digest
 from flows.records.schema import ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow, Metrics
+from flows.records.store import Store
 from flows.report.recommendation import Recommendation, RecommendationFile
+from hardware_profiles.runtimes.table import file_parts
 
 
 class ModelFile(Frozen):
@@ -77,13 +78,12 @@ def export_best(
     folder: Path,
     *,
     thresholds: tuple[float, float],
-    resolve: Callable[[str], Path],
+    store: Store,
 ) -> None:
     """Write `<folder>/<profile>/` for every exported recommendation; thresholds are (score, IoU).
 
-    folder must not exist yet; the caller renames it, so that what others read appears whole.
+    folder is empty; the caller puts it in place, so that what others read appears whole.
     """
-    folder.mkdir(parents=True)
     for own in recommended.profiles:
         if own.exported_to is None or own.chosen is None:
             continue
@@ -92,22 +92,20 @@ def export_best(
         row = next(row for row in latency.rows if (row.cell, row.profile, row.is_measured) == place)
         assert cell is not None, f"{own.chosen.cell} came from these records"
         (folder / own.exported_to).mkdir()
-        files = _copy(cell.artifacts[own.artifacts_of], resolve, folder / own.exported_to)
+        files = _copy(cell.artifacts[own.artifacts_of], store, folder / own.exported_to)
         card = _card(cells, cell, own, row, thresholds=thresholds, files=files)
         (folder / own.exported_to / "model.json").write_text(card.model_dump_json(by_alias=True, indent=1) + "\n")
 
 
-def _copy(artifact: ArtifactRecord, resolve: Callable[[str], Path], folder: Path) -> tuple[ModelFile, ...]:
+def _copy(artifact: ArtifactRecord, store: Store, folder: Path) -> tuple[ModelFile, ...]:
     """The files of an artifact under the names model.onnx, or model.xml and model.bin."""
-    path = resolve(artifact.url)
     copied = []
-    for source in (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,):
+    for source in file_parts(store.file(artifact.url)):
         if not source.is_file():
             raise InputError(f"{source}: a model named in cells.json is not in the store. Run `sixfold grid` to make it again.")
         target = folder / f"model{source.suffix}"
         shutil.copyfile(source, target)
-        content = target.read_bytes()
-        copied.append(ModelFile(name=target.name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()))
+        copied.append(ModelFile(name=target.name, size_bytes=target.stat().st_size, sha256=file_digest(target)))
     return tuple(copied)
 
 

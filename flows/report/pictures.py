@@ -1,4 +1,4 @@
-"""Test pictures with ground truth, control and winners side by side. The control alone decides which pictures are shown."""
+"""Test images with ground truth, control and recommended cells side by side. The control alone decides which are shown."""
 
 from __future__ import annotations
 

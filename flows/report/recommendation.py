@@ -1,59 +1,100 @@
-"""The answer of a sweep: one recommendation per profile, as data and in plain words. Test numbers join here, after every choice."""
+"""The answer of a sweep: one recommendation per profile, as data and in sentences. Test numbers join here, after every choice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
 
-from pydantic import Field
-
 from detection.frozen import Digest, Frozen
-from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, Source, SpeedVerdict
-from flows.report.pareto import Choice, Panel, Point, Tier, choose, panels, reference_panels
-from flows.report.recommendation_text import Side, answer, notes
-from flows.report.reference_to_beat import Beside, rival, speed_beside
+from flows.records.formatting import (
+    count,
+    larger_or_smaller,
+    listed,
+    megabytes,
+    milliseconds,
+    permitted,
+    points,
+    times,
+    with_interval,
+)
+from flows.records.schema import CONTROL, ArtifactRecord, LatencyRow, Source, SpeedVerdict
+from flows.records.upgrade import RecordFile
+from flows.report.findings import Choice, Findings, Panel, Point, Tier, reference_to_beat
+from flows.stats.latency import EQUAL_WITHIN, MIN_ROUNDS, Comparison, Paired, verdicts
 from flows.stats.map_bootstrap import Difference
 
+MOST_NAMES = 4
+"""Names listed in a sentence before the rest is only counted."""
 Compare = Callable[[ArtifactRecord, ArtifactRecord], Difference]
 """(another's file, chosen file) -> paired difference of test mAP, above 0 where the chosen one is better."""
 
 
+class Side(Frozen):
+    """One cell's numbers on the profile of a recommendation."""
+
+    cell: str
+    methods: tuple[str, ...]
+    p50_s: float
+    interval_s: tuple[float, float] | None
+    size_bytes: int
+    val_map: float
+    test_map: float
+    artifact_digest: Digest
+    end_to_end_p50_s: float | None = None
+    """With letterboxing before and selection after; None where not measured, and in records of older versions."""
+
+
+class ReferenceComparison(Frozen):
+    """The chosen cell compared with a reference, on one profile that measured both."""
+
+    reference: str
+    is_as_fast: bool
+    """False where no reference is, and this is the fastest."""
+    p50_s: float
+    size_bytes: int
+    val_map: float
+    test_map: float
+    speed: Comparison | None
+    """Of the cell compared with it: above 1 the cell is faster. None where they were not timed in the same rounds."""
+    test_difference: Difference
+    """Of mAP, the cell's minus the reference's."""
+
+
 class Recommendation(Frozen):
-    """What to ship on one profile; `chosen` and `control` are None only where the control has no number there."""
+    """What to deploy on one profile; `chosen` and `control` are None only where the control has no number there."""
 
     profile: str
     source: Source
     runtime: str
     artifacts_of: str
     """Runtime whose files gave accuracy and size."""
-    verdict: Literal["ship", "keep_control", "undecided"]
+    verdict: Literal["recommended", "keep_uncompressed", "undecided"]
     chosen: Side | None
     control: Side | None
     speedup: float | None
     speedup_ci95: tuple[float, float] | None
     speed_verdict: SpeedVerdict | None = None
     """Of the chosen one against the control; None where nothing was measured or tested."""
-    minimal_effect: float | None = None
+    minimum_detectable_effect: float | None = None
     """The ratio of times that its rounds would probably have found."""
     test_difference: Difference | None
     """Chosen minus control; None where the control itself is kept."""
-    beside: Beside | None = None
+    reference_comparison: ReferenceComparison | None = None
     """The simpler network that the chosen one has to beat; None where no reference was measured, and in older records."""
     front: tuple[str, ...]
-    not_told_apart: tuple[str, ...]
+    indistinguishable: tuple[str, ...]
     tiers: tuple[Tier, ...]
     exported_to: str | None
     """Folder below models/best; None where the sweep made no file for this runtime."""
     answer: str
     notes: tuple[str, ...]
-    is_blind: bool = False
+    control_below_threshold: bool = False
     """Whether the control itself has no more val mAP than may be lost, so that what detects nothing qualifies; do not ship then."""
 
 
-class RecommendationFile(Frozen):
+class RecommendationFile(RecordFile):
     """`results/report/recommendation.json`."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     sweep: str
     dataset: str
     dataset_digest: Digest
@@ -62,42 +103,47 @@ class RecommendationFile(Frozen):
     profiles: tuple[Recommendation, ...]
 
 
-def recommend(cells: CellsFile, latency: LatencyFile, max_drop: float, compare: Compare) -> RecommendationFile:
-    """One recommendation per panel. Choices are made first, from val; then test numbers are looked up and compared."""
-    found = panels(cells, latency)
-    choices = [choose(panel, max_drop) for panel in found]
-    exporting = _exporting(found, choices)
+def recommend(findings: Findings, compare: Compare) -> RecommendationFile:
+    """One recommendation per panel. The choices were made from val; now test numbers are looked up and compared."""
+    exporting = _exporting(findings)
     return RecommendationFile(
-        sweep=cells.sweep,
-        dataset=cells.dataset.name,
-        dataset_digest=cells.dataset.digest,
-        max_drop=max_drop,
-        profiles=tuple(
-            _recommendation(cells, latency, panel, choice, compare, panel.profile if number in exporting else None)
-            for number, (panel, choice) in enumerate(zip(found, choices, strict=True))
-        ),
+        sweep=findings.cells.sweep,
+        dataset=findings.cells.dataset.name,
+        dataset_digest=findings.cells.dataset.digest,
+        max_drop=findings.max_drop,
+        profiles=tuple(_recommendation(findings, number, compare, number in exporting) for number in range(len(findings.panels))),
     )
 
 
-def _exporting(found: tuple[Panel, ...], choices: list[Choice]) -> set[int]:
+def relative_speed(own: LatencyRow, other: LatencyRow) -> Comparison | None:
+    """The other's time over one's own, where both were timed in the same rounds with the same control; else None."""
+    if not own.rounds_s or not other.rounds_s:
+        return None
+    same = (own.profile, own.environment, own.control_rounds_s) == (other.profile, other.environment, other.control_rounds_s)
+    if not same:
+        return None
+    (compared,) = verdicts([Paired(str(own.artifact_digest), own.rounds_s, str(other.artifact_digest), other.rounds_s)])
+    return compared
+
+
+def _exporting(findings: Findings) -> set[int]:
     """Panels whose choice can be copied to models/best: one per profile, a measured one before an estimated one."""
     taken: dict[str, int] = {}
-    for number in sorted(range(len(found)), key=lambda number: not found[number].is_measured):
-        if found[number].has_own_artifacts and choices[number].cell is not None:
-            taken.setdefault(found[number].profile, number)
+    for number, panel in sorted(enumerate(findings.panels), key=lambda pair: not pair[1].is_measured):
+        if panel.has_own_artifacts and findings.choices[number].cell is not None:
+            taken.setdefault(panel.profile, number)
     return set(taken.values())
 
 
-def _recommendation(
-    cells: CellsFile, latency: LatencyFile, panel: Panel, choice: Choice, compare: Compare, exported_to: str | None
-) -> Recommendation:
+def _recommendation(findings: Findings, number: int, compare: Compare, is_exported: bool) -> Recommendation:
+    panel, choice = findings.panels[number], findings.choices[number]
     point = panel.point(choice.cell) if choice.cell else None
-    chosen, control = (_side(cells, latency, panel, point), _side(cells, latency, panel, panel.point(CONTROL)))
-    difference, beside = None, None
-    if choice.verdict == "ship" and chosen and control:
-        difference = compare(_artifact(cells, panel, CONTROL), _artifact(cells, panel, chosen.cell))
-        beside = _beside(cells, latency, panel, chosen.cell, compare)
-    return Recommendation(
+    chosen, control = (_side(findings, panel, own) for own in (point, panel.point(CONTROL)))
+    difference, reference = None, None
+    if choice.verdict == "recommended" and chosen and control:
+        difference = compare(_artifact(findings, panel, CONTROL), _artifact(findings, panel, chosen.cell))
+        reference = _compare_with_reference(findings, number, chosen, compare)
+    found = Recommendation(
         profile=panel.profile,
         source=panel.source,
         runtime=panel.runtime,
@@ -108,50 +154,47 @@ def _recommendation(
         speedup=point.speedup if point else None,
         speedup_ci95=point.speedup_ci95 if point else None,
         speed_verdict=point.verdict if point else None,
-        minimal_effect=point.minimal_effect if point else None,
+        minimum_detectable_effect=point.minimum_detectable_effect if point else None,
         test_difference=difference,
-        beside=beside,
+        reference_comparison=reference,
         front=choice.front,
-        not_told_apart=choice.not_told_apart,
+        indistinguishable=choice.indistinguishable,
         tiers=choice.tiers,
-        exported_to=exported_to,
-        answer=answer(panel, choice, point, chosen=chosen, control=control, difference=difference, beside=beside),
-        notes=notes(panel, choice, difference),
-        is_blind=choice.is_blind,
+        exported_to=panel.profile if is_exported else None,
+        answer="",
+        notes=(),
+        control_below_threshold=choice.control_below_threshold,
     )
+    return found.model_copy(update={"answer": _answer(found, panel, choice), "notes": tuple(_notes(found, panel, choice))})
 
 
-def _beside(cells: CellsFile, latency: LatencyFile, panel: Panel, chosen: str, compare: Compare) -> Beside | None:
-    """The chosen cell beside the reference that it has to beat; nothing where times are modelled."""
-    others = (own for own in reference_panels(cells, latency) if (own.profile, own.source) == (panel.profile, panel.source))
-    references = next(others, None)
-    found = rival(chosen, panel, references) if references is not None and panel.is_measured else None
-    if references is None or found is None:
+def _compare_with_reference(findings: Findings, number: int, chosen: Side, compare: Compare) -> ReferenceComparison | None:
+    """The chosen cell compared with the reference that it has to beat; nothing where times are modelled."""
+    panel, references = findings.panels[number], findings.references[number]
+    if references is None or not references.points or not panel.is_measured:
         return None
-    name, is_as_fast = found
-    point = references.point(name)
-    rows = [latency.measured(own, panel.profile) for own in (chosen, name)]
-    assert point is not None, "the rival is one of these references"
+    point, is_as_fast = reference_to_beat(chosen.p50_s, references)
+    rows = [findings.latency.measured(name, panel.profile) for name in (chosen.cell, point.cell)]
     assert rows[0] is not None, "a point of a measured panel has a row"
     assert rows[1] is not None, "a point of a measured panel has a row"
-    artifact = _artifact(cells, panel, name)
-    return Beside(
-        reference=name,
+    artifact = _artifact(findings, panel, point.cell)
+    return ReferenceComparison(
+        reference=point.cell,
         is_as_fast=is_as_fast,
         p50_s=point.p50_s,
         size_bytes=point.size_bytes,
         val_map=point.val_map,
         test_map=artifact.test.map_50_95,
-        speed=speed_beside(rows[0], rows[1]),
-        test_difference=compare(artifact, _artifact(cells, panel, chosen)),
+        speed=relative_speed(rows[0], rows[1]),
+        test_difference=compare(artifact, _artifact(findings, panel, chosen.cell)),
     )
 
 
-def _side(cells: CellsFile, latency: LatencyFile, panel: Panel, point: Point | None) -> Side | None:
+def _side(findings: Findings, panel: Panel, point: Point | None) -> Side | None:
     if point is None:
         return None
-    row = latency.measured(point.cell, panel.profile) if panel.is_measured else None
-    artifact = _artifact(cells, panel, point.cell)
+    row = findings.latency.measured(point.cell, panel.profile) if panel.is_measured else None
+    artifact = _artifact(findings, panel, point.cell)
     return Side(
         cell=point.cell,
         methods=point.methods,
@@ -165,7 +208,113 @@ def _side(cells: CellsFile, latency: LatencyFile, panel: Panel, point: Point | N
     )
 
 
-def _artifact(cells: CellsFile, panel: Panel, name: str) -> ArtifactRecord:
-    known: dict[str, CellRecord] = {record.cell: record for record in (*cells.cells, *cells.references)}
-    cell = known[name]
-    return cell.artifacts[panel.artifacts_of]
+def _artifact(findings: Findings, panel: Panel, name: str) -> ArtifactRecord:
+    return findings.record(name).artifacts[panel.artifacts_of]
+
+
+def _answer(own: Recommendation, panel: Panel, choice: Choice) -> str:
+    """What to deploy there, what it buys and what it costs; or why nothing."""
+    chosen, control = own.chosen, own.control
+    if chosen is None or control is None:
+        return f"On `{own.profile}` nothing can be recommended: the control has no number there, so no drop can be judged."
+    if own.verdict == "keep_uncompressed":
+        return f"On `{own.profile}` keep the control: {_why_control(panel, choice)}."
+    lead = f"On `{own.profile}` use `{chosen.cell}`"
+    if own.control_below_threshold or not panel.is_measured:
+        how = "" if panel.is_measured else "by estimate and not by measurement, "
+        how += f"by speed only, since the control's val mAP is {control.val_map:.3f}, " if own.control_below_threshold else ""
+        lead = f"On `{own.profile}`, {how}`{chosen.cell}` comes first"
+    test = f"test mAP {chosen.test_map:.3f} against {control.test_map:.3f} of the control"
+    if own.test_difference is not None:
+        test += f" (difference {_in_points(own.test_difference)})"
+    sizes = f"({megabytes(chosen.size_bytes)} MB against {megabytes(control.size_bytes)} MB)"
+    smaller = f"{larger_or_smaller(control.size_bytes / chosen.size_bytes, '.1f')} {sizes}"
+    parts = [_faster(own, panel, chosen, control), _end_to_end(chosen, control), smaller, test]
+    return f"{lead}: {', '.join(filter(None, parts))}.{_than_reference(own.reference_comparison)}"
+
+
+def _why_control(panel: Panel, choice: Choice) -> str:
+    if not choice.compared:
+        return "no combination has a number there"
+    if not choice.within_drop:
+        return f"no combination qualifies, each of the {choice.compared} loses more than {permitted(choice.max_drop)} of val mAP"
+    kept = f"{choice.within_drop} of {choice.compared} combinations stay within {permitted(choice.max_drop)} of val mAP"
+    effects = [
+        point.minimum_detectable_effect
+        for point in panel.points
+        if point.verdict == "not significant" and point.minimum_detectable_effect
+    ]
+    faster = "faster"
+    if not panel.is_measured:
+        faster += f" by more than {100 * (EQUAL_WITHIN - 1):.0f}\u00a0% by estimate"
+    elif any(point.is_tested for point in panel.points):
+        faster += " beyond chance"
+        faster += f" (a ratio of {times(max(effects))} would probably have been found in each)" if effects else ""
+    return f"{kept}, and none of them is {faster}"
+
+
+def _faster(own: Recommendation, panel: Panel, chosen: Side, control: Side) -> str:
+    seconds = f"{milliseconds(chosen.p50_s)} ms against {milliseconds(control.p50_s)} ms"
+    if own.speedup is None:
+        return seconds
+    if not panel.is_measured and chosen.interval_s:
+        low, high = map(milliseconds, chosen.interval_s)
+        seconds += f", interval {low} to {high} ms"
+    # Where rounds are too few for a test, they are too few for the word as well.
+    claim = "faster" if own.speed_verdict == "faster" or not panel.is_measured else "the control's speed"
+    about = "" if panel.is_measured else "about "
+    return f"{with_interval(f'{about}{own.speedup:.1f}x {claim}', own.speedup_ci95, '.1f')} ({seconds})"
+
+
+def _end_to_end(chosen: Side, control: Side) -> str:
+    """What is left of the speed once letterboxing and selection, which nothing here compresses, are counted too."""
+    own_s, control_s = chosen.end_to_end_p50_s, control.end_to_end_p50_s
+    if own_s is None or control_s is None:
+        return ""
+    return f"{control_s / own_s:.1f}x from picture to boxes ({milliseconds(own_s)} ms against {milliseconds(control_s)} ms)"
+
+
+def _than_reference(found: ReferenceComparison | None) -> str:
+    """A sentence on the simpler network that the chosen one is compared with."""
+    if found is None:
+        return ""
+    which = "the best reference that is as fast" if found.is_as_fast else "the fastest reference, though none is as fast"
+    speed = f"; {with_interval(f'{found.speed.ratio:.2f}x its speed', found.speed.interval)}" if found.speed else ""
+    own = found.test_difference
+    more = "more test mAP" if own.low > 0.0 else "less test mAP" if own.high < 0.0 else "test mAP not significantly different"
+    return f" Beside `{found.reference}`, {which}: {more}, {_in_points(own)}{speed}."
+
+
+def _in_points(difference: Difference) -> str:
+    interval = f"95\u00a0% interval {points(difference.low)} to {points(difference.high)}"
+    return f"{points(difference.mean)} points, {interval}"
+
+
+def _notes(own: Recommendation, panel: Panel, choice: Choice) -> list[str]:
+    """What a reader should know besides the answer."""
+    lines = []
+    point, drop = panel.point(choice.cell) if choice.cell else None, permitted(choice.max_drop)
+    if own.control_below_threshold and own.control is not None:
+        lines.append(
+            f"Do not deploy yet: the control's own val mAP is {own.control.val_map:.3f}, no more than the {drop} that may be lost, "
+            "so what detects nothing would pass. Train longer (`teacher.training.epochs`), look at the labels, or permit less "
+            "(`report.max_drop`)."
+        )
+    if own.verdict == "recommended" and panel.is_measured and point and not point.is_tested:
+        few = f"{count(point.rounds, 'round')} are too few to say more than their range"
+        lines.append(f"Not tested: {few}; {MIN_ROUNDS} are needed.")
+    if own.test_difference is not None and own.test_difference.mean < -choice.max_drop:
+        lines.append(f"Val chose it; on test it loses more than the {drop} permitted on val.")
+    if own.indistinguishable and own.verdict == "recommended":
+        lines.append(f"Not significantly slower: {listed(own.indistinguishable, MOST_NAMES)}.")
+    if own.tiers:
+        kept = [
+            f"{tier.share * 100:g}\u00a0%: `{tier.cell}`{f', {tier.speedup:.1f}x' if tier.speedup else ''}" for tier in own.tiers
+        ]
+        lines.append(f"Fastest that keeps this share of the control's val mAP: {'; '.join(kept)}.")
+    if panel.validated_on:
+        lines.append(f"The error of these estimates was found on {'; '.join(panel.validated_on)}.")
+    if not panel.has_own_artifacts:
+        borrowed = f"accuracy and size are those of the {panel.artifacts_of} file"
+        lines.append(f"No file was made for {panel.runtime or 'its runtime'}: {borrowed}, and nothing is exported.")
+    return lines

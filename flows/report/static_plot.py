@@ -1,26 +1,25 @@
-"""A still Pareto picture for README and docs; the report's are interactive."""
+"""A static Pareto plot for README and docs; the report's are interactive."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from flows.records.schema import CONTROL, CellsFile, LatencyFile
-from flows.report.pareto import Panel, Point, panels, pareto, reference_panels
+from flows.records.schema import CONTROL
+from flows.report.findings import Findings, Panel, Point, pareto
 
 INK, INT8, FLOAT, FRONT, REFERENCE = "#222222", "#d1495b", "#00798c", "#8d99ae", "#6b5b95"
 
 
-def draw_pareto(cells: CellsFile, latency: LatencyFile, path: Path) -> None:
+def draw_pareto(findings: Findings, path: Path) -> None:
     """Write one SVG: a panel per measured profile, val mAP against median latency, the front as a line, references apart."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    measured = [panel for panel in panels(cells, latency) if panel.is_measured]
+    measured = [pair for pair in zip(findings.panels, findings.references, strict=True) if pair[0].is_measured]
     figure = Figure(figsize=(5.6 * max(1, len(measured)), 4.4), layout="constrained")
     FigureCanvasSVG(figure)
-    beside = {panel.profile: panel.points for panel in reference_panels(cells, latency) if panel.is_measured}
-    for axes, panel in zip(figure.subplots(1, max(1, len(measured)), squeeze=False)[0], measured, strict=False):
-        _draw(axes, panel, beside.get(panel.profile, ()))
+    for axes, (panel, references) in zip(figure.subplots(1, max(1, len(measured)), squeeze=False)[0], measured, strict=False):
+        _draw(axes, panel, references.points if references else ())
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -29,8 +28,8 @@ def _draw(axes: object, panel: Panel, references: tuple[Point, ...]) -> None:
     from matplotlib.ticker import ScalarFormatter
 
     assert isinstance(axes, Axes)
-    for int8, colour, name in ((False, FLOAT, "float"), (True, INT8, "int8")):
-        own = [point for point in panel.points if ("quantization" in point.methods) == int8]
+    for dtype, colour, name in (("fp32", FLOAT, "float"), ("int8", INT8, "int8")):
+        own = [point for point in panel.points if point.computes_in == dtype]
         axes.scatter(
             [1e3 * p.p50_s for p in own], [p.val_map for p in own], s=26, color=colour, alpha=0.75, label=name, linewidths=0
         )

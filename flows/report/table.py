@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detection.frozen import Frozen
-from flows.records.formatting import megabytes, milliseconds, points
+from flows.records.formatting import interval, megabytes, milliseconds, points, times
 from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyRow, Source, SpeedVerdict, is_reference
-from flows.report.pareto import Panel, Point
+from flows.report.findings import Findings, Panel, Point
 from flows.report.recommendation import RecommendationFile
-from flows.stats.verdicts import FLAG_TITLES, count_verdicts, in_words, times
+from flows.stats.factorial import methods_of
+from flows.stats.verdicts import FLAG_TITLES, count_verdicts, verdict_text
 
 
 class Value(Frozen):
@@ -58,18 +59,13 @@ class Table(Frozen):
     references: tuple[Row, ...]
 
 
-VERDICTS: tuple[SpeedVerdict, ...] = ("faster", "slower", "no difference", "same file", "too few rounds")
+VERDICTS: tuple[SpeedVerdict, ...] = ("faster", "slower", "not significant", "same file", "too few rounds")
 MISSING = Value(text="\u2013")
 
 
-def make_table(
-    cells: CellsFile,
-    found: tuple[Panel, ...],
-    reference_panels: tuple[Panel, ...],
-    methods: tuple[str, ...],
-    recommended: RecommendationFile,
-) -> Table:
-    """The table of a sweep; found and recommended.profiles are in the same order, reference_panels in any."""
+def make_table(findings: Findings, recommended: RecommendationFile) -> Table:
+    """The table of a sweep; recommended.profiles are in the order of the panels."""
+    cells = findings.cells
     groups = [Group(title="network", note="", is_estimate=False, columns=("params, M", "MACs, M"))]
     groups += [
         Group(title=runtime, note="exported file", is_estimate=False, columns=("size, MB", "val mAP", "change, pt", "test mAP"))
@@ -80,28 +76,28 @@ def make_table(
             title=panel.profile,
             note=f"{' and '.join(_sources(panel))}, {panel.runtime}",
             is_estimate=not panel.is_measured,
-            columns=_latency_columns(panel),
+            columns=("p50, ms", "speedup") if panel.is_measured else ("estimate, ms", "estimated speedup"),
         )
-        for panel in found
+        for panel in findings.panels
     ]
-    by_place = {(panel.profile, panel.is_measured): panel for panel in reference_panels}
-    reference_of = [by_place.get((panel.profile, panel.is_measured)) for panel in found]
     return Table(
         groups=tuple(groups),
-        rows=tuple(_row(cell, cells, found, methods, recommended) for cell in cells.cells if cell.status == "ok"),
-        references=tuple(_row(cell, cells, reference_of, methods, recommended) for cell in cells.references if cell.status == "ok"),
+        rows=tuple(_row(cell, cells, findings.panels, recommended) for cell in cells.cells if cell.status == "ok"),
+        references=tuple(_row(own, cells, findings.references, recommended) for own in cells.references if own.status == "ok"),
     )
 
 
 def verdict_lines(rows: Sequence[LatencyRow]) -> tuple[str, ...]:
-    """For a terminal, a line per profile: how often each verdict and flag, and what "no difference" would have found."""
+    """For a terminal, a line per profile: how often each verdict and flag, with the minimum detectable effects."""
     lines = []
     for (profile, source), counts in count_verdicts(rows).items():
-        own = [row for row in rows if (row.profile, row.source) == (profile, source) and row.verdict == "no difference"]
-        effects = sorted(row.minimal_effect for row in own if row.minimal_effect is not None)
-        would = f" (would find {' to '.join(dict.fromkeys((times(effects[0]), times(effects[-1]))))})" if effects else ""
+        own = [row for row in rows if (row.profile, row.source) == (profile, source) and row.verdict == "not significant"]
+        effects = sorted(row.minimum_detectable_effect for row in own if row.minimum_detectable_effect is not None)
+        would = (
+            f" (minimum detectable effect {' to '.join(dict.fromkeys((times(effects[0]), times(effects[-1]))))})" if effects else ""
+        )
         said = [
-            f"{counts[verdict]} {verdict}{would if verdict == 'no difference' else ''}" for verdict in VERDICTS if counts[verdict]
+            f"{counts[verdict]} {verdict}{would if verdict == 'not significant' else ''}" for verdict in VERDICTS if counts[verdict]
         ]
         said += [f"{counts[flag]} {title}" for flag, title in FLAG_TITLES.items() if counts[flag]]
         lines.append(f"{profile} ({source}): {', '.join(said) or 'not compared'}")
@@ -113,8 +109,8 @@ def as_markdown(table: Table) -> str:
     heads = ["cell"] + [f"{group.title}: {column}" for group in table.groups for column in group.columns]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in (*table.rows, *table.references):
-        told = row in table.references and not is_reference(row.cell)
-        mark = " (chosen: " + ", ".join(row.chosen_on) + ")" if row.chosen_on else " (reference)" if told else ""
+        is_unnamed_reference = row in table.references and not is_reference(row.cell)
+        mark = f" (chosen: {', '.join(row.chosen_on)})" if row.chosen_on else " (reference)" if is_unnamed_reference else ""
         values = [f"{value.text} {value.detail}".strip() + (" ●" if value.on_front else "") for value in row.values]
         lines.append(f"| `{row.cell}`{mark} | " + " | ".join(values) + " |")
     return "\n".join(lines)
@@ -125,13 +121,7 @@ def _sources(panel: Panel) -> tuple[Source, ...]:
     return tuple(dict.fromkeys(point.source for point in panel.points)) or (panel.source,)
 
 
-def _latency_columns(panel: Panel) -> tuple[str, ...]:
-    return ("p50, ms", "speedup") if panel.is_measured else ("estimate, ms", "estimated speedup")
-
-
-def _row(
-    cell: CellRecord, cells: CellsFile, found: Sequence[Panel | None], methods: tuple[str, ...], recommended: RecommendationFile
-) -> Row:
+def _row(cell: CellRecord, cells: CellsFile, found: Sequence[Panel | None], recommended: RecommendationFile) -> Row:
     missed = "; ".join(target.in_words() for target in cell.missed)
     values = [_count(cell.params), _count(cell.macs).model_copy(update={"detail": missed})]
     for runtime in cells.runtimes:
@@ -141,7 +131,7 @@ def _row(
         values += _latency(panel, panel.point(cell.cell) if panel else None, is_cell and cell.cell in own.front)
     return Row(
         cell=cell.cell,
-        dots=tuple(Dot(method=method, state=_dot(cell, method)) for method in methods),
+        dots=tuple(Dot(method=method, state=_dot(cell, method)) for method in methods_of(cells)),
         chosen_on=tuple(own.profile for own in recommended.profiles if is_cell and own.chosen and own.chosen.cell == cell.cell),
         values=tuple(values),
     )
@@ -181,8 +171,7 @@ def _latency(panel: Panel | None, point: Point | None, on_front: bool) -> list[V
         return [MISSING] * 2
     details = []
     if not panel.is_measured:
-        interval = point.interval_s
-        details += [f"[{milliseconds(interval[0])}, {milliseconds(interval[1])}]"] if interval else []
+        details += [interval(point.interval_s, milliseconds)] if point.interval_s else []
         details += [point.source] if len(_sources(panel)) > 1 else []
     time = Value(
         text=f"{'' if panel.is_measured else '≈ '}{milliseconds(point.p50_s)}",
@@ -192,16 +181,15 @@ def _latency(panel: Panel | None, point: Point | None, on_front: bool) -> list[V
     )
     if point.speedup is None:
         return [time, MISSING]
-    told = [f"[{point.speedup_ci95[0]:.2f}, {point.speedup_ci95[1]:.2f}]"] if point.speedup_ci95 else []
-    told += [words for words in (_verdict(point),) if words] + [FLAG_TITLES[kind] for kind in point.flags]
+    details = [interval(point.speedup_ci95), _verdict(point), *(FLAG_TITLES[kind] for kind in point.flags)]
     text = f"{'' if panel.is_measured else '≈ '}{point.speedup:.2f}x"
-    return [time, Value(text=text, detail="; ".join(told), sort=point.speedup)]
+    return [time, Value(text=text, detail="; ".join(filter(None, details)), sort=point.speedup)]
 
 
 def _verdict(point: Point) -> str:
-    """What the interval does not already say: that there is no difference, and how small a one would have been found."""
+    """What the interval does not already say: that no difference is significant, with the minimum detectable effect."""
     if point.cell == CONTROL or point.verdict == "faster":
         return ""
     if point.verdict == "too few rounds" and point.speedup_range:
         return f"{point.speedup_range[0]:.2f} to {point.speedup_range[1]:.2f} in {point.rounds} rounds, too few to test"
-    return in_words(point.verdict, point.minimal_effect)
+    return verdict_text(point.verdict, point.minimum_detectable_effect)

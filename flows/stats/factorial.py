@@ -1,4 +1,4 @@
-"""What each method does on its own and beside the others, read off the grid as a full factorial experiment (val accuracy only)."""
+"""Main effects and interactions of the methods, from the grid as a full factorial experiment (val accuracy only)."""
 
 from __future__ import annotations
 

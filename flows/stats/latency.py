@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
-from scipy.stats import false_discovery_control
 
 from detection.frozen import Frozen
 from flows.records.schema import SpeedVerdict
@@ -27,9 +25,6 @@ EQUAL_WITHIN = 1.05
 and A. The gate accepts as large a change by default (check.latency_drop_share)."""
 POWER = 0.8
 """Chance of finding a difference as large as the minimal detectable one."""
-Correction = Literal["holm", "benjamini_hochberg"]
-"""Of the p values of a family: Holm (1979) bounds the chance of any false alarm, Benjamini and Hochberg (1995) the expected share
-of false ones among the alarms."""
 
 
 class Ratio(Frozen):
@@ -50,7 +45,7 @@ class Ratio(Frozen):
 
 @dataclass(frozen=True)
 class Paired:
-    """One file timed beside another in the same rounds."""
+    """One file timed together with another in the same rounds."""
 
     digest: str
     """Of the file."""
@@ -60,7 +55,7 @@ class Paired:
 
 
 class Comparison(Frozen):
-    """What the rounds say about one file beside another."""
+    """What the rounds say about one file compared with another."""
 
     verdict: SpeedVerdict
     ratio: float
@@ -72,7 +67,7 @@ class Comparison(Frozen):
     p: float | None
     p_corrected: float | None
     """Corrected for being one of a family; None where nothing was tested."""
-    minimal_effect: float | None
+    minimum_detectable_effect: float | None
     """The ratio, either way, that these rounds find with a probability of POWER; None where nothing was tested."""
     rounds: int
 
@@ -111,9 +106,7 @@ def speedup_change(
     return _ratio(change, variance, freedom, rounds, confidence)
 
 
-def verdicts(
-    pairs: Sequence[Paired], *, alpha: float = ALPHA, power: float = POWER, correction: Correction = "holm"
-) -> tuple[Comparison, ...]:
+def verdicts(pairs: Sequence[Paired], *, alpha: float = ALPHA) -> tuple[Comparison, ...]:
     """What can be said of each pair, in their order; together they are the family that p values are corrected for.
 
     Faster or slower is what remains below alpha after the correction; its interval then excludes 1. A pair of equal files is not
@@ -122,7 +115,7 @@ def verdicts(
     alone = {(own.digest, own.reference_digest): log_ratio_interval(own.rounds_s, own.reference_rounds_s) for own in pairs}
     tested = [key for key, ratio in alone.items() if key[0] != key[1] and ratio.p is not None]
     p_values = np.array([alone[key].p for key in tested], dtype=np.float64)
-    corrected = dict(zip(tested, adjusted(p_values, correction).tolist(), strict=True))
+    corrected = dict(zip(tested, adjusted(p_values).tolist(), strict=True))
     found = sum(p < alpha for p in corrected.values())
     compared = []
     for own in pairs:
@@ -131,7 +124,7 @@ def verdicts(
         others_found = found - (p is not None and p < alpha)
         effect = None
         if p is not None:
-            effect = detectable(alone[key], level_of_next(correction, alpha, len(tested), others_found), power)
+            effect = detectable(alone[key], level_of_next(alpha, len(tested), others_found))
         compared.append(_comparison(own, alone[key], p, alpha, effect))
     return tuple(compared)
 
@@ -146,9 +139,9 @@ def detectable(ratio: Ratio, level: float, power: float = POWER) -> float | None
     return math.exp(noncentrality(ratio.freedom, level, power) * ratio.log_error)
 
 
-def level_of_next(correction: Correction, alpha: float, tests: int, others_found: int) -> float:
-    """The p value that one test of a family must fall below to be called, when so many others of it are called."""
-    return alpha / (tests - others_found) if correction == "holm" else alpha * (others_found + 1) / tests
+def level_of_next(alpha: float, tests: int, others_found: int) -> float:
+    """The p value that one test of a family must fall below to be significant, when this many others of it are."""
+    return alpha / (tests - others_found)
 
 
 @lru_cache(maxsize=4096)
@@ -166,21 +159,16 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted(np.asarray(p_values, dtype=np.float64)).tolist())
 
 
-def adjusted(p_values: NDArray[np.float64], correction: Correction = "holm") -> NDArray[np.float64]:
-    """The p values corrected along the last axis, each row a family of its own: (..., tests) -> (..., tests).
+def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The p values after Holm (1979) along the last axis, each row a family of its own: (..., tests) -> (..., tests).
 
     What statsmodels' multipletests gives; ours takes a whole simulation at once, 10,000 families in a fraction of a second.
     """
     if p_values.size == 0:
         return p_values
-    if correction == "benjamini_hochberg":
-        corrected: NDArray[np.float64] = false_discovery_control(p_values, axis=-1)
-        return corrected
     tests = p_values.shape[-1]
     order = np.argsort(p_values, axis=-1)
-    stepped = np.take_along_axis(p_values, order, axis=-1) * np.arange(
-        tests, 0, -1
-    )  # the smallest times all, the next times one less
+    stepped = np.take_along_axis(p_values, order, axis=-1) * np.arange(tests, 0, -1)  # smallest times all, next times one less
     stepped = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
     unordered = np.empty_like(stepped)
     np.put_along_axis(unordered, order, stepped, axis=-1)
@@ -204,10 +192,10 @@ def interval_arrays(
     return mean, mean - reach, mean + reach, np.where(error > 0.0, p, mean == 0.0)
 
 
-def called_arrays(logs: NDArray[np.float64], alpha: float = ALPHA, correction: Correction = "holm") -> NDArray[np.int8]:
+def called_arrays(logs: NDArray[np.float64], alpha: float = ALPHA) -> NDArray[np.int8]:
     """1 faster, -1 slower, 0 no difference, for whole sweeps of log ratios: (..., cells, rounds) -> (..., cells), as `verdicts`."""
     mean, _, _, p = interval_arrays(logs)
-    return np.where(adjusted(p, correction) < alpha, np.sign(mean), 0.0).astype(np.int8)
+    return np.where(adjusted(p) < alpha, np.sign(mean), 0.0).astype(np.int8)
 
 
 def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> NDArray[np.float64]:
@@ -219,16 +207,17 @@ def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]
 def _comparison(own: Paired, alone: Ratio, p: float | None, alpha: float, effect: float | None) -> Comparison:
     if own.digest == own.reference_digest:
         return Comparison(
-            verdict="same file", ratio=1.0, range=(1.0, 1.0), interval=(1.0, 1.0), p=None, p_corrected=None, minimal_effect=None,
+            verdict="same file", ratio=1.0, range=(1.0, 1.0), interval=(1.0, 1.0), p=None, p_corrected=None,
+            minimum_detectable_effect=None,
             rounds=alone.rounds,
         )  # fmt: skip
     verdict: SpeedVerdict = "too few rounds"
     if p is not None:
-        verdict = "no difference" if p >= alpha else "faster" if alone.ratio > 1.0 else "slower"
+        verdict = "not significant" if p >= alpha else "faster" if alone.ratio > 1.0 else "slower"
     logs = log_ratios(own.rounds_s, own.reference_rounds_s)
     return Comparison(
         verdict=verdict, ratio=alone.ratio, range=(math.exp(logs.min()), math.exp(logs.max())), interval=alone.interval, p=alone.p,
-        p_corrected=p, minimal_effect=effect, rounds=alone.rounds,
+        p_corrected=p, minimum_detectable_effect=effect, rounds=alone.rounds,
     )  # fmt: skip
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from detection.frozen import Frozen, InputError
+from flows.records.detections import read_detections
+from flows.records.schema import ArtifactRecord, ScoredSplit
+from flows.records.store import Store
 from flows.stats.latency import POWER
 
 MIN_PICTURES = 2
@@ -60,6 +63,22 @@ def paired_map_difference(
     """
     only = [(detections_a, detections_b)]
     return mean_map_difference(ground_truth, only, seed=seed, draws=draws, confidence=confidence)
+
+
+def artifact_difference(
+    ground_truth: dict[str, Any],
+    split: ScoredSplit,
+    pair: tuple[ArtifactRecord, ArtifactRecord],
+    store: Store,
+    *,
+    seed: int,
+    draws: int,
+) -> Difference:
+    """Of two scored files: mAP on the split of the second minus that of the first; a file does not differ from itself."""
+    if pair[0].digest == pair[1].digest:
+        return NO_DIFFERENCE
+    first, second = (read_detections(store.file(own.on(split).detections)) for own in pair)
+    return paired_map_difference(ground_truth, first, second, seed=seed, draws=draws)
 
 
 def mean_map_difference(

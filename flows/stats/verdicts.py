@@ -1,4 +1,4 @@
-"""What the rounds say of each row, and what to warn of: smaller networks that are not faster, int8 files slower than float ones."""
+"""Verdicts of the rows from their rounds, and flags: smaller networks that are not faster, int8 files slower than float ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from detection.frozen import Frozen
+from flows.records.formatting import count, listed, times, with_interval
 from flows.records.schema import (
     CONTROL,
     CellRecord,
@@ -25,8 +26,9 @@ FLAG_TITLES: dict[FlagKind, str] = {
     "smaller_not_faster": "smaller, not faster",
     "int8_slower_than_float": "int8 slower than its float parent",
 }
-INT8 = "quantization"
-UNTESTED = {"verdict": None, "p_holm": None, "minimal_effect": None}
+NAMED = 4
+"""Cells that a sentence names; what all of them share says more than a longer list, and the rows have the flags."""
+UNTESTED = {"verdict": None, "p_holm": None, "minimum_detectable_effect": None}
 
 
 class Flag(Frozen):
@@ -40,7 +42,7 @@ class Flag(Frozen):
     """The numbers behind it."""
 
 
-def judged(cells: CellsFile, rows: Sequence[LatencyRow], alpha: float = ALPHA) -> tuple[LatencyRow, ...]:
+def with_verdicts(cells: CellsFile, rows: Sequence[LatencyRow], alpha: float = ALPHA) -> tuple[LatencyRow, ...]:
     """The rows, in their order, with verdicts, corrected p values, minimal effects and flags.
 
     All files measured on a profile, references included, are one family of tests against the control; all int8 files there
@@ -56,15 +58,19 @@ def judged(cells: CellsFile, rows: Sequence[LatencyRow], alpha: float = ALPHA) -
         slower = _slower_than_float(group, records, alpha)
         for row in group:
             own = compared.get(row.cell)
-            found = {"verdict": own.verdict, "p_holm": own.p_corrected, "minimal_effect": own.minimal_effect} if own else UNTESTED
-            told = row.model_copy(update=found)
-            kinds: tuple[FlagKind, ...] = ("smaller_not_faster",) if _smaller_not_faster(told, cells, records) else ()
+            found = (
+                {"verdict": own.verdict, "p_holm": own.p_corrected, "minimum_detectable_effect": own.minimum_detectable_effect}
+                if own
+                else UNTESTED
+            )
+            judged = row.model_copy(update=found)
+            kinds: tuple[FlagKind, ...] = ("smaller_not_faster",) if _smaller_not_faster(judged, cells, records) else ()
             kinds += ("int8_slower_than_float",) if row.cell in slower else ()
-            done[_place(row)] = told.model_copy(update={"flags": kinds})
+            done[_place(row)] = judged.model_copy(update={"flags": kinds})
     return tuple(done[_place(row)] for row in rows)
 
 
-def raised(cells: CellsFile, rows: Sequence[LatencyRow]) -> tuple[Flag, ...]:
+def flags_of(cells: CellsFile, rows: Sequence[LatencyRow]) -> tuple[Flag, ...]:
     """The flags of the rows with the numbers behind them, in the order of the rows."""
     records = {record.cell: record for record in (*cells.cells, *cells.references)}
     by_place = {_place(row): row for row in rows}
@@ -75,17 +81,14 @@ def raised(cells: CellsFile, rows: Sequence[LatencyRow]) -> tuple[Flag, ...]:
                 why = _how_much_smaller(row, cells, records)
             else:
                 parent = float_parent(records[row.cell], records.values())
-                assert parent is not None, "the flag was raised against it"
+                if parent is None:  # flagged by a version that took float16 files for int8
+                    continue
                 why = _how_much_slower(row, by_place[parent.cell, row.profile, row.is_measured])
             found.append(Flag(kind=kind, cell=row.cell, profile=row.profile, source=row.source, why=why))
     return tuple(found)
 
 
-NAMED = 4
-"""So many cells a sentence names; what all of them share says more than a longer list, and the rows have the flags."""
-
-
-def in_sentences(flags: Sequence[Flag]) -> tuple[str, ...]:
+def flag_sentences(flags: Sequence[Flag]) -> tuple[str, ...]:
     """One sentence per kind, profile and source: how many cells, what they share, and the first few by name; no references."""
     groups: dict[tuple[FlagKind, str, Source], list[str]] = {}
     for flag in (own for own in flags if not is_reference(own.cell)):
@@ -104,24 +107,19 @@ def count_verdicts(rows: Sequence[LatencyRow]) -> dict[tuple[str, Source], Count
     return counts
 
 
-def in_words(verdict: SpeedVerdict | None, minimal_effect: float | None) -> str:
-    """A verdict as tables show it, beside "no difference" the smallest one that would probably have been found; empty if None."""
-    if verdict == "no difference" and minimal_effect is not None:
-        return f"no difference (would find {times(minimal_effect)})"
+def verdict_text(verdict: SpeedVerdict | None, minimum_detectable_effect: float | None) -> str:
+    """A verdict as tables show it, "not significant" with the minimum detectable effect; empty if None."""
+    if verdict == "not significant" and minimum_detectable_effect is not None:
+        return f"not significant (minimum detectable effect {times(minimum_detectable_effect)})"
     return verdict or ""
 
 
-def times(ratio: float) -> str:
-    """A ratio near 1 with as many digits as it takes to differ from it."""
-    return f"{ratio:.3f}x" if ratio < 1.1 else f"{ratio:.2f}x"
-
-
 def float_parent(record: CellRecord, records: Iterable[CellRecord]) -> CellRecord | None:
-    """The same cell without quantization: same other methods, their configurations and seed; None where there is none."""
-    if INT8 not in record.methods:
+    """Of an int8 cell the same without quantization: same other methods, their configurations and seed; None where none is."""
+    if record.computes_in != "int8":
         return None
-    methods = tuple(method for method in record.methods if method != INT8)
-    variant = {method: config for method, config in record.variant.items() if method != INT8}
+    methods = tuple(method for method in record.methods if method != "quantization")
+    variant = {method: config for method, config in record.variant.items() if method != "quantization"}
     wanted = (methods, variant, record.seed)
     return next((other for other in records if (other.methods, other.variant, other.seed) == wanted), None)
 
@@ -132,7 +130,7 @@ def _place(row: LatencyRow) -> tuple[str, str, bool]:
 
 
 def _against_control(group: Sequence[LatencyRow], alpha: float) -> dict[str, Comparison]:
-    """Cell -> what its rounds say beside the control's."""
+    """Cell -> what its rounds say compared with the control's."""
     control = next((row for row in group if row.cell == CONTROL and row.rounds_s), None)
     if control is None:
         return {}
@@ -188,8 +186,8 @@ def _how_much_smaller(row: LatencyRow, cells: CellsFile, records: dict[str, Cell
         fell.append(f"{control.macs / record.macs:.1f}x fewer MACs")
     if not fell:
         return ""
-    interval = f" [{row.speedup_ci95[0]:.3f}, {row.speedup_ci95[1]:.3f}]" if row.speedup_ci95 else ""
-    return f"{' and '.join(fell)}, {row.speedup or 0.0:.3f}x the control's speed{interval}{_basis(row)}"
+    speed = with_interval(f"{row.speedup or 0.0:.3f}x the control's speed", row.speedup_ci95, ".3f")
+    return f"{' and '.join(fell)}, {speed}{_basis(row)}"
 
 
 def _how_much_slower(row: LatencyRow, parent: LatencyRow) -> str:
@@ -204,21 +202,17 @@ def _basis(row: LatencyRow) -> str:
         return f", {row.source}"
     if row.verdict == "too few rounds":
         return f", {len(row.rounds_s)} rounds are too few to test"
-    told = in_words(row.verdict, row.minimal_effect)
-    return f", {told}" if told else ""
+    text = verdict_text(row.verdict, row.minimum_detectable_effect)
+    return f", {text}" if text else ""
 
 
 def _sentence(kind: FlagKind, profile: str, source: Source, names: Sequence[str]) -> str:
-    one = len(names) == 1
-    what = {
-        "smaller_not_faster": f"{'is' if one else 'are'} smaller than the control and not faster",
-        "int8_slower_than_float": f"{'is' if one else 'are'} slower in int8 than in float",
-    }[kind]
+    what = "smaller than the control and not faster" if kind == "smaller_not_faster" else "slower in int8 than in float"
     basis = "" if source == "measured" else f" ({source}, not measured)"
-    shown = ", ".join(f"`{name}`" for name in names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     shared = [f"`{method}`" for method in names[0].split("+") if all(method in name.split("+") for name in names)]
     of_them = f", all of them with {' and '.join(shared)}" if shared and len(names) > NAMED else ""
-    return f"On `{profile}`{basis} {len(names)} {'combination' if one else 'combinations'} {what}{of_them}: {shown}."
+    cells = f"{count(len(names), 'combination')} {'is' if len(names) == 1 else 'are'}"
+    return f"On `{profile}`{basis} {cells} {what}{of_them}: {listed(names, NAMED)}."
 
 
 def _seconds(row: LatencyRow) -> float:

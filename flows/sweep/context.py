@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 
 from compressors import low_rank, pruning
-from compressors.lightweight import light_blueprint
-from compressors.nas import largest
+from compressors.lightweight import light_spec
+from compressors.nas import space_to_search
 from compressors.planning.graph import Cell, Foundation, Graph, Menu, Reference, graph_of
 from compressors.quantization import refuse_few_pictures
 from detection.checkpoint import fresh
-from detection.compact.blueprint import Blueprint
 from detection.data.dataset import Prepared, load_prepared
 from detection.data.provenance import provenance
 from detection.frozen import Digest, InputError
+from detection.spec import Spec
 from flows.records.schema import in_numbers
 from flows.sweep.params import Plan
-from hardware_profiles.schema.library import load_profile
+from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.profile import HardwareProfile
 
 WORDS = {"name", "sources", "calibration"}
 """Of a profile: nothing that is made by it depends on them."""
-LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna")
+LIBRARIES = ("torch", "onnx", "onnxruntime", "torch-pruning", "tensorly", "optuna")
+"""What any sweep trains and packs with; each runtime names its own besides."""
 
 
 def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     """The shared part of every node's key; InputError where nothing is prepared, or something else than the params ask for."""
     params, prepared = plan.params, load_prepared(prepared_folder)
     _check_current(plan, prepared, prepared_folder)
-    blueprint = Blueprint(classes=prepared.classes, input_size=prepared.input_size, architecture=params.teacher.architecture)
-    _check_shapes(params.grid.methods, blueprint)
-    for config in params.grid.methods.quantization:
+    teacher = Spec(classes=prepared.classes, input_size=prepared.input_size, settings=params.teacher.architecture)
+    _check_shapes(plan.menu, teacher)
+    for config in plan.menu.quantization:
         refuse_few_pictures(config, prepared.splits["train"].pictures)
-    profile = load_profile(params.grid.design_profile, plan.profiles_folder)
-    _check_targets(params.grid.methods, blueprint, profile)
+    _check_targets(plan.menu, teacher, plan.design_profile)
+    libraries = library_versions()
+    _check_installed(params.grid.runtimes, libraries)
     return Foundation(
-        teacher=blueprint,
+        teacher=teacher,
         training=params.teacher.training,
         recovery=params.grid.recovery,
         reduction=params.grid.reduction,
@@ -54,8 +57,8 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         device=choose_device(params.device).type,
         threads=params.threads,
         teacher_threads=params.teacher.threads,
-        design_profile=profile_digest(profile),
-        libraries=library_versions(),
+        design_profile=profile_digest(plan.design_profile),
+        libraries=libraries,
     )
 
 
@@ -65,8 +68,22 @@ def profile_digest(profile: HardwareProfile) -> Digest:
 
 
 def library_versions() -> dict[str, str]:
-    """Name -> version of what trains and packs."""
-    return {name: version(name) for name in LIBRARIES}
+    """Name -> version of what trains and packs; without those of runtimes that are not installed here."""
+    found = {name: version(name) for name in LIBRARIES}
+    for name in {name for runtime in RUNTIMES.values() for name in runtime.libraries}:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _check_installed(runtimes: tuple[str, ...], libraries: dict[str, str]) -> None:
+    """InputError where a runtime of the plan lacks what writes or opens its files."""
+    for runtime in runtimes:
+        if missing := [name for name in RUNTIMES[runtime].libraries if name not in libraries]:
+            raise InputError(
+                f"grid.runtimes: {runtime} needs {' and '.join(missing)}, not installed here. "
+                f"Run `pip install {' '.join(missing)}`, or leave the runtime out."
+            )
 
 
 def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
@@ -81,14 +98,14 @@ def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
     raise InputError(f"{folder}: prepared as {prepared.name!r}, but {why}. Run `sixfold prepare` again.")
 
 
-def _check_shapes(menu: Menu, teacher: Blueprint) -> None:
+def _check_shapes(menu: Menu, teacher: Spec) -> None:
     """InputError where a variant asks for a network that this teacher cannot become: hours before its turn would come."""
-    for start in (teacher, *(light_blueprint(teacher, config) for config in menu.lightweight)):
+    for start in (teacher, *(light_spec(teacher, config) for config in menu.lightweight)):
         for config in menu.nas:
-            _check_teachable(menu, teacher, largest(start, config).input_size)
+            _check_teachable(menu, teacher, space_to_search(start, config).largest.input_size)
 
 
-def _check_targets(menu: Menu, teacher: Blueprint, profile: HardwareProfile) -> None:
+def _check_targets(menu: Menu, teacher: Spec, profile: HardwareProfile) -> None:
     """InputError where a variant asks of the teacher for fewer multiply-adds, or less time, than its own floors leave."""
     untrained = fresh(teacher, 0)  # how far it can go does not depend on weights
     refusals = [(f"pruning.{i}", partial(pruning.refuse_out_of_reach, config)) for i, config in enumerate(menu.pruning)]
@@ -100,16 +117,16 @@ def _check_targets(menu: Menu, teacher: Blueprint, profile: HardwareProfile) -> 
             raise InputError(f"grid.methods.{place}.{str(error).partition('.')[2]}") from error
 
 
-def _check_teachable(menu: Menu, teacher: Blueprint, input_size: tuple[int, int]) -> None:
+def _check_teachable(menu: Menu, teacher: Spec, input_size: tuple[int, int]) -> None:
     """InputError where a teacher of the menu cannot see pictures of this size, which its student sees."""
     for config in menu.distillation:
-        architecture = config.teacher or teacher.architecture
+        asked = teacher if config.teacher is None else teacher.having(config.teacher)
         try:
-            teacher.model_copy(update={"architecture": architecture}).at(input_size)
+            asked.at(input_size)
         except ValidationError as error:
             raise InputError(
-                f"grid.methods: nas.input_share leaves pictures of {input_size} (height, width), which do not fit the levels "
-                f"{architecture.levels} of the teacher that distillation asks. Choose another, or leave out one of the two."
+                f"grid.methods: nas.input_share leaves pictures of {input_size} (height, width), which do not fit the strides of "
+                f"the teacher that distillation asks. Choose another, or leave out one of the two."
             ) from error
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from flows.sweep.params import Plan
-from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import cpu_model
 
 
-def aims_elsewhere(plan: Plan) -> str | None:
-    """The warning of `of_another_processor` for this machine and a plan that asks its design profile anything, or None."""
+def processor_mismatch(plan: Plan) -> str | None:
+    """The warning of `mismatch_of` for this machine and a plan that asks its design profile anything, or None."""
     asked = any(config.asks_design_profile for cell in plan.cells for config in cell.configs)
     if not asked and not any(own.kind == "narrow" and own.like for own in plan.params.grid.references or ()):
         return None
-    return of_another_processor(load_profile(plan.params.grid.design_profile, plan.profiles_folder), cpu_model())
+    return mismatch_of(plan.design_profile, cpu_model())
 
 
-def of_another_processor(profile: HardwareProfile, here: str | None) -> str | None:
+def mismatch_of(profile: HardwareProfile, here: str | None) -> str | None:
     """What to say before anything is searched for by a host profile that was fitted on another processor than this one, or None."""
     calibrations = (profile.calibration.fp32, profile.calibration.int8)
     others = {own.cpu for own in calibrations if own is not None and own.cpu and here and _kind(own.cpu) != _kind(here)}
@@ -24,7 +23,7 @@ def of_another_processor(profile: HardwareProfile, here: str | None) -> str | No
         return None
     return (
         f"grid.design_profile: {profile.id} was fitted on another processor ({', '.join(sorted(others))}) than this one ({here}): "
-        f"what is searched for will be fast there, and here perhaps not. `sixfold profiles anchors {profile.id}` times here what "
+        f"what is searched for will be fast there, and here perhaps not. `sixfold profiles benchmark {profile.id}` times here what "
         f"the plan asks about; `calibrate` then fits a profile to it."
     )
 

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from compressors.planning.graph import NODE_SCHEMA, VERSIONS
+from compressors.planning.versions import NODE_SCHEMA, VERSIONS
 from detection.data.dataset import Provenance, load_prepared
 from detection.data.provenance import provenance
-from detection.frozen import InputError
+from detection.frozen import DamagedError, InputError
 from flows.sweep.context import choose_device, library_versions, profile_digest
 from flows.sweep.params import Plan
-from hardware_profiles.schema.library import load_fallback, load_profile
+from hardware_profiles.schema.library import load_host_cpu, load_profile
 
 DATA, MAKING, MEASURING = "data.json", "making.json", "measuring.json"
 
@@ -25,7 +25,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
     """
     params, own = plan.params, plan.profiles_folder
     profiles = [load_profile(name, own) for name in params.measure.profiles]
-    profiles += [other for profile in profiles if (other := load_fallback(profile, own)) is not None]
+    profiles += [other for profile in profiles if (other := load_host_cpu(profile, own)) is not None]
     found: dict[str, dict[str, Any]] = {
         DATA: _made_from(plan, prepared).model_dump(),
         MAKING: {
@@ -33,7 +33,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
             "versions": VERSIONS,
             "libraries": library_versions(),
             "device": choose_device(params.device).type,
-            "design_profile": profile_digest(load_profile(params.grid.design_profile, own)),
+            "design_profile": profile_digest(plan.design_profile),
         },
         MEASURING: {
             "estimate": VERSIONS["estimate"],
@@ -48,7 +48,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
 
 def _made_from(plan: Plan, folder: Path) -> Provenance:
     wanted = provenance(plan.params.data, plan.base, plan.params.seed)
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(InputError, DamagedError):  # `prepare` replaces what is damaged
         earlier = load_prepared(folder).made_from
         if wanted.files is None and earlier is not None and earlier.settings == wanted.settings:
             return earlier

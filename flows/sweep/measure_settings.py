@@ -16,7 +16,7 @@ QUICK = {
     "end_to_end_calls": 3,
     "warmup_calls": 5,
     "most_repeats": 0,
-    "patience_s": 0.0,
+    "contention_wait_s": 0.0,
     "pictures": 4,
 }
 """`sixfold measure --quick`: nothing but smaller numbers, for a look. 3 rounds give no interval, 16 calls no p90."""
@@ -44,10 +44,10 @@ class Measure(Frozen):
     warmup_s: Annotated[float, Field(ge=0.0)] = 0.02
     """Calls before timing go on until warmup_calls and warmup_s are both reached."""
     most_repeats: Annotated[int, Field(ge=0)] = 2
-    """How often a disturbed block (steal, less than 95 % of the core, calls that spread too far, or a neighbour on the same
+    """How often a contended block (steal, less than 95 % of the core, calls that spread too far, or another process on the same
     physical core) is timed again."""
-    patience_s: Annotated[float, Field(ge=0.0)] = 20.0
-    """How long the blocks of a round together wait for such a neighbour to be done."""
+    contention_wait_s: Annotated[float, Field(ge=0.0)] = 20.0
+    """How long the blocks of a round together wait for such contention to end."""
     pictures: PositiveInt = 8
     """Pictures that the calls take turns with."""
     score_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
@@ -66,7 +66,7 @@ class Measure(Frozen):
             timed_calls=self.timed_calls,
             end_to_end_calls=self.end_to_end_calls,
             most_repeats=self.most_repeats,
-            patience_s=self.patience_s,
+            contention_wait_s=self.contention_wait_s,
         )
 
     def settings(self) -> dict[str, float]:

@@ -1,33 +1,45 @@
-"""The params file: read once, checked once, at the door."""
+"""The params file: read once, checked once, before anything is done."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from compressors.distillation import refuse_strangers
-from compressors.latency import latency_dtype
 from compressors.planning.cells import REDUCTIONS
 from compressors.planning.graph import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
-from compressors.planning.names import MethodName
-from compressors.quantization import refuse_unsupported
-from detection.compact.blueprint import Architecture, Blueprint
+from compressors.planning.names import METHODS, MethodName
 from detection.data.sources import Data
+from detection.family import family_named, family_of
 from detection.frozen import Frozen, InputError, PositiveInt
+from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 from flows.sweep.check_settings import Check
+from flows.sweep.explain import explain
 from flows.sweep.measure_settings import Measure
+from flows.sweep.plan_checks import check_plan
 from flows.sweep.report_settings import Report
+from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.library import load_profile
-from hardware_profiles.schema.profile import ProfileError
+from hardware_profiles.schema.profile import HardwareProfile
+from hardware_profiles.schema.strict_yaml import load_yaml
 
-Runtime = Literal["onnxruntime", "openvino"]
+FAMILY = "compact"
+"""Of a detector that is named by its settings alone."""
+
+
+def _known_runtime(name: str) -> str:
+    if name not in RUNTIMES:
+        raise PydanticCustomError("unknown_runtime", "Input should be {allowed}", {"allowed": " or ".join(map(repr, RUNTIMES))})
+    return name
+
+
+Runtime = Annotated[str, AfterValidator(_known_runtime)]
 
 
 class StoreParams(Frozen):
@@ -40,7 +52,10 @@ class StoreParams(Frozen):
 class Teacher(Frozen):
     """The detector to be compressed and how it is trained; every changed architecture trains by the same schedule."""
 
-    architecture: Architecture = Architecture()
+    architecture: Annotated[SerializeAsAny[Frozen], BeforeValidator(partial(parse_settings, FAMILY))] = Field(
+        default_factory=lambda: family_named(FAMILY).settings()
+    )
+    """Settings of our own detector family."""
     training: Recipe = Recipe()
     threads: PositiveInt = 1
     """While the teacher trains nothing else can, so it may have more. Their number orders sums, so it is part of its key."""
@@ -105,19 +120,38 @@ class Plan:
         folder = self.params.measure.profiles_folder
         return None if folder is None else self.base / folder
 
-    @property
+    @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every cell of the grid, the control first."""
-        return cells_of(self.params.grid.methods, self.params.grid.combinations)
+        return cells_of(self.menu, self.params.grid.combinations)
 
-    @property
+    @cached_property
     def references(self) -> tuple[Reference, ...]:
         """What is made beside the cells; InputError names the setting that cannot be met."""
-        grid, architecture = self.params.grid, self.params.teacher.architecture
-        # How many classes there are is known once data is prepared; no reference depends on it.
-        teacher = Blueprint(classes=("any",), input_size=self.params.data.input_size, architecture=architecture)
-        profile = load_profile(grid.design_profile, self.profiles_folder)
-        return references_of(grid.references, grid.methods, self.cells, teacher, profile)
+        return references_of(self.params.grid.references, self.menu, self.cells, self.detector, self.design_profile)
+
+    @cached_property
+    def design_profile(self) -> HardwareProfile:
+        """The profile of the device that searches and pruning design for."""
+        return load_profile(self.params.grid.design_profile, self.profiles_folder)
+
+    @cached_property
+    def not_applicable(self) -> dict[MethodName, str]:
+        """Methods that the detector's family cannot do, and why; they make no cells."""
+        cannot = family_of(self.detector).cannot(self.detector)
+        return {method: cannot[method] for method in METHODS if method in cannot}
+
+    @cached_property
+    def menu(self) -> Menu:
+        """The variants that the grid crosses: those of the params without the methods that are not applicable."""
+        return self.params.grid.methods.without(self.not_applicable)
+
+    @cached_property
+    def detector(self) -> Spec:
+        """The detector to be compressed, but for its classes: those are known once data is prepared, and nothing here depends on
+        them."""
+        params = self.params
+        return Spec(family=FAMILY, classes=("any",), input_size=params.data.input_size, settings=params.teacher.architecture)
 
     @property
     def digest(self) -> str:
@@ -129,11 +163,7 @@ class Plan:
 def load_plan(path: Path) -> Plan:
     """The checked params of a file; InputError names the field, what was found and what is allowed."""
     plan = read_plan(path)
-    _check_profiles(path, plan)
-    _check_distillation(path, plan.params)
-    _check_blocks(path, plan.params.grid)
-    _check_rounding(path, plan.params)
-    _check_references(path, plan)
+    check_plan(path, plan)
     return plan
 
 
@@ -142,134 +172,16 @@ def read_plan(path: Path) -> Plan:
     if not path.is_file():
         raise InputError(f"{path}: no such params file. Name one with --params; the project brings params.yaml and plans/*.yaml.")
     try:
-        text = path.read_text()
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        text = path.read_text(encoding="utf-8")
+        tree = load_yaml(text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not text in UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
     if not isinstance(tree, dict):
         raise InputError(f"{path}: holds {type(tree).__name__}, but a params file is a mapping of sections to settings.")
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise InputError(explain(path, error)) from error
+        raise InputError(explain(path, error, Params)) from error
     return Plan(params, path.resolve().parent, text)
-
-
-def explain(path: Path, error: ValidationError) -> str:
-    """One line per problem of a validation: field, what was found, what is allowed."""
-    lines = []
-    for problem in error.errors():
-        if problem["type"] == "default_factory_not_called":
-            continue  # a consequence of another problem, which is in the list
-        field = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{field}: no such setting{_nearest(problem['loc'])}")
-        else:
-            found = "" if problem["type"] in ("missing", "value_error") else f" (found {problem['input']!r:.80})"
-            lines.append(f"{field}: {problem['msg']}{found}")
-    return f"{path}: " + "; ".join(lines)
-
-
-def _nearest(location: tuple[Any, ...]) -> str:
-    """A hint at the setting that was probably meant."""
-    models = [Params]
-    for part in location[:-1]:  # list positions and names of variants lead no deeper
-        inner = [model for outer in models if part in outer.model_fields for model in _models(outer.model_fields[part].annotation)]
-        models = inner or models
-    names = [name for model in models for name in model.model_fields]
-    near = difflib.get_close_matches(str(location[-1]), names, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; allowed: {', '.join(names)}"
-
-
-def _models(annotation: Any) -> list[Any]:
-    """The models anywhere inside a type: in a union, a tuple, an Annotated."""
-    if isinstance(annotation, type) and issubclass(annotation, Frozen):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models(inner)]
-
-
-def _check_profiles(path: Path, plan: Plan) -> None:
-    params = plan.params
-    try:
-        profiles = [load_profile(name, plan.profiles_folder) for name in (*params.measure.profiles, params.grid.design_profile)]
-    except ProfileError as error:
-        raise InputError(f"{path}: {error}") from error
-    if profiles[-1].float_dtype is None:
-        raise InputError(
-            f"{path}: grid.design_profile names {profiles[-1].id}, which takes int8 alone, but a search compares float networks. "
-            f"Name a profile with a float type, for instance {profiles[-1].fallback}."
-        )
-    try:
-        for config in params.grid.methods.quantization:
-            refuse_unsupported(config, profiles[-1])
-        for search in params.grid.methods.nas:
-            latency_dtype(search.latency_in, profiles[-1], "nas")
-        for low_rank in params.grid.methods.low_rank:
-            latency_dtype(low_rank.latency_in if low_rank.only_if_faster else "float", profiles[-1], "low_rank")
-    except InputError as error:
-        raise InputError(f"{path}: grid.methods.{error}") from error
-    for profile in profiles[:-1]:
-        if profile.kind == "host" and profile.runtime not in params.grid.runtimes:
-            raise InputError(
-                f"{path}: measure.profiles names {profile.id}, which runs {profile.runtime}, but grid.runtimes has only "
-                f"{', '.join(params.grid.runtimes)}. Add the runtime there or drop the profile."
-            )
-
-
-def _check_blocks(path: Path, grid: Grid) -> None:
-    """InputError where a search would replace the light blocks that its own cell asks for, or lose the weights they inherited."""
-    for position, light in enumerate(grid.methods.lightweight):
-        if light.weights == "inherited" and grid.methods.nas and grid.combinations == "all":
-            raise InputError(
-                f"{path}: grid.methods.lightweight.{position}.weights: inherited ones are lost in cells with nas, which the "
-                f"grid crosses it with: a search hands on an architecture. Take fresh, set grid.methods.nas to [], or "
-                f"grid.combinations to alone."
-            )
-    for position, config in enumerate(grid.methods.nas):
-        if config.block is not None and grid.methods.lightweight and grid.combinations == "all":
-            raise InputError(
-                f"{path}: grid.methods.nas.{position}.block: {config.block} takes the place of lightweight's blocks, which the "
-                f"grid crosses it with. Leave it out, set grid.methods.lightweight to [], or grid.combinations to alone."
-            )
-
-
-def _check_rounding(path: Path, params: Params) -> None:
-    """InputError where every layer is narrower than the multiple to which pruned or searched widths are rounded."""
-    own = params.teacher.architecture
-    widest = max(own.stem_width, *own.stage_widths, own.neck_width, own.head_width)
-    methods = params.grid.methods
-    asked = [(f"pruning.{position}", config.round_to) for position, config in enumerate(methods.pruning)]
-    asked += [(f"nas.{position}", config.round_to) for position, config in enumerate(methods.nas)]
-    for place, round_to in asked:
-        if round_to is not None and round_to > widest:
-            raise InputError(
-                f"{path}: grid.methods.{place}.round_to: {round_to} is more than the teacher's widest layer has channels "
-                f"({widest}), so nothing could become narrower. Allowed are 1 to {widest}."
-            )
-
-
-def _check_distillation(path: Path, params: Params) -> None:
-    """InputError where a variant names a teacher that cannot teach the sweep's networks, or would remember what never returns."""
-    recipes = {"teacher.training": params.teacher.training, "grid.recovery": params.grid.recovery}
-    for position, config in enumerate(params.grid.methods.distillation):
-        place = f"{path}: grid.methods.distillation.{position}"
-        try:
-            if config.teacher is not None:
-                refuse_strangers(config, config.teacher, params.teacher.architecture)
-        except ValueError as error:
-            raise InputError(f"{place}.{error}.") from error
-        for section, recipe in recipes.items():
-            try:
-                config.teacher_forwards(recipe, 1)
-            except ValueError as error:
-                raise InputError(f"{place}.cache, {section}.augmentation: {error}") from error
-
-
-def _check_references(path: Path, plan: Plan) -> None:
-    """InputError where cells could not be told apart, or a reference asks for what this sweep does not have."""
-    try:
-        _ = plan.references
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from detection.frozen import InputError
-
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
 BEST = Path("models/best")
 CELLS = Path("results/cells.json")
 LATENCY = Path("results/latency.json")
-ANCHORS = Path("results/anchors")
+CALIBRATION = Path("results/calibration")
 SEEDS = Path("results/seeds.json")
 ENVIRONMENT = Path("results/environment.json")
 INPUTS = Path("results/inputs")
@@ -29,6 +27,8 @@ def require_place(*outputs: Path) -> None:
     An output with a suffix is a file, any other a folder. Nothing is made here: a refused command leaves no empty folders.
     InputError where something else is in the way, PermissionError where the folder cannot be written.
     """
+    from detection.frozen import InputError  # pydantic with it, which `--help` need not wait for
+
     for output in outputs:
         if output.exists() and output.is_dir() == bool(output.suffix):
             found, wanted = ("a folder", "a file") if output.suffix else ("a file", "a folder")

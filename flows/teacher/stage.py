@@ -4,40 +4,42 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 
+from detection.checkpoint import SPEC_FILE, WEIGHTS_FILE
+from detection.data.dataset import load_prepared
 from flows.grid.nodes import SECTION as NODES
 from flows.grid.nodes import Context, make_node, read_done
 from flows.grid.scoring import SECTION as SCORES
 from flows.grid.scoring import read_artifact, score, score_key
+from flows.grid.tasks import usable
+from flows.messages import Say
+from flows.records.files import whole_folder
 from flows.records.store import Store
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from flows.sweep.params import Plan
 
-Say = Callable[[str], None]
-COPIED = ("blueprint.json", "weights.safetensors", "model.onnx")
+COPIED = (SPEC_FILE, WEIGHTS_FILE, "model.onnx")
 RUNTIME = "onnxruntime"
 """The runtime that scores the teacher; the grid's control is scored in every one."""
 
 
 def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) -> None:
-    """Train the teacher unless the store has it, score it, and put blueprint, weights, ONNX file and metrics into folder."""
+    """Train the teacher unless the store has it, score it, and put spec, weights, ONNX file and metrics into folder."""
     base = lay_foundation(plan, prepared)
     graph = make_graph(plan, base, chosen_cells(plan, None))
-    node = next(node for node in graph.nodes.values() if node.kind == "teacher" and node.architecture is None)
-    if store.has(NODES, node.key):
+    node = next(node for node in graph.nodes.values() if node.kind == "teacher" and node.spec is None)
+    data = load_prepared(prepared)
+    if usable(store, NODES, node.key, repair=True):
         say(f"teacher is stored: {store.folder(NODES, node.key)}")
     else:
         context = Context(
-            prepared=prepared.resolve(), store=store.root, design_profile=plan.params.grid.design_profile,
-            profiles_folder=plan.profiles_folder, foundation=base,
+            prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base,
         )  # fmt: skip
         make_node(node, context)
-    if not store.has(SCORES, score_key(node.key, RUNTIME, prepared)):
+    if not usable(store, SCORES, score_key(node.key, RUNTIME, data), repair=True):
         score(node.key, RUNTIME, prepared, store)
-    done, artifact = read_done(store, node.key), read_artifact(node.key, RUNTIME, prepared, store)
+    done, artifact = read_done(store, node.key), read_artifact(node.key, RUNTIME, data, store)
     metrics = {
         "node": node.key,
         "params": done.params,
@@ -55,11 +57,7 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
 
 
 def _publish(source: Path, folder: Path, metrics: dict[str, object]) -> None:
-    """Fill a folder beside the target and put it in place in one move."""
-    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir(parents=True)
-    for name in COPIED:
-        shutil.copy2(source / name, partial / name)
-    (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        for name in COPIED:
+            shutil.copy2(source / name, partial / name)
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from flows.records.schema import CellRecord, LatencyRow, Source
-from flows.stats.verdicts import in_words
+from flows.stats.verdicts import verdict_text
 
 LATENCY_PREFIX: dict[Source, str] = {"measured": "", "calibrated": "calibrated_", "estimated": "estimated_"}
 """A measured and a modelled latency never share a metric."""
@@ -30,7 +30,7 @@ def latency_metrics(row: LatencyRow) -> dict[str, float]:
     shown = {
         "latency_p50_ms": None if row.p50_s is None else row.p50_s * 1000.0,
         "speedup": row.speedup,
-        "minimal_effect": row.minimal_effect,
+        "minimum_detectable_effect": row.minimum_detectable_effect,
     }
     return {latency_key(name, row): value for name, value in shown.items() if value is not None}
 
@@ -46,14 +46,19 @@ def latency_tags(row: LatencyRow) -> dict[str, str]:
         return {}
     tags = {latency_key("flags", row): ", ".join(row.flags) or "none"}
     if row.verdict is not None:
-        tags[latency_key("verdict", row)] = in_words(row.verdict, row.minimal_effect)
+        tags[latency_key("verdict", row)] = verdict_text(row.verdict, row.minimum_detectable_effect)
     return tags
 
 
 def choice(method: str, cell: CellRecord) -> str:
-    """The choice in a word: the first setting of the method that is one, "on" where all are numbers, "none" where it is absent."""
+    """The method's variant in a word, "none" where it is absent.
+
+    Older records have no labels: then the first setting of the method that is a word, "on" where all are numbers.
+    """
     if method not in cell.methods:
         return "none"
+    if method in cell.labels:
+        return cell.labels[method]
     settings: dict[str, Any] = cell.variant.get(method, {})
     return next((value for key, value in settings.items() if key != "method" and isinstance(value, str)), "on")
 

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "sixfold"
+EXPERIMENT, PARAMS_FILE = "sixfold", "params.yaml"
 """Of every sweep. Each method is a param of every run, "none" where it is absent: charts want the same short params everywhere."""
 RUN_STATUS = {"ok": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
 SQLITE = "sqlite:///"
@@ -39,16 +40,20 @@ MOST_TEXT = 500
 class Tracking(Protocol):
     """What the stages need of a tracker."""
 
-    def log_cell(self, cell: CellRecord, labels: Mapping[str, str] | None = None) -> None:
-        """Show a cell, done or failed; `labels` gives the choice of each of its methods in a word."""
+    def log_cell(self, cell: CellRecord) -> None:
+        """Show a cell, done or failed."""
+        ...
+
+    def log_not_applicable(self, reasons: Mapping[str, str]) -> None:
+        """Show on the sweep's run which methods the detector cannot take, and why."""
         ...
 
     def log_latency(self, *rows: LatencyRow) -> None:
         """Show latencies, each on the run of its cell."""
         ...
 
-    def log_winner(self, profile: str, cell: str, folder: Path) -> None:
-        """Mark the champion of a profile and attach its files."""
+    def log_recommended(self, profile: str, cell: str, folder: Path) -> None:
+        """Mark the recommended model of a profile and attach its files."""
         ...
 
     def close(self) -> None:
@@ -59,13 +64,16 @@ class Tracking(Protocol):
 class NoTracking:
     """Tracks nothing: for --no-tracking and for tests."""
 
-    def log_cell(self, cell: CellRecord, labels: Mapping[str, str] | None = None) -> None:
+    def log_cell(self, cell: CellRecord) -> None:
+        """Nothing."""
+
+    def log_not_applicable(self, reasons: Mapping[str, str]) -> None:
         """Nothing."""
 
     def log_latency(self, *rows: LatencyRow) -> None:
         """Nothing."""
 
-    def log_winner(self, profile: str, cell: str, folder: Path) -> None:
+    def log_recommended(self, profile: str, cell: str, folder: Path) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -101,29 +109,38 @@ class Tracker:
         self._parent_id = ""
         self._runs: dict[tuple[str, str], _CellRun] = {}  # (cell, node) -> run
         self._latest: dict[str, _CellRun] = {}  # cell -> run
-        self._view_tag = ""
+        self._view_tag = self._again = ""
         self._rows: list[LatencyRow] = []
         self._runtimes: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, uri: str, sweep: str, params_digest: str, params_text: str) -> Tracker:
-        """The tracker of a sweep, its runs found again where the same sweep with the same params was here before."""
+    def open(cls, uri: str, sweep: str, params_digest: str, params_text: str, again: str = "sixfold grid") -> Tracker:
+        """The tracker of a sweep, its runs found again where the same sweep with the same params was here before.
+
+        `again` is the command that shows what is missing, should MLflow fail.
+        """
         tracker = cls()
+        tracker._again = again
         tracker._view_tag = VIEW_TAG + sweep
         tracker._try(lambda: tracker._connect(uri, sweep, params_digest, params_text))
         return tracker
 
-    def log_cell(self, cell: CellRecord, labels: Mapping[str, str] | None = None) -> None:
+    def log_cell(self, cell: CellRecord) -> None:
         """Show a cell, done or failed, on its own run; a second time only what changed is written."""
-        self._try_connected(lambda client: self._write_cell(client, cell, labels or {}))
+        self._try_connected(lambda client: self._write_cell(client, cell))
+
+    def log_not_applicable(self, reasons: Mapping[str, str]) -> None:
+        """Show on the sweep's run which methods the detector cannot take, and why: a tag `not_applicable.<method>` each."""
+        for method, reason in reasons.items():
+            self._try_connected(partial(_tag, run_id=self._parent_id, key=f"not_applicable.{method}", value=reason))
 
     def log_latency(self, *rows: LatencyRow) -> None:
         """Show latencies, each on the run of its cell; rows without a number, or of a cell never logged, show nothing."""
         self._try_connected(lambda client: self._write_latencies(client, rows))
 
-    def log_winner(self, profile: str, cell: str, folder: Path) -> None:
-        """Attach a profile's champion to its run and move the tag `champion-<profile>` there; nothing for a cell never logged."""
-        self._try_connected(lambda client: self._write_winner(client, profile, cell, folder))
+    def log_recommended(self, profile: str, cell: str, folder: Path) -> None:
+        """Attach a profile's recommended model to the run of its cell and move the tag `recommended-<profile>` there."""
+        self._try_connected(lambda client: self._write_recommended(client, profile, cell, folder))
 
     def close(self) -> None:
         """End the sweep's run, and say how the page of its cells opens; the run reopens with the next `open`."""
@@ -143,7 +160,7 @@ class Tracker:
             self._client = None
             warnings.warn(
                 f"MLflow tracking stopped: {type(error).__name__}: {str(error)[:MOST_TEXT]}. "
-                "The sweep goes on and its records are whole; another `sixfold grid` fills in what is missing.",
+                f"The sweep goes on and its records are whole; another `{self._again}` fills in what is missing.",
                 TrackingWarning,
                 stacklevel=4,
             )
@@ -151,6 +168,8 @@ class Tracker:
     def _connect(self, uri: str, sweep: str, params_digest: str, params_text: str) -> None:
         client = _client(uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":  # on MLflow's page; its name stays taken
+            client.restore_experiment(experiment.experiment_id)
         self._experiment_id = (
             experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, _artifacts_beside(uri))
         )
@@ -166,7 +185,8 @@ class Tracker:
         else:
             parent = client.create_run(self._experiment_id, tags={"sweep": sweep, "params_digest": params_digest}, run_name=sweep)
             self._parent_id = parent.info.run_id
-            client.log_text(self._parent_id, params_text, "params.yaml")
+        if not any(item.path == PARAMS_FILE for item in client.list_artifacts(self._parent_id)):
+            client.log_text(self._parent_id, params_text, PARAMS_FILE)
         self._client = client
 
     def _find_runs(self, client: MlflowClient) -> None:
@@ -185,7 +205,7 @@ class Tracker:
         self._runs[tags["cell"], tags["node"]] = self._latest[tags["cell"]] = known
         return known
 
-    def _write_cell(self, client: MlflowClient, cell: CellRecord, labels: Mapping[str, str]) -> None:
+    def _write_cell(self, client: MlflowClient, cell: CellRecord) -> None:
         run = self._runs.get((cell.cell, cell.node))
         if run is None:
             tags = {"mlflow.parentRunId": self._parent_id, "cell": cell.cell, "node": cell.node}
@@ -199,10 +219,11 @@ class Tracker:
         elif "error" in run.tags:
             client.delete_tag(run.run_id, "error")
             del run.tags["error"]
-        params: dict[str, str] = {method: labels.get(method) or choice(method, cell) for method in METHODS}
-        written = _write(client, run, cell_metrics(cell), params, tags)
-        if written or run.status != RUN_STATUS[cell.status]:
-            client.log_dict(run.run_id, cell.model_dump(mode="json"), "cell.json")
+        params: dict[str, str] = {method: choice(method, cell) for method in METHODS}
+        new = _news(run, cell_metrics(cell), params, tags)
+        if new or run.status != RUN_STATUS[cell.status]:
+            client.log_dict(run.run_id, cell.model_dump(mode="json"), "cell.json")  # first: what fails here is new the next time
+            _write(client, run, new)
             client.set_terminated(run.run_id, RUN_STATUS[cell.status])
             run.status = RUN_STATUS[cell.status]
 
@@ -215,7 +236,7 @@ class Tracker:
             tags.setdefault(row.cell, {}).update(latency_tags(row))
         for cell, numbers in metrics.items():
             if cell in self._latest:
-                _write(client, self._latest[cell], numbers, {}, tags[cell])
+                _write(client, self._latest[cell], _news(self._latest[cell], numbers, {}, tags[cell]))
 
     def _write_view(self, client: MlflowClient) -> None:
         """A sitting without latencies leaves the view that one with latencies wrote, for it has charts."""
@@ -226,19 +247,19 @@ class Tracker:
             view = shared_view(self._parent_id, self._runtimes, metrics, self._rows)
             client.set_experiment_tag(self._experiment_id, self._view_tag, json.dumps(view))
 
-    def _write_winner(self, client: MlflowClient, profile: str, cell: str, folder: Path) -> None:
-        tag = f"champion-{re.sub(r'[^A-Za-z0-9_-]', '_', profile)}"
-        winner = self._latest.get(cell)
-        if winner is None:
+    def _write_recommended(self, client: MlflowClient, profile: str, cell: str, folder: Path) -> None:
+        tag = f"recommended-{re.sub(r'[^A-Za-z0-9_-]', '_', profile)}"
+        recommended = self._latest.get(cell)
+        if recommended is None:
             return
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no folder of the winner of {profile}")
-        client.log_artifacts(winner.run_id, str(folder), f"best/{profile}")
+            raise FileNotFoundError(f"{folder}: no folder of the recommended of {profile}")
+        client.log_artifacts(recommended.run_id, str(folder), f"best/{profile}")
         for run in self._runs.values():
-            if run is not winner and tag in run.tags:
+            if run is not recommended and tag in run.tags:
                 client.delete_tag(run.run_id, tag)
                 del run.tags[tag]
-        _write(client, winner, {}, {}, {tag: "true"})
+        _write(client, recommended, _news(recommended, {}, {}, {tag: "true"}))
 
 
 def _client(uri: str) -> MlflowClient:
@@ -261,23 +282,44 @@ def _artifacts_beside(uri: str) -> str | None:
     return (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlartifacts").as_uri()
 
 
-def _write(client: MlflowClient, run: _CellRun, metrics: dict[str, float], params: dict[str, str], tags: dict[str, str]) -> bool:
-    """True when there was something new to write, which then went out in one batch. Params already there are immutable and left."""
+@dataclass(frozen=True)
+class _News:
+    """What a run does not show yet."""
+
+    metrics: dict[str, float]
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.metrics or self.params or self.tags)
+
+
+def _news(run: _CellRun, metrics: dict[str, float], params: dict[str, str], tags: dict[str, str]) -> _News:
+    """Of these, what differs from what the run shows. Params already there are immutable and left."""
+    return _News(
+        {key: value for key, value in metrics.items() if run.metrics.get(key) != value},
+        {key: value for key, value in params.items() if key not in run.params},
+        {key: value for key, value in tags.items() if run.tags.get(key) != value},
+    )
+
+
+def _write(client: MlflowClient, run: _CellRun, new: _News) -> None:
+    """Write it in one batch."""
     from mlflow.entities import Metric, Param, RunTag
 
+    if not new:
+        return
     now_ms = int(time.time() * 1000)
-    new_metrics = {key: value for key, value in metrics.items() if run.metrics.get(key) != value}
-    new_params = {key: value for key, value in params.items() if key not in run.params}
-    new_tags = {key: value for key, value in tags.items() if run.tags.get(key) != value}
-    if not (new_metrics or new_params or new_tags):
-        return False
     client.log_batch(
         run.run_id,
-        metrics=[Metric(key, value, now_ms, 0) for key, value in new_metrics.items()],
-        params=[Param(key, value) for key, value in new_params.items()],
-        tags=[RunTag(key, value) for key, value in new_tags.items()],
+        metrics=[Metric(key, value, now_ms, 0) for key, value in new.metrics.items()],
+        params=[Param(key, value) for key, value in new.params.items()],
+        tags=[RunTag(key, value) for key, value in new.tags.items()],
     )
-    run.metrics |= new_metrics
-    run.params |= set(new_params)
-    run.tags |= new_tags
-    return True
+    run.metrics |= new.metrics
+    run.params |= set(new.params)
+    run.tags |= new.tags
+
+
+def _tag(client: MlflowClient, run_id: str, key: str, value: str) -> None:
+    client.set_tag(run_id, key, value)

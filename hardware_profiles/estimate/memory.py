@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hardware_profiles.estimate.graph.graph import Graph, Step
 from hardware_profiles.estimate.graph.read import read_graph
-from hardware_profiles.estimate.model import cannot_run
 from hardware_profiles.schema.profile import HardwareProfile
 
 
@@ -53,13 +52,6 @@ def fits(need: MemoryNeed, profile: HardwareProfile) -> Fit:
         f"needs {need.parameter_bytes} bytes for parameters and {need.peak_activation_bytes} for activations, "
         f"{profile.id} allows {budget_bytes}",
     )
-
-
-def can_hold_and_run(graph: Graph, profile: HardwareProfile, fallback: HardwareProfile | None = None) -> Fit:
-    """Whether the device has all operators, or a fallback for the others, and the memory; the first reason where not."""
-    if fallback is None and (reason := cannot_run(graph.operators, profile)):
-        return Fit(False, reason)
-    return fits(needs(graph), profile)
 
 
 def _peak_bytes(graph: Graph) -> int:

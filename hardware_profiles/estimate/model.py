@@ -1,4 +1,8 @@
-"""Modelled latency: a roofline per operator with one utilisation per type, and an interval that says how little it knows."""
+"""Modelled latency: a roofline per operator with one utilisation per type, and an interval that says how little it knows.
+
+What an operator costs is worked out for all operators at once, as arrays: an estimate adds them up, a fit tries hundreds of
+coefficients on them (`estimate.fit`).
+"""
 
 from __future__ import annotations
 
@@ -7,43 +11,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileError
+import numpy as np
+from numpy.typing import NDArray
 
-OperatorKind = Literal["conv3x3s1", "conv1x1", "conv_other", "depthwise", "other"]
+from hardware_profiles.estimate.graph.graph import Operator, OperatorKind
+from hardware_profiles.schema.profile import DType, HardwareProfile, PerClass, ProfileError
+
+__all__ = ["ELEMENT_BYTES", "PICTURE_CHANNELS", "Estimate", "Operator", "OperatorKind", "cannot_run", "estimate", "main_dtype"]
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Origin = Literal["calibrated", "estimated"]
 ELEMENT_BYTES: dict[DType, int] = {"fp32": 4, "fp16": 2, "int8": 1}
 PICTURE_CHANNELS = 4
-"""Up to so many input channels are a picture, which runtimes read as it is instead of in channel blocks."""
-PATCH_KINDS: frozenset[OperatorKind] = frozenset({"conv3x3s1", "conv_other"})
-"""Convolutions that gather a patch of more than one place for every sum; depthwise kernels read theirs where it lies."""
+"""Up to this many input channels are a picture, which runtimes read as it is instead of in channel blocks."""
+CLASSES = (*PerClass.model_fields, "other")
+"""Those of `class_utilisation`, and operators without multiply-adds."""
+DENSE_3X3, DEPTHWISE, PARTIAL_DEPTHWISE, PICTURE = map(CLASSES.index, ("conv3x3s1", "depthwise", "depthwise_partial", "picture"))
+PATCHES = np.array([name in ("conv3x3s1", "conv_other") for name in CLASSES])
+"""Convolutions that gather a patch of more than one position for every sum; depthwise kernels read theirs where it lies."""
+BY_ELEMENT = ("Softmax", "Resize")
+"""Operators whose elements have a cost of their own."""
 WINOGRAD_SAVING = 2.25
 """Multiplications that F(2x2, 3x3) saves: 36 become 16 (Lavin and Gray, CVPR 2016, section 4.1)."""
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator of the graph as it is exported: after pruning, factoring and folding, for one picture."""
-
-    kind: OperatorKind
-    macs: int
-    """Multiply-adds; 0 for operators that only move or add."""
-    input_elements: int
-    output_elements: int
-    weight_elements: int
-    input_channels: int
-    output_channels: int
-    op_type: str = "Conv"
-    """As ONNX calls it."""
-    quantized: bool = False
-    """Computed in int8 where the device has it."""
-    zero_point: bool = False
-    """An int8 convolution over more than one place whose input stores the real value 0 as another number, as a signed range without
-    symmetry does. For 1x1 its share of the sums is the same everywhere, a bias."""
-
-    @property
-    def places(self) -> int:
-        """Height times width of what it writes."""
-        return self.output_elements // self.output_channels
 
 
 @dataclass(frozen=True)
@@ -59,36 +49,34 @@ class Estimate:
     """What the reader has to know, for instance that the device has no int8."""
 
 
-def estimate(operators: Sequence[Operator], profile: HardwareProfile, fallback: HardwareProfile | None = None) -> Estimate:
+def estimate(operators: Sequence[Operator], profile: HardwareProfile, host_cpu: HardwareProfile | None = None) -> Estimate:
     """Modelled latency of the operators, computed one after another, each in its type or in the nearest that the device has.
 
-    `fallback` is the profile that `profile.fallback` names; what the device cannot run is computed there, and what passes between
+    `host_cpu` is the profile that `profile.host_cpu` names; what the device cannot run is computed there, and what passes between
     the two crosses the link. ProfileError where there are no operators, or some that nothing can run: see `cannot_run`.
     """
     if not operators:
         raise ProfileError(f"{profile.id}: nothing to estimate; the list of operators is empty")
-    if fallback is None and (reason := cannot_run(operators, profile)):
+    if host_cpu is None and (reason := cannot_run(operators, profile)):
         raise ProfileError(f"{profile.id}: {reason}")
-    point_s, elsewhere_count = (profile.base_us.of(main_dtype(operators, profile)) or 0.0) * 1e-6 + spill_s(operators, profile), 0
-    for elsewhere, group in itertools.groupby(operators, key=lambda operator: not runs(operator, profile)):
-        part = tuple(group)
-        if elsewhere:
-            assert fallback is not None, "checked above: without a fallback every operator runs on the device"
-            point_s += sum(operator_s(operator, fallback) for operator in part) + _crossing_s(part, profile)
-            elsewhere_count += len(part)
-        else:
-            point_s += sum(operator_s(operator, profile) for operator in part)
     dtype = main_dtype(operators, profile)
+    point_s, elsewhere_count = (profile.base_us.of(dtype) or 0.0) * 1e-6 + spill_s(operators, profile), 0
+    for elsewhere, group in itertools.groupby(operators, key=lambda operator: not runs(operator, profile)):
+        part, where = tuple(group), host_cpu if elsewhere else profile
+        assert where is not None, "checked above: without a host_cpu every operator runs on the device"
+        seconds = sum(Roofline(part, where).seconds().tolist())  # one by one, in the order of execution
+        point_s += seconds + _crossing_s(part, profile) if elsewhere else seconds
+        elsewhere_count += len(part) if elsewhere else 0
     factor, calibration = profile.interval_factor.of(dtype), profile.calibration.of(dtype)
     assert factor is not None, "a profile has an interval factor for every dtype it lists; loading checked it"
     origin: Origin = "calibrated" if calibration is not None and calibration.holds else "estimated"
-    notes = _notes(operators, profile, elsewhere_count, fallback)
+    notes = _notes(operators, profile, elsewhere_count, host_cpu)
     return Estimate(point_s, point_s / factor, point_s * factor, origin, "; ".join(notes) or None)
 
 
-def _notes(operators: Sequence[Operator], profile: HardwareProfile, elsewhere: int, fallback: HardwareProfile | None) -> list[str]:
+def _notes(operators: Sequence[Operator], profile: HardwareProfile, elsewhere: int, host_cpu: HardwareProfile | None) -> list[str]:
     """What the reader of an estimate has to know."""
-    notes = [f"{elsewhere} of {len(operators)} operators run on {fallback.id}"] if elsewhere and fallback else []
+    notes = [f"{elsewhere} of {len(operators)} operators run on {host_cpu.id}"] if elsewhere and host_cpu else []
     if any(operator.quantized for operator in operators):
         if "int8" not in profile.dtypes:
             notes.append(f"{profile.name} has no int8: estimated at the speed of {profile.float_dtype}")
@@ -127,105 +115,98 @@ def computed_as(profile: HardwareProfile, quantized: bool) -> DType:
     return "int8" if profile.float_dtype is None or (quantized and "int8" in profile.dtypes) else profile.float_dtype
 
 
-def operator_s(operator: Operator, profile: HardwareProfile) -> float:
-    """Roofline (Williams et al., CACM 52(4), 2009): the slower of computing and moving, and what starting it costs."""
-    dtype = computed_as(profile, operator.quantized)
-    compute_s = _by_element_s(operator, profile, dtype) if operator.macs == 0 else _compute_s(operator, profile, dtype)
-    return max(compute_s, memory_s(operator, profile)) + start_us(operator, profile) * 1e-6
+class Roofline:
+    """What each operator costs on a device, as arrays over operators (Williams et al., CACM 52(4), 2009)."""
 
+    def __init__(self, operators: Sequence[Operator], profile: HardwareProfile) -> None:
+        names = ("macs", "input_elements", "output_elements", "weight_elements", "input_channels", "output_channels")
+        sizes = np.array([[getattr(operator, name) for name in names] for operator in operators], np.int64).reshape(-1, len(names))
+        self.macs, inputs, self.outputs, weights, self.input_channels, self.output_channels = sizes.T
+        self.quantized = np.array([operator.quantized for operator in operators], np.intp)
+        self.kinds = np.array([CLASSES.index(operator.kind) for operator in operators], np.intp)
+        """Into CLASSES."""
+        self.profile, self.dtypes = profile, (computed_as(profile, False), computed_as(profile, True))
+        self.block = self.by_type(*(profile.channel_alignment.of(dtype) or 1 for dtype in self.dtypes))
+        known = (
+            (profile.class_utilisation.of(dtype) or PerClass()).of(name) or np.nan for dtype in self.dtypes for name in CLASSES
+        )
+        self.rates = np.fromiter(known, float).reshape(2, len(CLASSES))[self.quantized]
+        """Of each operator's type, every class's utilisation; not a number where the profile has none."""
+        self.classes = self._classes()
+        """Which number of `class_utilisation` an operator goes by: into CLASSES."""
+        self.given = self.rates[np.arange(len(self.classes)), self.classes]
+        """That number; where there is none, `utilisation` counts."""
+        self.positions = self.outputs // self.output_channels
+        """Height times width of what is written."""
+        self.gathers = PATCHES[self.classes]
+        """Whether `place_ns` is about the operator."""
+        partial = self.gathers & (self.output_channels < self.block)
+        self.partial_s = np.where(partial, self.positions * self.number("partial_place_ns") * 1e-9, 0.0)
+        """The part of `positions_s` that is owed to output channels which do not fill one block."""
+        self.zero_points = np.array([operator.zero_point for operator in operators], bool) & self.computed_in("int8")
+        self.moved_bytes = (inputs + self.outputs + weights) * self.by_type(*(ELEMENT_BYTES[dtype] for dtype in self.dtypes))
+        self.by_element = [BY_ELEMENT.index(operator.op_type) if operator.op_type in BY_ELEMENT else -1 for operator in operators]
 
-def start_us(operator: Operator, profile: HardwareProfile) -> float:
-    """Microseconds that the operator costs besides its work."""
-    dtype = computed_as(profile, operator.quantized)
-    zero_point_us = profile.zero_point_us if operator.zero_point and dtype == "int8" else None
-    return (profile.op_overhead_us.of(dtype) or 0.0) + (zero_point_us or 0.0)
+    def seconds(self) -> Array:
+        """Of each operator: the slower of computing and moving, and what starting it costs."""
+        rates = np.where(np.isnan(self.given), self.number("utilisation", np.nan), self.given)
+        compute_s = np.where(self.macs > 0, self.ideal_s() / rates + self.positions_s(), self.elements_s())
+        start_us = self.number("op_overhead_us") + np.where(self.zero_points, self.profile.zero_point_us or 0.0, 0.0)
+        return np.asarray(np.maximum(compute_s, self.memory_s()) + start_us * 1e-6)
 
+    def ideal_s(self) -> Array:
+        """Seconds for the multiply-adds, padding included, at the full dense peak."""
+        outputs, inputs = self._filled(self.output_channels), self._filled(self.input_channels)
+        outputs_alone = (self.kinds == DEPTHWISE) | (self.input_channels <= PICTURE_CHANNELS)
+        padding = np.where(outputs_alone, outputs, outputs * inputs)
+        padding[self.classes == PARTIAL_DEPTHWISE] = 1.0  # computed by another kernel, at a rate of its own
+        # Where a number for 3x3 convolutions is known, the saving by Winograd's method is in it.
+        saving = self.by_type(*(WINOGRAD_SAVING if dtype in self.profile.winograd else 1.0 for dtype in self.dtypes))
+        saving[(self.kinds != DENSE_3X3) | ~np.isnan(self.rates[:, DENSE_3X3])] = 1.0
+        return np.asarray(2 * self.macs * padding / (self.number("peak_gops", np.nan) * saving * 1e9))
 
-def _compute_s(operator: Operator, profile: HardwareProfile, dtype: DType) -> float:
-    name, utilisation = utilisation_class(operator, profile), profile.utilisation.of(dtype)
-    assert utilisation is not None, "a profile has a utilisation for every dtype it lists; loading checked it"
-    return ideal_s(operator, profile) / (_of_class(profile, dtype, name) or utilisation) + place_s(operator, profile)
+    def positions_s(self) -> Array:
+        """Seconds that a convolution over patches costs by its output positions, however many channels are multiplied at each.
 
+        On large maps with few channels that is most of it. It is no multiply-add, so it adds to them; it is bound by instructions
+        and not by bandwidth, so it does not hide behind moving data. For the first convolution all of it was measured together.
+        """
+        gathered_s = self.positions * self.number("place_ns") * 1e-9 + self.partial_s
+        picture_s = self.positions * self.number("picture_place_ns") * 1e-9
+        return np.where(self.classes == PICTURE, picture_s, np.where(self.gathers, gathered_s, 0.0))
 
-def place_s(operator: Operator, profile: HardwareProfile) -> float:
-    """Seconds that a convolution over patches costs by its output places, however many channels are multiplied at each.
+    def elements_s(self) -> Array:
+        """Seconds that a softmax or a resize costs by its output elements."""
+        costs_ns = np.stack([self.number("softmax_ns"), self.number("resize_ns"), np.zeros(len(self.macs))])
+        return np.asarray(self.outputs * costs_ns[self.by_element, np.arange(len(self.macs))] * 1e-9)
 
-    On large maps with few channels that is most of it. It is no multiply-add, so it adds to them; it is bound by instructions and
-    not by bandwidth, so it does not hide behind moving data.
-    """
-    dtype = computed_as(profile, operator.quantized)
-    if utilisation_class(operator, profile) == "picture":  # all of it was measured together
-        return operator.places * (profile.picture_place_ns.of(dtype) or 0.0) * 1e-9
-    if not gathers(operator, profile):
-        return 0.0
-    return operator.places * (profile.place_ns.of(dtype) or 0.0) * 1e-9 + partial_place_s(operator, profile)
+    def memory_s(self) -> Array:
+        """Seconds to move inputs, outputs and weights once; nothing where the bandwidth is unknown."""
+        bandwidth_gbs = _bandwidth_gbs(self.profile)
+        return np.asarray(self.moved_bytes / (bandwidth_gbs * 1e9) if bandwidth_gbs else np.zeros(len(self.macs)))
 
+    def number(self, field: str, absent: float = 0.0) -> Array:
+        """A number of the profile for the type that each operator is computed in."""
+        of = getattr(self.profile, field).of
+        return self.by_type(*(of(dtype) or absent for dtype in self.dtypes))
 
-def partial_place_s(operator: Operator, profile: HardwareProfile) -> float:
-    """The part of `place_s` that is owed to output channels which do not fill one block."""
-    dtype = computed_as(profile, operator.quantized)
-    partial = gathers(operator, profile) and operator.output_channels < (profile.channel_alignment.of(dtype) or 1)
-    return operator.places * (profile.partial_place_ns.of(dtype) or 0.0) * 1e-9 if partial else 0.0
+    def by_type(self, at_float: float, at_int8: float) -> Array:
+        """One of the two for each operator."""
+        return np.array((at_float, at_int8))[self.quantized]
 
+    def computed_in(self, dtype: DType) -> Mask:
+        """Whether each operator is computed in this type."""
+        return np.array([own == dtype for own in self.dtypes])[self.quantized]
 
-def gathers(operator: Operator, profile: HardwareProfile) -> bool:
-    """Whether `place_ns` is about the operator."""
-    return operator.kind in PATCH_KINDS and utilisation_class(operator, profile) != "picture"
+    def _filled(self, channels: NDArray[np.int64]) -> Array:
+        """How many times the channels' own work is done because they come in blocks; 1 where they fill them."""
+        return np.asarray(-(-channels // self.block) * self.block / channels)
 
-
-def _by_element_s(operator: Operator, profile: HardwareProfile, dtype: DType) -> float:
-    costs_ns = {"Softmax": profile.softmax_ns, "Resize": profile.resize_ns}.get(operator.op_type)
-    return operator.output_elements * (costs_ns.of(dtype) or 0.0) * 1e-9 if costs_ns else 0.0
-
-
-def utilisation_class(operator: Operator, profile: HardwareProfile) -> str:
-    """Which number of `class_utilisation` an operator with multiply-adds goes by; where that is null, `utilisation`."""
-    dtype = computed_as(profile, operator.quantized)
-    if operator.kind == "depthwise":
-        partial = _filled(operator.output_channels, profile.channel_alignment.of(dtype) or 1) > 1
-        return "depthwise_partial" if partial and _of_class(profile, dtype, "depthwise_partial") else "depthwise"
-    if operator.input_channels <= PICTURE_CHANNELS and _of_class(profile, dtype, "picture"):
-        return "picture"
-    return operator.kind
-
-
-def _of_class(profile: HardwareProfile, dtype: DType, name: str) -> float | None:
-    by_class = profile.class_utilisation.of(dtype)
-    return by_class.of(name) if by_class else None
-
-
-def ideal_s(operator: Operator, profile: HardwareProfile) -> float:
-    """Seconds for the multiply-adds, padding included, at the full dense peak."""
-    dtype = computed_as(profile, operator.quantized)
-    peak_gops = profile.peak_gops.of(dtype)
-    assert peak_gops is not None, "a profile has a peak for every dtype it lists; loading checked it"
-    own = _of_class(profile, dtype, operator.kind)  # where it is known, the saving is in it
-    saving = WINOGRAD_SAVING if own is None and operator.kind == "conv3x3s1" and dtype in profile.winograd else 1.0
-    return 2 * operator.macs * _padding(operator, profile, dtype) / (peak_gops * saving * 1e9)
-
-
-def _padding(operator: Operator, profile: HardwareProfile, dtype: DType) -> float:
-    """How many times its own work an operator does because channels come in blocks; 1 where they fill them."""
-    block, name = profile.channel_alignment.of(dtype) or 1, utilisation_class(operator, profile)
-    if name == "depthwise_partial":  # computed by another kernel, at a rate of its own
-        return 1.0
-    outputs = _filled(operator.output_channels, block)
-    if operator.kind == "depthwise" or operator.input_channels <= PICTURE_CHANNELS:
-        return outputs
-    return outputs * _filled(operator.input_channels, block)
-
-
-def _filled(channels: int, block: int) -> float:
-    return -(-channels // block) * block / channels
-
-
-def memory_s(operator: Operator, profile: HardwareProfile) -> float:
-    """Seconds to move inputs, outputs and weights once; nothing where the bandwidth is unknown."""
-    bandwidth_gbs = _bandwidth_gbs(profile)
-    if bandwidth_gbs is None:
-        return 0.0
-    elements = operator.input_elements + operator.output_elements + operator.weight_elements
-    return elements * ELEMENT_BYTES[computed_as(profile, operator.quantized)] / (bandwidth_gbs * 1e9)
+    def _classes(self) -> NDArray[np.intp]:
+        depthwise, known = self.kinds == DEPTHWISE, ~np.isnan(self.rates)
+        partial = depthwise & (self.output_channels % self.block > 0) & known[:, PARTIAL_DEPTHWISE]
+        picture = ~depthwise & (self.input_channels <= PICTURE_CHANNELS) & known[:, PICTURE]
+        return np.where(partial, PARTIAL_DEPTHWISE, np.where(picture, PICTURE, self.kinds))
 
 
 def _bandwidth_gbs(profile: HardwareProfile) -> float | None:
@@ -246,7 +227,7 @@ def spill_s(operators: Sequence[Operator], profile: HardwareProfile) -> float:
 
 
 def _crossing_s(part: Sequence[Operator], profile: HardwareProfile) -> float:
-    """Seconds to hand the first operator's input over to the fallback and the last one's output back, as float32 or int8."""
+    """Seconds to hand the first operator's input over to the host_cpu and the last one's output back, as float32 or int8."""
     if profile.link is None:
         return 0.0
     moved_bytes = sum(

@@ -1,1 +1,1 @@
-"""The runtimes that run a detector: what each opens and how."""
+"""The runtimes that run a detector, a folder each; table.py lists them."""

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from hardware_profiles.schema.profile import SCHEMA, HardwareProfile
-from hardware_profiles.schema.validation import numbers_of
+from hardware_profiles.schema.profile import SCHEMA, HardwareProfile, numbers_of
 
 WIDTH = 126
 LEFT_OUT = ("calibration", "sources")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from hardware_profiles.schema.profile import HardwareProfile, ProfileError
+from hardware_profiles.schema.strict_yaml import load_yaml
 
 FOLDER = Path(__file__).parents[1] / "devices"
 IN_WORDS = {
@@ -24,6 +24,8 @@ IN_WORDS = {
     "dict_type": "a mapping",
 }
 """What YAML's writer calls the types of pydantic's messages."""
+REMOVED = {"requires_reduce_range": "nothing obeyed it, for int8 files are made once per runtime and not per profile"}
+"""Fields of earlier versions, and why they went."""
 HELP = "docs/your-device.md explains every field"
 
 
@@ -38,14 +40,15 @@ def load_profile(name: str, extra_folder: Path | None = None) -> HardwareProfile
             f"no hardware profile {name!r}; have {', '.join(sorted(files))}. "
             f"`sixfold profiles new` starts one ({HELP.partition(' ')[0]} shows how)."
         )
-    if problems := problems_of(files[name], files):
-        raise ProfileError(f"{files[name]}: {'; '.join(problems)} ({HELP})")
-    return _read(files[name])
+    found = _checked(files[name], files)
+    if isinstance(found, HardwareProfile):
+        return found
+    raise ProfileError(f"{files[name]}: {'; '.join(found)} ({HELP})")
 
 
-def load_fallback(profile: HardwareProfile, extra_folder: Path | None = None) -> HardwareProfile | None:
+def load_host_cpu(profile: HardwareProfile, extra_folder: Path | None = None) -> HardwareProfile | None:
     """The profile of the processor that runs what the device cannot; None where the profile names none."""
-    return None if profile.fallback is None else load_profile(profile.fallback, extra_folder)
+    return None if profile.host_cpu is None else load_profile(profile.host_cpu, extra_folder)
 
 
 def known_profiles(extra_folder: Path | None = None) -> tuple[str, ...]:
@@ -71,6 +74,12 @@ def problems_of(path: Path, files: Mapping[str, Path]) -> tuple[str, ...]:
 
     `files` is where the profiles it falls back on are looked up.
     """
+    found = _checked(path, files)
+    return () if isinstance(found, HardwareProfile) else found
+
+
+def _checked(path: Path, files: Mapping[str, Path]) -> HardwareProfile | tuple[str, ...]:
+    """The profile of a file, or all that is wrong with it."""
     try:
         profile = _read(path)
     except ProfileError as error:
@@ -79,52 +88,42 @@ def problems_of(path: Path, files: Mapping[str, Path]) -> tuple[str, ...]:
         return tuple(_explain(error))
     if profile.id != path.stem:
         return (f"id: {profile.id!r}, but the file is named {path.stem!r}; make them the same",)
-    return tuple(_fallback_problem(profile, files))
+    return tuple(_fallback_problem(profile, files)) or profile
 
 
 def _read(path: Path) -> HardwareProfile:
     """The profile of a file; ProfileError where it is no YAML mapping, ValidationError where fields are wrong."""
     try:
-        tree = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
-    except yaml.YAMLError as error:
-        raise ProfileError(f"not valid YAML: {' '.join(str(error).split())}") from error
+        tree = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"cannot be read as text: {error}") from error
+    except ValueError as error:
+        raise ProfileError(str(error)) from error
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else f"a {type(tree).__name__}"
         raise ProfileError(f"holds {found}, but a profile is a mapping of fields to values")
     return HardwareProfile.model_validate(tree)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without the silent rule that the last of two equal keys wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _fallback_problem(profile: HardwareProfile, files: Mapping[str, Path]) -> list[str]:
     """What is wrong with the chain of fallbacks, in at most one line."""
     chain = [profile]
-    while (name := chain[-1].fallback) is not None:
+    while (name := chain[-1].host_cpu) is not None:
         way = " -> ".join([*(link.id for link in chain), name])
         if any(name == link.id for link in chain):
-            return [f"fallback: circular: {way}; end the chain at a profile whose fallback is null"]
+            return [f"host_cpu: circular: {way}; end the chain at a profile whose host_cpu is null"]
         if name not in files:
-            return [f"fallback: no hardware profile {name!r} ({way}); have {', '.join(sorted(files))}"]
+            return [f"host_cpu: no hardware profile {name!r} ({way}); have {', '.join(sorted(files))}"]
         try:
-            beside = _read(files[name])
+            other = _read(files[name])
         except (ProfileError, ValidationError) as error:
             why = "; ".join(_explain(error)) if isinstance(error, ValidationError) else str(error)
-            return [f"fallback: {way}, but {files[name]} is wrong itself: {why}"]
-        if beside.float_dtype is None:
-            return [f"fallback: {name} takes int8 alone; name the profile of a processor, which computes in float too"]
-        if beside.machine != profile.machine:
-            return [f"fallback: {name} is for {beside.machine}, this device for {profile.machine}; both sit in one computer"]
-        chain.append(beside)
+            return [f"host_cpu: {way}, but {files[name]} is wrong itself: {why}"]
+        if other.float_dtype is None:
+            return [f"host_cpu: {name} takes int8 alone; name the profile of a processor, which computes in float too"]
+        if other.machine != profile.machine:
+            return [f"host_cpu: {name} is for {other.machine}, this device for {profile.machine}; both sit in one computer"]
+        chain.append(other)
     return []
 
 
@@ -134,7 +133,9 @@ def _explain(error: ValidationError) -> list[str]:
     for problem in error.errors():
         field, kind = ".".join(str(part) for part in problem["loc"]), problem["type"]
         message = re.sub(r"^Value error, ", "", problem["msg"])
-        if kind == "extra_forbidden":
+        if kind == "extra_forbidden" and field in REMOVED:
+            message = f"this field was removed: {REMOVED[field]}; delete the line"
+        elif kind == "extra_forbidden":
             message = f"no such field{_nearest(problem['loc'])}"
         elif kind == "missing":
             message = "missing; every profile needs it"
@@ -156,7 +157,7 @@ def _nearest(location: tuple[int | str, ...]) -> str:
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The names allowed in the mapping at this place."""
+    """The names allowed in the mapping at this location."""
     model: type[BaseModel] = HardwareProfile
     for part in location:
         field = model.model_fields.get(str(part))

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hardware_profiles.runtimes.table import RUNTIMES
-from hardware_profiles.schema.validation import contradictions
+from hardware_profiles.runtimes.table import FOREIGN_RUNTIMES, RUNTIMES
 
 DType = Literal["fp32", "fp16", "int8"]
 DeviceClass = Literal["x86_cpu", "arm_cpu", "edge_gpu", "edge_npu", "datacenter_gpu", "mcu"]
 Kind = Literal["host", "device"]
 Granularity = Literal["per_channel", "per_tensor"]
 Positive = Annotated[float, Field(gt=0)]
-FOREIGN_RUNTIMES = {
-    "ncnn": "ncnn .param and .bin",
-    "tflite": "TensorFlow Lite .tflite",
-    "tensorrt": "TensorRT engine, built on the device",
-    "rknn": "RKNN .rknn",
-    "edgetpu": "Edge TPU compiled .tflite",
-}
-"""Runtimes whose files sixfold does not make, and what those files are."""
-SCHEMA = 2
-"""Version of the list of fields below."""
-MIN_ANCHORS = 5
+Value = TypeVar("Value")
+MIN_MEASURED = 5
 """Fewer measured networks do not make a calibration: five are nearly as good as fifty on YOLOBench, fewer are not."""
 WORST_MAPE = 0.30
 """A fit with a greater leave-one-out error says no more than a datasheet does, and is called estimated."""
+SCHEMA = 2
+"""Version of the list of fields below."""
+CPU_CLASSES = ("x86_cpu", "arm_cpu")
+SHARED_MEMORY_CLASSES = (*CPU_CLASSES, "mcu")
+"""Processors that run the application themselves: there is nothing that a link could lie between."""
+GREATEST_UTILISATION = 5.0625
+"""Multiplications that Winograd's F(6x6, 3x3) saves: 324 become 64. More than that times the peak is a percentage by mistake."""
+OWN_SOURCE = "calibration."
+"""Numbers whose source is in `origin`."""
 
 
 class ProfileError(ValueError):
@@ -38,29 +38,16 @@ class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class PerDtype(_Closed):
-    """One number per type of the multiplied values; null where the device has no such arithmetic, or nobody knows."""
+class PerType(_Closed, Generic[Value]):
+    """One entry per type of the multiplied values; null where the device has no such arithmetic, or nobody knows."""
 
-    fp32: Positive | None = None
-    fp16: Positive | None = None
-    int8: Positive | None = None
+    fp32: Value | None = None
+    fp16: Value | None = None
+    int8: Value | None = None
 
-    def of(self, dtype: DType) -> float | None:
-        """The number of one type, or None."""
-        value: float | None = getattr(self, dtype)
-        return value
-
-
-class Blocks(_Closed):
-    """Channels that are computed together, per type; 1: every single channel counts."""
-
-    fp32: Annotated[int, Field(gt=0)] | None = None
-    fp16: Annotated[int, Field(gt=0)] | None = None
-    int8: Annotated[int, Field(gt=0)] | None = None
-
-    def of(self, dtype: DType) -> int | None:
-        """The block of one type, or None."""
-        value: int | None = getattr(self, dtype)
+    def of(self, dtype: DType) -> Value | None:
+        """The entry of one type, or None."""
+        value: Value | None = getattr(self, dtype)
         return value
 
 
@@ -82,19 +69,6 @@ class PerClass(_Closed):
         return value
 
 
-class ClassUtilisation(_Closed):
-    """Utilisation by class of convolution, per type; null: the one number of `utilisation` serves all classes."""
-
-    fp32: PerClass | None = None
-    fp16: PerClass | None = None
-    int8: PerClass | None = None
-
-    def of(self, dtype: DType) -> PerClass | None:
-        """The numbers of one type, or None."""
-        value: PerClass | None = getattr(self, dtype)
-        return value
-
-
 class Memory(_Closed):
     """How fast data moves, in 1e9 bytes a second, and how much of it a detector may keep."""
 
@@ -105,7 +79,7 @@ class Memory(_Closed):
     budget_bytes: Annotated[int, Field(gt=0)] | None = None
     """What the whole process may occupy; null: nobody set a limit."""
     on_chip_bytes: Annotated[int, Field(gt=0)] | None = None
-    """Parameters that stay beside the arithmetic; those beyond it cross the link in every inference. Null: no such border."""
+    """Parameters that stay on the chip; those beyond it cross the link in every inference. Null: no such border."""
 
 
 class Link(_Closed):
@@ -118,7 +92,7 @@ class Link(_Closed):
 
 
 class Calibration(_Closed):
-    """What the numbers of one type were fitted on, and how well they foretell a network left out of the fit."""
+    """What the numbers of one type were fitted on, and how well they predict a network left out of the fit."""
 
     anchors: Annotated[int, Field(gt=0)]
     """Measured networks in the fit."""
@@ -133,21 +107,17 @@ class Calibration(_Closed):
 
     @property
     def holds(self) -> bool:
-        """True where estimates may be called calibrated: enough anchors, and an error that leaves something to say."""
-        return self.anchors >= MIN_ANCHORS and self.leave_one_out_mape <= WORST_MAPE
+        """True where estimates may be called calibrated: enough measured networks, and an error that leaves something to say."""
+        return self.anchors >= MIN_MEASURED and self.leave_one_out_mape <= WORST_MAPE
 
 
-class Calibrations(_Closed):
-    """One calibration per type; null where the numbers were not fitted, or on too little."""
-
-    fp32: Calibration | None = None
-    fp16: Calibration | None = None
-    int8: Calibration | None = None
-
-    def of(self, dtype: DType) -> Calibration | None:
-        """The calibration of one type, or None."""
-        value: Calibration | None = getattr(self, dtype)
-        return value
+PerDtype = PerType[Positive]
+Blocks = PerType[Annotated[int, Field(gt=0)]]
+"""Channels that are computed together; 1: every single channel counts."""
+ClassUtilisation = PerType[PerClass]
+"""Utilisation by class of convolution; null: the one number of `utilisation` serves all classes."""
+Calibrations = PerType[Calibration]
+"""Null where the numbers of a type were not fitted, or on too little."""
 
 
 def _known(runtime: str) -> str:
@@ -193,7 +163,7 @@ class HardwareProfile(_Closed):
     winograd: tuple[DType, ...] = ()
     """Types in which the runtime computes 3x3 convolutions of stride 1 by Winograd's method."""
     channel_alignment: Blocks
-    """Channels are computed in blocks of so many: 17 channels cost as much as 32 where this is 16. Null: not modelled."""
+    """Channels are computed in blocks of this size: 17 channels cost as much as 32 where this is 16. Null: not modelled."""
     weight_granularity: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("per_channel", "per_tensor")
     """Scales of int8 weights that run at full speed."""
     sparsity: Literal["none", "2:4"] = "none"
@@ -210,10 +180,11 @@ class HardwareProfile(_Closed):
     """What an int8 convolution costs besides where its input has a zero point, in microseconds: the runtime takes the zero point's
     share out of every sum. Null: nothing, or unknown."""
     place_ns: PerDtype = PerDtype()
-    """What a convolution over patches costs per output place (height x width) besides its multiply-adds, in nanoseconds: gathering
-    the patch into a row, rounding and storing the results. 1x1 and depthwise convolutions gather nothing. Null: not modelled."""
+    """What a convolution over patches costs per output position (height x width) besides its multiply-adds, in nanoseconds:
+    gathering the patch into a row, rounding and storing the results. 1x1 and depthwise convolutions gather nothing. Null: not
+    modelled."""
     partial_place_ns: PerDtype = PerDtype()
-    """What such a place costs more where the output channels do not fill one block. Null: nothing, or unknown."""
+    """What such a position costs more where the output channels do not fill one block. Null: nothing, or unknown."""
     picture_place_ns: PerDtype = PerDtype()
     """The same as `place_ns` for the first convolution, where `class_utilisation` has a number for `picture`. Null: nothing."""
     softmax_ns: PerDtype = PerDtype()
@@ -222,12 +193,10 @@ class HardwareProfile(_Closed):
     """What a Resize costs per output element, in nanoseconds. Null: as any operator that moves data."""
     unsupported_ops: tuple[str, ...] = ()
     """ONNX operators that the device cannot run, for instance Resize."""
-    fallback: str | None = None
+    host_cpu: str | None = None
     """The profile that runs them instead; null: a detector that has one does not run at all."""
     interval_factor: PerDtype
     """k: an estimate t in this type stands for the interval [t / k, t * k]; at least 1."""
-    requires_reduce_range: bool
-    """True where u8 x s8 products saturate (x86 without VNNI): int8 weights must keep to 7 bits."""
     calibration: Calibrations = Calibrations()
     """What the numbers were fitted on; `sixfold profiles calibrate` writes it."""
     sources: dict[str, Annotated[str, Field(min_length=1)]]
@@ -241,10 +210,116 @@ class HardwareProfile(_Closed):
     @property
     def file_format(self) -> str:
         """What the runtime opens, in words."""
-        return FOREIGN_RUNTIMES.get(self.runtime) or "/".join(RUNTIMES[self.runtime].suffixes)
+        return "/".join(RUNTIMES[self.runtime].suffixes) if self.producible else FOREIGN_RUNTIMES[self.runtime]
 
     @model_validator(mode="after")
     def _holds_together(self) -> HardwareProfile:
-        if found := "; ".join(contradictions(self)):
+        if found := "; ".join(_contradictions(self)):
             raise ValueError(found)
         return self
+
+
+def _contradictions(profile: HardwareProfile) -> Iterator[str]:
+    """Each contradiction as `dotted.field: what is wrong; what to do`."""
+    yield from _sources(profile)
+    yield from _types(profile)
+    yield from _numbers_of_types(profile)
+    yield from _memory_and_link(profile)
+    yield from _fallback(profile)
+    yield from _host(profile)
+
+
+def _sources(profile: HardwareProfile) -> Iterator[str]:
+    numbers = set(numbers_of(profile.model_dump(exclude={"schema_version", "sources"})))
+    for name in sorted(numbers - set(profile.sources)):
+        if not name.startswith(OWN_SOURCE):
+            yield f"sources: no source for {name}; add one, or make the number null"
+    for name in sorted(set(profile.sources) - numbers):
+        yield f"sources.{name}: no number of this profile; correct the name or remove the source"
+
+
+def _types(profile: HardwareProfile) -> Iterator[str]:
+    have = ", ".join(profile.dtypes)
+    if len(set(profile.dtypes)) < len(profile.dtypes):
+        yield f"dtypes: {have} names a type twice; name each once"
+    if profile.float_dtype is None and "int8" not in profile.dtypes:
+        yield f"float_dtype: null is for devices that take int8 alone, but dtypes are {have}; name the float type"
+    elif profile.float_dtype is None and profile.dtypes != ("int8",):
+        yield f"float_dtype: null, but dtypes are {have}; name the float type, or keep int8 alone"
+    if profile.float_dtype is not None and profile.float_dtype not in profile.dtypes:
+        yield f"float_dtype: {profile.float_dtype} is not among dtypes {have}; allowed: one of them, or null for int8 alone"
+    for dtype in profile.winograd:
+        if dtype not in profile.dtypes:
+            yield f"winograd: {dtype} is not among dtypes {have}; remove it or add the type"
+    for field in ("class_utilisation", "calibration"):
+        for dtype, value in getattr(profile, field):
+            if value is not None and dtype not in profile.dtypes:
+                yield f"{field}.{dtype}: {dtype} is not among dtypes {have}; make it null or add the type"
+
+
+def _numbers_of_types(profile: HardwareProfile) -> Iterator[str]:
+    for dtype in profile.dtypes:
+        for field in ("peak_gops", "utilisation", "interval_factor"):
+            if getattr(profile, field).of(dtype) is None:
+                yield f"{field}.{dtype}: null, but {dtype} is among dtypes; give the number or remove the type"
+        factor = profile.interval_factor.of(dtype)
+        if factor is not None and factor < 1:
+            yield f"interval_factor.{dtype}: {factor:g} is below 1; an interval holds its own estimate: give 1 or more"
+    peaks = profile.peak_gops
+    for name, peak in (("fp32", peaks.fp32), ("fp16", peaks.fp16)):
+        if peaks.int8 and peak and peaks.int8 < peak:
+            yield f"peak_gops.int8: {peaks.int8:g} is below {name}'s {peak:g}; give dense peaks, null where the device has no int8"
+    for name, value in _utilisations(profile):
+        if value > GREATEST_UTILISATION:
+            yield f"{name}: {value:g} times the peak; allowed up to {GREATEST_UTILISATION:g}: give a share, 0.6 for 60 %"
+
+
+def _utilisations(profile: HardwareProfile) -> Iterator[tuple[str, float]]:
+    tree = profile.model_dump(include={"utilisation", "class_utilisation"})
+    for name in numbers_of(tree):
+        value: Any = tree
+        for part in name.split("."):
+            value = value[part]
+        yield name, value
+
+
+def _memory_and_link(profile: HardwareProfile) -> Iterator[str]:
+    memory = profile.memory
+    theoretical, effective = memory.bandwidth_theoretical_gbs, memory.bandwidth_effective_gbs
+    if theoretical and effective and effective > theoretical:
+        yield f"memory.bandwidth_effective_gbs: {effective:g} is above the theoretical {theoretical:g}; one of them is wrong"
+    if memory.on_chip_bytes and not (profile.link or effective or theoretical):
+        yield "memory.on_chip_bytes: no bandwidth says what lies beyond it costs; give link, or a bandwidth of the memory"
+    if profile.link is not None and profile.device_class in SHARED_MEMORY_CLASSES:
+        yield (
+            f"link: a device of class {profile.device_class} shares its memory with the application; make link null, "
+            "or correct device_class: links are for edge_gpu, edge_npu and datacenter_gpu"
+        )
+
+
+def _fallback(profile: HardwareProfile) -> Iterator[str]:
+    if profile.float_dtype is None and profile.host_cpu is None:
+        yield (
+            "host_cpu: null, but the device takes int8 alone, and every detector has some float operators; "
+            "name the profile of the processor beside it"
+        )
+    if profile.host_cpu == profile.id:
+        yield f"host_cpu: circular: {profile.id} names itself; name the profile of the processor beside it, or null"
+
+
+def _host(profile: HardwareProfile) -> Iterator[str]:
+    if profile.kind != "host":
+        return
+    if profile.runtime not in RUNTIMES:
+        yield f"runtime: {profile.runtime} cannot be measured here; a host profile needs {' or '.join(RUNTIMES)}"
+    if profile.device_class not in CPU_CLASSES:
+        yield f"device_class: {profile.device_class}, but host profiles are measured on the processor: {' or '.join(CPU_CLASSES)}"
+
+
+def numbers_of(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all numbers in a tree of mappings; null, true and false are no numbers."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from numbers_of(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield prefix + name

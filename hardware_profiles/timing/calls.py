@@ -24,8 +24,8 @@ with all of the core and nothing stolen (174 blocks of OpenVINO files, 2.6 GHz X
 MOST_STEAL = 0.01
 """Share of a quiet block's time that the hypervisor may have given to others."""
 MOST_SLOWDOWN = 1.2
-"""Of the yardstick in a quiet block, over its least reading ever. On a Zen 4 server readings were within 4 % of their least alone
-and 1.5 to 1.6 times it beside a neighbour on the same physical core (`hardware_profiles.timing.contention`)."""
+"""Of the contention probe in a quiet block, over its least reading ever. On a Zen 4 server readings were within 4 % of their least
+alone, and 1.5 to 1.6 times it with another process on the same physical core (`hardware_profiles.timing.contention`)."""
 LEAST_CPU_SHARE = 0.95
 """Of a core; on an idle core a single-threaded process gets all of it."""
 
@@ -66,8 +66,8 @@ class Times(NamedTuple):
         n ticks say only that more than n - 1 ticks' worth was taken, so one tick is left in doubt and never condemns a block.
         The finer sign is the share of the core we got: it shows other processes, and the hypervisor too where the kernel takes
         steal out of our processor time. With several threads it shows only when all of them together had less than one core;
-        the spread of the calls has to tell the rest. None of these sees a neighbour on the other thread of a physical core; the
-        yardstick does.
+        the spread of the calls has to tell the rest. None of these sees contention from the other thread of a physical core; the
+        probe does.
         """
         certain_steal_s = 0.0 if self.steal_s is None else self.steal_s - tick_s()
         scattered = self.cv > MOST_CV + JITTER_S / self.p50_s
@@ -85,7 +85,7 @@ def take_times(
     end_to_end_calls: int,
     cores: tuple[int, ...] | None,
 ) -> Times:
-    """So many calls of the network on the inputs, then so many from the pictures to final detections; each takes turns."""
+    """Timed calls of the network on the inputs, then from the pictures to final detections; inputs and pictures take turns."""
     stolen_before_s, started_ns, used_before_ns = steal_s(cores), time.perf_counter_ns(), time.process_time_ns()
     calls_ns = calls_one_by_one_ns(session, inputs, timed_calls)
     used_ns = time.process_time_ns() - used_before_ns
@@ -125,7 +125,7 @@ def warm_up(session: Session, inputs: Sequence[Pixels], least_calls: int, least_
 
 
 def calls_one_by_one_ns(session: Session, inputs: Sequence[Pixels], count: int) -> list[int]:
-    """Nanoseconds of each of so many calls, the inputs taking turns."""
+    """Nanoseconds of each call, the inputs taking turns."""
     times_ns = []
     for i in range(count):
         pixels = inputs[i % len(inputs)]
@@ -141,7 +141,7 @@ def difference(after: Number | None, before: Number | None) -> Number | None:
 
 
 def _end_to_end_ns(session: Session, pictures: Sequence[Picture], hooks: Hooks, count: int) -> tuple[list[int], list[int]]:
-    """Nanoseconds of so many whole passes from picture to detections, and of the part of each that follows the network."""
+    """Nanoseconds of whole passes from picture to detections, and of the part of each that follows the network."""
     whole_ns, after_ns = [], []
     for i in range(count):
         picture = pictures[i % len(pictures)]

@@ -1,7 +1,7 @@
-"""A fixed piece of work that tells whether somebody else computes on the same physical core.
+"""The contention probe: a fixed piece of work that tells whether another process computes on the same physical core.
 
-What a cloud rents out as a core is often one of the two threads of a physical one. When the other thread belongs to a busy
-neighbour, this process still gets all of its virtual core, nothing is stolen, calls hardly scatter, and yet everything takes
+What a cloud rents out as a core is often one of the two threads of a physical one. While another process uses the other thread,
+this process still gets all of its virtual core, nothing is stolen, calls hardly scatter, and yet everything takes
 longer: on a Zen 4 server int8 networks of 0.2 to 0.3 ms 1.55 times as long, float ones of 9 ms 1.1 times. So ratios are wrong too.
 """
 
@@ -21,20 +21,20 @@ CALLS = 25
 """Of 2 to 10 us each; their median is one reading."""
 
 
-class Yardstick:
+class ContentionProbe:
     """Readings of the same work on this core, the least of them known, and the patience to wait for one like it."""
 
     def __init__(
         self,
         least_s: float | None = None,
-        patience_s: float = 0.0,
+        contention_wait_s: float = 0.0,
         work_s: Callable[[], float] | None = None,
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`least_s`: of earlier processes on this core; `patience_s`: for all waits together; the rest is for tests."""
+        """`least_s`: of earlier processes on this core; `contention_wait_s`: for all waits together; the rest is for tests."""
         self._work_s, self._clock_s = work_s or _integer_work(), clock_s
         self.least_s = self._work_s() if least_s is None else least_s
-        self.patience_s = patience_s
+        self.contention_wait_s = contention_wait_s
         """What is left of it."""
 
     def read_s(self) -> float:
@@ -49,9 +49,9 @@ class Yardstick:
         It reads on and on, for a core that sleeps meanwhile would be slow afterwards by itself.
         """
         started_s, waited_s = self._clock_s(), 0.0
-        while waited_s < self.patience_s and self.read_s() > MOST_SLOWDOWN * self.least_s:
+        while waited_s < self.contention_wait_s and self.read_s() > MOST_SLOWDOWN * self.least_s:
             waited_s = self._clock_s() - started_s
-        self.patience_s -= waited_s
+        self.contention_wait_s -= waited_s
         return waited_s
 
 

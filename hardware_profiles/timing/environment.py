@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ FLAGS = (
 LIBRARIES = ("numpy", "opencv-python-headless")
 """What else is in the time of a detector: letterboxing and selection."""
 SYSTEM = Path("/sys/devices/system/cpu")
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def environment() -> dict[str, Any]:
@@ -46,7 +47,7 @@ def environment() -> dict[str, Any]:
         "cache": about_cpu.get("cache size"),
         "machine": platform.machine(),
         "flags": [flag for flag in FLAGS if flag in features],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores_here(),
         "kernel": f"{platform.system()} {platform.release()}",
         "governor": _text(SYSTEM / "cpu0/cpufreq/scaling_governor"),
         "greatest_clock_khz": _text(SYSTEM / "cpu0/cpufreq/cpuinfo_max_freq"),
@@ -56,6 +57,33 @@ def environment() -> dict[str, Any]:
             package: _version(package) for package in sorted({entry.package for entry in RUNTIMES.values()} | set(LIBRARIES))
         },
     }
+
+
+def cores_here() -> int:
+    """Cores that this process may use: those of its affinity (cpusets, `taskset`), and no more than its control groups allow.
+
+    A quota of part of a core counts as none, for whoever plans with it would be slowed down; one is the least.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(int(share) for share in _cgroup_shares())]))
+
+
+def _cgroup_shares() -> Iterator[float]:
+    """Cores' worth of time that the control groups of this process have, of version 1 and 2, where that is limited."""
+    for line in (_text(OWN_CGROUPS) or "").splitlines():
+        controllers, path = line.split(":", 2)[1:]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in (CGROUPS / controllers, CGROUPS / "cpu") if controllers else (CGROUPS,):
+            own = mount / path.strip("/")
+            # The groups above count as well. In a container the mount may be its own group, so that its path leads nowhere.
+            for folder in (own, *own.parents):
+                numbers = (_text(folder / "cpu.max") or "").split()
+                numbers = numbers or [_text(folder / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+                if all(number.isdigit() for number in numbers) and int(numbers[1]):
+                    yield int(numbers[0]) / int(numbers[1])
+                if folder == mount:
+                    break
 
 
 def cpu_model() -> str | None:

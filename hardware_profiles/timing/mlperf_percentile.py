@@ -21,7 +21,7 @@ def percentile_with_confidence(
 
 
 def tail_calls(calls: int, percentile: float = PERCENTILE, confidence: float = CONFIDENCE) -> int:
-    """The largest t for which the t-th slowest of so many calls is a safe estimate of the percentile; 0 where none is.
+    """The largest t for which the t-th slowest of the calls is a safe estimate of the percentile; 0 where none is.
 
     A call exceeds the true percentile with probability 1 - percentile. The t-th slowest is below it only where t - 1 calls or
     fewer exceed it; the rule of LoadGen is stricter by one call and asks that even t or fewer of them be rarer than
@@ -45,7 +45,7 @@ def least_calls(percentile: float = PERCENTILE, confidence: float = CONFIDENCE) 
 
 
 def _binomial(successes: int, trials: int, chance: float) -> float:
-    """Probability of exactly so many successes; through logarithms, for chance**trials underflows. Without scipy: a process
+    """Probability of exactly this number of successes; through logarithms, for chance**trials underflows. Without scipy: a process
     that is being timed should hold no more than it must."""
     ways = math.lgamma(trials + 1) - math.lgamma(successes + 1) - math.lgamma(trials - successes + 1)
     return math.exp(ways + successes * math.log(chance) + (trials - successes) * math.log1p(-chance))

@@ -17,8 +17,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hardware_profiles.runtimes.empty_model import write_empty_model
-from hardware_profiles.runtimes.table import RUNTIMES, Pixels, Session, SessionError, open_session
+from hardware_profiles.runtimes.table import RUNTIMES, Pixels, Session, SessionError, open_session, write_empty_model
 from hardware_profiles.timing.calls import (
     MOST_SLOWDOWN,
     Hooks,
@@ -29,7 +28,8 @@ from hardware_profiles.timing.calls import (
     take_times,
     warm_up,
 )
-from hardware_profiles.timing.contention import Yardstick
+from hardware_profiles.timing.contention import ContentionProbe
+from hardware_profiles.timing.environment import cores_here
 from hardware_profiles.timing.process_stats import peak_resident_bytes, reset_peak, resident_bytes
 
 Count = Annotated[int, Field(ge=1)]
@@ -50,9 +50,9 @@ class Protocol(_Closed):
     end_to_end_calls: Count = 5
     """From the picture as the camera gives it to the final detections."""
     most_repeats: Annotated[int, Field(ge=0)] = 2
-    """How often a disturbed block is timed again, the file still open; the last timing stands."""
-    patience_s: Annotated[float, Field(ge=0)] = 20.0
-    """How long all blocks of a round together wait for a neighbour on the same physical core to be done."""
+    """How often a contended block is timed again, the file still open; the last timing stands."""
+    contention_wait_s: Annotated[float, Field(ge=0)] = 20.0
+    """How long all blocks of a round together wait for contention on the same physical core to end."""
 
 
 class File(_Closed):
@@ -79,7 +79,7 @@ class Job(_Closed):
     result: str
     """Where the round's blocks are written."""
     yardstick_s: Annotated[float, Field(gt=0)] | None = None
-    """The least reading of the yardstick in earlier rounds on this machine; None before the first."""
+    """The least reading of the contention probe in earlier rounds on this machine; None before the first."""
 
 
 class Block(_Closed):
@@ -118,10 +118,10 @@ class Block(_Closed):
     timed_s: float | None = None
     """Wall time of the timed and end-to-end calls together."""
     yardstick_s: float | None = None
-    """The greater reading of the yardstick before and after the timed calls. None where there is none: with several threads,
+    """The greater reading of the contention probe before and after the timed calls. None where there is none: with several threads,
     whose workers may still be spinning then, and on devices measured by hand."""
     repeats: int = 0
-    """How often this block was timed again because it was disturbed; the numbers are of the last time."""
+    """How often this block was timed again because of contention; the numbers are of the last time."""
     disturbed: bool = False
     """True where even the last timing was: see `hardware_profiles.timing.calls.Times.disturbed`."""
 
@@ -133,12 +133,12 @@ class RoundResult(_Closed):
     runtime_rss_bytes: int | None
     """Held with the runtime loaded and an empty detector open."""
     yardstick_s: float | None = None
-    """The least reading of the yardstick, those of earlier rounds included."""
+    """The least reading of the contention probe, those of earlier rounds included."""
     waited_s: float = 0.0
-    """For neighbours on the same physical core to be done, in all blocks together."""
+    """For contention on the same physical core to end, in all blocks together."""
 
     def disturbed_by(self, least_s: float) -> RoundResult:
-        """The same with every block disturbed that had a neighbour by this least reading, which later rounds may have found."""
+        """The same with every block marked that was contended by this least reading, which later rounds may have found."""
         most_s = MOST_SLOWDOWN * least_s
         blocks = (
             block.model_copy(update={"disturbed": True}) if block.yardstick_s is not None and block.yardstick_s > most_s else block
@@ -177,13 +177,13 @@ def pin(cores: tuple[int, ...] | None, threads: int) -> None:
 
 
 def choose_cores(threads: int) -> tuple[int, ...] | None:
-    """The last so many cores this process may use (the first ones serve interrupts); None where the system cannot pin."""
+    """The last cores of this process, one per thread (the first ones serve interrupts); None where the system cannot pin."""
     if not hasattr(os, "sched_setaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
-    if threads > len(cores):
+    if threads > cores_here():
         raise ValueError(
-            f"{threads} threads need as many cores, but this process may use {len(cores)}; choose a profile with fewer threads"
+            f"{threads} threads need as many cores, but this process may use {cores_here()}; choose a profile with fewer threads"
         )
     return tuple(cores[-threads:])
 
@@ -196,22 +196,22 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
     random.Random(job.order_seed).shuffle(order)
     runtime_bytes = _runtime_bytes(job)
     _wake_up(job, order[0], pictures, hooks)
-    yardstick = Yardstick(job.yardstick_s, job.protocol.patience_s) if job.threads == 1 else None
+    probe = ContentionProbe(job.yardstick_s, job.protocol.contention_wait_s) if job.threads == 1 else None
     gc.collect()
     reset_peak()
     baseline_bytes = resident_bytes()
     gc.freeze()  # what was imported so far is not searched again after every file
     gc.disable()
     try:
-        blocks = tuple(_time_file(job, file, position, pictures, hooks, yardstick) for position, file in enumerate(order))
+        blocks = tuple(_time_file(job, file, position, pictures, hooks, probe) for position, file in enumerate(order))
     finally:
         gc.enable()
         gc.unfreeze()
     counted = tuple(_whole_process(block, baseline_bytes, runtime_bytes) for block in blocks)
-    if yardstick is None:
+    if probe is None:
         return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=job.yardstick_s)
-    waited_s = job.protocol.patience_s - yardstick.patience_s
-    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=yardstick.least_s, waited_s=max(0.0, waited_s))
+    waited_s = job.protocol.contention_wait_s - probe.contention_wait_s
+    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=probe.least_s, waited_s=max(0.0, waited_s))
 
 
 def _runtime_bytes(job: Job) -> int | None:
@@ -239,17 +239,17 @@ def _wake_up(job: Job, file: File, pictures: Sequence[Picture], hooks: Hooks) ->
 
 
 def _time_file(
-    job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick | None
+    job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, probe: ContentionProbe | None
 ) -> Block:
     try:
-        return _timed(job, file, position, pictures, hooks, yardstick)
+        return _timed(job, file, position, pictures, hooks, probe)
     except Exception as error:  # one bad file must not end the round; its failure becomes its record
         return Block(digest=file.digest, position=position, error=f"{type(error).__name__}: {error}")
     finally:
         gc.collect()
 
 
-def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, yardstick: Yardstick | None) -> Block:
+def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, probe: ContentionProbe | None) -> Block:
     reset_peak()
     held_bytes = resident_bytes()
     started_ns = time.perf_counter_ns()
@@ -264,13 +264,13 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
         take = partial(
             take_times, session, inputs, pictures, hooks, timed_calls=calls, end_to_end_calls=end_to_end_calls, cores=job.cores
         )
-        if yardstick is None:
+        if probe is None:
             return take()
-        if yardstick.wait():  # its caches are the yardstick's by now
+        if probe.wait():  # its caches hold the probe's data by now
             warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
-        before_s, times = yardstick.read_s(), take()
-        reading_s = max(before_s, yardstick.read_s())
-        return times._replace(yardstick_s=reading_s, slowdown=reading_s / yardstick.least_s)
+        before_s, times = probe.read_s(), take()
+        reading_s = max(before_s, probe.read_s())
+        return times._replace(yardstick_s=reading_s, slowdown=reading_s / probe.least_s)
 
     times, repeats = timing(), 0
     while times.disturbed and repeats < job.protocol.most_repeats:

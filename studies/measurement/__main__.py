@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detection.frozen import InputError
-from studies.entry import run_app
+from studies.entry import Command, RunFolder, StoreFolder, run_app
+
+if TYPE_CHECKING:
+    from studies.measurement.records import Summary
 
 PARTS = ("identical", "planted", "loadgen")
 WORK = Path(".sixfold/studies/measurement")
-PAGE, SUMMARY = Path("docs/measurement.md"), Path("docs/measurement.json")
+PAGE, SUMMARY, FIGURE = Path("docs/measurement.md"), Path("docs/measurement.json"), Path("docs/measurement-detection.svg")
 RESULTS = Path("docs/results")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-RunFolder = Annotated[Path, typer.Option("--run", help="Folder of a finished sweep, with its params.yaml.")]
-StoreFolder = Annotated[Path | None, typer.Option("--store", help="Its store, where the params name another.")]
-WorkFolder = Annotated[Path, typer.Option("--work", help="Where observations lie; those that are there are not made again.")]
+WorkFolder = Annotated[Path, typer.Option("--work", help="Where observations lie; those that are there are reused.")]
 
 
 @app.command()
@@ -33,12 +33,15 @@ def observe(
     alternations: Annotated[int, typer.Option(min=2, help="Of ours and LoadGen, per model.")] = 30,
 ) -> None:
     """Time what is missing. Nothing else may run on this machine meanwhile."""
+    from studies.finished_run import open_run
     from studies.measurement.identical import IdenticalSettings, observe_identical
     from studies.measurement.loadgen import LoadGenSettings, observe_loadgen
     from studies.measurement.planted import PlantedSettings, observe_planted
-    from studies.measurement.subject import open_run
 
-    parts = _known(only or PARTS)
+    parts = only or PARTS
+    for name in parts:
+        if name not in PARTS:
+            raise InputError(f"--only {name}: no such part; have {', '.join(PARTS)}")
     subject = open_run(run, store)
     if "identical" in parts:
         observe_identical(subject, subject.cells.runtimes, sessions, IdenticalSettings(), work)
@@ -55,35 +58,44 @@ def page(
     store: StoreFolder = None,
     work: WorkFolder = WORK,
     sweeps: Annotated[int, typer.Option(min=100, help="Simulated, per noise and model of it.")] = 10_000,
-    command: Annotated[str, typer.Option(help="What the page names as its origin.")] = "make measurement-study",
+    command: Command = "make measurement-study",
 ) -> None:
-    """Simulate coverage, sum up what was observed in docs/measurement.json, and write docs/measurement.md."""
+    """Simulate coverage, summarize the observations in docs/measurement.json, and write docs/measurement.md."""
+    from flows.records.schema import write_records
+    from studies.finished_run import open_run
+    from studies.measurement.analysis import summarize
+    from studies.measurement.records import Summary
+
+    before = _read() if SUMMARY.is_file() else Summary()
+    latencies = sorted(RESULTS.glob("*/latency.json"))
+    write_records(SUMMARY, summarize(open_run(run, store), work, latencies, sweeps, command, before))
+    rewrite()
+
+
+@app.command()
+def rewrite() -> None:
+    """Write page and figure from docs/measurement.json: after a change of words, without a run."""
+    from studies.measurement.figure import draw_detection
     from studies.measurement.page import write_page
-    from studies.measurement.subject import open_run
-    from studies.measurement.summary import read_summary, write_summary
-    from studies.measurement.summing_up import sum_up
-    from studies.measurement.targets import sentences
+    from studies.measurement.targets import judge
 
-    found = sum_up(open_run(run, store), work, sorted(RESULTS.glob("*/latency.json")), sweeps, command, read_summary(SUMMARY))
-    write_summary(SUMMARY, found)
+    found = _read()
+    if found.planted is not None:
+        draw_detection(found.planted, FIGURE)
     write_page(PAGE, found)
-    print("\n".join(sentences(found)), f"\n{PAGE}, {SUMMARY}")
+    print("\n".join([*(own.sentence for own in judge(found)), f"{PAGE}, {SUMMARY}, {FIGURE}"]))
 
 
-def _known(names: Sequence[str]) -> tuple[str, ...]:
-    for name in names:
-        if name not in PARTS:
-            raise InputError(f"--only {name}: no such part; have {', '.join(PARTS)}")
-    return tuple(names)
+def _read() -> Summary:
+    from flows.records.schema import read_schema
+    from studies.measurement.records import Summary
+
+    return read_schema(SUMMARY, Summary, "make measurement-study")
 
 
 def main() -> None:
     """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    from flows.records.store import StoreError
-    from hardware_profiles.runtimes.table import SessionError
-    from hardware_profiles.timing.round import RoundError
-
-    run_app(app, "measurement", (InputError, SessionError), (StoreError, RoundError))
+    run_app(app, "measurement")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From observations to the numbers of the page."""
+"""From observations to the numbers of the page; parts that were not observed here keep what an earlier summary says."""
 
 from __future__ import annotations
 
@@ -6,21 +6,133 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from flows.records.schema import LatencyFile, read_records
 from flows.stats.latency import ALPHA, MIN_ROUNDS, Comparison, Paired, detectable, log_ratio_interval, verdicts
+from flows.sweep import workspace
+from studies.finished_run import FinishedRun
+from studies.measurement.coverage import CoverageSettings, simulate
 from studies.measurement.identical import CONTROL, Session
 from studies.measurement.intervals import Rate, equivalence, mean_interval, rate
 from studies.measurement.loadgen import Alternation
-from studies.measurement.noise import FEWEST_FILES, Noise, recorded
+from studies.measurement.noise import FEWEST_FILES, Noise, of_latency, recorded
+from studies.measurement.observations import Say, Unit, read_units
 from studies.measurement.planted import Batch
 from studies.measurement.power import mean_power, pooled, spread_of
-from studies.measurement.same_graph import FilePair
-from studies.measurement.summary import Agreement, Detection, FalseAlarms
+from studies.measurement.records import (
+    SWEEP_FILES,
+    About,
+    Agreement,
+    CoveragePart,
+    Detection,
+    FalseAlarms,
+    IdenticalPart,
+    LoadGenPart,
+    PlantedPart,
+    SameGraphPart,
+    Summary,
+)
+from studies.measurement.same_graph import FilePair, same_graph_rows
 
 MARGIN = 0.03
 """Of the mean difference to LoadGen."""
+Trial = dict[str, tuple[float, ...]]
+"""Share of the slowdown ("0" is the control) -> median of each round, in seconds."""
+
+
+def summarize(
+    run: FinishedRun, work: Path, latencies: Sequence[Path], sweeps: int, command: str, before: Summary, say: Say = print
+) -> Summary:
+    """The summary of what lies in the work folder, of the run's own latencies and of the noise in all of them.
+
+    `latencies` are further recordings of noise. A part without observations is taken from the summary `before`.
+    """
+    sessions = read_units(work / "identical", Session)
+    batches = read_units(work / "planted", Batch)
+    alternations = read_units(work / "loadgen", Alternation)
+    return Summary(
+        coverage=_coverage(run, sessions, latencies, CoverageSettings(sweeps=sweeps), command, say),
+        identical=_identical(sessions, command) if sessions else before.identical,
+        same_graph=_same_graph(run, command) or before.same_graph,
+        planted=_planted(batches, command) if batches else before.planted,
+        loadgen=_loadgen(alternations, command) if alternations else before.loadgen,
+    )
+
+
+def _coverage(
+    run: FinishedRun, sessions: Sequence[Session], latencies: Sequence[Path], settings: CoverageSettings, command: str, say: Say
+) -> CoveragePart | None:
+    own = run.folder / workspace.LATENCY
+    files = {run.cells.sweep: own} if own.is_file() else {}
+    for path in latencies:
+        files.setdefault(path.parent.name, path)
+    recordings = {name: read_records(path, LatencyFile) for name, path in files.items()}
+    noises = [*session_noise(sessions), *(noise for name, latency in recordings.items() for noise in of_latency(name, latency))]
+    if not noises:
+        return None
+    environments = [*(own.environment for own in sessions), *(own.environment for own in recordings.values())]
+    about = _about(environments, [own.observed_at for own in sessions], command, settings.model_dump())
+    return CoveragePart(about=about, results=simulate(noises, settings, say))
+
+
+def _identical(sessions: Sequence[Session], command: str) -> IdenticalPart:
+    return IdenticalPart(
+        about=_about_units(sessions, command),
+        results=false_alarms(sessions),
+        blocks=sum(sum(map(len, own.medians_s.values())) for own in sessions),
+        repeated_blocks=sum(own.repeated_blocks for own in sessions),
+        contended_blocks=sum(own.contended_blocks for own in sessions),
+    )
+
+
+def _same_graph(run: FinishedRun, command: str) -> SameGraphPart | None:
+    if not (run.folder / workspace.LATENCY).is_file():
+        return None
+    latency = read_records(run.folder / workspace.LATENCY, LatencyFile)
+    about = _about([latency.environment], (), command, {"sweep": run.cells.sweep})
+    return SameGraphPart(about=about, results=same_graph_alarms(same_graph_rows(run, latency)))
+
+
+def _planted(batches: Sequence[Batch], command: str) -> PlantedPart:
+    trials = _trials(batches)
+    return PlantedPart(
+        about=_about_units(batches, command),
+        runtime=batches[0].settings["runtime"],
+        rounds=len(trials[0]["0"]),
+        median_s=statistics.median(statistics.median(trial["0"]) for trial in trials),
+        results=detections(batches),
+        trial_spreads=trial_spreads(batches),
+        minimum_detectable_effect=stated_effect(batches),
+        minimal_effect_in_sweep=stated_effect(batches, SWEEP_FILES),
+        own_effect_reached=own_effect_reached(batches),
+        blocks=sum(len(rounds) for trial in trials for rounds in trial.values()),
+        repeated_blocks=sum(own.repeated_blocks for own in batches),
+        contended_blocks=sum(own.contended_blocks for own in batches),
+    )
+
+
+def _loadgen(alternations: Sequence[Alternation], command: str) -> LoadGenPart:
+    about = _about_units(alternations, command)
+    return LoadGenPart(about=about, queries=alternations[0].settings["queries"], results=agreements(alternations))
+
+
+def _about_units(units: Sequence[Unit], command: str) -> About:
+    return _about([own.environment for own in units], [own.observed_at for own in units], command, units[0].settings)
+
+
+def _about(environments: Sequence[dict[str, Any]], times: Sequence[str], command: str, settings: dict[str, Any]) -> About:
+    """Where numbers come from that were observed in these environments at these times."""
+    return About(
+        command=command,
+        machines=tuple(sorted({f"{own['cpu']}, {own['cores']} cores, {own['kernel']}" for own in environments})),
+        versions=tuple(sorted({f"{name} {own}" for each in environments for name, own in each["versions"].items() if own})),
+        days=(min(times)[:10], max(times)[:10]) if times else None,
+        settings=settings,
+    )
 
 
 def false_alarms(sessions: Sequence[Session]) -> tuple[FalseAlarms, ...]:
@@ -55,7 +167,7 @@ def detections(batches: Sequence[Batch]) -> tuple[Detection, ...]:
     """One result per planted slowdown."""
     spreads, rounds = trial_spreads(batches), len(batches[0].trials[0]["0"])
     results = []
-    for key in planted_shares(batches):
+    for key in _slowdowns(batches):
         found = [_alone(key, trial) for trial in _trials(batches)]
         slowdown, interval = mean_interval([-math.log(own.ratio) for own in found], 0.95)
         results.append(
@@ -73,29 +185,26 @@ def detections(batches: Sequence[Batch]) -> tuple[Detection, ...]:
 
 def trial_spreads(batches: Sequence[Batch]) -> tuple[float, ...]:
     """Of the ratio to the control from round to round, for each trial, pooled over its planted slowdowns."""
-    shares = planted_shares(batches)
-    return tuple(pooled([spread_of(trial[key], trial["0"]) for key in shares]) for trial in _trials(batches))
+    keys = _slowdowns(batches)
+    return tuple(pooled([spread_of(trial[key], trial["0"]) for key in keys]) for trial in _trials(batches))
 
 
 def stated_effect(batches: Sequence[Batch], family: int = 1) -> float:
-    """The slowdown, a share, that a pair states as its minimal detectable effect among so many compared; median of the pairs."""
-    alone = [log_ratio_interval(trial[key], trial["0"]) for trial in _trials(batches) for key in planted_shares(batches)]
+    """The minimum detectable slowdown, a share, that a pair states in a family of comparisons; median of the pairs."""
+    alone = [log_ratio_interval(trial[key], trial["0"]) for trial in _trials(batches) for key in _slowdowns(batches)]
     stated = [detectable(own, ALPHA / family) for own in alone]
     return statistics.median(effect - 1.0 for effect in stated if effect is not None)
 
 
 def own_effect_reached(batches: Sequence[Batch]) -> Rate:
-    """Of the planted slowdowns at least as large as the minimal effect stated for their own pair, how many were noticed."""
-    stated = [(float(key), _alone(key, trial)) for trial in _trials(batches) for key in planted_shares(batches)]
+    """Of the planted slowdowns at least as large as the minimum detectable effect of their own pair, how many were found."""
+    stated = [(float(key), _alone(key, trial)) for trial in _trials(batches) for key in _slowdowns(batches)]
     reached = [
-        own.verdict == "slower" for share, own in stated if own.minimal_effect is not None and 1.0 + share >= own.minimal_effect
+        own.verdict == "slower"
+        for share, own in stated
+        if own.minimum_detectable_effect is not None and 1.0 + share >= own.minimum_detectable_effect
     ]
     return rate(sum(reached), len(reached))
-
-
-def planted_shares(batches: Sequence[Batch]) -> tuple[str, ...]:
-    """The planted slowdowns as the observations name them, smallest first."""
-    return tuple(sorted((key for key in batches[0].trials[0] if key != "0"), key=float))
 
 
 def agreements(alternations: Sequence[Alternation], margin: float = MARGIN) -> tuple[Agreement, ...]:
@@ -141,11 +250,16 @@ def _alarms(runtime: str, sessions: Sequence[Sequence[Paired]]) -> FalseAlarms:
     )
 
 
-def _alone(key: str, trial: dict[str, tuple[float, ...]]) -> Comparison:
-    """One planted slowdown beside the control of its trial, compared with nothing else."""
+def _alone(key: str, trial: Trial) -> Comparison:
+    """One planted slowdown compared with the control of its trial, and with nothing else."""
     (found,) = verdicts([Paired(key, trial[key], "0", trial["0"])])
     return found
 
 
-def _trials(batches: Sequence[Batch]) -> list[dict[str, tuple[float, ...]]]:
+def _slowdowns(batches: Sequence[Batch]) -> tuple[str, ...]:
+    """As the observations name them, smallest first."""
+    return tuple(sorted((key for key in batches[0].trials[0] if key != "0"), key=float))
+
+
+def _trials(batches: Sequence[Batch]) -> list[Trial]:
     return [trial for batch in batches for trial in batch.trials]

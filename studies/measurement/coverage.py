@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from detection.frozen import Frozen, PositiveInt
 from flows.stats.latency import called_arrays, interval_arrays
 from studies.measurement.intervals import Rate, mean_interval, rate
-from studies.measurement.ledger import Say
 from studies.measurement.noise import MODELS, Draw, Noise
+from studies.measurement.observations import Say
 
 SWEEPS_AT_ONCE = 250
 """Simulated together; 250 x 65 x 8 values are 1 MB."""

@@ -65,7 +65,7 @@ def main(job_file: Path) -> None:
 
 
 def _single_stream(session: Session, inputs: list[Pixels], job: Job, everywhere: set[int]) -> tuple[Summary, bool]:
-    """So many queries, each issued when the one before is complete, and whether our rule calls the run disturbed.
+    """The job's queries, each issued when the one before is complete, and whether our rule calls the run contended.
 
     The rule looks at the calls as the system under test sees them, as it does in our own blocks. LoadGen starts a thread that
     writes its log; it may run on every core, for on the pinned one it would be timed along (1 to 2 % of these networks' calls).

@@ -40,7 +40,7 @@ def recorded(name: str, recordings: Sequence[Values]) -> Noise:
     """The noise in recordings of log medians, each (files, rounds) and observed in rounds of its own.
 
     What a file and a round have in common is removed: file means are the latencies, and round means cancel in every ratio to
-    the control. Removing them shrinks what is left, which is undone here; it also correlates neighbouring rounds by
+    the control. Removing them shrinks what is left, which is undone here; it also correlates adjacent rounds by
     -1 / (rounds - 1), which is taken off the correlation.
     """
     kept = [_deviations(logs) for logs in recordings]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from flows.measure.worker import detection_hooks
-from hardware_profiles.runtimes.table import RUNTIMES, Array, Pixels, Runtime, Session
+from hardware_profiles.runtimes.table import RUNTIMES, Array, Pixels, Session
 from hardware_profiles.timing.round import Job, pin, run_round
 
 SUFFIX = "-slowed"
@@ -49,7 +50,7 @@ def plant(job: Job) -> None:
     def open_slowed(path: Path, threads: int) -> Session:
         return Slowed(real.open(path, threads), shares.get(path.stem, 0.0))
 
-    RUNTIMES[job.runtime] = Runtime(real.package, real.suffixes, open_slowed)
+    RUNTIMES[job.runtime] = replace(real, name=job.runtime, open=open_slowed)
 
 
 def main(job_file: Path) -> None:

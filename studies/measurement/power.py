@@ -1,4 +1,4 @@
-"""How likely a test over rounds is to notice a difference: the noncentral t distribution."""
+"""How likely a test over rounds is to detect a difference: the noncentral t distribution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pooled(spreads: Sequence[float]) -> float:
 
 
 def power(slower_by: float, spread: float, rounds: int, level: float = ALPHA) -> float:
-    """Probability that a two-sided t test over so many rounds calls a file slower that is slower by this share."""
+    """Probability that a two-sided t test over this many rounds calls a file slower that is slower by this share."""
     freedom = rounds - 1
     shift = math.log1p(slower_by) / (spread / math.sqrt(rounds))
     return float(nct.sf(student.ppf(1.0 - level / 2.0, freedom), freedom, shift))

@@ -1,4 +1,4 @@
-"""A free A/A: cells of a sweep, trained with and without distillation, whose networks are equal but for the values of weights."""
+"""An A/A test without extra timing: cells trained with and without distillation, equal but for the values of their weights."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from flows.records.schema import CellRecord, LatencyFile, LatencyRow
 from hardware_profiles.estimate.graph.read import read_graph
 from hardware_profiles.estimate.model import Operator
-from studies.measurement.subject import Run
+from studies.finished_run import FinishedRun
 
 METHOD = "distillation"
-"""It changes what weights are trained towards, and of some cells nothing else."""
+"""It changes the targets of training, and of some cells nothing else."""
 FilePair = tuple[LatencyRow, LatencyRow]
 Wiring = tuple[tuple[Operator, tuple[int, ...], tuple[int, ...]], ...]
 """Every operator in order of execution, with the tensors it reads and writes, numbered as they are first met."""
 
 
-def same_graph_rows(run: Run, latency: LatencyFile) -> Iterator[FilePair]:
+def same_graph_rows(run: FinishedRun, latency: LatencyFile) -> Iterator[FilePair]:
     """Measured rows of one profile and the same rounds: a cell and the same with distillation, where their graphs are equal."""
     for first, second in _pairs(run):
         for profile in latency.profiles():
@@ -43,7 +43,7 @@ def wiring(path: Path, runtime: str) -> Wiring:
     return tuple((step.operator, numbered(step.reads), numbered(step.writes)) for step in read_graph(path, runtime).steps)
 
 
-def _pairs(run: Run) -> Iterator[tuple[CellRecord, CellRecord]]:
+def _pairs(run: FinishedRun) -> Iterator[tuple[CellRecord, CellRecord]]:
     for first in run.cells.cells:
         for second in run.cells.cells:
             same = {method: config for method, config in second.variant.items() if method != METHOD} == first.variant

@@ -1,4 +1,4 @@
-"""Differences of test mAP between any two results of a run. Each result is drawn once; draws that are kept are not made again."""
+"""Differences of test mAP between any two results of a run. Each result is drawn once; its draws are cached."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.frozen import Digest
-from flows.grid.progress import counting
+from flows.progress import steps
 from flows.records.detections import read_detections
-from flows.records.store import file_digest
+from flows.records.files import file_digest
 from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference, drawn_aps, drawn_difference
 
 DRAWING = 1
@@ -37,14 +37,12 @@ class Differences:
     digests: dict[Path, Digest] = field(default_factory=dict)
 
     def draw(self, results: Iterable[Path]) -> None:
-        """Nothing; the draws of these detection files are kept from now on."""
+        """Draw the samples of these detection files; those that are cached are reused."""
         missing = [path for path in dict.fromkeys(results) if not self._kept(path).is_file()]
         if not missing:
             return
-        with counting("bootstrap", len(missing)) as advance:
-            for path in missing:
-                self._aps(path)
-                advance(path.parent.name[:8])
+        for path in steps(missing, len(missing), "bootstrap", "files"):
+            self._aps(path)
 
     def between(self, a: Path, b: Path) -> Difference:
         """Of mAP, b minus a, as `paired_map_difference` of the two detection files."""

@@ -1,11 +1,15 @@
-"""The figures of docs/methods.md: test mAP of every variant of a method against what it costs, references and control beside."""
+"""The figures of docs/methods.md: test mAP against cost, of every variant of a method, its references and the control."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from studies.methods.results import InRuntime, MethodResult, Role, Shown, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, BAR = "#222222", "#8d99ae"
 COLOURS: dict[Role, str] = {"control": INK, "variant": "#00798c", "reference": "#6b5b95"}
@@ -42,10 +46,7 @@ def draw_method(found: Summary, own: MethodResult, path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
-def _draw(axes: object, shown: Sequence[Shown], marks: Mapping[str, str], runtime: str, title: str, cost: Cost) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _draw(axes: Axes, shown: Sequence[Shown], marks: Mapping[str, str], runtime: str, title: str, cost: Cost) -> None:
     entries = []
     for own in shown:
         values = own.within(runtime)
@@ -56,11 +57,11 @@ def _draw(axes: object, shown: Sequence[Shown], marks: Mapping[str, str], runtim
     if not entries:
         axes.set_xlabel(f"{title}: none")
         return
-    places = [at for _, _, at in entries]
-    if max(places) <= SAME * min(places):
-        axes.set_xlabel(f"{title}: {places[0]:.3g} for all, side by side")
+    positions = [at for _, _, at in entries]
+    if max(positions) <= SAME * min(positions):
+        axes.set_xlabel(f"{title}: {positions[0]:.3g} for all, side by side")
         axes.set_xticks([])
-        places = [float(number) for number in range(len(entries))]
+        positions = [float(number) for number in range(len(entries))]
     else:
         axes.set_xlabel(title)
     control_map = next((values.test_map for own, values, _ in entries if own.role == "control"), None)
@@ -68,20 +69,17 @@ def _draw(axes: object, shown: Sequence[Shown], marks: Mapping[str, str], runtim
         axes.axhline(control_map, color=BAR, linewidth=0.8, linestyle=":", zorder=0)
     roles: tuple[Role, ...] = ("control", "variant", "reference")
     for role in roles:
-        _draw_role(axes, role, [(values, at) for (own, values, _), at in zip(entries, places, strict=True) if own.role == role])
-    for (own, values, _), at in zip(entries, places, strict=True):
-        place = (at, values.test_map)
+        _draw_role(axes, role, [(values, at) for (own, values, _), at in zip(entries, positions, strict=True) if own.role == role])
+    for (own, values, _), at in zip(entries, positions, strict=True):
+        position = (at, values.test_map)
         axes.annotate(
-            marks.get(own.label, ""), place, xytext=(4, 2), textcoords="offset points", fontsize=7, color=COLOURS[own.role]
+            marks.get(own.label, ""), position, xytext=(4, 2), textcoords="offset points", fontsize=7, color=COLOURS[own.role]
         )
     axes.grid(visible=True, alpha=0.15)
 
 
-def _draw_role(axes: object, role: Role, entries: Sequence[tuple[InRuntime, float]]) -> None:
+def _draw_role(axes: Axes, role: Role, entries: Sequence[tuple[InRuntime, float]]) -> None:
     """Marks with the interval of their difference to the control; the control has none."""
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
     if not entries:
         return
     maps = [values.test_map for values, _ in entries]

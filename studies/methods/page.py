@@ -2,113 +2,67 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
-from detection.frozen import InputError
+from flows.publish.marked_page import render, rewrite, table
 from flows.records.formatting import megabytes, milliseconds
-from studies.methods.results import Beside, InRuntime, MethodResult, Search, Shown, Summary, Timing
-from studies.methods.sentences import sentences, spread, times
+from flows.records.schema import SpeedVerdict
+from studies.methods.findings import sentences, spread, times
+from studies.methods.results import Comparison, FoundBy, InRuntime, MethodResult, Shown, Summary, Timing
 from studies.methods.subjects import Rivalry
 
+OVERVIEW, METHOD = (Path(__file__).with_name(f"{name}.md.j2") for name in ("overview", "method"))
+PART = "methods"
 HEADS = ("", "variant", "params, M", "MACs, M", "share", "size, MB", "val mAP", "test mAP", "change, pt [95 %]")
-SEARCH_HEADS = ("search", "found by", "MACs, M", "estimated ms", "supernet val mAP")
-FOUND_BY = {"search": "the search", "random_search": "random, most accurate", "largest_macs": "most MACs, as fast"}
-BESIDE: dict[Rivalry, str] = {
-    "equal_macs": "beside random pruning at equal multiply-adds, pt [95 %]",
-    "no_slower": "beside the best reference that is no slower, pt [95 %]",
-    "plain": "beside its reference, pt [95 %]",
+FOUND_BY: dict[FoundBy, str] = {
+    "search": "the search",
+    "random_search": "random search",
+    "largest_macs": "most MACs, as fast",
 }
+COMPARED: dict[Rivalry, str] = {
+    "equal_macs": "compared with random pruning at equal multiply-adds, pt [95 %]",
+    "no_slower": "compared with the best reference that is no slower, pt [95 %]",
+    "plain": "compared with its reference, pt [95 %]",
+}
+VERDICTS: dict[SpeedVerdict, str] = {"not significant": "not statistically significant"}
+"""Where the table has other words than the records."""
 NONE = "\u2013"
-LEGEND = """
-A *variant* is one setting of the method, alone, named after what is set: `macs-0.7` is
-`keep_macs: 0.7`, `-everywhere` is `only_if_faster: false`, LD is localization distillation, PKD, CWD and MGD compare features,
-`nsga2-0.5` is `budget_share: 0.5`; [the plan](../plans/methods.yaml) has them in this order. *References* are what it has
-to beat, made and measured in the same sweep. The *change* is the test mAP 50-95 of the exported file in its own runtime minus
-the control's, in points, with a 95 % interval of the paired bootstrap over test pictures ({draws} draws). A speedup is the
-control's time over the variant's in the same rounds, with a 95 % interval; latency is measured, unless a table says that it is
-estimated. Intervals are of one network, of one seed, each by itself: of twenty that hold nothing but chance, one excludes 0.
-The lines with three seeds say more. *The best reference that is no slower* is chosen by val mAP among those measured at most 5
-% slower than the variant. In the figures a bar is the interval of the change; numbers and letters are those of the tables.
-"""
 
 
-def marks(name: str | None = None) -> tuple[str, str]:
-    """Where a method's generated part begins and ends, or the one for all."""
-    place = "methods" if name is None else f"methods:{name}"
-    return f"<!-- {place}:begin -->", f"<!-- {place}:end -->"
-
-
-def write_page(page: Path, found: Summary, figures: str) -> None:
-    """Rewrite what stands between the marks; what is written by hand around them stays. Figures lie in a folder of that name."""
-    text = page.read_text() if page.is_file() else ""
-    text = _between(page, text, None, _overview(found))
-    for own in found.methods:
-        text = _between(page, text, own.method, section(found, own, figures))
-    page.write_text(text)
-
-
-def section(found: Summary, own: MethodResult, figures: str) -> list[str]:
-    """All lines of one method."""
-    if not own.variants:
-        return [f"Sweep {found.sweep!r} has no variant of this method alone.", ""]
-    lines = ["", *(f"- {line}" for line in sentences(found, own))]
-    lines += [] if own.seeds is not None else ["- Three seeds: not made yet. `make methods` makes them."]
-    lines += ["", f"![test mAP against latency, multiply-adds and size]({figures}/{own.method}.svg)", ""]
-    lines += ["<details><summary>Every variant and reference</summary>", ""]  # or a method would take several screens
-    for runtime in found.runtimes:
-        lines += [f"In {runtime}:", "", *_table(found, own, runtime), ""]
-    return [*lines, *_searches(own.searches), "</details>", ""]
-
-
-def _overview(found: Summary) -> list[str]:
-    data = found.dataset
-    counts = ", ".join(f"{split} {count}" for split, count in data.pictures.items())
+def write_page(page: Path, found: Summary) -> None:
+    """Rewrite what stands between the marks: one part for all methods, one for each."""
     rounds = sorted({timing.rounds for own in found.control.runtimes for timing in own.timings})
-    timed = f"{' to '.join(map(str, rounds))} rounds on {found.machine}" if rounds else "no latency measured"
-    return [
-        "",
-        f"Generated by `{found.command}`; not written by hand. Sweep {found.sweep!r} on data {data.name!r} ({counts} pictures, "
-        f"{data.input_size[0]} x {data.input_size[1]}), seed {found.seed}, {timed}.",
-        "",
-        *_prose(LEGEND.format(draws=found.bootstrap_draws)),
-        "",
-    ]
+    parts = {PART: render(OVERVIEW, found=found, rounds=rounds)}
+    for own in found.methods:
+        tables = {runtime: variants_table(found, own, runtime) for runtime in found.runtimes}
+        parts[f"{PART}:{own.method}"] = render(
+            METHOD, found=found, own=own, sentences=sentences(found, own), tables=tables, found_by=FOUND_BY
+        )
+    rewrite(page, parts)
 
 
-def _between(page: Path, text: str, name: str | None, lines: Sequence[str]) -> str:
-    begin, end = marks(name)
-    before, found_begin, rest = text.partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not found_begin or not found_end:
-        raise InputError(f"{page}: the marks {begin} and {end} are not there. Put them where the numbers belong.")
-    return "\n".join([before + begin, *lines, end + after])
-
-
-def _table(found: Summary, own: MethodResult, runtime: str) -> list[str]:
-    profiles = _profiles(found, own, runtime)
-    beside = {entry.variant: entry for entry in own.beside if entry.runtime == runtime}
+def variants_table(found: Summary, own: MethodResult, runtime: str) -> str:
+    """The control, the variants and the references of one method in one runtime, with every profile that measured one of them."""
+    inside = [(shown, values) for shown in (found.control, *own.shown) if (values := shown.within(runtime)) is not None]
+    profiles = tuple(dict.fromkeys(timing.profile for _, values in inside for timing in values.timings))
+    compared = {entry.variant: entry for entry in own.beside if entry.runtime == runtime}
     heads = [*HEADS, *(head for profile in profiles for head in (f"{profile}: ms", "speedup [95 %]"))]
-    heads += [BESIDE[own.rivalry]] if beside else []
-    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
-    for shown in (found.control, *own.shown):
-        values = shown.within(runtime)
-        if values is not None:
-            row = [own.marks.get(shown.label, "*"), *_row(found, shown, values, profiles)]
-            row += [_beside(beside.get(shown.label), shown)] if beside else []
-            lines.append("| " + " | ".join(row) + " |")
-    return lines
+    heads += [COMPARED[own.rivalry]] if compared else []
+    rows = []
+    for shown, values in inside:
+        timed = {timing.profile: timing for timing in values.timings}
+        rows.append(
+            [
+                own.marks.get(shown.label, "*"),
+                *_size_and_accuracy(found, shown, values),
+                *(text for profile in profiles for text in _time(timed.get(profile), shown)),
+                *([_comparison(compared.get(shown.label), shown)] if compared else []),
+            ]
+        )
+    return table(heads, rows, left=2)
 
 
-def _profiles(found: Summary, own: MethodResult, runtime: str) -> tuple[str, ...]:
-    """Those on which something in this table was measured."""
-    inside = [values for shown in (found.control, *own.shown) if (values := shown.within(runtime)) is not None]
-    return tuple(dict.fromkeys(timing.profile for values in inside for timing in values.timings))
-
-
-def _row(found: Summary, shown: Shown, values: InRuntime, profiles: Sequence[str]) -> list[str]:
-    timed = {timing.profile: timing for timing in values.timings}
+def _size_and_accuracy(found: Summary, shown: Shown, values: InRuntime) -> list[str]:
     return [
         _name(found, shown),
         f"{shown.params / 1e6:.3f}",
@@ -118,7 +72,6 @@ def _row(found: Summary, shown: Shown, values: InRuntime, profiles: Sequence[str
         f"{values.val_map:.3f}",
         f"{values.test_map:.3f}",
         NONE if shown.role == "control" else spread(values.difference),
-        *(text for profile in profiles for text in _time(timed.get(profile), shown)),
     ]
 
 
@@ -135,50 +88,19 @@ def _name(found: Summary, shown: Shown) -> str:
 def _time(timing: Timing | None, shown: Shown) -> tuple[str, str]:
     if timing is None:
         return NONE, NONE
-    time = milliseconds(timing.p50_s)
     if shown.role == "control" or timing.speedup is None:
-        return time, NONE
-    interval = f" [{timing.speedup_ci95[0]:.2f}, {timing.speedup_ci95[1]:.2f}]" if timing.speedup_ci95 else ""
-    said = [] if timing.verdict in (None, "faster") else [str(timing.verdict)]
+        return milliseconds(timing.p50_s), NONE
+    said = [] if timing.verdict in (None, "faster") else [VERDICTS.get(timing.verdict, timing.verdict)]
     said += ["smaller, not faster"] if timing.smaller_not_faster else []
-    return time, times(timing.speedup) + interval + (f"; {'; '.join(said)}" if said else "")
+    return milliseconds(timing.p50_s), "; ".join([times(timing.speedup) + _interval(timing.speedup_ci95), *said])
 
 
-def _beside(entry: Beside | None, shown: Shown) -> str:
+def _comparison(entry: Comparison | None, shown: Shown) -> str:
     if entry is None or shown.role != "variant":
         return NONE
-    speed = ""
-    if entry.speed_ratio is not None:
-        interval = f" [{entry.speed_ratio_ci95[0]:.2f}, {entry.speed_ratio_ci95[1]:.2f}]" if entry.speed_ratio_ci95 else ""
-        speed = f" at {times(entry.speed_ratio)}{interval} its speed"
+    speed = "" if entry.speed_ratio is None else f" at {times(entry.speed_ratio)}{_interval(entry.speed_ratio_ci95)} its speed"
     return f"`{entry.rival}` {spread(entry.difference)}{speed}"
 
 
-def _searches(searches: Sequence[Search]) -> list[str]:
-    """The searches' own numbers: estimated latency, and val mAP with the supernet's weights. No other table here has such."""
-    if not searches:
-        return []
-    rows = [
-        f"| `{search.label}` | {FOUND_BY[own.by]} | {own.macs / 1e6:.1f} | {milliseconds(own.estimated_latency_s)} "
-        f"| {own.supernet_val_map:.3f} |"
-        for search in searches
-        for own in search.found
-    ]
-    profiles = ", ".join(dict.fromkeys(search.design_profile for search in searches))
-    budgets = ", ".join(f"`{search.label}` {milliseconds(search.budget_s)}" for search in searches)
-    text = (
-        f"What each search chose within its budget, and what would have been chosen without one. Latency here is estimated on "
-        f"{profiles} (budgets in ms: {budgets}); mAP is with the supernet's weights, before any training of its own."
-    )
-    return [
-        *_prose(text),
-        "",
-        "| " + " | ".join(SEARCH_HEADS) + " |",
-        "|---|---|---:|---:|---:|",
-        *rows,
-        "",
-    ]
-
-
-def _prose(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), 130, break_on_hyphens=False)
+def _interval(interval: tuple[float, float] | None) -> str:
+    return f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""

@@ -68,19 +68,19 @@ class Shown(Frozen):
         return next((own for own in self.runtimes if own.runtime == runtime), None)
 
 
-class Beside(Frozen):
-    """A variant beside the reference it has to beat, in one runtime."""
+class Comparison(Frozen):
+    """A variant compared with the reference it has to beat, in one runtime."""
 
     variant: str
-    """Its label, as that of the rival."""
+    """Its label; `rival` is that of the reference."""
     rival: str
     runtime: str
     difference: Difference
-    """Of test mAP, the variant minus its rival."""
+    """Of test mAP, the variant minus the reference."""
     profile: str | None = None
     """Where both were measured in the same rounds."""
     speed_ratio: float | None = None
-    """The rival's time over the variant's, above 1 where the variant is faster."""
+    """The reference's time over the variant's, above 1 where the variant is faster."""
     speed_ratio_ci95: tuple[float, float] | None = None
 
 
@@ -109,7 +109,7 @@ class MethodResult(Frozen):
     rivalry: Rivalry
     shown: tuple[Shown, ...]
     """Variants in the order of the menu, then references; the control stands in the summary."""
-    beside: tuple[Beside, ...] = ()
+    beside: tuple[Comparison, ...] = ()
     searches: tuple[Search, ...] = ()
     seeds: SeedsFile | None = None
     """None where they have not been made."""
@@ -123,7 +123,7 @@ class MethodResult(Frozen):
 
     @property
     def references(self) -> tuple[Shown, ...]:
-        """What the variants are shown beside."""
+        """What the variants are compared with."""
         return tuple(own for own in self.shown if own.role == "reference")
 
     @property

@@ -19,7 +19,7 @@ def search_of(store: Store, record: CellRecord) -> Search | None:
             return None
         done = read_done(store, done.node.parent)
     details = next(change.details for change in done.changes if change.method == "nas")
-    proxies = details["null_proxies"]
+    proxies = details["random_baseline"]
     if proxies is None:
         return None
     candidates = {"search": details["chosen"], **{name: proxies[name] for name in ("random_search", "largest_macs")}}

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from detection.frozen import InputError
 from flows.compare.retrain import retrain
 from flows.compare.retrain_text import read_seeds
 from flows.grid.ray_executor import Executor
 from flows.sweep import workspace
-from studies.methods.run import MethodsRun
+from studies.finished_run import FinishedRun
 from studies.methods.subjects import SUBJECTS, cell_of
 
 Say = Callable[[str], None]
+SEEDS = Path("results/seeds")
+"""In the folder of the run: a file per method."""
 
 
-def retrain_variants(run: MethodsRun, seeds: int, executor: Executor, say: Say) -> int:
-    """0 once every file is there and of this sweep's networks, 3 where a node failed; what is there is not made again."""
+def seeds_file(run: FinishedRun, method: str) -> Path:
+    """Where the three seeds of a method's variant lie, or will."""
+    return run.folder / SEEDS / f"{method}.json"
+
+
+def retrain_variants(run: FinishedRun, seeds: int, executor: Executor, say: Say) -> int:
+    """0 once every file is there and of this sweep's networks, 3 where a node failed; what is there is reused."""
     worst = 0
     for subject in SUBJECTS:
-        name, output = cell_of(subject.method, subject.three_seeds), run.seeds(subject.method)
+        name, output = cell_of(subject.method, subject.three_seeds), seeds_file(run, subject.method)
         if run.cells.cell(name) is None:
             say(f"{subject.method}: `{name}` is not in sweep {run.cells.sweep!r}; no seeds of it")
         elif _is_current(run, subject.method, name, seeds):
@@ -33,11 +41,11 @@ def retrain_variants(run: MethodsRun, seeds: int, executor: Executor, say: Say) 
     return worst
 
 
-def _is_current(run: MethodsRun, method: str, name: str, seeds: int) -> bool:
-    """Whether the method's file tells of so many seeds of this cell of these records."""
+def _is_current(run: FinishedRun, method: str, name: str, seeds: int) -> bool:
+    """Whether the method's file is of this many seeds of this cell of these records."""
     settings = run.plan.params.report
     try:
-        found = read_seeds(run.seeds(method))
+        found = read_seeds(seeds_file(run, method))
     except InputError:
         return False
     made = (found.cell, len(found.seeds), found.bootstrap_draws, found.bootstrap_seed)

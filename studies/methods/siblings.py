@@ -1,7 +1,6 @@
-"""Float siblings of trainings with rounding: the control's network, trained on as long and by the same schedule, without rounding.
+"""Float siblings of quantization-aware training (QAT): the control, trained on in float as long and by the same schedule.
 
-What quantization-aware training gains over rounding the control is partly the gain of some more epochs. The sibling has had them
-too.
+What QAT gains over quantizing the control is partly the gain of some more epochs. The sibling has had them too.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from compressors.planning.graph import VERSIONS
+from compressors.planning.versions import VERSIONS
 from compressors.quantization import Quantization
 from detection.data.dataset import Split, load_split
 from detection.frozen import Digest, Frozen, InputError
@@ -24,23 +23,25 @@ from flows.grid.scoring import PROTOCOL, artifact_digest
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, write_records
 from flows.records.store import Store
 from hardware_profiles.runtimes.table import open_session, runtime_version
-from studies.methods.run import SIBLINGS, MethodsRun
+from studies.finished_run import FinishedRun
 from studies.methods.subjects import cell_of
 
 Say = Callable[[str], None]
 SECTION = "siblings"
 """Of the store."""
+SIBLINGS = Path("results/siblings.json")
+"""In the folder of the run."""
 SCORED: tuple[Split, Split] = ("val", "test")
 NETWORK_FILE = "model.onnx"
 
 
 class Sibling(Frozen):
-    """The control after so many more epochs in float."""
+    """The control after further epochs in float."""
 
     of: str
-    """The cell that was trained with rounding."""
+    """The cell of quantization-aware training."""
     control: Digest
-    """Node of the network that both began with."""
+    """Node of the network that both started from."""
     epochs: int
     updates: int
     artifacts: dict[str, ArtifactRecord]
@@ -54,8 +55,8 @@ class SiblingsFile(Frozen):
     siblings: tuple[Sibling, ...]
 
 
-def make_siblings(run: MethodsRun, say: Say) -> SiblingsFile:
-    """A sibling for every variant that trains with rounding, also written to the run's folder; what is stored is not made again."""
+def make_siblings(run: FinishedRun, say: Say) -> SiblingsFile:
+    """A sibling for every variant of quantization-aware training, also written to the run's folder; stored ones are reused."""
     control = run.cells.cell(CONTROL)
     if control is None or control.status != "ok":
         raise InputError(f"{run.folder}: the control was not made, so it has no sibling. Run `make methods` again.")
@@ -65,7 +66,7 @@ def make_siblings(run: MethodsRun, say: Say) -> SiblingsFile:
     return found
 
 
-def read_siblings(run: MethodsRun) -> SiblingsFile:
+def read_siblings(run: FinishedRun) -> SiblingsFile:
     """Those that were made of this control; none where there is no file."""
     path, control = run.folder / SIBLINGS, run.cells.cell(CONTROL)
     if not path.is_file():
@@ -77,7 +78,7 @@ def read_siblings(run: MethodsRun) -> SiblingsFile:
     return SiblingsFile(siblings=tuple(own for own in found.siblings if control is not None and own.control == control.node))
 
 
-def _sibling(run: MethodsRun, control: CellRecord, config: Quantization, say: Say) -> Sibling:
+def _sibling(run: FinishedRun, control: CellRecord, config: Quantization, say: Say) -> Sibling:
     key = _key(run, control, config)
     if not run.store.has(SECTION, key):
         with run.store.writing(SECTION, key) as folder:
@@ -95,7 +96,7 @@ def _sibling(run: MethodsRun, control: CellRecord, config: Quantization, say: Sa
     )
 
 
-def _key(run: MethodsRun, control: CellRecord, config: Quantization) -> Digest:
+def _key(run: FinishedRun, control: CellRecord, config: Quantization) -> Digest:
     """Named by all that decides it, as nodes are."""
     from flows.sweep.context import choose_device
 
@@ -115,7 +116,7 @@ def _key(run: MethodsRun, control: CellRecord, config: Quantization) -> Digest:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _train(run: MethodsRun, control: CellRecord, config: Quantization, folder: Path, say: Say) -> int:
+def _train(run: FinishedRun, control: CellRecord, config: Quantization, folder: Path, say: Say) -> int:
     """How many updates it took; the network lies in the folder as one file for all runtimes."""
     import torch
 
@@ -128,13 +129,13 @@ def _train(run: MethodsRun, control: CellRecord, config: Quantization, folder: P
     torch.set_num_threads(params.threads)
     say(f"{config.label()}: its float sibling, {recipe.epochs} more epochs of the control")
     detector = checkpoint.load(run.store.open(NODES, control.node))
-    train = load_split(run.prepared, "train").at(detector.blueprint.input_size)
+    train = load_split(run.prepared, "train").at(detector.spec.input_size)
     trained, record = fit(detector, train, recipe, seed=params.seed, device=choose_device(params.device))
     export_onnx(trained, folder / NETWORK_FILE)
     return record.steps
 
 
-def _score(run: MethodsRun, runtime: str, folder: Path) -> None:
+def _score(run: FinishedRun, runtime: str, folder: Path) -> None:
     from detection.evaluation import accuracy, detect
 
     session = open_session(runtime, folder / NETWORK_FILE, 1)

@@ -1,4 +1,4 @@
-"""What the study shows of each method: what its variants stand beside, and which of them is made with three seeds."""
+"""What the study shows of each method: what its variants are compared with, and which of them is trained with three seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Subject(Frozen):
 
     method: MethodName
     three_seeds: str
-    """Label of the variant that is made again with three seeds: one from the middle."""
+    """Label of the variant that is trained with three seeds: one from the middle."""
     rivalry: Rivalry
     references: tuple[str, ...] = ()
     """Kinds of `grid.references` that its table shows."""

@@ -1,13 +1,17 @@
-"""The figure of docs/profiles.md: estimated against measured latency of cells whose family the fit had not seen."""
+"""The figure of docs/profiles.md: estimated against measured latency of cells of architectures that the fit had not seen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from studies.profiles.host_accuracy import DTYPES, HostAccuracy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, COLOURS, MARKS = "#222222", {"fp32": "#00798c", "int8": "#d1495b"}, {"lightweight": "o", "nas": "^"}
 NAMES = {"fp32": "float", "int8": "int8"}
@@ -28,11 +32,9 @@ def draw_accuracy(host: Sequence[HostAccuracy], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
-def _draw(axes: object, own: HostAccuracy) -> None:
-    from matplotlib.axes import Axes
+def _draw(axes: Axes, own: HostAccuracy) -> None:
     from matplotlib.ticker import ScalarFormatter
 
-    assert isinstance(axes, Axes)
     measured_ms = 1e3 * np.array([point.measured_s for point in own.points])
     line = np.array([0.8 * measured_ms.min(), 1.25 * measured_ms.max()])
     axes.fill_between(line, (1 - BAND) * line, (1 + BAND) * line, color=INK, alpha=0.08, linewidth=0, label="within 15 %")

@@ -1,4 +1,4 @@
-"""How well a host profile foretells cells of a family that its fit has not seen: the headline of docs/profiles.md."""
+"""How well a host profile predicts cells of a family that its fit has not seen: the headline of docs/profiles.md."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+from detection.frozen import Frozen
 from hardware_profiles.estimate.fit.calibration import calibrate
-from hardware_profiles.estimate.fit.measurements import Anchor
+from hardware_profiles.estimate.fit.measurements import MeasuredNetwork
 from hardware_profiles.estimate.model import estimate
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import DType, HardwareProfile
 from studies.profiles.host_cells import LEFT_OUT, HostCell, HostRun
-from studies.profiles.results import Record
 
-DTYPES: tuple[DType, ...] = ("fp32", "int8")
 TARGET_MAPE: dict[DType, float] = {"fp32": 0.15, "int8": 0.20}
+DTYPES = tuple(TARGET_MAPE)
 TARGET_TAU = 0.85
 ON_FAMILIES = "whole architectures left out"
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """One cell as foretold by a fit without its family."""
+class Prediction:
+    """One cell as predicted by a fit without its family."""
 
     cell: HostCell
     left_out: str
@@ -36,8 +36,8 @@ class Foretold:
     by_parameters_s: float
 
 
-class HostPoint(Record):
-    """What the figure shows of one foretold cell."""
+class HostPoint(Frozen):
+    """What the figure shows of one predicted cell."""
 
     cell: str
     dtype: DType
@@ -46,8 +46,8 @@ class HostPoint(Record):
     foretold_s: float
 
 
-class Share(Record):
-    """So many of so many, with the exact 95 % interval (Clopper-Pearson)."""
+class Share(Frozen):
+    """A count out of a total, with the exact 95 % interval of the share (Clopper-Pearson)."""
 
     hits: int
     of: int
@@ -55,19 +55,24 @@ class Share(Record):
     high: float
 
 
-class Ranking(Record):
-    """Kendall's tau over pairs whose measured ranges do not overlap: nobody can say which of the others is faster."""
+class Ranking(Frozen):
+    """Kendall's tau over pairs whose measured ranges do not overlap: of the others nobody can say which is faster."""
 
     concordant: int
     discordant: int
 
     @property
+    def pairs(self) -> int:
+        """That were compared."""
+        return self.concordant + self.discordant
+
+    @property
     def tau(self) -> float:
         """Between -1 (every pair the wrong way round) and 1."""
-        return (self.concordant - self.discordant) / (self.concordant + self.discordant)
+        return (self.concordant - self.discordant) / self.pairs
 
 
-class TypeErrors(Record):
+class TypeErrors(Frozen):
     """Mean absolute percentage errors of one type, as shares, on the cells that were left out."""
 
     dtype: DType
@@ -78,7 +83,7 @@ class TypeErrors(Record):
     parameters: float
 
 
-class HostAccuracy(Record):
+class HostAccuracy(Frozen):
     """One host profile on the cells of one sweep."""
 
     sweep: str
@@ -100,11 +105,23 @@ class HostAccuracy(Record):
         """Over both left-out families."""
         return next(own for own in self.errors if own.dtype == dtype and own.left_out == "either")
 
+    @property
+    def covered_90_by_type(self) -> tuple[tuple[DType, Share], ...]:
+        """Each share with its type."""
+        return tuple(zip(DTYPES, self.covered_90, strict=True))
+
+
+class Summary(Frozen):
+    """Everything that the generated part of docs/profiles.md shows, as docs/profiles.json keeps it."""
+
+    command: str
+    host: tuple[HostAccuracy, ...]
+
 
 def judge(run: HostRun) -> HostAccuracy:
     """Errors, ranking and coverage on the cells with light blocks and then on those with searched widths, each left out whole."""
     profile = load_profile(run.profile)
-    found = [own for family in LEFT_OUT for own in foretell(profile, run.cells, family)]
+    found = [own for family in LEFT_OUT for own in predict(profile, run.cells, family)]
     return HostAccuracy(
         sweep=run.sweep,
         profile=run.profile,
@@ -126,8 +143,8 @@ def judge(run: HostRun) -> HostAccuracy:
     )
 
 
-def foretell(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str) -> list[Foretold]:
-    """The cells that contain a method, foretold by a fit on those that do not."""
+def predict(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str) -> list[Prediction]:
+    """The cells that contain a method, predicted by a fit on those that do not."""
     kept = [cell for cell in cells if left_out not in cell.methods]
     fitted = calibrate(profile, [_anchor(cell) for cell in kept], validated_on=ON_FAMILIES)
     found = []
@@ -136,7 +153,7 @@ def foretell(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str)
             ours = estimate(cell.operators, fitted)
             same = [own for own in kept if own.dtype == cell.dtype]
             found.append(
-                Foretold(
+                Prediction(
                     cell,
                     left_out,
                     ours.point_s,
@@ -149,8 +166,8 @@ def foretell(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str)
     return found
 
 
-def _anchor(cell: HostCell) -> Anchor:
-    return Anchor(
+def _anchor(cell: HostCell) -> MeasuredNetwork:
+    return MeasuredNetwork(
         name=cell.cell, operators=cell.operators, dtype=cell.dtype, latency_s=cell.p50_s, family=cell.family, origin="measured here"
     )
 
@@ -160,10 +177,10 @@ def _constant(pairs: Sequence[tuple[int, float]]) -> float:
     return math.exp(sum(math.log(seconds / size) for size, seconds in pairs) / len(pairs))
 
 
-def _errors(found: Sequence[Foretold], left_out: str, dtype: DType) -> TypeErrors:
+def _errors(found: Sequence[Prediction], left_out: str, dtype: DType) -> TypeErrors:
     own = [one for one in found if one.cell.dtype == dtype and left_out in (one.left_out, "either")]
 
-    def off(seconds: float, one: Foretold) -> float:
+    def off(seconds: float, one: Prediction) -> float:
         return abs(seconds / one.cell.p50_s - 1)
 
     return TypeErrors(
@@ -176,22 +193,22 @@ def _errors(found: Sequence[Foretold], left_out: str, dtype: DType) -> TypeError
     )
 
 
-def _ranking(found: Sequence[Foretold], by: Callable[[Foretold], float]) -> Ranking:
-    """Over pairs that one fit foretold; float and int8 files rank among each other, as they do for whoever chooses among them."""
+def _ranking(found: Sequence[Prediction], by: Callable[[Prediction], float]) -> Ranking:
+    """Over pairs that one fit predicted; float and int8 files rank among each other, as they do for whoever chooses among them."""
     concordant = discordant = 0
     for one, other in itertools.combinations(found, 2):
-        if one.left_out != other.left_out or not _told_apart(one.cell, other.cell):
+        if one.left_out != other.left_out or not _ranges_differ(one.cell, other.cell):
             continue
         agree = (one.cell.p50_s < other.cell.p50_s) == (by(one) < by(other))
         concordant, discordant = concordant + agree, discordant + (not agree)
     return Ranking(concordant=concordant, discordant=discordant)
 
 
-def _told_apart(one: HostCell, other: HostCell) -> bool:
+def _ranges_differ(one: HostCell, other: HostCell) -> bool:
     return one.interval_s[1] < other.interval_s[0] or other.interval_s[1] < one.interval_s[0]
 
 
-def _coverage(found: Sequence[Foretold]) -> Share:
+def _coverage(found: Sequence[Prediction]) -> Share:
     hits = sum(own.low_s <= own.cell.p50_s <= own.high_s for own in found)
     interval = binomtest(hits, len(found)).proportion_ci(confidence_level=0.95, method="exact")
     return Share(hits=hits, of=len(found), low=float(interval.low), high=float(interval.high))

@@ -8,12 +8,11 @@ from pathlib import Path
 from detection.frozen import InputError
 from flows.records.schema import CellRecord, LatencyFile, LatencyRow, read_records
 from flows.sweep import workspace
-from hardware_profiles.estimate.fit.measurements import Measurement
 from hardware_profiles.estimate.graph.read import read_operators
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import DType
-from studies.measurement.subject import Run, open_run
+from studies.finished_run import FinishedRun, open_run
 
 FAMILIES = ("plain", "lightweight", "nas", "lightweight+nas")
 """Architectures that a sweep trains; every other method keeps the architecture it is given."""
@@ -59,24 +58,14 @@ def read_host_runs(folder: Path, store: Path | None = None) -> tuple[HostRun, ..
     """One entry per host profile of the run, in the order of its latency file; files that several cells share count once."""
     run = open_run(folder, store)
     latency = read_records(folder / workspace.LATENCY, LatencyFile)
-    found = [_on_profile(run, latency, name) for name in latency.profiles() if _is_measured(latency, name)]
+    measured = {row.profile for row in latency.rows if row.is_measured}
+    found = [_on_profile(run, latency, name) for name in latency.profiles() if name in measured]
     if not found:
         raise InputError(f"{folder / workspace.LATENCY}: nothing was measured on this machine. Run `sixfold measure` there first.")
     return tuple(found)
 
 
-def measurements_of(run: HostRun) -> tuple[Measurement, ...]:
-    """For `sixfold profiles calibrate`: every measured file of the run on one profile, with its family."""
-    return tuple(
-        Measurement(cell.path.resolve(), cell.dtype, cell.p50_s, cell.family, runtime_version=run.runtime) for cell in run.cells
-    )
-
-
-def _is_measured(latency: LatencyFile, profile: str) -> bool:
-    return any(row.profile == profile and row.source == "measured" for row in latency.rows)
-
-
-def _on_profile(run: Run, latency: LatencyFile, profile: str) -> HostRun:
+def _on_profile(run: FinishedRun, latency: LatencyFile, profile: str) -> HostRun:
     rows = [row for row in latency.rows if row.profile == profile and row.p50_s is not None]
     runtime = load_profile(profile).runtime
     cells: dict[str | None, HostCell] = {}
@@ -94,7 +83,7 @@ def _on_profile(run: Run, latency: LatencyFile, profile: str) -> HostRun:
     )
 
 
-def _cell(run: Run, record: CellRecord, row: LatencyRow, runtime: str) -> HostCell:
+def _cell(run: FinishedRun, record: CellRecord, row: LatencyRow, runtime: str) -> HostCell:
     assert row.p50_s is not None, "rows without a time were left out"
     assert record.macs is not None, "a measured cell was made, so it was counted"
     assert record.params is not None, "a measured cell was made, so it was counted"
@@ -103,7 +92,7 @@ def _cell(run: Run, record: CellRecord, row: LatencyRow, runtime: str) -> HostCe
         cell=record.cell,
         path=path,
         methods=record.methods,
-        dtype="int8" if "quantization" in record.methods else "fp32",
+        dtype=record.computes_in,
         operators=read_operators(path, runtime),
         macs=record.macs,
         params=record.params,

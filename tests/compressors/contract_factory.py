@@ -8,10 +8,11 @@ import numpy as np
 
 from compressors.planning.graph import Cell, graph_of
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Blueprint
-from detection.compact.complexity import count_macs, count_params
+from detection.compact.architecture import architecture_of
+from detection.costs import count_macs, count_params
 from detection.data.dataset import Images
 from detection.evaluation import as_input
+from detection.spec import Spec
 from detection.training import Recipe
 from flows.grid.nodes import Context, model_file
 from hardware_profiles.runtimes.table import open_session
@@ -25,27 +26,27 @@ def context_over(
 
     With a recipe, everything is trained by it.
     """
-    base = foundation(detector.blueprint, train.digest, val.digest)
+    base = foundation(detector.spec, train.digest, val.digest)
     if recipe is not None:
         base = base.model_copy(update={"training": recipe, "recovery": recipe})
     return Context(prepared=prepared, store=store, design_profile=DESIGN_PROFILE, foundation=base)
 
 
 def assert_composes(cell: Cell, context: Context, val: Images, runtime: str = "onnxruntime") -> Sweep:
-    """The sweep that made the cell, once its file detects on pictures of its size, its blueprint rebuilds and its plan was kept."""
+    """The sweep that made the cell, once its file detects on pictures of its size, its spec rebuilds and its plan was kept."""
     sweep = Sweep(context, graph_of((cell,), context.foundation, (runtime,)))
     folder = sweep.made(sweep.graph.artifacts[cell.name][runtime])
-    blueprint = sweep.detector(sweep.graph.recovered[cell.name]).blueprint
-    assert Blueprint.model_validate_json(blueprint.model_dump_json(by_alias=True)) == blueprint
+    spec = sweep.detector(sweep.graph.recovered[cell.name]).spec
+    assert Spec.model_validate_json(spec.model_dump_json(by_alias=True)) == spec
     for node in sweep.graph.lineage(sweep.graph.recovered[cell.name]):
-        done, own = sweep.done(node.key), sweep.detector(node.key).blueprint
+        done, own = sweep.done(node.key), sweep.detector(node.key).spec
         assert (done.params, done.macs, done.input_size) == (count_params(own), count_macs(own), own.input_size)
         assert (done.search_images, done.teacher_forwards) == (node.planned.search_images, node.planned.teacher_forwards)
     session = open_session(runtime, model_file(folder), 1)
-    assert session.input_size == blueprint.input_size
-    boxes, scores = session(as_input(val.at(blueprint.input_size).pixels[0]))
-    height, width = blueprint.input_size
-    assert boxes.shape == (1, sum((height // level) * (width // level) for level in blueprint.architecture.levels), 4)
+    assert session.input_size == spec.input_size
+    boxes, scores = session(as_input(val.at(spec.input_size).pixels[0]))
+    height, width = spec.input_size
+    assert boxes.shape == (1, sum((height // level) * (width // level) for level in architecture_of(spec).levels), 4)
     assert np.isfinite(boxes).all()
     assert ((scores >= 0) & (scores <= 1)).all()
     return sweep

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from compressors.planning.graph import Foundation, Graph, Menu, Node, cells_of, graph_of
-from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.architecture import Architecture
+from detection.spec import Spec
 from detection.training import Recipe
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -13,7 +14,7 @@ TRAIN_PICTURES, VAL_PICTURES = 100, 40
 TEACHER_EPOCHS, RECOVERY_EPOCHS = 7, 3
 LIBRARIES = dict.fromkeys(("torch", "onnx", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorly", "optuna"), "1.0")
 FOUNDATION = Foundation(
-    teacher=Blueprint(classes=("a", "b"), input_size=(64, 96), architecture=Architecture()),
+    teacher=Spec(classes=("a", "b"), input_size=(64, 96), settings=Architecture()),
     training=Recipe(epochs=TEACHER_EPOCHS),
     recovery=Recipe(epochs=RECOVERY_EPOCHS, learning_rate=1e-3),
     seed=0,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,16 @@ from compressors.pruning import Pruning
 from compressors.quantization import Quantization
 from detection import checkpoint
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Architecture, Blueprint
-from detection.compact.complexity import count_macs, count_params
-from detection.compact.network import Network
+from detection.compact.architecture import Architecture
+from detection.costs import count_macs, count_params
 from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
 from detection.frozen import Digest
+from detection.spec import Spec
 from detection.training import Recipe
 from flows.grid.nodes import SECTION, TRANSFORMS, Context, Done, make_node, model_file, read_done
 from flows.records.store import Store
-from flows.sweep.context import LIBRARIES
+from flows.sweep.context import library_versions
 from hardware_profiles.runtimes.table import open_session
 from hardware_profiles.schema.library import load_profile
 
@@ -53,10 +52,10 @@ CELLS = {cell.name: cell for cell in cells_of(MENU) if len(cell.configs) <= 2}
 RECIPE = Recipe(epochs=1, batch_size=12)
 
 
-def foundation(blueprint: Blueprint, train: Digest, val: Digest) -> Foundation:
+def foundation(spec: Spec, train: Digest, val: Digest) -> Foundation:
     """What the nodes share, on 24 + 8 pictures."""
     return Foundation(
-        teacher=blueprint,
+        teacher=spec,
         training=RECIPE,
         recovery=RECIPE,
         train_digest=train,
@@ -67,7 +66,7 @@ def foundation(blueprint: Blueprint, train: Digest, val: Digest) -> Foundation:
         threads=1,
         teacher_threads=1,
         design_profile="0" * 64,
-        libraries={name: version(name) for name in LIBRARIES},
+        libraries=library_versions(),
     )
 
 
@@ -76,7 +75,7 @@ def graph(base: Foundation, cells: tuple[Cell, ...] = tuple(CELLS.values())) -> 
     return graph_of(cells, base, RUNTIMES)
 
 
-ANY_TEACHER = Blueprint(classes=("a",), input_size=(64, 96), architecture=Architecture())
+ANY_TEACHER = Spec(classes=("a",), input_size=(64, 96), settings=Architecture())
 NODES = tuple(
     node.name
     for node in graph(foundation(ANY_TEACHER, "0" * 64, "1" * 64)).nodes.values()
@@ -119,7 +118,7 @@ def context(
     tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory
 ) -> Context:
     """A worker's context over the tiny data and an empty store that all tests here share."""
-    base = foundation(tiny_detector.blueprint, tiny_train.digest, tiny_val.digest)
+    base = foundation(tiny_detector.spec, tiny_train.digest, tiny_val.digest)
     return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=DESIGN_PROFILE, foundation=base)
 
 
@@ -145,8 +144,7 @@ def bench(sweep: Sweep, tiny_train: Images, tiny_val: Images) -> Workbench:
 
 def protected_outputs(detector: Detector) -> dict[str, int]:
     """Name of each last prediction convolution -> its outputs."""
-    network = detector.network()
-    return {name: len(detector.weights[f"{name}.bias"]) for name in network.protected_layers()}
+    return {name: len(detector.weights[f"{name}.bias"]) for name in detector.family.protected(detector.network())}
 
 
 def test_the_suite_covers_every_method_and_pair() -> None:
@@ -178,28 +176,28 @@ def test_every_cell_detects_in_every_runtime(name: str, runtime: str, sweep: Swe
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_the_blueprint_rebuilds_the_weights(name: str, sweep: Sweep) -> None:
-    """Through JSON and back every cell's blueprint builds exactly the shapes of its weights; classes and size are the teacher's."""
+def test_the_spec_rebuilds_the_weights(name: str, sweep: Sweep) -> None:
+    """Through JSON and back every cell's spec builds exactly the shapes of its weights; classes and size are the teacher's."""
     detector = sweep.detector(sweep.graph.recovered[name])
-    blueprint = Blueprint.model_validate_json(detector.blueprint.model_dump_json(by_alias=True))
-    assert blueprint == detector.blueprint
-    shapes = {key: tensor.shape for key, tensor in Network(blueprint).state_dict().items()}
+    spec = Spec.model_validate_json(detector.spec.model_dump_json(by_alias=True))
+    assert spec == detector.spec
+    shapes = {key: tensor.shape for key, tensor in detector.family.build(spec).state_dict().items()}
     assert shapes == {key: tensor.shape for key, tensor in detector.weights.items()}
     teacher = sweep.context.foundation.teacher
-    assert (blueprint.classes, blueprint.input_size) == (teacher.classes, teacher.input_size)
+    assert (spec.classes, spec.input_size) == (teacher.classes, teacher.input_size)
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_spends_what_was_planned(name: str, sweep: Sweep) -> None:
-    """Epochs, pictures, search pictures and teacher forwards are those of the plan, node by node, and sizes are the blueprint's."""
+    """Epochs, pictures, search pictures and teacher forwards are those of the plan, node by node, and sizes are the spec's."""
     for node in sweep.graph.lineage(sweep.graph.recovered[name]):
-        done, planned, blueprint = sweep.done(node.key), node.planned, sweep.detector(node.key).blueprint
+        done, planned, spec = sweep.done(node.key), node.planned, sweep.detector(node.key).spec
         assert done.node == node
         assert (done.training.epochs if done.training else 0) == planned.train_epochs
         assert (done.training.images if done.training else 0) == planned.train_images
         assert done.search_images == planned.search_images
         assert done.teacher_forwards == planned.teacher_forwards
-        assert (done.params, done.macs) == (count_params(blueprint), count_macs(blueprint))
+        assert (done.params, done.macs) == (count_params(spec), count_macs(spec))
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +227,7 @@ def prove_node(node: Node, sweep: Sweep, bench: Workbench, proven: Proven) -> No
         changes.append(as_recorded(change))
     done = sweep.done(node.key)
     assert changes == [as_recorded(change) for change in done.changes]
-    assert given.blueprint == sweep.detector(node.key).blueprint
+    assert given.spec == sweep.detector(node.key).spec
     if node.kind == "search":
         assert given.digest == sweep.detector(node.key).digest
 
@@ -241,18 +239,19 @@ def prove(step: Any, given: Detector, bench: Workbench) -> tuple[Detector, Chang
     assert (given.digest, bench.teacher.digest) == (before, teacher)
     assert (result.digest, change) == (again.digest, change_again)
     assert change.method == step.method
-    assert (change.macs_before, change.params_before) == (count_macs(given.blueprint), count_params(given.blueprint))
-    assert (change.macs_after, change.params_after) == (count_macs(result.blueprint), count_params(result.blueprint))
+    assert (change.macs_before, change.params_before) == (count_macs(given.spec), count_params(given.spec))
+    assert (change.macs_after, change.params_after) == (count_macs(result.spec), count_params(result.spec))
     assert change.macs_after <= change.macs_before
     protected = protected_outputs(given)
-    assert protected_outputs(result) == {name: protected[name] for name in result.network().protected_layers()}
-    assert result.blueprint.classes == given.blueprint.classes
+    assert protected_outputs(result) == {name: protected[name] for name in result.family.protected(result.network())}
+    assert result.spec.classes == given.spec.classes
     share = step.input_share if isinstance(step, Nas) else 1
-    assert result.blueprint.input_size == tuple(share * side for side in given.blueprint.input_size)
+    assert result.spec.input_size == tuple(share * side for side in given.spec.input_size)
     with torch.no_grad():
         network = result.network()
-        picture = bench.val.at(result.blueprint.input_size).pixels[0]
-        boxes, scores = network.decode(network(torch.from_numpy(as_planes(picture))))
+        picture = bench.val.at(result.spec.input_size).pixels[0]
+        family = result.family
+        boxes, scores = family.decode(network, family.raw(network, torch.from_numpy(as_planes(picture))))
     assert torch.isfinite(boxes).all()
     assert ((scores >= 0) & (scores <= 1)).all()
     return result, change
@@ -271,9 +270,9 @@ def test_methods_that_change_the_network_have_an_effect_here(name: str, sweep: S
 
 
 def test_distillation_trains_the_same_network_to_other_weights(sweep: Sweep) -> None:
-    """Taught by itself the control keeps its blueprint and ends with other weights than without a teacher."""
+    """Taught by itself the control keeps its spec and ends with other weights than without a teacher."""
     taught, control = (sweep.detector(sweep.graph.recovered[cell]) for cell in ("distillation", "none"))
-    assert taught.blueprint == control.blueprint
+    assert taught.spec == control.spec
     assert taught.digest != control.digest
 
 
@@ -282,7 +281,7 @@ def test_reductions_can_be_swapped(context: Context) -> None:
     swapped = context.foundation.model_copy(update={"reduction": ("low_rank", "pruning")})
     other = Sweep(context.model_copy(update={"foundation": swapped}), graph(swapped, (CELLS["pruning+low_rank"],)))
     key = other.graph.recovered["pruning+low_rank"]
-    assert [edit.edit for edit in other.detector(key).blueprint.edits] == ["factored", "kept_channels"]
+    assert [edit.edit for edit in other.detector(key).spec.edits] == ["factored", "kept_channels"]
     assert [change.method for change in other.done(key).changes] == ["low_rank", "pruning"]
 
 

@@ -69,7 +69,7 @@ def test_a_variant_composes(name: str, cell: Cell, context: Context, tiny_val: I
     sweep = Sweep(context, graph_of((cell,), context.foundation, (RUNTIME,)))
     key = sweep.graph.artifacts[cell.name][RUNTIME]
     teachers = sweep.graph.named_teachers(key)
-    assert [teacher.architecture for teacher in teachers] == ([LARGER] if VARIANTS[name].teacher else [])
+    assert [teacher.spec and teacher.spec.settings for teacher in teachers] == ([LARGER] if VARIANTS[name].teacher else [])
     for teacher in teachers:
         sweep.made(teacher.key)
     assert_composes(cell, context, tiny_val)

@@ -20,8 +20,8 @@ VARIANTS: dict[str, Quantization] = {
     "percentile": Quantization(pictures=8, calibrator="percentile"),
     "mse": Quantization(pictures=8, calibrator="mse", float_stem=True),
     "chosen on val, layers returned": Quantization(pictures=8, calibrators=("minmax", "mse"), max_drop=1e-6, most_float_layers=2),
-    "trained with rounding": Quantization(pictures=8, calibrator="minmax", qat_epochs=1),
-    "trained with rounding, chosen on val": Quantization(pictures=8, calibrators=("mse",), qat_epochs=1, float_stem=True),
+    "trained quantization-aware": Quantization(pictures=8, calibrator="minmax", qat_epochs=1),
+    "trained quantization-aware, chosen on val": Quantization(pictures=8, calibrators=("mse",), qat_epochs=1, float_stem=True),
     "float16": Quantization(precision="float16"),
 }
 
@@ -32,7 +32,7 @@ def cells(variant: Quantization) -> tuple[Cell, ...]:
     return tuple(cell for cell in cells_of(menu) if len(cell.configs) <= 2 and cell.config("quantization") is not None)
 
 
-IN_OPENVINO = ("chosen on val, layers returned", "trained with rounding", "float16")
+IN_OPENVINO = ("chosen on val, layers returned", "trained quantization-aware", "float16")
 """Calibrators differ before a runtime's tool begins: one of them stands for the others where the tool is slow."""
 CASES = [
     (name, cell, runtime)
@@ -64,9 +64,9 @@ def test_every_pair_of_every_variant_is_here() -> None:
     ("name", "cell", "runtime"), CASES, ids=[f"{name}: {cell.name}: {runtime}" for name, cell, runtime in CASES]
 )
 def test_a_variant_composes(name: str, cell: Cell, runtime: str, context: Context, tiny_val: Images) -> None:
-    """The contract holds; sizes are the float detector's; a training with rounding kept to its plan.
+    """The contract holds; sizes are the float detector's; a quantization-aware training kept to its plan.
 
-    The record says where the ranges come from: one calibrator, the training with rounding, or the best of several on val.
+    The record says where the ranges come from: one calibrator, the quantization-aware training, or the best of several on val.
     """
     sweep = assert_composes(cell, context, tiny_val, runtime)
     key = sweep.graph.artifacts[cell.name][runtime]

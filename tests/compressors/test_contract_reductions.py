@@ -64,12 +64,12 @@ def test_every_variant_has_partners_and_every_method_is_one() -> None:
     ("variant", "cell"), CASES, ids=[f"{variant.method} {variant.label()} in {cell.name}" for variant, cell in CASES]
 )
 def test_a_variant_composes(variant: Pruning | LowRank, cell: Cell, context: Context, tiny_val: Images) -> None:
-    """Made as a worker makes it, the file detects, the blueprint rebuilds, the plan was kept, and what it saved is recorded."""
+    """Made as a worker makes it, the file detects, the spec rebuilds, the plan was kept, and what it saved is recorded."""
     sweep = assert_composes(cell, context, tiny_val)
     done = sweep.done(sweep.graph.recovered[cell.name])
     (change,) = [own for own in done.changes if own.method == variant.method]
     assert change.summary.startswith(variant.label())
     edit = {"pruning": "kept_channels", "low_rank": "factored"}[variant.method]
-    edits = [own.edit for own in sweep.detector(sweep.graph.recovered[cell.name]).blueprint.edits]
+    edits = [own.edit for own in sweep.detector(sweep.graph.recovered[cell.name]).spec.edits]
     assert edit in edits
     assert change.macs_after < change.macs_before

@@ -14,6 +14,6 @@ from tests.detection.variants import VARIANTS, lively
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """ONNX files of all variants, by name; their weights are those of `lively`."""
     folder = tmp_path_factory.mktemp("exported")
-    for name, blueprint in VARIANTS.items():
-        export_onnx(lively(blueprint), folder / f"{name}.onnx")
+    for name, spec in VARIANTS.items():
+        export_onnx(lively(spec), folder / f"{name}.onnx")
     return {name: folder / f"{name}.onnx" for name in VARIANTS}

@@ -150,6 +150,16 @@ def test_the_limit_keeps_the_best() -> None:
     assert select(own, scores, 0.5, 0.5, 100).boxes_xyxy_px[:, 0].tolist() == [100.0, 300.0]
 
 
+def test_without_a_threshold_nothing_is_suppressed() -> None:
+    """Equal boxes of one class all stay, the first `most`, best first: set predictors give each object once."""
+    own, scores = boxes(*[(0, 0, 10, 10)] * 3), np.array([[0.4, 0.0], [0.7, 0.3], [0.05, 0.6]], np.float32)
+    found = select(own, scores, 0.1, None, 3)
+    np.testing.assert_allclose(found.scores, [0.7, 0.6, 0.4])
+    assert found.labels.tolist() == [0, 1, 0]
+    assert [part.dtype.name for part in found] == ["float32", "float32", "int64"]
+    assert len(select(own, scores, 0.1, 0.5, 3).scores) == 2
+
+
 def test_only_the_best_candidates_enter() -> None:
     """With room for two candidates, the two best of four pairs are all that is looked at."""
     own = boxes((0, 0, 10, 10), (100, 0, 110, 10))

@@ -1,4 +1,4 @@
-"""A detector on disk is the detector: same blueprint, same weights, same digest, nothing pickled."""
+"""A detector on disk is the detector: same spec, same weights, same digest, nothing pickled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from detection.checkpoint import BLUEPRINT_FILE, WEIGHTS_FILE, Detector, freeze, fresh, load, save
+from detection.checkpoint import SPEC_FILE, WEIGHTS_FILE, Detector, freeze, fresh, inherit, load, load_spec, save
+from detection.compact.architecture import architecture_of
 from detection.frozen import InputError
 from tests.detection.variants import PLAIN, VARIANTS, lively
 
@@ -18,16 +19,16 @@ def changed(detector: Detector, name: str) -> Detector:
     """The same detector with one number of one tensor nudged by the smallest possible amount."""
     tensor = detector.weights[name].clone()
     tensor.view(-1)[0] = torch.nextafter(tensor.view(-1)[0], torch.tensor(1e9))
-    return Detector(detector.blueprint, MappingProxyType(dict(detector.weights) | {name: tensor}))
+    return Detector(detector.spec, MappingProxyType(dict(detector.weights) | {name: tensor}))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
-    """Blueprint, every weight and the digest survive, edits included, and the network answers as before."""
+    """Spec, every weight and the digest survive, edits included, and the network answers as before."""
     detector = lively(VARIANTS[name])
     save(detector, tmp_path / "deep" / "folder")
     again = load(tmp_path / "deep" / "folder")
-    assert again.blueprint == detector.blueprint
+    assert again.spec == detector.spec
     assert set(again.weights) == set(detector.weights)
     assert all(torch.equal(again.weights[key], tensor) for key, tensor in detector.weights.items())
     assert again.digest == detector.digest
@@ -39,8 +40,8 @@ def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
 def test_the_files_are_plain_data(tmp_path: Path) -> None:
     """JSON and safetensors (eight bytes of length, then a JSON header), and nothing else."""
     save(lively(PLAIN), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {BLUEPRINT_FILE, WEIGHTS_FILE}
-    assert json.loads((tmp_path / BLUEPRINT_FILE).read_text())["input_size"] == [64, 96]
+    assert {path.name for path in tmp_path.iterdir()} == {SPEC_FILE, WEIGHTS_FILE}
+    assert json.loads((tmp_path / SPEC_FILE).read_text())["input_size"] == [64, 96]
     content = (tmp_path / WEIGHTS_FILE).read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert header["stem.0.weight"] == {
@@ -58,22 +59,22 @@ def test_one_weight_changes_the_digest(name: str) -> None:
     assert len(detector.digest) == 64
 
 
-def test_the_blueprint_is_part_of_the_digest() -> None:
+def test_the_spec_is_part_of_the_digest() -> None:
     """The same weights under other class names or for another input are another detector."""
     detector = lively(PLAIN)
-    renamed = detector.blueprint.model_copy(update={"classes": ("a", "b", "c")})
-    resized = detector.blueprint.model_copy(update={"input_size": (96, 64)})
-    assert len({Detector(blueprint, detector.weights).digest for blueprint in (detector.blueprint, renamed, resized)}) == 3
+    renamed = detector.spec.model_copy(update={"classes": ("a", "b", "c")})
+    resized = detector.spec.model_copy(update={"input_size": (96, 64)})
+    assert len({Detector(spec, detector.weights).digest for spec in (detector.spec, renamed, resized)}) == 3
 
 
 def test_the_order_of_weights_is_not_part_of_the_digest() -> None:
     """A file may list tensors in any order."""
     detector = lively(PLAIN)
     backwards = MappingProxyType({name: detector.weights[name] for name in sorted(detector.weights, reverse=True)})
-    assert Detector(detector.blueprint, backwards).digest == detector.digest
+    assert Detector(detector.spec, backwards).digest == detector.digest
 
 
-@pytest.mark.parametrize("missing", [BLUEPRINT_FILE, WEIGHTS_FILE])
+@pytest.mark.parametrize("missing", [SPEC_FILE, WEIGHTS_FILE])
 def test_half_a_detector_is_no_detector(missing: str, tmp_path: Path) -> None:
     """The message names the folder, the file and the command that makes one."""
     save(lively(PLAIN), tmp_path)
@@ -103,7 +104,7 @@ def test_what_happens_to_a_network_does_not_reach_its_detector() -> None:
     detector = lively(PLAIN)
     before = detector.digest
     network = detector.network()
-    frozen = freeze(network)
+    frozen = freeze(detector.spec, network)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
@@ -117,9 +118,36 @@ def test_the_same_weights_at_another_size() -> None:
     """Half the input has a quarter of the points; weights stay the very same, and its own size gives the detector itself."""
     detector = lively(PLAIN)
     half = detector.at((32, 64))
-    assert (half.blueprint.input_size, half.weights) == ((32, 64), detector.weights)
-    assert half.blueprint.model_copy(update={"input_size": detector.blueprint.input_size}) == detector.blueprint
+    assert (half.spec.input_size, half.weights) == ((32, 64), detector.weights)
+    assert half.spec.model_copy(update={"input_size": detector.spec.input_size}) == detector.spec
     with torch.no_grad():
         boxes, _ = half.network().decode(half.network()(torch.rand(1, 3, 32, 64)))
-    assert boxes.shape[1] == sum((32 // stride) * (64 // stride) for stride in detector.blueprint.architecture.levels)
-    assert detector.at(detector.blueprint.input_size) is detector
+    assert boxes.shape[1] == sum((32 // stride) * (64 // stride) for stride in architecture_of(detector.spec).levels)
+    assert detector.at(detector.spec.input_size) is detector
+
+
+def test_a_broken_spec_names_its_folder(tmp_path: Path) -> None:
+    """JSON that is no spec, or one of another schema: the message names the folder, in one line."""
+    save(lively(PLAIN), tmp_path)
+    assert load_spec(tmp_path) == PLAIN
+    whole = json.loads((tmp_path / SPEC_FILE).read_text())
+    for broken in ("{", json.dumps(whole | {"schema": 1}), json.dumps(whole | {"family": "large"})):
+        (tmp_path / SPEC_FILE).write_text(broken)
+        with pytest.raises(InputError, match=rf"^{tmp_path}: broken") as caught:
+            load_spec(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_inheriting_takes_what_agrees_in_name_and_shape() -> None:
+    """Weights of the teacher where both have them alike, the detector's own elsewhere; neither of the two is changed."""
+    teacher, deeper = lively(PLAIN), PLAIN.settings.model_copy(update={"stage_depths": (1, 2, 1, 1), "neck_width": 8})
+    start = fresh(PLAIN.having(deeper), 3)
+    digests = teacher.digest, start.digest
+    child = inherit(teacher, start)
+    assert child.spec == start.spec
+    shared = {name for name, own in start.weights.items() if name in teacher.weights and teacher.weights[name].shape == own.shape}
+    assert 0 < len(shared) < len(start.weights)
+    for name, tensor in child.weights.items():
+        assert torch.equal(tensor, teacher.weights[name] if name in shared else start.weights[name])
+    assert torch.equal(child.weights["stages.1.2.reduce.0.weight"], start.weights["stages.1.2.reduce.0.weight"])
+    assert (teacher.digest, start.digest) == digests

@@ -93,6 +93,17 @@ def test_perfect_detections_are_1(tiny_val: Images) -> None:
     assert found.per_class == pytest.approx(dict.fromkeys(present, 1.0), abs=1e-12)
 
 
+def test_final_detections_are_chosen_as_the_family_does(tiny_val: Images) -> None:
+    """A runtime that gives every object twice: suppression leaves one of each, `best` takes them as they are."""
+    infer, objects = knowing(tiny_val), sum(len(labels) for labels in tiny_val.labels)
+
+    def twice(pixels: Array) -> tuple[Array, Array]:
+        return tuple(np.repeat(part, 2, axis=1) for part in infer(pixels))  # type: ignore[return-value]
+
+    assert len(detect(twice, tiny_val)) == len(detect(twice, tiny_val, "nms")) <= objects
+    assert len(detect(twice, tiny_val, "best")) == 2 * objects
+
+
 def test_no_detections_are_0(tiny_val: Images) -> None:
     """Not an error, and not -1."""
     found = accuracy(tiny_val.ground_truth, [])

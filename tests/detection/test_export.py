@@ -1,4 +1,4 @@
-"""The exported file says what the torch network says, in every runtime and for every kind of blueprint."""
+"""The exported file says what the torch network says, in every runtime and for every kind of spec."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_planes_are_what_quantizers_get(runtime: str, name: str, shape: tuple[in
 
 @pytest.mark.parametrize("name", ["pruned-depthwise", "pruned-factored"])
 def test_an_edited_detector_is_exported_from_its_files(name: str, tmp_path: Path) -> None:
-    """Rebuilt from blueprint.json and weights.safetensors alone, it exports and answers as the one that was saved."""
+    """Rebuilt from spec.json and weights.safetensors alone, it exports and answers as the one that was saved."""
     detector = lively(VARIANTS[name])
     save(detector, tmp_path / "saved")
     export_onnx(load(tmp_path / "saved"), tmp_path / "model.onnx")

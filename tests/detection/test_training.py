@@ -9,13 +9,13 @@ from types import MappingProxyType
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from detection.batch import Batch
 from detection.checkpoint import Detector
-from detection.compact.losses import Batch, DetectionLoss
-from detection.compact.network import Network, Outputs
 from detection.data.augmentation import Augmentation
 from detection.data.dataset import Images
+from detection.family import Raw
 from detection.training import Recipe, Resume, TrainingRecord, fit
 
 CPU = torch.device("cpu")
@@ -54,11 +54,11 @@ def test_the_loss_falls(tiny_detector: Detector, tiny_train: Images) -> None:
 
 
 def test_the_detector_given_stays_as_it_was(tiny_detector: Detector, tiny_train: Images) -> None:
-    """Training gives another detector of the same blueprint and leaves its own input alone."""
+    """Training gives another detector of the same spec and leaves its own input alone."""
     before = tiny_detector.digest
     after, _ = train(tiny_detector, tiny_train, SHORT.model_copy(update={"epochs": 1}))
     assert tiny_detector.digest == before != after.digest
-    assert after.blueprint == tiny_detector.blueprint
+    assert after.spec == tiny_detector.spec
 
 
 def test_the_seed_decides_everything(whole: tuple[Detector, TrainingRecord], tiny_detector: Detector, tiny_train: Images) -> None:
@@ -121,35 +121,34 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_detector: Detector, ti
     poisoned = dict(tiny_detector.weights)
     poisoned["heads.0.score.bias"] = torch.full_like(poisoned["heads.0.score.bias"], math.nan)
     with pytest.raises(FloatingPointError, match="nan in epoch 1: lower `learning_rate`"):
-        train(Detector(tiny_detector.blueprint, MappingProxyType(poisoned)), tiny_train)
+        train(Detector(tiny_detector.spec, MappingProxyType(poisoned)), tiny_train)
 
 
 class Adapted:
     """The labels' loss plus a bowl around 1 for a number of its own."""
 
     def __init__(self) -> None:
-        self.labels = DetectionLoss()
-        self.number = torch.nn.Parameter(torch.zeros(1))
+        self.number = nn.Parameter(torch.zeros(1))
 
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> Tensor:
-        return self.labels(network, outputs, batch) + 100 * (self.number - 1).square().sum()
+    def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
+        return loss + 100 * (self.number - 1).square().sum()
 
-    def parameters(self) -> list[torch.nn.Parameter]:
+    def parameters(self) -> list[nn.Parameter]:
         return [self.number]
 
 
-def test_parameters_of_the_loss_are_trained_along(tiny_detector: Detector, tiny_train: Images) -> None:
+def test_parameters_of_the_objective_are_trained_along(tiny_detector: Detector, tiny_train: Images) -> None:
     """A feature adapter, say: its parameter moves towards lower loss, and is no part of the detector."""
-    loss = Adapted()
-    after, _ = fit(tiny_detector, tiny_train, SHORT.model_copy(update={"epochs": 1}), seed=0, device=CPU, loss=loss)
-    assert 0 < loss.number.item() < 1
+    objective = Adapted()
+    after, _ = fit(tiny_detector, tiny_train, SHORT.model_copy(update={"epochs": 1}), seed=0, device=CPU, objective=objective)
+    assert 0 < objective.number.item() < 1
     assert set(after.weights) == set(tiny_detector.weights)
 
 
 def test_their_state_is_resumed_too(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
-    """An interrupted training with such a loss ends with the same number, to the bit, from a fresh loss object."""
+    """An interrupted training with such an objective ends with the same number, to the bit, from a fresh one."""
     expected = Adapted()
-    fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, loss=expected)
+    fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, objective=expected)
 
     def stop(epoch: int, _: float) -> None:
         if epoch == 3:
@@ -157,9 +156,9 @@ def test_their_state_is_resumed_too(tiny_detector: Detector, tiny_train: Images,
 
     resume = Resume(tmp_path, every_epochs=1)
     with pytest.raises(PowerCutError):
-        fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, loss=Adapted(), resume=resume, on_epoch=stop)
+        fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, objective=Adapted(), resume=resume, on_epoch=stop)
     found = Adapted()
-    fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, loss=found, resume=resume)
+    fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, objective=found, resume=resume)
     assert found.number.item() == expected.number.item()
 
 

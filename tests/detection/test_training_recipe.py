@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from detection.batch import Batch
 from detection.checkpoint import Detector
-from detection.compact.losses import Batch, DetectionLoss
-from detection.compact.network import Network, Outputs
 from detection.data.dataset import Images
+from detection.family import Raw
 from detection.training import Recipe, fit
 
 CPU = torch.device("cpu")
@@ -50,39 +50,45 @@ def updates() -> Iterator[list[Update]]:
 
 
 class Pulled:
-    """A loss that leaves the network alone and pulls at two numbers of its own: the pull is their gradient."""
+    """An objective that leaves the network alone and pulls at two numbers of its own: the pull is their gradient."""
 
     def __init__(self, *pull: float) -> None:
         self.pull, self.numbers = torch.tensor(pull), nn.Parameter(torch.zeros(2))
 
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> Tensor:
+    def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
         return (self.pull * self.numbers).sum()
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.numbers]
 
 
-class Steep(DetectionLoss):
+class Steep:
     """The labels' loss many times over."""
 
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> Tensor:
-        return super().__call__(network, outputs, batch) * 1000
+    def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
+        return loss * 1000
+
+    def parameters(self) -> list[nn.Parameter]:
+        return []
 
 
-class Watching(DetectionLoss):
+class Watching:
     """The labels' loss, which keeps what the network held whenever it was asked."""
 
     def __init__(self) -> None:
-        self.network: Network | None = None
+        self.network: nn.Module | None = None
         self.parameters_before: list[dict[str, Tensor]] = []
         self.statistics_after: list[dict[str, Tensor]] = []
-        """A step moves them before the loss is asked, and the parameters behind it."""
+        """A step moves them before the objective is asked, and the parameters behind it."""
 
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> Tensor:
+    def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
         self.network = network
         self.parameters_before.append(held(network.named_parameters()))
         self.statistics_after.append(held(network.named_buffers()))
-        return super().__call__(network, outputs, batch)
+        return loss
+
+    def parameters(self) -> list[nn.Parameter]:
+        return []
 
 
 def held(tensors: Any) -> dict[str, Tensor]:
@@ -99,7 +105,7 @@ def few(images: Images, count: int) -> Images:
 def rates(detector: Detector, images: Images, recipe: Recipe) -> list[float]:
     """The rate of every step."""
     with updates() as seen:
-        fit(detector, images, recipe, seed=0, device=CPU, loss=Pulled(3.0, 4.0))
+        fit(detector, images, recipe, seed=0, device=CPU, objective=Pulled(3.0, 4.0))
     return [update.rate for update in seen]
 
 
@@ -130,10 +136,10 @@ def test_a_warm_up_takes_a_fifth_of_the_steps_at_most(
 def test_the_rate_is_how_far_weights_go(tiny_detector: Detector, tiny_train: Images) -> None:
     """Adam moves what is pulled evenly by the rate at each step: by the sum of all rates, whatever the pull and the decay."""
     recipe = Recipe(epochs=5, batch_size=1, learning_rate=1e-2, warmup_steps=2, final_share=0.1, weight_decay=1.0)
-    loss = Pulled(3.0, -4.0)
-    fit(tiny_detector, few(tiny_train, 2), recipe, seed=0, device=CPU, loss=loss)
+    objective = Pulled(3.0, -4.0)
+    fit(tiny_detector, few(tiny_train, 2), recipe, seed=0, device=CPU, objective=objective)
     total = sum(rates(tiny_detector, few(tiny_train, 2), recipe))
-    assert loss.numbers.tolist() == pytest.approx([-total, total], rel=1e-4)
+    assert objective.numbers.tolist() == pytest.approx([-total, total], rel=1e-4)
 
 
 def test_the_average_by_hand(tiny_detector: Detector, tiny_train: Images) -> None:
@@ -141,12 +147,12 @@ def test_the_average_by_hand(tiny_detector: Detector, tiny_train: Images) -> Non
 
     Running statistics are averaged alike; the last weights are elsewhere.
     """
-    loss, recipe = Watching(), Recipe(epochs=5, batch_size=6, learning_rate=1e-2, warmup_steps=2, ema_decay=0.9)
-    after, record = fit(tiny_detector, tiny_train, recipe, seed=0, device=CPU, loss=loss)
-    assert loss.network is not None
-    last = held(loss.network.named_parameters())
+    objective, recipe = Watching(), Recipe(epochs=5, batch_size=6, learning_rate=1e-2, warmup_steps=2, ema_decay=0.9)
+    after, record = fit(tiny_detector, tiny_train, recipe, seed=0, device=CPU, objective=objective)
+    assert objective.network is not None
+    last = held(objective.network.named_parameters())
     average = {name: tensor.double() for name, tensor in tiny_detector.weights.items()}
-    steps = zip([*loss.parameters_before[1:], last], loss.statistics_after, strict=True)
+    steps = zip([*objective.parameters_before[1:], last], objective.statistics_after, strict=True)
     for step, (parameters, statistics) in enumerate(steps, start=1):
         share = 1 - 0.9 * (1 - math.exp(-step / 2))
         for name, now in (statistics | parameters).items():
@@ -178,14 +184,14 @@ def test_long_gradients_are_cut_to_ten(
     pull: tuple[float, float], expected: list[float], tiny_detector: Detector, tiny_train: Images
 ) -> None:
     """By hand: 500 becomes 10 in the same direction; 5 stays as it is."""
-    loss = Pulled(*pull)
-    fit(tiny_detector, tiny_train, ONE_STEP, seed=0, device=CPU, loss=loss)
-    assert loss.numbers.grad is not None
-    assert loss.numbers.grad.tolist() == pytest.approx(expected)
+    objective = Pulled(*pull)
+    fit(tiny_detector, tiny_train, ONE_STEP, seed=0, device=CPU, objective=objective)
+    assert objective.numbers.grad is not None
+    assert objective.numbers.grad.tolist() == pytest.approx(expected)
 
 
 def test_the_networks_gradients_are_cut_together(tiny_detector: Detector, tiny_train: Images) -> None:
     """A loss a thousand times too steep: at every step all gradients together have the length ten."""
     with updates() as seen:
-        fit(tiny_detector, tiny_train, Recipe(epochs=1, batch_size=8), seed=0, device=CPU, loss=Steep())
+        fit(tiny_detector, tiny_train, Recipe(epochs=1, batch_size=8), seed=0, device=CPU, objective=Steep())
     assert [update.gradient_norm for update in seen] == pytest.approx([10.0] * 3, rel=1e-4)

@@ -1,4 +1,4 @@
-"""One blueprint of every kind that compression makes, at toy size, and weights in which no part is neutral."""
+"""One spec of every kind that compression makes, at toy size, and weights in which no part is neutral."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import MappingProxyType
 import torch
 
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Blueprint, Factored, KeptChannels, LayerWidth, Ranks
+from detection.spec import Factored, KeptChannels, LayerWidth, Ranks, Spec
 from tests.conftest import TINY
 
-PLAIN = Blueprint(classes=("ring", "disc", "bar"), input_size=(64, 96), architecture=TINY)
+PLAIN = Spec(classes=("ring", "disc", "bar"), input_size=(64, 96), settings=TINY)
 DEPTHWISE = TINY.model_copy(update={"backbone_block": "depthwise", "neck_block": "depthwise", "head_block": "depthwise"})
 GHOST = TINY.model_copy(update={"backbone_block": "ghost", "neck_block": "ghost", "head_block": "ghost"})
 
@@ -47,23 +47,23 @@ THINNER = Factored(
 
 VARIANTS = {
     "dense": PLAIN,
-    "depthwise": PLAIN.model_copy(update={"architecture": DEPTHWISE}),
-    "ghost": PLAIN.model_copy(update={"architecture": GHOST}),
-    "short": PLAIN.model_copy(update={"architecture": SHORT}),
+    "depthwise": PLAIN.model_copy(update={"settings": DEPTHWISE}),
+    "ghost": PLAIN.model_copy(update={"settings": GHOST}),
+    "short": PLAIN.model_copy(update={"settings": SHORT}),
     "pruned": PLAIN.edited(NARROWER),
-    "pruned-depthwise": PLAIN.model_copy(update={"architecture": DEPTHWISE}).edited(NARROWER_DEPTHWISE),
+    "pruned-depthwise": PLAIN.model_copy(update={"settings": DEPTHWISE}).edited(NARROWER_DEPTHWISE),
     "factored": PLAIN.edited(THINNER),
     "pruned-factored": PLAIN.edited(NARROWER).edited(THINNER),
 }
 
 
-def lively(blueprint: Blueprint, seed: int = 0) -> Detector:
+def lively(spec: Spec, seed: int = 0) -> Detector:
     """A detector in which normalisations shift and scale, as after training: folding them wrongly would show.
 
     Kernels keep the size of the signal, whatever the layers' own initialisation, so that every part has a say in the answer.
     """
     generator = torch.Generator().manual_seed(seed)
-    weights = dict(fresh(blueprint, seed).weights)
+    weights = dict(fresh(spec, seed).weights)
     for name, tensor in weights.items():
         if tensor.ndim == 4:
             weights[name] = torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5
@@ -71,4 +71,4 @@ def lively(blueprint: Blueprint, seed: int = 0) -> Detector:
             weights[name] = torch.rand(tensor.shape, generator=generator) + 0.5
         elif tensor.ndim == 1 and tensor.is_floating_point():  # means, scales and biases
             weights[name] = tensor + 0.3 * torch.randn(tensor.shape, generator=generator)
-    return Detector(blueprint, MappingProxyType(weights))
+    return Detector(spec, MappingProxyType(weights))

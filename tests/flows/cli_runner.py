@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+READING = re.compile(r"\A\w+: reading .*\n")
+"""The first line on stderr of a command that reads a params file."""
 
 
 @dataclass(frozen=True)

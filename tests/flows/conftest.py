@@ -13,7 +13,7 @@ from flows.grid.forecast import forecast
 from flows.prepare.stage import prepare
 from flows.records.store import Store
 from flows.sweep.params import load_plan
-from tests.flows.cli_runner import Ended, Sixfold
+from tests.flows.cli_runner import READING, Ended, Sixfold
 from tests.flows.sweep_factory import Sweep, run_grid, write_params
 
 
@@ -46,7 +46,10 @@ def swept_copy(swept: Sweep, tmp_path: Path) -> Sweep:
 
 @pytest.fixture
 def sixfold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sixfold:
-    """Runs a command in a folder, in this process; an exception that gets out of main() would be a traceback."""
+    """Runs a command in a folder, in this process; an exception that gets out of main() would be a traceback.
+
+    Its stderr comes without the first line, which says what is read.
+    """
 
     def run(folder: Path, *arguments: str) -> Ended:
         monkeypatch.chdir(folder)
@@ -54,7 +57,8 @@ def sixfold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit) as ended:
             main()
         assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return Ended(ended.value.code, out, READING.sub("", err))
 
     return run
 

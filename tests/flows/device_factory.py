@@ -11,24 +11,23 @@ from typing import Any
 import numpy as np
 
 from flows.measure.devices.bundle import export
-from flows.measure.devices.remote import RoundPlan
+from flows.measure.session import MeasureSession
 from flows.records.schema import CellsFile
+from flows.records.store import Store
+from flows.sweep.measure_settings import Measure
 from hardware_profiles.schema.library import FOLDER, load_profile
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import digest_of
-from hardware_profiles.timing.round import File, Protocol
-from tests.flows.latency_factory import record, sweep
+from hardware_profiles.timing.round import File
+from tests.flows.latency_factory import record, sweep, three_pictures
 from tests.hardware_profiles.tiny_model import write_model
 
 NAME = "toy-device"
-PLAN = RoundPlan(
-    protocol=Protocol(warmup_calls=1, warmup_s=0.0, timed_calls=5, end_to_end_calls=2, most_repeats=0, patience_s=0.0),
-    settings={"score_threshold": 0.25, "iou_threshold": 0.6, "most_detections": 100},
-    order_seeds=(0, 1, 2),
-    round_timeout_s=120.0,
-    pictures=tuple(np.full((24, 20, 3), value, np.uint8) for value in (10, 230)),
-    recorded={"timed_calls": 5},
-)
+CONFIG = Measure(
+    profiles=(NAME,), rounds=3, warmup_calls=1, warmup_s=0.0, timed_calls=5, end_to_end_calls=2, most_repeats=0,
+    contention_wait_s=0.0, pictures=2,
+)  # fmt: skip
+PICTURES = tuple(np.full((24, 20, 3), value, np.uint8) for value in (10, 230))
 
 
 def device_profile(folder: Path, **changes: str) -> HardwareProfile:
@@ -55,11 +54,16 @@ def files_of(cells: CellsFile) -> tuple[File, ...]:
     return tuple(File(digest=digest, path=url) for digest, url in sorted(found.items()))
 
 
-def exported(folder: Path, exports: Path | None = None) -> Path:
-    """A folder to carry to the device; what the store keeps of it lies under `exports`, or else beside it."""
+def session_of(folder: Path, cells: CellsFile) -> MeasureSession:
+    """With a store in the folder, the dark and the light one of three pictures, and the profiles of the folder."""
+    return MeasureSession(Store(folder), cells, three_pictures(), CONFIG, folder)
+
+
+def exported(folder: Path) -> Path:
+    """A folder to carry to the device; what the store keeps of it lies under `observations`."""
     folder.mkdir(parents=True, exist_ok=True)
     profile = device_profile(folder)
-    (target,) = export([profile], two_cells(folder), PLAN, Path, exports or folder / "exports", folder / "carried")
+    (target,) = export(session_of(folder, two_cells(folder)), [profile], folder / "carried")
     return target
 
 

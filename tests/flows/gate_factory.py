@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import flows.records.store
+from flows.check.verdict import Item
 from flows.records.schema import (
     ArtifactRecord,
     BudgetRecord,
@@ -42,12 +44,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Store:
-    """A folder of detections, and the urls that lead there."""
+class Store(flows.records.store.Store):
+    """A store of detections."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        root.mkdir()
 
     def metrics(self, pictures: Sequence[int]) -> Metrics:
         """Accuracy of a detector that finds the boxes of these pictures and nothing else: a share f reaches f of 101 recalls."""
@@ -55,26 +57,48 @@ class Store:
             {"image_id": picture, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 1.0 - picture / 100} for picture in pictures
         ]
         text = json.dumps(detections)
-        (self.folder / f"{digest(text)}.json").write_text(text)
+        (self.root / f"{digest(text)}.json").write_text(text)
         value = (100 * len(pictures) // PICTURES + 1) / 101
-        return Metrics(
-            map_50_95=value, map_50=value, map_75=value, per_class={"disc": value}, detections=f"store://{digest(text)}.json"
-        )
+        return Metrics(map_50_95=value, map_50=value, map_75=value, per_class={"disc": value}, detections=f"{digest(text)}.json")
 
     def cell(
         self, name: str, pictures: Sequence[int] = HALF, size_bytes: int = 1000, macs: int = 500, params: int = 50
     ) -> CellRecord:
         """A finished cell whose val detections never change."""
         artifact = ArtifactRecord(
-            url="store://file", digest=digest(name), size_bytes=size_bytes, val=self.metrics(HALF), test=self.metrics(pictures)
+            url="file", digest=digest(name), size_bytes=size_bytes, val=self.metrics(HALF), test=self.metrics(pictures)
         )
         budget = BudgetRecord(train_epochs=1, train_images=1, search_images=0, teacher_forwards=0, qat_updates=0, train_s=1.0)
         return CellRecord(cell=name, methods=(), variant={}, seed=0, status="ok", error=None, node=digest(name),
                           params=params, macs=macs, no_effect=(), artifacts={"onnxruntime": artifact}, budget=budget)  # fmt: skip
 
-    def resolve(self, url: str) -> Path:
-        """The file behind a url."""
-        return self.folder / url.removeprefix("store://")
+
+OK = Item(cell="none", quantity="macs", verdict="ok", before=5, now=5, change=0)
+WORSE = Item(cell="nas", where="onnxruntime", quantity="size_bytes", verdict="regressed", before=1000, now=2000, change=1000)
+GONE = Item(cell="pruning", quantity="cell", verdict="missing", why="failed: out of memory\nsee | log")
+UNSURE = Item(
+    cell="nas", where="x86-1t", quantity="speedup", verdict="inconclusive", before=2.0, now=1.9, change=0.95,
+    interval=(0.9, 1.01), p_holm=0.0634, minimum_detectable_effect=1.074,
+)  # fmt: skip
+DOUBTFUL = UNSURE.model_copy(update={"verdict": "unconfirmed"})
+DROPPED = Item(
+    cell="nas", where="openvino", quantity="map_50_95", verdict="regressed", before=0.5, now=0.4, change=-0.1,
+    interval=(-0.12, -0.08), p_holm=1e-9, minimum_detectable_effect=0.031,
+)  # fmt: skip
+
+
+def unchanged(cell: str, effect: float, quantity: str = "speedup") -> Item:
+    """Tested, and no change found."""
+    where = "x86-1t" if quantity == "speedup" else "openvino"
+    about = {
+        "cell": cell,
+        "where": where,
+        "quantity": quantity,
+        "verdict": "ok",
+        "minimum_detectable_effect": effect,
+        "p_holm": 1.0,
+    }
+    return Item.model_validate(about)
 
 
 def failed(name: str) -> CellRecord:

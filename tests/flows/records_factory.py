@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 from flows.records.schema import (
     ArtifactRecord,
@@ -18,7 +19,7 @@ from flows.records.schema import (
     Source,
     SpeedVerdict,
 )
-from flows.stats.verdicts import judged
+from flows.stats.verdicts import with_verdicts
 
 METHODS = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
 CLASSES = ("disc", "square")
@@ -54,11 +55,11 @@ def artifact(cell: str, runtime: str, val: float, test: float, size_bytes: int) 
     """A file of a cell for a runtime, with its detections beside it."""
     suffix = "xml" if runtime == "openvino" else "onnx"
     return ArtifactRecord(
-        url=f"store://{cell}/{runtime}/model.{suffix}",
+        url=f"{cell}/{runtime}/model.{suffix}",
         digest=digest(cell + runtime),
         size_bytes=size_bytes,
-        val=metrics(val, f"store://{cell}/{runtime}/val.json"),
-        test=metrics(test, f"store://{cell}/{runtime}/test.json"),
+        val=metrics(val, f"{cell}/{runtime}/val.json"),
+        test=metrics(test, f"{cell}/{runtime}/test.json"),
     )
 
 
@@ -94,6 +95,12 @@ def ok_cell(
             train_s=81.5,
         ),
     )
+
+
+def float16_cell(methods: Sequence[str], val: float, **more: Any) -> CellRecord:
+    """A cell whose quantization narrows its weights to float16 and computes in float32."""
+    made = ok_cell(methods, val, **more)
+    return made.model_copy(update={"variant": made.variant | {"quantization": {"precision": "float16"}}})
 
 
 def failed_cell(methods: Sequence[str], error: str) -> CellRecord:
@@ -135,7 +142,7 @@ def measured_row(
     shares = (-1.0, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 1.0)
     speedup = control_s / p50_s
     verdict: SpeedVerdict = (
-        "faster" if speedup * (1 - spread) > 1.0 else "slower" if speedup * (1 + spread) < 1.0 else "no difference"
+        "faster" if speedup * (1 - spread) > 1.0 else "slower" if speedup * (1 + spread) < 1.0 else "not significant"
     )
     return LatencyRow(
         cell=cell,
@@ -153,11 +160,10 @@ def measured_row(
         end_to_end_p50_s=p50_s + 0.0008,
         peak_rss_bytes=96 << 20,
         fits=True,
-        why=None,
         environment=digest("host"),
         verdict="same file" if cell == "none" else verdict,
-        p_holm=None if cell == "none" else 0.5 if verdict == "no difference" else 1e-6,
-        minimal_effect=None if cell == "none" else 1.0 + spread,
+        p_holm=None if cell == "none" else 0.5 if verdict == "not significant" else 1e-6,
+        minimum_detectable_effect=None if cell == "none" else 1.0 + spread,
     )
 
 
@@ -170,19 +176,10 @@ def estimated_row(
         profile=profile,
         source="estimated",
         runtime=runtime,
-        artifact_digest=None,
-        rounds_s=(),
-        control_rounds_s=(),
         p50_s=p50_s,
-        p90_s=None,
         speedup=control_s / p50_s,
-        speedup_ci95=None,
         interval_s=(p50_s / factor, p50_s * factor),
-        end_to_end_p50_s=None,
-        peak_rss_bytes=None,
         fits=True,
-        why=None,
-        environment=None,
     )
 
 
@@ -193,19 +190,7 @@ def empty_row(cell: str, profile: str, why: str, source: Source = "measured") ->
         profile=profile,
         source=source,
         runtime="onnxruntime 1.31.1",
-        artifact_digest=None,
-        rounds_s=(),
-        control_rounds_s=(),
-        p50_s=None,
-        p90_s=None,
-        speedup=None,
-        speedup_ci95=None,
-        interval_s=None,
-        end_to_end_p50_s=None,
-        peak_rss_bytes=None,
-        fits=None,
         why=why,
-        environment=None,
     )
 
 
@@ -243,7 +228,7 @@ def eight_cells() -> tuple[CellsFile, LatencyFile]:
     rows.append(empty_row("distillation+quantization", MEASURED, "the cell failed"))
     rows += [estimated_row(cell_name(methods), ESTIMATED, ms / 1e3, 0.100) for methods, _, _, ms, _ in table]
     cells = cells_file(made)
-    return cells, latency_file(judged(cells, rows))
+    return cells, latency_file(with_verdicts(cells, rows))
 
 
 MAP_EFFECT = dict(zip(METHODS, (-0.03, 0.01, -0.02, -0.005, 0.015, -0.004), strict=True))
@@ -263,4 +248,4 @@ def full_grid(noise: Callable[[tuple[str, ...]], float] = lambda methods: 0.0) -
         rows.append(measured_row(cell_name(methods), "x86-openvino-1t", seconds, 0.016, runtime="openvino 2026.4"))
         rows.append(estimated_row(cell_name(methods), ESTIMATED, seconds * 10, 0.16))
     cells = cells_file(made)
-    return cells, latency_file(judged(cells, rows))
+    return cells, latency_file(with_verdicts(cells, rows))

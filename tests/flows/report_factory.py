@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
 from pathlib import Path
 from typing import Any
 
 from flows.records.schema import CellsFile, LatencyFile
-from flows.report.stage import Report, report
+from flows.report.stage import report
+from flows.sweep.report_settings import Report
 from tests.flows.store_factory import pictures, write_store
 
 FEW_DRAWS = Report(bootstrap_draws=50, pictures=2)
@@ -19,16 +20,22 @@ class Made:
 
     def __init__(self, root: Path, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> None:
         self.images = pictures()
-        self.resolve: Callable[[str], Path] = write_store(root / "store", records[0], self.images)
+        self.store = write_store(root / "store", records[0], self.images)
         self.folder, self.best, self.lines = root / "results" / "report", root / "models" / "best", list[str]()
         self.index = self.make(records, config)
         self.html = self.index.read_text()
         self.own = self.html.replace(self.html[self.html.index("<script>") : self.html.index("</script>")], "", 1)  # without Plotly
 
+    @property
+    def body(self) -> str:
+        """The page without head, figures and pictures: what a text can be compared with."""
+        body = re.sub(r"<script.*?</script>", "", self.own[self.own.index("<body>") :], flags=re.S)
+        return re.sub(r"data:image/jpeg;base64,[^\"]+", "data:", body)
+
     def make(self, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> Path:
         """Run the stage on the same folders."""
         places = {"folder": self.folder, "best_folder": self.best}
-        return report(*records, self.images, config, **places, resolve=self.resolve, report=self.lines.append)
+        return report(*records, self.images, config, **places, store=self.store, say=self.lines.append)
 
     def recommendation(self) -> dict[str, Any]:
         """The JSON as another program reads it."""

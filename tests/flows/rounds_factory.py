@@ -26,7 +26,7 @@ FEW = Measure(
     warmup_calls=1,
     warmup_s=0.0,
     most_repeats=0,
-    patience_s=0.0,
+    contention_wait_s=0.0,
     pictures=2,
     iou_threshold=0.5,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from detection.boxes import fit_letterbox, letterbox
 from detection.data.dataset import Images
 from flows.records.schema import CellsFile
+from flows.records.store import Store
 from tests.flows.records_factory import CLASSES, INPUT_SIZE, digest
 
 
@@ -67,24 +68,20 @@ def perfect_detections(images: Images, score: float = 0.9, missed: Sequence[int]
     ]
 
 
-def write_store(root: Path, cells: CellsFile, images: Images) -> Callable[[str], Path]:
-    """Model files and detections of every ok cell below root; returns what turns their URLs into paths."""
-    for number, cell in enumerate(cells.cells):
+def write_store(root: Path, cells: CellsFile, images: Images) -> Store:
+    """A store at root with model files and detections of every ok cell and reference."""
+    store = Store(root)
+    for number, cell in enumerate((*cells.cells, *cells.references)):
         for artifact_record in cell.artifacts.values():
-            model = resolve_in(root)(artifact_record.url)
+            model = root / artifact_record.url
             model.parent.mkdir(parents=True, exist_ok=True)
             model.write_bytes(f"model of {cell.cell}".encode())
             if model.suffix == ".xml":
                 model.with_suffix(".bin").write_bytes(f"weights of {cell.cell}".encode())
             missed = images.picture_ids[: number % 3]
             for place in (artifact_record.val.detections, artifact_record.test.detections):
-                resolve_in(root)(place).write_text(json.dumps(perfect_detections(images, missed=missed)))
-    return resolve_in(root)
-
-
-def resolve_in(root: Path) -> Callable[[str], Path]:
-    """Turns store URLs into paths below root."""
-    return lambda url: root / url.removeprefix("store://")
+                (root / place).write_text(json.dumps(perfect_detections(images, missed=missed)))
+    return store
 
 
 def _draw(picture: np.ndarray[Any, np.dtype[np.uint8]], random: np.random.Generator) -> tuple[int, tuple[int, int, int, int]]:

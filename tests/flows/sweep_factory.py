@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from detection.data.dataset import Prepared, load_prepared
 from flows.grid.forecast import Forecast
 from flows.grid.ray_executor import Executor
 from flows.grid.stage import grid
@@ -63,7 +64,7 @@ TINY_TREE: dict[str, Any] = {
         "profiles": ["x86-onnxruntime-1t", "raspberry-pi-5"],
         "rounds": 3,
         "timed_calls": 5,
-        "patience_s": 0,
+        "contention_wait_s": 0,
         "end_to_end_calls": 2,
         "warmup_calls": 2,
     },
@@ -106,6 +107,11 @@ class Sweep:
     said: tuple[str, ...]
 
     @property
+    def data(self) -> Prepared:
+        """What the prepared folder says of itself."""
+        return load_prepared(self.prepared)
+
+    @property
     def cells_path(self) -> Path:
         """Where the records lie."""
         return self.folder / "results" / "cells.json"
@@ -131,8 +137,7 @@ class Listener(NoTracking):
     cells: list[tuple[str, str]] = field(default_factory=list)
     """(cell, status)."""
 
-    def log_cell(self, cell: Any, labels: Any = None) -> None:
-        del labels
+    def log_cell(self, cell: Any) -> None:
         self.cells.append((cell.cell, cell.status))
 
 
@@ -147,7 +152,7 @@ def run_grid(
     said: list[str] = []
     code = grid(
         plan or sweep.plan, sweep.prepared, sweep.store, sweep.cells_path, pattern=pattern, executor=executor,
-        tracking=tracking or NoTracking(), say=said.append,
+        open_tracking=lambda: tracking or NoTracking(), say=said.append,
     )  # fmt: skip
     return code, said
 

@@ -12,10 +12,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hardware_profiles.runtimes.table import import_openvino
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
 
-Node = tuple[str, list[str], str, dict[str, Any]]
-"""Operator, inputs, output, attributes."""
+Node = tuple[str, list[str], str | list[str], dict[str, Any]]
+"""Operator, inputs, output or outputs, attributes."""
 SHAPE = (1, 16, 8, 12)
 """Of the input `x` unless said otherwise."""
 PICTURE = (1, 8, 12, 3)
@@ -36,7 +36,10 @@ def write_onnx(
     taken: int = TensorProto.FLOAT,
 ) -> Path:
     """A graph from `x`, of the type that is taken, to float32 outputs."""
-    made = [helper.make_node(kind, reads, [written], written, **attributes) for kind, reads, written, attributes in nodes]
+    made = []
+    for kind, reads, written, attributes in nodes:
+        outputs_of = [written] if isinstance(written, str) else written
+        made.append(helper.make_node(kind, reads, outputs_of, outputs_of[0], **attributes))
     graph = helper.make_graph(
         made,
         "small",

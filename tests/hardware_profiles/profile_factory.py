@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hardware_profiles.schema.validation import numbers_of
+from hardware_profiles.schema.profile import numbers_of
 
 TREE: dict[str, Any] = {
     "schema": 2,
@@ -27,7 +27,6 @@ TREE: dict[str, Any] = {
     "memory": {"bandwidth_theoretical_gbs": 20, "bandwidth_effective_gbs": 10},
     "op_overhead_us": {"fp32": 6, "int8": 8},
     "interval_factor": {"fp32": 2, "int8": 3},
-    "requires_reduce_range": False,
 }
 INT8_ALONE: dict[str, Any] = {
     "device_class": "edge_npu",

@@ -1,71 +1,87 @@
-"""Measuring by hand on a device that Ray does not reach: a folder to copy there, and what comes back from it."""
+"""Measuring on a device: a folder to copy there, and what comes back from it."""
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
+import hardware_profiles
 from detection.boxes import letterbox
 from detection.frozen import Digest, InputError
-from flows.measure.devices.imported import DeviceSession, ExportManifest, Model, keep_session, kept, mismatch, parse_results
-from flows.measure.devices.remote import Observations, RoundPlan, parts, place
-from flows.measure.devices.script import MANIFEST_NAME, PIXELS_NAME
-from flows.measure.stage import files_of
-from flows.records.observations import append_observations
-from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyFile
-from hardware_profiles.runtimes.table import RUNTIMES, open_session
+from flows.measure.devices import script
+from flows.measure.devices.imported import DeviceSession, ExportManifest, Model, mismatch, parse_results, session_file
+from flows.measure.host import order_seeds, pictures_as_taken
+from flows.measure.session import MeasureSession
+from flows.measure.stage import measure
+from flows.messages import Say
+from flows.records.files import file_digest, write_text
+from flows.records.observations import Observations
+from flows.records.schema import CONTROL, CellRecord, LatencyFile, read_records, write_records
+from flows.sweep import workspace
+from hardware_profiles.runtimes.table import RUNTIMES, file_parts, open_session
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.calls import Picture
 from hardware_profiles.timing.round import File
 
 SCRIPT = "measure.py"
-SOURCES = (
-    "hardware_profiles/runtimes/table.py",
-    "hardware_profiles/timing/process_stats.py",
-    "hardware_profiles/timing/mlperf_percentile.py",
-    "hardware_profiles/runtimes/empty_model.py",
-    "hardware_profiles/timing/environment.py",
-    "hardware_profiles/timing/calls.py",
-    "flows/measure/devices/script.py",
-)
-"""What the script is made of, each after what it imports: sessions and timing on a device are those of this machine."""
-OURS = ("detection", "hardware_profiles", "compressors", "flows")
-ROOT = Path(__file__).resolve().parents[3]
+CODE = Path(hardware_profiles.__file__).parent
+CARRIED = ("runtimes", "timing")
+"""Folders of `hardware_profiles` that the script runs: sessions and timing on a device are those of this machine."""
 
 
-def export(
-    profiles: Sequence[HardwareProfile],
-    cells: CellsFile,
-    plan: RoundPlan,
-    fetch: Callable[[str], Path],
-    exports: Path,
-    folder: Path,
-) -> tuple[Path, ...]:
-    """One new folder per profile, whole or not at all: its models, fitting pictures, a manifest and the script.
+def export_bundles(session: MeasureSession, names: Sequence[str], folder: Path, say: Say = print) -> None:
+    """Write a folder per device profile, the named ones or all of the params, and say what to do with it."""
+    chosen = session.profiles(names)
+    if not names:
+        chosen = [profile for profile in chosen if profile.kind == "device" and profile.producible]
+    if not chosen:
+        raise InputError(
+            f"measure.profiles has no device that sixfold makes files for, only {', '.join(session.config.profiles)}. "
+            f"Name one with --profile; `sixfold profiles list` shows which there are."
+        )
+    for target in export(session, chosen, folder):
+        say(f"{target}: copy it to the device and run `python {SCRIPT}` in it; that needs numpy and the runtime only")
+    say("Next: `sixfold measure --import results.json`, with the file that it wrote.")
 
-    `fetch` gives the local file of a store URL; the manifests are also kept under `exports`, for the import to compare with.
+
+def export(session: MeasureSession, profiles: Sequence[HardwareProfile], folder: Path) -> tuple[Path, ...]:
+    """One new folder per profile, whole or not at all: its models, fitting pictures, a manifest, the script and what it runs.
+
+    The manifests are also kept in the store, for the import to compare with.
     """
-    if not plan.pictures:
+    pictures = pictures_as_taken(session.images, session.config.pictures)
+    if not pictures:
         raise InputError("the val split holds no pictures; measuring needs real ones. Run `sixfold prepare` with some.")
     for profile in profiles:
         _refuse(profile, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".sixfold-export-", dir=folder) as name:
-        manifests = [_fill(Path(name) / profile.id, profile, cells, plan, fetch) for profile in profiles]
-        exports.mkdir(parents=True, exist_ok=True)
+        manifests = [_fill(Path(name) / profile.id, profile, session, pictures) for profile in profiles]
         for manifest in manifests:
-            _write_whole(exports / f"{manifest.digest}.json", manifest.model_dump_json(by_alias=True, indent=1) + "\n")
+            write_records(session.observations.exports / f"{manifest.digest}.json", manifest)
         return tuple((Path(name) / profile.id).rename(folder / profile.id) for profile in profiles)
+
+
+def import_rows(session: MeasureSession, results: Path, say: Say = print) -> LatencyFile | None:
+    """The workspace's rows with the device's in place of its estimates; None where only the next measurement can use them.
+
+    The results are in the store either way, and every later measurement takes them.
+    """
+    name = import_results(results, session.observations).manifest.profile
+    if name not in session.config.profiles:
+        say(f"imported for {name}\nNext: add {name} to measure.profiles and run `sixfold measure`.")
+        return None
+    if not workspace.LATENCY.is_file():
+        say(f"imported for {name}\nNext: `sixfold measure`.")
+        return None
+    return with_rows_of(read_records(workspace.LATENCY, LatencyFile), measure(session, session.profiles((name,)), say))
 
 
 def import_results(path: Path, observations: Observations) -> DeviceSession:
@@ -84,39 +100,17 @@ def import_results(path: Path, observations: Observations) -> DeviceSession:
     if why := mismatch(manifest, results):
         raise InputError(f"{path}: {why}. Nothing was imported; measure the exported folder again, as it was exported.")
     session = DeviceSession(imported_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), manifest=manifest, results=results)
-    if not kept(session, observations.sessions):
-        append_observations(
-            observations.latency, manifest.profile, session.rounds(), results.environment, manifest.protocol.model_dump()
-        )
-        keep_session(session, observations.sessions)  # last: what is there is whole
+    kept = session_file(session, observations.devices)
+    if not kept.is_file():
+        observations.append(manifest.profile, session.rounds(), results.environment, manifest.protocol.model_dump())
+        write_text(kept, session.model_dump_json(by_alias=True) + "\n")  # last: what is there is whole
     return session
 
 
 def with_rows_of(old: LatencyFile, new: LatencyFile) -> LatencyFile:
     """`old` with the rows of the profiles that `new` has, in their old places or at the end."""
-    replaced = {profile: [row for row in new.rows if row.profile == profile] for profile in new.profiles()}
-    kept = {profile: [row for row in old.rows if row.profile == profile] for profile in old.profiles()}
-    return old.model_copy(update={"rows": tuple(row for rows in (kept | replaced).values() for row in rows)})
-
-
-def script() -> str:
-    """The text of measure.py: one file that needs Python, numpy and a runtime, made of the very modules that measure here."""
-    trees = {name: ast.parse((ROOT / name).read_text()) for name in SOURCES}
-    about = ast.get_docstring(trees[SOURCES[-1]], clean=False)
-    sections = [f'"""{about}"""', "from __future__ import annotations"]
-    for name, tree in trees.items():
-        sections.append(f"# {'=' * 20} {name}")
-        sections.append(_without_own_imports((ROOT / name).read_text(), tree))
-    return "\n\n".join(sections) + "\n"
-
-
-def _without_own_imports(text: str, tree: ast.Module) -> str:
-    """The source without its docstring, and without what the joined script has already: our modules, and the future."""
-    gone = {line for node in tree.body[:1] for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in (*OURS, "__future__"):
-            gone |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return "\n".join(line for number, line in enumerate(text.splitlines(), start=1) if number not in gone).strip()
+    rows = {profile: [row for row in file.rows if row.profile == profile] for file in (old, new) for profile in file.profiles()}
+    return old.model_copy(update={"rows": tuple(row for own in rows.values() for row in own)})
 
 
 def _refuse(profile: HardwareProfile, folder: Path) -> None:
@@ -136,38 +130,35 @@ def _refuse(profile: HardwareProfile, folder: Path) -> None:
         raise InputError(f"{folder / profile.id}: exists already. Remove it or export into another folder.")
 
 
-def _fill(
-    folder: Path, profile: HardwareProfile, cells: CellsFile, plan: RoundPlan, fetch: Callable[[str], Path]
-) -> ExportManifest:
+def _fill(folder: Path, profile: HardwareProfile, session: MeasureSession, pictures: Sequence[Picture]) -> ExportManifest:
     """Write everything of one profile and say what it is."""
-    records = (*cells.cells, *cells.references)
-    files = files_of(profile, records, fetch)
+    files = session.files(profile)
     if not files:
         raise InputError(f"{profile.id}: no cell has a file for {profile.runtime}. Add it to grid.runtimes and run `sixfold grid`.")
     models: dict[Digest, Model] = {}
     sizes: set[tuple[int, int]] = set()
     for file in files:
-        _copy(file, folder)
+        path = _copy_model(file, folder)
         size = open_session(profile.runtime, Path(file.path), 1).input_size
         sizes.add(size)
-        models[file.digest] = Model(path=place(file), inputs=_inputs_name(size), cells=_sharing(file, records))
-    inputs: dict[str, Any] = _letterboxed(plan.pictures, sizes)
-    np.savez_compressed(folder / PIXELS_NAME, **inputs)
-    (folder / SCRIPT).write_text(script())
-    control = cells.cell(CONTROL)
+        models[file.digest] = Model(path=path, inputs=_inputs_name(size), cells=_sharing(file, session.records))
+    inputs: dict[str, Any] = _letterboxed(pictures, sizes)
+    np.savez_compressed(folder / script.PIXELS_NAME, **inputs)
+    _copy_code(folder)
+    control = session.cells.cell(CONTROL)
     manifest = ExportManifest(
-        sweep=cells.sweep,
+        sweep=session.cells.sweep,
         profile=profile.id,
         machine=profile.machine,
         runtime=profile.runtime,
         threads=profile.threads,
-        protocol=plan.protocol,
-        order_seeds=plan.order_seeds,
+        protocol=session.config.protocol(),
+        order_seeds=order_seeds(session.config),
         control=control.artifacts[profile.runtime].digest if control and profile.runtime in control.artifacts else None,
         models=models,
-        files={path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()},
+        files={path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(folder.rglob("*")) if path.is_file()},
     )
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=1) + "\n")
+    write_records(folder / script.MANIFEST_NAME, manifest)
     return manifest
 
 
@@ -176,16 +167,25 @@ def _sharing(file: File, records: Sequence[CellRecord]) -> tuple[str, ...]:
     return tuple(record.cell for record in records if any(own.digest == file.digest for own in record.artifacts.values()))
 
 
-def _copy(file: File, folder: Path) -> None:
-    """Copy a model; InputError where its bytes are not those that were scored."""
-    content = hashlib.sha256()
-    target = (folder / place(file)).parent
-    target.mkdir(parents=True)
-    for part in parts(Path(file.path)):
-        content.update(part.read_bytes())
-        shutil.copyfile(part, target / part.name)
-    if content.hexdigest() != file.digest:
-        raise InputError(f"{file.path}: differs from its record in cells.json. Run `sixfold grid` again: it makes it anew.")
+def _copy_model(file: File, folder: Path) -> str:
+    """Where the copy of a model lies, relative to the folder; InputError where its bytes are not those that were scored."""
+    parts = file_parts(Path(file.path))
+    place = Path("models") / file.digest
+    (folder / place).mkdir(parents=True)
+    for part in parts:
+        shutil.copyfile(part, folder / place / part.name)
+    if file_digest(*parts) != file.digest:
+        raise InputError(f"{file.path}: differs from its record in cells.json. Run `sixfold grid` again, which makes it again.")
+    return (place / parts[0].name).as_posix()
+
+
+def _copy_code(folder: Path) -> None:
+    """The script, and the modules that it runs under their own names; they import numpy and the runtime and nothing else."""
+    shutil.copyfile(script.__file__, folder / SCRIPT)
+    for path in (CODE / "__init__.py", *(path for name in CARRIED for path in sorted((CODE / name).rglob("*.py")))):
+        target = folder / CODE.name / path.relative_to(CODE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def _letterboxed(pictures: Sequence[Picture], sizes: set[tuple[int, int]]) -> dict[str, Picture]:
@@ -196,13 +196,3 @@ def _letterboxed(pictures: Sequence[Picture], sizes: set[tuple[int, int]]) -> di
 def _inputs_name(size: tuple[int, int]) -> str:
     """Of (height, width)."""
     return f"{size[0]}x{size[1]}"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def _sha256(path: Path) -> Digest:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Measurements that were made on a device by hand: what went there, what came back, and the rounds that this amounts to."""
+"""Measurements that were made on a device: what went there, what came back, and the rounds that this amounts to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from detection.frozen import Digest, Frozen, InputError, PositiveInt
+from flows.measure.measured_rows import Rounds
+from flows.messages import Say
+from flows.records.schema import ArtifactRecord
 from hardware_profiles.timing.calls import difference, times_of
 from hardware_profiles.timing.environment import digest_of
 from hardware_profiles.timing.round import Block, Protocol, RoundResult
@@ -128,25 +131,37 @@ class DeviceSession(Frozen):
         return tuple(_round(raw) for raw in self.results.rounds)
 
 
-def kept(session: DeviceSession, folder: Path) -> bool:
-    """True where these results were kept before."""
-    return _place(session, folder).is_file()
-
-
-def keep_session(session: DeviceSession, folder: Path) -> Path:
-    """Where the session was written, whole or not at all; one that is there already stays as it is."""
-    target = _place(session, folder)
-    if not kept(session, folder):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        partial.write_text(session.model_dump_json(by_alias=True) + "\n")
-        partial.replace(target)
-    return target
+def session_file(session: DeviceSession, folder: Path) -> Path:
+    """Where a session is kept: importing the same results again finds it there."""
+    return folder / session.manifest.profile / f"{session.results.digest}.json"
 
 
 def newest_session(profile: str, folder: Path) -> DeviceSession | None:
     """The session of a profile that was imported last, or None."""
     return max(_sessions(folder / profile), key=lambda session: session.imported_at, default=None)
+
+
+def imported_rounds(profile: str, control: ArtifactRecord | None, folder: Path, say: Say) -> Rounds:
+    """The rounds that were imported last for a profile; or why there are none of today's control, and what to do.
+
+    Rounds of different devices or environments never come together.
+    """
+    session = newest_session(profile, folder)
+    if session is None:
+        why = f"not measured on the device yet: {export_command(profile)}"
+    elif control is not None and control.digest not in session.manifest.models:
+        why = f"what was imported on {session.imported_at} is of another control, measure again: {export_command(profile)}"
+    else:
+        about = f"{len(session.results.rounds)} rounds of {len(session.manifest.models)} files"
+        say(f"measure: {profile}: {about}, imported on {session.imported_at}")
+        return Rounds(results=session.rounds(), environment=session.results.environment)
+    say(f"measure: {profile}: estimated, {why}")
+    return Rounds(why=why)
+
+
+def export_command(profile: str) -> str:
+    """What to type here to measure a profile on its device."""
+    return f"`sixfold measure --export FOLDER --profile {profile}`, run it there, `sixfold measure --import results.json`"
 
 
 def parse_results(path: Path) -> DeviceResults:
@@ -185,10 +200,6 @@ def mismatch(manifest: ExportManifest, results: DeviceResults) -> str | None:
         if calls - {manifest.protocol.timed_calls}:
             return f"round {index} has blocks of {sorted(calls)} calls, the protocol asked for {manifest.protocol.timed_calls}"
     return None
-
-
-def _place(session: DeviceSession, folder: Path) -> Path:
-    return folder / session.manifest.profile / f"{session.results.digest}.json"
 
 
 def _sessions(folder: Path) -> Iterator[DeviceSession]:

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware_profiles.runtimes.empty_model import write_empty_model
-from hardware_profiles.runtimes.table import Pixels, Session, SessionError, open_session, runtime_version
+from hardware_profiles.runtimes.table import Pixels, Session, SessionError, open_session, runtime_version, write_empty_model
 from hardware_profiles.timing.calls import calls_one_by_one_ns, difference, times_of, warm_up
 from hardware_profiles.timing.environment import digest_of, environment
 from hardware_profiles.timing.process_stats import peak_resident_bytes, reset_peak, resident_bytes, steal_s
@@ -91,7 +90,7 @@ def measure(folder: Path, say: Callable[[str], None] = print) -> Path:
     partial = target.with_suffix(".partial")
     partial.write_text(json.dumps(content | {"digest": digest_of(content)}) + "\n")
     partial.replace(target)
-    say(f"{target}\nTake it home: `sixfold measure --import {RESULTS_NAME}`.")
+    say(f"{target}\nNext, on the other machine: `sixfold measure --import {RESULTS_NAME}`.")
     return target
 
 
@@ -100,8 +99,8 @@ def _remarks(found: Mapping[str, Any]) -> str:
     blocks = found["blocks"]
     failed = sum(block["times"] is None for block in blocks)
     repeated = sum(block["times"] is not None and block["times"]["repeats"] > 0 for block in blocks)
-    told = f"; something else ran: {repeated} of {len(blocks)} models timed again" if repeated else ""
-    return f"{told}; FAILED: {failed} of {len(blocks)} models" if failed else told
+    contended = f"; something else ran: {repeated} of {len(blocks)} models timed again" if repeated else ""
+    return f"{contended}; FAILED: {failed} of {len(blocks)} models" if failed else contended
 
 
 def time_round(folder: Path, manifest: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -230,7 +229,7 @@ def _check(folder: Path, manifest: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 
 def _cores(threads: int) -> tuple[int, ...] | None:
-    """The last so many cores this process may use (the first ones serve interrupts); None where the system cannot pin."""
+    """The last cores this process may use, one a thread (the first serve interrupts); None where the system cannot pin."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))

@@ -1,34 +1,30 @@
 """A profile's numbers fitted on measured networks, with the error for networks that were left out of the fit.
 
 Least squares on log times: a network of 1 ms that is 10 % off weighs as much as one of 100 ms. Several forms of the same roofline
-are tried, from one constant to one per class of convolution; the one that foretells left-out networks best is taken, for on
-published data more constants often foretold worse.
+are tried, from one constant to one per class of convolution; the one that predicts left-out networks best is taken, for on
+published data more constants often predicted worse.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hardware_profiles.estimate.fit.coefficients import FORMS, Form, solve
-from hardware_profiles.estimate.fit.measurements import Anchor, AnchorError
-from hardware_profiles.estimate.fit.vectorised import Coefficients, networks_of, put_in
+from hardware_profiles.estimate.fit.coefficients import FORMS, Coefficients, Form
+from hardware_profiles.estimate.fit.least_squares import solve
+from hardware_profiles.estimate.fit.measurements import MeasuredNetwork, MeasurementError
+from hardware_profiles.estimate.fit.networks import networks_of
 from hardware_profiles.estimate.model import cannot_run, computed_as
-from hardware_profiles.schema.profile import MIN_ANCHORS, Calibration, DType, HardwareProfile, PerClass
-from hardware_profiles.schema.validation import numbers_of
+from hardware_profiles.schema.profile import MIN_MEASURED, Calibration, DType, HardwareProfile, PerClass, numbers_of
 
-Array = NDArray[np.float64]
-Proxy = Literal["macs", "parameters"]
-ZERO_POINT_ANCHORS = 8
-"""From so many on, and where they differ in it, what a zero point costs is fitted together with the overhead of an operator; but
-only for a runtime of which it is known that zero points cost something."""
+ZERO_POINT_MEASURED = 8
+"""From this many networks on, and where they differ in it, what a zero point costs is fitted together with the overhead of an
+operator; but only for a runtime of which it is known that zero points cost something."""
 WORTH = 1.10
-"""A later form has to foretell left-out networks at least 10 % better, in log error, than an earlier one."""
+"""A later form has to predict left-out networks at least 10 % better, in log error, than an earlier one."""
 FITTED = "fitted"
 """What the sources of fitted numbers begin with."""
 NORMAL_90 = 1.64
@@ -37,122 +33,93 @@ NORMAL_90 = 1.64
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Times of networks as foretold by fits that had not seen their family."""
+    """Times of networks as predicted by fits that had not seen their family."""
 
     measured_s: tuple[float, ...]
-    foretold_s: tuple[float, ...]
+    predicted_s: tuple[float, ...]
 
     @property
     def mape(self) -> float:
         """Mean absolute percentage error, as a share."""
-        pairs = zip(self.foretold_s, self.measured_s, strict=True)
-        return sum(abs(foretold / measured - 1) for foretold, measured in pairs) / len(self.measured_s)
+        pairs = zip(self.predicted_s, self.measured_s, strict=True)
+        return sum(abs(predicted / measured - 1) for predicted, measured in pairs) / len(self.measured_s)
 
     @property
     def interval_factor(self) -> float:
         """k such that [t / k, t * k] holds 90 % of the times, were the log errors normal and without bias."""
-        errors = [math.log(foretold / measured) for foretold, measured in zip(self.foretold_s, self.measured_s, strict=True)]
+        errors = [math.log(predicted / measured) for predicted, measured in zip(self.predicted_s, self.measured_s, strict=True)]
         return math.exp(NORMAL_90 * math.sqrt(sum(error**2 for error in errors) / len(errors)))
 
 
 def calibrate(
-    profile: HardwareProfile, anchors: Sequence[Anchor], validated_on: str = "networks like the anchors", origin: str | None = None
+    profile: HardwareProfile,
+    measured: Sequence[MeasuredNetwork],
+    validated_on: str = "networks like the measured ones",
+    origin: str | None = None,
 ) -> HardwareProfile:
-    """The profile with numbers fitted to the anchors, type by type; AnchorError where they do not suit it or are fewer than two.
+    """The profile with numbers fitted to the networks, type by type; MeasurementError where they do not suit it or are too few.
 
-    Error and interval are those of anchors, or of whole families where they have names, that were left out in turn. `origin`
-    says where the times come from; otherwise the anchors do.
+    Error and interval are those of networks, or of whole families where they have names, that were left out in turn. `origin`
+    says where the times come from; otherwise the networks do.
     """
-    for dtype in _dtypes(profile, anchors):
+    for dtype in _dtypes(profile, measured):
         profile = _without_fits(profile, dtype)
-        own = [anchor for anchor in anchors if anchor.dtype == dtype]
+        own = [network for network in measured if network.dtype == dtype]
         form, seen = _best_form(profile, own, dtype)
         fitted = solve(networks_of(profile, own, dtype), profile, dtype, form)
-        whence = origin or "; ".join(dict.fromkeys(anchor.origin for anchor in own if anchor.origin)) or "measured by the user"
-        if versions := sorted({anchor.runtime_version for anchor in own if anchor.runtime_version}):
+        whence = origin or "; ".join(dict.fromkeys(network.origin for network in own if network.origin)) or "measured by the user"
+        if versions := sorted({network.runtime_version for network in own if network.runtime_version}):
             whence += f" ({', '.join(versions)})"
         calibration = Calibration(
             anchors=len(own),
             leave_one_out_mape=float(f"{seen.mape:.3g}"),
             validated_on=validated_on,
             origin=whence,
-            cpu=next((anchor.cpu for anchor in own if anchor.cpu), None),
+            cpu=next((network.cpu for network in own if network.cpu), None),
         )
         profile = _recorded(profile, fitted, dtype, form, seen, calibration)
     return profile
 
 
-def fitted(profile: HardwareProfile, anchors: Sequence[Anchor]) -> HardwareProfile:
-    """The profile with numbers fitted to the anchors and nothing else changed: for errors on networks that are kept apart."""
-    for dtype in _dtypes(profile, anchors):
-        profile = _without_fits(profile, dtype)
-        own = [anchor for anchor in anchors if anchor.dtype == dtype]
-        form, _ = _best_form(profile, own, dtype)
-        profile = put_in(profile, dtype, solve(networks_of(profile, own, dtype), profile, dtype, form))
-    return profile
-
-
-def held_out(profile: HardwareProfile, anchors: Sequence[Anchor], form: Form) -> HeldOut:
-    """What the form foretells for each anchor of one type when it, or its family, is left out of the fit."""
-    dtype = anchors[0].dtype
-    networks = networks_of(profile, anchors, dtype)
-    start = solve(networks, profile, dtype, form)
-
-    def foretell(kept: Sequence[int], out: Sequence[int]) -> Array:
-        found = solve(networks.part(kept), profile, dtype, form, start)
-        return networks.part(out).seconds(found)
-
-    return _leave_out(anchors, foretell)
-
-
-def proxy_held_out(anchors: Sequence[Anchor], proxy: Proxy) -> HeldOut:
-    """What `macs` (or FLOPs: twice as many) or `parameters` times a constant foretells, fitted on the other families alike."""
-    counts: Mapping[Proxy, Callable[[Anchor], int]] = {
-        "macs": lambda anchor: sum(operator.macs for operator in anchor.operators),
-        "parameters": lambda anchor: sum(operator.weight_elements for operator in anchor.operators if operator.macs),
-    }
-    size = np.array([counts[proxy](anchor) for anchor in anchors], dtype=float)
-    measured_s = np.array([anchor.latency_s for anchor in anchors])
-
-    def foretell(kept: Sequence[int], out: Sequence[int]) -> Array:
-        constant = math.exp(float(np.mean(np.log(measured_s[list(kept)] / size[list(kept)]))))
-        return size[list(out)] * constant
-
-    return _leave_out(anchors, foretell)
-
-
-def _leave_out(anchors: Sequence[Anchor], foretell: Callable[[Sequence[int], Sequence[int]], Array]) -> HeldOut:
+def held_out(profile: HardwareProfile, measured: Sequence[MeasuredNetwork], form: Form) -> HeldOut:
+    """What the form predicts for each network of one type when it, or its family, is left out of the fit."""
     groups: dict[Hashable, list[int]] = {}
-    for index, anchor in enumerate(anchors):  # networks that differ in their weights alone say the same twice
-        groups.setdefault(anchor.family if anchor.family is not None else anchor.operators, []).append(index)
+    for index, own in enumerate(measured):  # networks that differ in their weights alone say the same twice
+        groups.setdefault(own.family if own.family is not None else own.operators, []).append(index)
     if len(groups) < 2:
-        raise AnchorError(
-            f"{len(anchors)} anchors of one family or graph; an error needs at least two networks or families to leave out"
+        raise MeasurementError(
+            f"{len(measured)} measured networks of one family or graph; an error needs at least two to leave out"
         )
-    foretold_s = np.zeros(len(anchors))
+    dtype, predicted_s = measured[0].dtype, np.zeros(len(measured))
+    networks = networks_of(profile, measured, dtype)
+    start = solve(networks, profile, dtype, form)
     for out in groups.values():
-        kept = [index for index in range(len(anchors)) if index not in set(out)]
-        foretold_s[out] = foretell(kept, out)
-    return HeldOut(tuple(anchor.latency_s for anchor in anchors), tuple(float(value) for value in foretold_s))
+        kept = [index for index in range(len(measured)) if index not in set(out)]
+        predicted_s[out] = networks.part(out).seconds(solve(networks.part(kept), profile, dtype, form, start))
+    return HeldOut(tuple(own.latency_s for own in measured), tuple(predicted_s.tolist()))
 
 
-def _dtypes(profile: HardwareProfile, anchors: Sequence[Anchor]) -> list[DType]:
-    """The anchors' types, float first, for int8 files have float operators too; AnchorError where one does not suit the profile."""
-    for anchor in anchors:
-        if anchor.threads is not None and anchor.threads != profile.threads:
-            raise AnchorError(f"{anchor.name}: measured with {anchor.threads} threads, {profile.id} is for {profile.threads}")
-        if computed_as(profile, anchor.dtype == "int8") != anchor.dtype:
-            raise AnchorError(f"{anchor.name}: measured in {anchor.dtype}; {profile.id} computes in {', '.join(profile.dtypes)}")
-        if reason := cannot_run(anchor.operators, profile):
-            raise AnchorError(f"{anchor.name}: {reason}; such networks cannot calibrate it")
-    found = sorted({anchor.dtype for anchor in anchors}, key=lambda dtype: dtype == "int8")
+def _dtypes(profile: HardwareProfile, measured: Sequence[MeasuredNetwork]) -> list[DType]:
+    """The networks' types, float first, for int8 files have float operators too; MeasurementError where one does not suit."""
+    for network in measured:
+        if network.threads is not None and network.threads != profile.threads:
+            raise MeasurementError(
+                f"{network.name}: measured with {network.threads} threads, {profile.id} is for {profile.threads}"
+            )
+        if computed_as(profile, network.dtype == "int8") != network.dtype:
+            raise MeasurementError(
+                f"{network.name}: measured in {network.dtype}; {profile.id} computes in {', '.join(profile.dtypes)}"
+            )
+        if reason := cannot_run(network.operators, profile):
+            raise MeasurementError(f"{network.name}: {reason}; such networks cannot calibrate it")
+    found = sorted({network.dtype for network in measured}, key=lambda dtype: dtype == "int8")
     for dtype in found:
-        if (count := sum(anchor.dtype == dtype for anchor in anchors)) < 2:
-            raise AnchorError(
-                f"{count} measured {dtype} network; at least 2 are needed to fit, {MIN_ANCHORS} to be called calibrated"
+        if (count := sum(network.dtype == dtype for network in measured)) < 2:
+            raise MeasurementError(
+                f"{count} measured {dtype} network; at least 2 are needed to fit, {MIN_MEASURED} to be called calibrated"
             )
     if not found:
-        raise AnchorError(f"no measured networks; at least {MIN_ANCHORS} are needed for {profile.id} to be called calibrated")
+        raise MeasurementError(f"no measured networks; at least {MIN_MEASURED} are needed for {profile.id} to be called calibrated")
     return found
 
 
@@ -172,22 +139,24 @@ def _without_fits(profile: HardwareProfile, dtype: DType) -> HardwareProfile:
     return profile.model_copy(update=changed)
 
 
-def _best_form(profile: HardwareProfile, anchors: Sequence[Anchor], dtype: DType) -> tuple[Form, HeldOut]:
-    """The simplest form whose left-out anchors are foretold almost as well as by the best."""
-    networks = len({anchor.operators for anchor in anchors})
-    allowed = [form for form in FORMS if networks >= form.fewest]
+def _best_form(profile: HardwareProfile, measured: Sequence[MeasuredNetwork], dtype: DType) -> tuple[Form, HeldOut]:
+    """The simplest form whose left-out networks are predicted almost as well as by the best."""
+    count = len({network.operators for network in measured})
+    allowed = [form for form in FORMS if count >= form.fewest]
     known = dtype == "int8" and profile.zero_point_us is not None
-    if known and networks >= ZERO_POINT_ANCHORS and _zero_points_vary(anchors):
-        allowed = [replace(form, zero_point=form.overhead) for form in allowed]
-    alone = [replace(anchor, family=None) for anchor in anchors]  # families are too few to choose by: two or three draws
+    if known and count >= ZERO_POINT_MEASURED and _zero_points_vary(measured):
+        with_overhead = (form for form in allowed if "op_overhead_us" in form.fields)
+        changed = {form: replace(form, fields=(*form.fields, "zero_point_us")) for form in with_overhead}
+        allowed = [changed.get(form, form) for form in allowed]
+    alone = [replace(network, family=None) for network in measured]  # families are too few to choose by: two or three draws
     errors = [math.log(held_out(profile, alone, form).interval_factor) for form in allowed]
     best = next(form for form, error in zip(allowed, errors, strict=True) if error <= min(errors) * WORTH)
-    return best, held_out(profile, anchors, best)
+    return best, held_out(profile, measured, best)
 
 
-def _zero_points_vary(anchors: Sequence[Anchor]) -> bool:
-    """Whether some anchors have zero points and others none."""
-    return len({any(operator.zero_point for operator in anchor.operators) for anchor in anchors}) == 2
+def _zero_points_vary(measured: Sequence[MeasuredNetwork]) -> bool:
+    """Whether some networks have zero points and others none."""
+    return len({any(operator.zero_point for operator in network.operators) for network in measured}) == 2
 
 
 def _recorded(
@@ -197,19 +166,11 @@ def _recorded(
     whence = f"{FITTED} by least squares on log times of {calibration.anchors} networks ({form.name}); {calibration.origin}"
     known = profile.interval_factor.of(dtype) or 1.0
     factor = seen.interval_factor if calibration.holds else max(known, seen.interval_factor)
-    changed = put_in(profile, dtype, found)
-    new = {
-        f"utilisation.{dtype}": whence,
-        f"interval_factor.{dtype}": (
-            f"derived: {NORMAL_90} standard deviations of log errors of left-out networks"
-            + ("" if calibration.holds else ", not below what it was before: too few networks, or too great an error")
-        ),
-    }
-    new |= {f"op_overhead_us.{dtype}": whence} if form.overhead else {}
-    new |= {f"base_us.{dtype}": whence} if form.base else {}
-    new |= {f"place_ns.{dtype}": whence} if form.place else {}
-    new |= {f"class_utilisation.{dtype}.{name}": whence for name in found.by_class}
-    new |= {"zero_point_us": whence} if form.zero_point else {}
+    changed = found.put_into(profile, dtype)
+    new = dict.fromkeys(form.sources(dtype, found), whence)
+    new[f"interval_factor.{dtype}"] = f"derived: {NORMAL_90} standard deviations of log errors of left-out networks" + (
+        "" if calibration.holds else ", not below what it was before: too few networks, or too great an error"
+    )
     document = changed.model_dump(by_alias=True)
     document["interval_factor"][dtype] = math.ceil(max(factor, 1.0) * 100) / 100
     document["calibration"][dtype] = calibration.model_dump()

@@ -17,12 +17,12 @@ NEEDED = ("model", "dtype", "latency_ms")
 OPTIONAL = ("family", "threads", "runtime_version", "cpu")
 
 
-class AnchorError(ValueError):
+class MeasurementError(ValueError):
     """A file of measurements is missing or wrong, or too little to fit on; the message says which line and what is allowed."""
 
 
 @dataclass(frozen=True)
-class Anchor:
+class MeasuredNetwork:
     """A network of known operators and how long it took on the device."""
 
     name: str
@@ -39,8 +39,8 @@ class Anchor:
     """Where the time comes from."""
 
 
-def read_anchors(path: Path, runtime: str | None = None) -> tuple[Anchor, ...]:
-    """The measurements in a CSV file, one exported network a line; AnchorError says which line is wrong.
+def read_measurements(path: Path, runtime: str | None = None) -> tuple[MeasuredNetwork, ...]:
+    """The measurements in a CSV file, one exported network a line; MeasurementError says which line is wrong.
 
     Columns: `model` (path of the exported file, relative to the CSV file), `dtype` (fp32, fp16 or int8: what the device computed
     in), `latency_ms` (median of one picture), and the OPTIONAL ones. `runtime` is the profile's.
@@ -48,25 +48,26 @@ def read_anchors(path: Path, runtime: str | None = None) -> tuple[Anchor, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise AnchorError(f"{path}: cannot be read: {error}. Give a CSV file with the columns {', '.join(NEEDED)}.") from error
+        raise MeasurementError(f"{path}: cannot be read: {error}. Give a CSV file with the columns {', '.join(NEEDED)}.") from error
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     columns = [name.strip() for name in reader.fieldnames or []]
     if missing := [name for name in NEEDED if name not in columns]:
-        raise AnchorError(
+        raise MeasurementError(
             f"{path}, line 1: no column {', '.join(missing)}; needed: {', '.join(NEEDED)}; optional: {', '.join(OPTIONAL)}"
         )
     if unknown := [name for name in columns if name not in (*NEEDED, *OPTIONAL)]:
-        raise AnchorError(f"{path}, line 1: unknown column {', '.join(unknown)}; allowed: {', '.join((*NEEDED, *OPTIONAL))}")
-    anchors = tuple(_anchor(path, reader.line_num, dict(zip(columns, row.values(), strict=False)), runtime) for row in reader)
-    if not anchors:
-        raise AnchorError(f"{path}: no measurements below the heading; give one line for each measured network")
-    if len(versions := sorted({anchor.runtime_version for anchor in anchors if anchor.runtime_version})) > 1:
-        raise AnchorError(
+        raise MeasurementError(f"{path}, line 1: unknown column {', '.join(unknown)}; allowed: {', '.join((*NEEDED, *OPTIONAL))}")
+    rows = ((reader.line_num, dict(zip(columns, row.values(), strict=False))) for row in reader)
+    measured = tuple(_network(path, line, row, runtime) for line, row in rows)
+    if not measured:
+        raise MeasurementError(f"{path}: no measurements below the heading; give one line for each measured network")
+    if len(versions := sorted({network.runtime_version for network in measured if network.runtime_version})) > 1:
+        raise MeasurementError(
             f"{path}: times of {', '.join(versions)}; one fit takes those of one version, for times move with versions"
         )
-    if len(cpus := sorted({anchor.cpu for anchor in anchors if anchor.cpu})) > 1:
-        raise AnchorError(f"{path}: times of different processors ({', '.join(cpus)}); one fit takes those of one")
-    return anchors
+    if len(cpus := sorted({network.cpu for network in measured if network.cpu})) > 1:
+        raise MeasurementError(f"{path}: times of different processors ({', '.join(cpus)}); one fit takes those of one")
+    return measured
 
 
 class Measurement(NamedTuple):
@@ -83,7 +84,7 @@ class Measurement(NamedTuple):
 
 
 def write_measurements(measurements: Iterable[Measurement], path: Path) -> None:
-    """Write the CSV file that `read_anchors` reads, whole or not at all."""
+    """Write the CSV file that `read_measurements` reads, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as stream:
@@ -96,25 +97,25 @@ def write_measurements(measurements: Iterable[Measurement], path: Path) -> None:
     partial.replace(path)
 
 
-def _anchor(path: Path, line: int, row: Mapping[str, str | None], runtime: str | None) -> Anchor:
+def _network(path: Path, line: int, row: Mapping[str, str | None], runtime: str | None) -> MeasuredNetwork:
     values = {name: (value or "").strip() for name, value in row.items() if name in (*NEEDED, *OPTIONAL)}
     where = f"{path}, line {line}"
     if empty := [name for name in NEEDED if not values.get(name)]:
-        raise AnchorError(f"{where}: {', '.join(empty)} is empty")
+        raise MeasurementError(f"{where}: {', '.join(empty)} is empty")
     if values["dtype"] not in get_args(DType):
-        raise AnchorError(f"{where}: dtype is {values['dtype']!r}; allowed: {', '.join(get_args(DType))}")
+        raise MeasurementError(f"{where}: dtype is {values['dtype']!r}; allowed: {', '.join(get_args(DType))}")
     latency_ms = _number(where, "latency_ms", values["latency_ms"])
     threads = _number(where, "threads", values["threads"]) if values.get("threads") else None
     try:
         operators = read_operators(path.parent / values["model"], runtime)
     except GraphError as error:
-        raise AnchorError(f"{where}: {error}") from error
+        raise MeasurementError(f"{where}: {error}") from error
     quantized = any(operator.quantized for operator in operators)
     if quantized != (values["dtype"] == "int8"):
-        raise AnchorError(
+        raise MeasurementError(
             f"{where}: dtype is {values['dtype']}, but {values['model']} is {'an int8' if quantized else 'a float'} file"
         )
-    return Anchor(
+    return MeasuredNetwork(
         name=values["model"],
         operators=operators,
         dtype=next(dtype for dtype in get_args(DType) if dtype == values["dtype"]),
@@ -133,5 +134,5 @@ def _number(where: str, column: str, text: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 < value < float("inf"):
-        raise AnchorError(f"{where}: {column} is {text!r}; a number above 0 is needed")
+        raise MeasurementError(f"{where}: {column} is {text!r}; a number above 0 is needed")
     return value

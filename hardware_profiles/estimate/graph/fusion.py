@@ -10,35 +10,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hardware_profiles.estimate.graph.graph import Graph, Step
-from hardware_profiles.estimate.graph.layers import DEQUANTIZE, QUANTIZE, WEIGHTED, Layer, Layers, simplified
-from hardware_profiles.estimate.model import Operator, OperatorKind
+from hardware_profiles.estimate.graph.graph import Graph, Operator, OperatorKind, Step
+from hardware_profiles.estimate.graph.layers import DEQUANTIZE, QUANTIZE, WEIGHTED, Fusions, Layer, Layers, simplified
 
 FLOAT = ":float"
-"""What the name of an int8 tensor gets when it is turned back."""
-ACTIVATIONS = {
-    "onnx": frozenset({"Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid"}),
-    "openvino": frozenset(
-        {"Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Swish", "HardSwish", "Mish", "Gelu", "Elu"}
-    ),
-}
-"""What runs inside the convolution before it. Swish is a kernel of its own in ONNX Runtime."""
+"""What the name of an int8 tensor gets when it is dequantized."""
 BORDERED: frozenset[OperatorKind] = frozenset({"conv3x3s1", "conv_other", "depthwise"})
 """Classes whose kernels reach over the border, where a zero point's share of a sum is another than inside."""
 KEEP_INT8 = frozenset({"MaxPool", "Resize", "Concat", "Split", "Slice", "Transpose", "Relu"})
 """Operators whose int8 outputs have the scale of their int8 inputs."""
 
 
-def fused(file: Layers) -> Graph:
+def fused(file: Layers, fusions: Fusions) -> Graph:
     """The operators in the order of execution."""
-    return _Fusion(simplified(file)).graph()
+    return _Fusion(simplified(file, fusions), fusions).graph()
 
 
 class _Fusion:
     """Groups of layers that run as one. A group is emitted where its last layer stands, when everything it reads is there."""
 
-    def __init__(self, file: Layers) -> None:
-        self.file = file
+    def __init__(self, file: Layers, fusions: Fusions) -> None:
+        self.file, self.fusions = file, fusions
         self.readers: dict[str, list[int]] = {}
         for index, layer in enumerate(file.layers):
             for name in layer.reads:
@@ -76,15 +68,15 @@ class _Fusion:
 
     def _take_in(self, group: list[int]) -> None:
         """Extend a convolution by what its kernel does on the way out."""
-        activations = ACTIVATIONS[self.file.form]
+        activations = self.fusions.activations
         while self._follow(group, {"BatchNormalization"}) or self._follow_scaling(group):
             pass
         activated = self._follow(group, activations)
         int8 = self._int8_kernel(self.file.layers[group[0]], group)
         if int8:
             self._follow(group, {QUANTIZE})
-        # A sum joins a convolution whose result nobody else reads and that has no activation yet, in int8 only under OpenVINO.
-        if ((not int8 and not activated) or (int8 and self.file.form == "openvino")) and self._follow(group, {"Add"}):
+        # A sum joins a convolution whose result nobody else reads and that has no activation yet, in int8 not in every runtime.
+        if ((not int8 and not activated) or (int8 and self.fusions.int8_adds)) and self._follow(group, {"Add"}):
             self._follow(group, activations)
             if int8:
                 self._follow(group, {QUANTIZE})
@@ -113,11 +105,11 @@ class _Fusion:
         return self.readers[writes[0]][0]
 
     def _int8_kernel(self, layer: Layer, group: Sequence[int]) -> bool:
-        """Whether the group is computed in int8; ONNX Runtime also wants an int8 result, OpenVINO can write float."""
+        """Whether the group is computed in int8; some runtimes also want an int8 result."""
         if not (layer.int8_weights and self._reads_int8(layer)):
             return False
         reader = self._only_reader(group[-1])
-        return self.file.form == "openvino" or (reader is not None and self.file.layers[reader].op_type == QUANTIZE)
+        return self.fusions.int8_adds or (reader is not None and self.file.layers[reader].op_type == QUANTIZE)
 
     def _reads_int8(self, layer: Layer) -> bool:
         return bool(layer.reads) and all(name in self.quantized_tensors for name in layer.reads)
@@ -126,7 +118,7 @@ class _Fusion:
         """Names of all int8 tensors, or only of those with a zero point."""
         names: set[str] = set() if zero_point else set(self.file.int8_inputs)
         for layer in self.file.layers:
-            passes = self.file.form == "openvino" and layer.op_type in KEEP_INT8 and all(name in names for name in layer.reads)
+            passes = self.fusions.int8_moves and layer.op_type in KEEP_INT8 and all(name in names for name in layer.reads)
             if (layer.op_type == QUANTIZE and (layer.zero_point or not zero_point)) or passes:
                 names.update(layer.writes)
         return names
@@ -155,7 +147,7 @@ class _Fusion:
     def _runs_in_int8(self, head: Layer, group: Sequence[int]) -> bool:
         if head.op_type in WEIGHTED:
             last = self.file.layers[group[-1]]
-            ends_in_int8 = self.file.form == "openvino" or last.op_type == QUANTIZE
+            ends_in_int8 = self.fusions.int8_adds or last.op_type == QUANTIZE
             return head.int8_weights and self._reads_int8(head) and ends_in_int8
         return (
             head.op_type != QUANTIZE
@@ -166,12 +158,12 @@ class _Fusion:
     def _operator(self, layer: Layer, reads: Sequence[str], writes: Sequence[str], quantized: bool) -> Operator:
         return Operator(
             kind=_kind(layer),
-            macs=_macs(layer),
+            macs=layer.macs,
             input_elements=self._elements(reads),
             output_elements=self._elements(writes),
             weight_elements=sum(math.prod(shape) for shape in layer.constants),
-            input_channels=_channels(layer, layer.source),
-            output_channels=_channels(layer, layer.result),
+            input_channels=_input_channels(layer),
+            output_channels=_output_channels(layer),
             op_type=layer.op_type,
             quantized=quantized,
             zero_point=quantized and _kind(layer) in BORDERED and layer.reads[0] in self.zero_point_tensors,
@@ -189,7 +181,7 @@ def _kind(layer: Layer) -> OperatorKind:
         return "other"
     if layer.op_type in ("MatMul", "Gemm"):
         return "conv1x1"
-    _, inputs_per_group, *kernel = layer.constants[0]
+    _, inputs_per_group, *kernel = layer.kernel
     if layer.groups > 1 and inputs_per_group == 1:
         return "depthwise"
     if layer.op_type == "ConvTranspose" or layer.groups > 1:
@@ -199,17 +191,13 @@ def _kind(layer: Layer) -> OperatorKind:
     return "conv3x3s1" if kernel == [3, 3] and set(layer.strides) <= {1} else "conv_other"
 
 
-def _macs(layer: Layer) -> int:
-    if layer.op_type not in WEIGHTED:
-        return 0
+def _input_channels(layer: Layer) -> int:
     if layer.op_type in ("MatMul", "Gemm"):
-        from_the_right = layer.source[-1] * layer.result[-1] == math.prod(layer.constants[0][-2:])  # transposed or not
-        return math.prod(layer.result) * layer.source[-1 if from_the_right else -2]
-    places = math.prod(layer.source[2:]) if layer.op_type == "ConvTranspose" else math.prod(layer.result[2:])
-    return math.prod(layer.constants[0]) * places
+        return layer.macs // math.prod(layer.result)
+    return layer.source[1] if len(layer.source) > 1 else 1
 
 
-def _channels(layer: Layer, shape: Sequence[int]) -> int:
+def _output_channels(layer: Layer) -> int:
     if layer.op_type in ("MatMul", "Gemm"):
-        return shape[-1]
-    return shape[1] if len(shape) > 1 else 1
+        return layer.result[-1] if layer.result else 1
+    return layer.result[1] if len(layer.result) > 1 else 1

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
 
-Form = Literal["onnx", "openvino"]
-"""Whose fusions apply: ONNX Runtime's or OpenVINO's."""
+from hardware_profiles.estimate.graph.graph import GraphError
+
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 FREE = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten", "Dropout", "Cast"})
 """Operators that only look at the same values in another way."""
+BRANCHING = frozenset({"If", "Loop", "Scan", "SequenceMap", "TensorIterator"})
+UNCOUNTED = frozenset(
+    {"Attention", "ScaledDotProductAttention", "Einsum", "DeformConv", "DeformableConvolution", "QLinearConv", "QLinearMatMul"}
+    | {"ConvInteger", "MatMulInteger", "LSTM", "GRU", "RNN", "LSTMSequence", "GRUSequence", "RNNSequence"}
+)
+"""Products that no detector read so far has had. Counting none of their multiply-adds would be a wrong number."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,13 @@ class Layer:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     constants: tuple[tuple[int, ...], ...] = ()
-    """Shapes of what it reads besides, the weights first."""
+    """Shapes of the constants that it reads besides."""
+    macs: int = 0
+    """Multiply-adds of a product; see `product_macs`."""
+    kernel: tuple[int, ...] = ()
+    """Of a convolution: (outputs, inputs of a group, *sides), transposed ones (inputs, outputs of a group, *sides)."""
     int8_weights: bool = False
+    """Of a product: its second operand is int8 where it is constant; where it is computed, `reads` say that."""
     zero_point: bool = False
     """Of QUANTIZE: the real value 0 is not stored as 0."""
     groups: int = 1
@@ -32,18 +44,31 @@ class Layer:
     axis: int | None = None
     """Of Concat."""
     to_channels_last: bool = False
-    """A transposition that moves the channels behind the places."""
+    """A transposition that moves the channels behind the positions."""
     source: tuple[int, ...] = ()
-    """Shape of the first tensor it reads."""
+    """Shape of the first tensor it reads; of a product, of its first operand, constant or not."""
     result: tuple[int, ...] = ()
     """Shape of the first tensor it writes."""
+
+
+@dataclass(frozen=True)
+class Fusions:
+    """What a runtime executes as one operator, and what it does not execute at all."""
+
+    activations: frozenset[str]
+    """Run inside the convolution before them."""
+    int8_adds: bool = False
+    """A sum joins an int8 convolution too, and the results of one may be float."""
+    int8_moves: bool = False
+    """What only moves int8 values writes int8 values, without a pair of quantizations around it."""
+    channels_last: bool = False
+    """Activations lie channels-last, and parts of a Concat are written next to each other where nothing varies before its axis."""
 
 
 @dataclass(frozen=True)
 class Layers:
     """A file as nodes, before fusing."""
 
-    form: Form
     layers: tuple[Layer, ...]
     shapes: Mapping[str, tuple[int, ...]]
     inputs: tuple[str, ...]
@@ -53,9 +78,37 @@ class Layers:
     """Inputs whose bytes are int8 activations as they are."""
 
 
-def simplified(file: Layers) -> Layers:
+def simplified(file: Layers, fusions: Fusions) -> Layers:
     """The same without layers that cost nothing, and with x * sigmoid(x) as one layer."""
-    return _without_free(_with_swish(file))
+    return _without_free(_with_swish(file), fusions)
+
+
+def product_macs(op_type: str, operands: Sequence[tuple[int, ...]], result: tuple[int, ...], transposed: bool = False) -> int:
+    """Multiply-adds of a product, by the shapes of its two operands, constant or computed; `transposed`: the first one is.
+
+    Convolutions take weights as `Layer.kernel` has them.
+    """
+    first, second = operands
+    if op_type in ("MatMul", "Gemm"):
+        return math.prod(result) * first[-2 if transposed and len(first) > 1 else -1]
+    return result[0] * math.prod(second) * math.prod(first[2:] if op_type == "ConvTranspose" else result[2:])
+
+
+def refuse_uncounted(path: Path, op_type: str, *, is_constant: bool) -> None:
+    """GraphError for an operator that decides at run time what is computed, or multiplies in a way that is not counted here."""
+    if op_type in BRANCHING:
+        raise GraphError(f"{path}: {op_type} runs a part of the graph by what the picture holds; export without control flow")
+    if op_type in UNCOUNTED and not is_constant:
+        raise GraphError(f"{path}: {op_type} multiplies in a way that is not counted; write it as MatMul, Gemm or Conv")
+
+
+def open_size(path: Path, name: str, op_type: str | None = None) -> GraphError:
+    """The error for a tensor whose size is not in the file."""
+    writer = f", which {op_type} writes," if op_type else ""
+    return GraphError(
+        f"{path}: the size of {name!r}{writer} is not fixed; export the detector with a fixed input size, "
+        f"and without operators whose result depends on the picture (NonZero, NonMaxSuppression)"
+    )
 
 
 def moves_channels_last(axes: Sequence[int]) -> bool:
@@ -78,7 +131,7 @@ def _with_swish(file: Layers) -> Layers:
     return replace(file, layers=tuple(layer for layer in layers if layer is not None))
 
 
-def _without_free(file: Layers) -> Layers:
+def _without_free(file: Layers, fusions: Fusions) -> Layers:
     """What costs nothing left out, its readers reading what it read."""
     same: dict[str, tuple[str, ...]] = {}
 
@@ -88,23 +141,23 @@ def _without_free(file: Layers) -> Layers:
     kept: list[Layer] = []
     for layer in file.layers:
         own = replace(layer, reads=sources(layer.reads))
-        if _free(own, file):
-            same[own.writes[0]] = own.reads
+        if _free(own, file, fusions):
+            # What a Reshape reads besides says into which shape.
+            same[own.writes[0]] = own.reads if layer.op_type == "Concat" else sources(layer.reads[:1])
         else:
             kept.append(own)
     return replace(file, layers=tuple(kept), outputs=sources(file.outputs))
 
 
-def _free(layer: Layer, file: Layers) -> bool:
+def _free(layer: Layer, file: Layers, fusions: Fusions) -> bool:
     if layer.op_type in FREE:
         return True
-    # Turning a picture's channels to the front: OpenVINO reads it as it lies, ONNX Runtime too in int8; in float it takes 40 us.
+    # A picture's channels to the front: OpenVINO reads it as it lies, ONNX Runtime too in int8; in float it takes 40 us.
     if layer.op_type == "Transpose" and set(layer.reads) <= set(file.inputs):
         return True
     if layer.op_type == QUANTIZE and set(layer.reads) <= file.int8_inputs:
         return True
-    if file.form != "openvino":
+    if not fusions.channels_last:
         return False
-    # OpenVINO keeps activations channels-last, and lets the parts of a Concat be written side by side where nothing varies before.
-    side_by_side = layer.op_type == "Concat" and layer.axis is not None and set(file.shapes[layer.writes[0]][: layer.axis]) <= {1}
-    return layer.to_channels_last or side_by_side
+    adjacent = layer.op_type == "Concat" and layer.axis is not None and set(file.shapes[layer.writes[0]][: layer.axis]) <= {1}
+    return layer.to_channels_last or adjacent

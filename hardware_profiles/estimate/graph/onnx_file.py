@@ -8,29 +8,32 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from hardware_profiles.estimate.graph import layers
 from hardware_profiles.estimate.graph.graph import GraphError
-from hardware_profiles.estimate.graph.layers import DEQUANTIZE, QUANTIZE, WEIGHTED, Form, Layer, Layers, moves_channels_last
+from hardware_profiles.estimate.graph.layers import DEQUANTIZE, QUANTIZE, WEIGHTED, Layer, Layers
 
 SHAPE_ONLY = frozenset({"Shape", "Size"})
 """Their results are known as soon as the shape of what they look at is."""
 SMALL_ELEMENTS = 64
-"""Constants of up to so many elements are computed: they hold sizes. Greater ones are only known to be constant."""
+"""Constants of up to this many elements are computed: they hold sizes. Greater ones are only known to be constant."""
 
 
-def read_onnx(path: Path, form: Form = "onnx") -> Layers:
-    """The file's layers, to be fused as `form` says; GraphError where it is no ONNX file, or its sizes are not fixed."""
+def read_onnx(path: Path) -> Layers:
+    """The file's layers; GraphError where it is no ONNX file, or its sizes are not fixed."""
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
+        model = onnx.inliner.inline_local_functions(model) if model.functions else model
         stored_bytes = sum(_bytes(tensor) for tensor in _stored(model.graph))
         model = _with_sizes(model)
     except Exception as error:  # protobuf, the checker and shape inference have no common base
         first = str(error).strip().splitlines()
         raise GraphError(f"{path}: not a readable ONNX file: {first[0] if first else type(error).__name__}") from error
-    return _Reader(path, model.graph).layers(form, stored_bytes)
+    return _Reader(path, model.graph).layers(stored_bytes)
 
 
 class _Reader:
@@ -44,20 +47,26 @@ class _Reader:
         }
         self.dequantized: dict[str, str] = {}
 
-    def layers(self, form: Form, parameter_bytes: int) -> Layers:
+    def layers(self, parameter_bytes: int) -> Layers:
         """All that an output depends on; the rest is not run."""
         inputs = tuple(value.name for value in self.graph.input if value.name not in self.constants)
         nodes = list(self.graph.node)
         live = _live(nodes, [value.name for value in self.graph.output])
-        layers = tuple(layer for index in live if (layer := self._layer(nodes[index])) is not None)
+        run = tuple(layer for index in live if (layer := self._layer(nodes[index])) is not None)
+        for name in (*inputs, *(name for layer in run for name in (*layer.reads, *layer.writes))):
+            self._shape(name)
         outputs = tuple(self.dequantized.get(value.name, value.name) for value in self.graph.output)
-        return Layers(form, layers, self.shapes, inputs, outputs, parameter_bytes, self._int8_inputs(inputs))
+        return Layers(run, self.shapes, inputs, outputs, parameter_bytes, self._int8_inputs(inputs))
 
     def _layer(self, node: onnx.NodeProto) -> Layer | None:
         """The node as a layer, or None where it is folded into a constant or into its neighbours."""
-        if node.op_type in ("Constant", *SHAPE_ONLY) or all(name in self.constants for name in node.input if name):
+        if node.domain not in ("", "ai.onnx"):
+            raise GraphError(f"{self.path}: {node.op_type} is an operator of {node.domain}, not of ONNX: what it does is not known")
+        is_constant = node.op_type in ("Constant", *SHAPE_ONLY) or all(name in self.constants for name in node.input if name)
+        layers.refuse_uncounted(self.path, node.op_type, is_constant=is_constant)
+        if is_constant:
             self.constants.update(node.output)
-            self.int8_constants.update(node.output if node.op_type == DEQUANTIZE else ())
+            self.int8_constants.update(node.output if node.op_type == DEQUANTIZE or set(node.input) & self.int8_constants else ())
             return None
         if node.op_type == DEQUANTIZE:
             self.dequantized[node.output[0]] = node.input[0]
@@ -65,19 +74,24 @@ class _Reader:
         reads = tuple(self.dequantized.get(name, name) for name in node.input if name and name not in self.constants)
         weighted = node.op_type in WEIGHTED
         attributes: dict[str, Any] = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        writes = tuple(name for name in node.output if name)
+        result = self._shape(writes[0], node.op_type)
+        operands = [self._shape(name) for name in node.input[:2]] if weighted else []
         return Layer(
             op_type=node.op_type,
             reads=reads,
-            writes=tuple(name for name in node.output if name),
+            writes=writes,
             constants=() if node.op_type == QUANTIZE else tuple(self._shape(name) for name in node.input if name in self.constants),
-            int8_weights=weighted and len(node.input) > 1 and node.input[1] in self.int8_constants,
+            macs=layers.product_macs(node.op_type, operands, result, bool(attributes.get("transA"))) if weighted else 0,
+            kernel=operands[1] if node.op_type in ("Conv", "ConvTranspose") else (),
+            int8_weights=weighted and (node.input[1] in self.int8_constants or node.input[1] not in self.constants),
             zero_point=node.op_type == QUANTIZE and len(node.input) > 2 and node.input[2] in self.zero_points,
             groups=attributes.get("group", 1),
             strides=tuple(attributes.get("strides", ())),
             axis=attributes.get("axis") if node.op_type == "Concat" else None,
-            to_channels_last=node.op_type == "Transpose" and moves_channels_last(attributes.get("perm", ())),
-            source=self._shape(reads[0]),
-            result=self._shape(node.output[0]),
+            to_channels_last=node.op_type == "Transpose" and layers.moves_channels_last(attributes.get("perm", ())),
+            source=operands[0] if weighted else self._shape(reads[0]),
+            result=result,
         )
 
     def _int8_inputs(self, inputs: tuple[str, ...]) -> frozenset[str]:
@@ -88,9 +102,9 @@ class _Reader:
             sources = (sources - behind) | {moved[name] for name in behind}
         return frozenset(sources & set(inputs))
 
-    def _shape(self, name: str) -> tuple[int, ...]:
+    def _shape(self, name: str, op_type: str | None = None) -> tuple[int, ...]:
         if name not in self.shapes:
-            raise GraphError(f"{self.path}: the size of {name!r} is not fixed; export the detector with a fixed input size")
+            raise layers.open_size(self.path, name, op_type)
         return self.shapes[name]
 
 
@@ -128,7 +142,10 @@ def _result(node: onnx.NodeProto, known: dict[str, NDArray[Any]], shapes: dict[s
     inputs = [name for name in node.input if name]
     if not inputs or node.op_type in (QUANTIZE, DEQUANTIZE) or len(node.output) != 1 or not all(name in known for name in inputs):
         return None
-    result = np.asarray(ReferenceEvaluator(node).run(None, {name: known[name] for name in inputs})[0])
+    try:
+        result = np.asarray(ReferenceEvaluator(node).run(None, {name: known[name] for name in inputs})[0])
+    except Exception:  # what the evaluator does not know, or only within its graph, stays a node
+        return None
     return result if result.size <= SMALL_ELEMENTS else None
 
 
@@ -154,7 +171,7 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def _live(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[int]:
-    """Places of the nodes that an output depends on, in order."""
+    """Indices of the nodes that an output depends on, in order."""
     writer = {name: index for index, node in enumerate(nodes) for name in node.output}
     waiting, live = list(outputs), set[int]()
     while waiting:

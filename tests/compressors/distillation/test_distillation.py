@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
+from compressors.contract import Workbench
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy
-from compressors.distillation.method import Distillation, DistillationLoss, on_levels, refuse_strangers, teach
+from compressors.distillation.method import Distillation, DistillationLoss, feature_widths, refuse_teacher, teach
+from compressors.distillation.teacher_outputs import Computed
+from compressors.pruning import Pruning, prune
+from detection.batch import Batch
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture
-from detection.compact.losses import Batch, DetectionLoss
-from detection.compact.network import Outputs
+from detection.compact.architecture import Architecture
+from detection.compact.losses import detection_loss
+from detection.compact.network import Network, Outputs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.training import Recipe, fit
@@ -33,8 +37,7 @@ def batch(tiny_train: Images) -> Batch:
 @pytest.fixture(scope="module")
 def student(tiny_detector: Detector) -> Detector:
     """A detector with a neck half as wide as the teacher's, and other weights."""
-    architecture: Architecture = tiny_detector.blueprint.architecture.model_copy(update={"neck_width": 8})
-    return fresh(tiny_detector.blueprint.model_copy(update={"architecture": architecture}), 5)
+    return fresh(tiny_detector.spec.having(tiny_detector.spec.settings.model_copy(update={"neck_width": 8})), 5)
 
 
 def said(detector: Detector, batch: Batch) -> Outputs:
@@ -47,10 +50,19 @@ def said(detector: Detector, batch: Batch) -> Outputs:
 
 def term(name: str, teacher: Detector, student: Detector, outputs: Outputs, batch: Batch, **more: Any) -> Tensor:
     """One of the three terms alone: the loss with this weight at 1 and the others at 0, less the loss against the labels."""
-    loss = teach(Distillation.model_validate(NOTHING | {name: 1.0} | more), teacher, student, CPU)
-    network = student.network()
-    alone: Tensor = loss(network, outputs, batch) - DetectionLoss()(network, outputs, batch)
-    return alone
+    objective = teach(Distillation.model_validate(NOTHING | {name: 1.0} | more), teacher, student, CPU)
+    labels = of_labels(student.network(), outputs, batch)
+    return lowered(objective, student.network(), outputs, batch) - labels
+
+
+def of_labels(network: nn.Module, outputs: Outputs, batch: Batch) -> Tensor:
+    """The loss against the labels alone."""
+    return detection_loss(cast(Network, network), outputs, batch)
+
+
+def lowered(objective: DistillationLoss, network: nn.Module, outputs: Outputs, batch: Batch) -> Tensor:
+    """What a training with this objective lowers."""
+    return objective(network, outputs, batch, of_labels(network, outputs, batch), half=False)
 
 
 def number(of: Tensor) -> float:
@@ -85,7 +97,7 @@ def test_a_student_that_is_its_teacher_has_no_feature_term(tiny_detector: Detect
 
 def test_the_box_term_by_hand(tiny_detector: Detector, batch: Batch) -> None:
     """T^2 times the divergence of the softened sides, averaged over four sides and weighted by the teacher's best score."""
-    other = fresh(tiny_detector.blueprint, 7)
+    other = fresh(tiny_detector.spec, 7)
     outputs, taught = said(other, batch), said(tiny_detector, batch)
     value = term("boxes", tiny_detector, other, outputs, batch, temperature=2.0)
 
@@ -101,7 +113,7 @@ def test_the_box_term_by_hand(tiny_detector: Detector, batch: Batch) -> None:
 
 def test_the_feature_term_is_one_minus_the_correlation(tiny_detector: Detector, batch: Batch) -> None:
     """Against numpy's correlation coefficient, channel by channel; opposite maps reach 2, and nothing leaves [0, 2]."""
-    outputs, taught = said(fresh(tiny_detector.blueprint, 7), batch), said(tiny_detector, batch)
+    outputs, taught = said(fresh(tiny_detector.spec, 7), batch), said(tiny_detector, batch)
 
     def with_features(features: tuple[Tensor, ...]) -> float:
         return number(term("features", tiny_detector, tiny_detector, outputs._replace(features=features), batch))
@@ -126,27 +138,8 @@ def test_the_feature_term_is_one_minus_the_correlation(tiny_detector: Detector, 
 def test_without_weights_only_the_labels_count(tiny_detector: Detector, student: Detector, batch: Batch) -> None:
     """All three weights at zero leave exactly the loss against the labels."""
     outputs, network = said(student, batch), student.network()
-    loss = teach(Distillation.model_validate(NOTHING), tiny_detector, student, CPU)
-    assert number(loss(network, outputs, batch)) == pytest.approx(number(DetectionLoss()(network, outputs, batch)))
-
-
-def test_a_student_with_fewer_levels_hears_all_that_the_teacher_sees(tiny_detector: Detector) -> None:
-    """Scores of a level that the student lacks arrive on its coarsest one, enlarged; boxes and certainty are of its own points."""
-    blueprint, classes = tiny_detector.blueprint, len(tiny_detector.blueprint.classes)
-    (height, width), levels = blueprint.input_size, blueprint.architecture.levels
-    counts = [(height // level) * (width // level) for level in levels]
-    logits = torch.full((1, sum(counts), classes), -20.0)
-    logits[0, sum(counts[:2]) :, 1] = 20.0  # the second class everywhere on the coarsest level
-    boxes = torch.arange(float(sum(counts)))[None, :, None].expand(1, -1, 8)
-    maps = tuple(torch.zeros(1, 16, height // level, width // level) for level in levels)
-    lesson = on_levels(Outputs(logits, boxes, maps), blueprint, levels[:2])
-    assert lesson.scores.shape == (1, sum(counts[:2]), classes)
-    assert lesson.scores[0, : counts[0]].max() < 1e-6
-    assert lesson.scores[0, counts[0] :, 1].min() > 1 - 1e-6
-    assert lesson.scores[0, counts[0] :, 0].max() < 1e-6
-    assert lesson.sure.max() < 1e-6
-    assert lesson.box_logits[0, :, 0].tolist() == list(range(sum(counts[:2])))
-    assert [feature.shape for feature in lesson.features] == [feature.shape for feature in maps[:2]]
+    objective = teach(Distillation.model_validate(NOTHING), tiny_detector, student, CPU)
+    assert number(lowered(objective, network, outputs, batch)) == pytest.approx(number(of_labels(network, outputs, batch)))
 
 
 @pytest.mark.parametrize("by", ["cwd", "mgd"])
@@ -157,8 +150,8 @@ def test_other_feature_terms_stand_in_the_same_place(
     outputs, network = said(student, batch), student.network()
 
     def value(features: float) -> float:
-        loss = teach(Distillation(scores=0, boxes=0, features_by=by, features=features), tiny_detector, student, CPU)
-        return number(loss(network, outputs, batch) - DetectionLoss()(network, outputs, batch))
+        objective = teach(Distillation(scores=0, boxes=0, features_by=by, features=features), tiny_detector, student, CPU)
+        return number(lowered(objective, network, outputs, batch) - of_labels(network, outputs, batch))
 
     assert value(0.0) == pytest.approx(0.0, abs=1e-4)
     assert value(2.0) == pytest.approx(2 * value(1.0), rel=1e-3)
@@ -168,57 +161,59 @@ def test_other_feature_terms_stand_in_the_same_place(
 def test_a_teacher_for_larger_pictures_looks_at_the_students(tiny_detector: Detector) -> None:
     """A student of another input size is taught at its own points, by the same weights."""
     student = tiny_detector.at((32, 64))
-    loss = teach(Distillation(), tiny_detector, student, CPU)
+    objective = teach(Distillation(), tiny_detector, student, CPU)
     images = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
     batch = Batch(images, torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.bool))
     outputs, network = said(student, batch), student.network()
     assert outputs.score_logits.shape[1] == 4 * 8 + 2 * 4 + 1 * 2
     features_alone = teach(Distillation(scores=0, boxes=0), tiny_detector, student, CPU)
-    assert number(features_alone(network, outputs, batch)) == pytest.approx(
-        number(DetectionLoss()(network, outputs, batch)), abs=1e-4
+    assert number(lowered(features_alone, network, outputs, batch)) == pytest.approx(
+        number(of_labels(network, outputs, batch)), abs=1e-4
     )
-    assert torch.isfinite(loss(network, outputs, batch))
+    assert torch.isfinite(lowered(objective, network, outputs, batch))
 
 
 @pytest.fixture(scope="module")
-def lesson(tiny_detector: Detector, student: Detector, tiny_train: Images) -> tuple[DistillationLoss, Detector, Any]:
-    """A student taught for eight epochs."""
-    loss = teach(Distillation(), tiny_detector, student, CPU)
-    taught, record = fit(student, tiny_train, Recipe(epochs=8, batch_size=8), seed=0, device=CPU, loss=loss)
-    return loss, taught, record
+def distilled(tiny_detector: Detector, student: Detector, tiny_train: Images) -> tuple[DistillationLoss, Detector, Any]:
+    """A student distilled for eight epochs: the objective, the detector and its record."""
+    objective = teach(Distillation(), tiny_detector, student, CPU)
+    trained, record = fit(student, tiny_train, Recipe(epochs=8, batch_size=8), seed=0, device=CPU, objective=objective)
+    return objective, trained, record
 
 
-def test_every_picture_goes_through_the_teacher_once(lesson: tuple[DistillationLoss, Detector, Any]) -> None:
+def test_every_picture_goes_through_the_teacher_once(distilled: tuple[DistillationLoss, Detector, Any]) -> None:
     """Eight epochs of 24 pictures are 192 forwards, as many as the student's."""
-    loss, _, record = lesson
-    assert loss.teacher_forwards == record.images == 8 * 24
+    objective, _, record = distilled
+    assert objective.teacher_forwards == record.images == 8 * 24
 
 
-def test_the_teacher_does_not_change(lesson: tuple[DistillationLoss, Detector, Any], tiny_detector: Detector) -> None:
-    """After a training the loss's teacher has the weights and statistics it came with, and never a gradient."""
-    loss, *_ = lesson
-    state = loss.teacher.state_dict()
+def test_the_teacher_does_not_change(distilled: tuple[DistillationLoss, Detector, Any], tiny_detector: Detector) -> None:
+    """After a training the objective's teacher has the weights and statistics it came with, and never a gradient."""
+    objective, *_ = distilled
+    assert isinstance(objective.outputs, Computed)
+    teacher = objective.outputs.network
+    state = teacher.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in tiny_detector.weights.items())
-    assert all(parameter.grad is None for parameter in loss.teacher.parameters())
-    assert not loss.teacher.training
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert not teacher.training
 
 
 def test_adapters_are_trained_and_thrown_away(
-    lesson: tuple[DistillationLoss, Detector, Any], tiny_detector: Detector, student: Detector
+    distilled: tuple[DistillationLoss, Detector, Any], tiny_detector: Detector, student: Detector
 ) -> None:
-    """They moved from where they started, and the taught detector has the student's blueprint and no weight besides."""
-    loss, taught, _ = lesson
+    """They moved from where they started, and the taught detector has the student's spec and no weight besides."""
+    objective, taught, _ = distilled
     begun = teach(Distillation(), tiny_detector, student, CPU).parameters()
-    assert not all(torch.equal(a, b) for a, b in zip(loss.parameters(), begun, strict=True))
-    assert taught.blueprint == student.blueprint
+    assert not all(torch.equal(a, b) for a, b in zip(objective.parameters(), begun, strict=True))
+    assert taught.spec == student.spec
     assert taught.weights.keys() == student.weights.keys()
 
 
 def test_the_student_comes_closer_to_its_teacher(
-    lesson: tuple[DistillationLoss, Detector, Any], tiny_detector: Detector, student: Detector, batch: Batch
+    distilled: tuple[DistillationLoss, Detector, Any], tiny_detector: Detector, student: Detector, batch: Batch
 ) -> None:
     """The training's loss falls, and so does what separates the student's scores from the teacher's."""
-    _, taught, record = lesson
+    _, taught, record = distilled
     assert record.loss_per_epoch[-1] < record.loss_per_epoch[0]
     before, after = (number(term("scores", tiny_detector, one, said(one, batch), batch)) for one in (student, taught))
     assert after < before
@@ -229,21 +224,21 @@ def test_a_training_with_each_feature_term_keeps_the_students_shape(
     by: FeaturesBy, tiny_detector: Detector, student: Detector, tiny_train: Images, batch: Batch
 ) -> None:
     """In bfloat16 too the features come closer, what the term brought along has moved, and nothing of it is in the detector."""
-    loss = teach(Distillation(scores=0, boxes=0, features_by=by, features=20.0), tiny_detector, student, CPU)
-    assert loss.features is not None
+    objective = teach(Distillation(scores=0, boxes=0, features_by=by, features=20.0), tiny_detector, student, CPU)
+    assert objective.features is not None
 
     def apart(detector: Detector) -> float:
-        assert loss.features is not None
+        assert objective.features is not None
         with torch.no_grad():
             own, goal = (one.network()(batch.images).features for one in (detector, tiny_detector))
-            return float(loss.features(own, goal))
+            return float(objective.features(own, goal))
 
-    before, begun = apart(student), [parameter.detach().clone() for parameter in loss.parameters()]
+    before, begun = apart(student), [parameter.detach().clone() for parameter in objective.parameters()]
     recipe = Recipe(epochs=6, batch_size=8, learning_rate=5e-3, precision="bfloat16")
-    taught, _ = fit(student, tiny_train, recipe, seed=0, device=CPU, loss=loss)
+    taught, _ = fit(student, tiny_train, recipe, seed=0, device=CPU, objective=objective)
     assert apart(taught) < before
-    assert not any(torch.equal(first, last) for first, last in zip(begun, loss.parameters(), strict=True))
-    assert taught.blueprint == student.blueprint
+    assert not any(torch.equal(first, last) for first, last in zip(begun, objective.parameters(), strict=True))
+    assert taught.spec == student.spec
     assert taught.weights.keys() == student.weights.keys()
 
 
@@ -273,20 +268,29 @@ def test_impossible_settings_are_refused_by_name(settings: dict[str, Any], messa
 
 
 def test_a_teacher_that_predicts_elsewhere_is_refused(tiny_detector: Detector) -> None:
-    """It needs the student's levels, and its bins where boxes are taught; more levels or wider layers are welcome."""
-    student = tiny_detector.blueprint.architecture
-    wide = student.model_copy(update={"stage_widths": (32, 32, 48, 64), "neck_width": 32})
-    refuse_strangers(Distillation(), wide, student)
-    refuse_strangers(Distillation(), student, student.model_copy(update={"levels": (8, 16), "stage_widths": (16, 16, 24)}))
-    fewer = Architecture(levels=(8, 16), stage_widths=(32, 64, 128), stage_depths=(1, 2, 2), box_bins=4)
-    with pytest.raises(ValueError, match=r"teacher.levels \(8, 16\): the student's \(8, 16, 32\) must be among them"):
-        refuse_strangers(Distillation(), fewer, student)
-    finer = student.model_copy(update={"box_bins": 8})
+    """The family says so of its settings; whether boxes are compared depends on their weight. `teach` refuses as well."""
+    student = tiny_detector.spec
+    finer = student.settings.model_copy(update={"box_bins": 8})
     with pytest.raises(ValueError, match=r"teacher.box_bins 8: the student has 4; make them equal, or set boxes to 0"):
-        refuse_strangers(Distillation(), finer, student)
-    refuse_strangers(Distillation(boxes=0.0), finer, student)
+        refuse_teacher(Distillation(), finer, student)
+    refuse_teacher(Distillation(boxes=0.0), finer, student)
     with pytest.raises(ValueError, match=r"teacher.box_bins"):
-        teach(Distillation(), fresh(tiny_detector.blueprint.model_copy(update={"architecture": finer}), 0), tiny_detector, CPU)
+        teach(Distillation(), fresh(student.having(finer), 0), tiny_detector, CPU)
+
+
+def test_feature_widths_are_those_of_the_maps_compared(tiny_detector: Detector, student: Detector) -> None:
+    """Sixteen channels on each level, and eight; of a student with fewer levels the teacher's on those alone."""
+    assert feature_widths(tiny_detector, student) == ([16] * 3, [8] * 3)
+    fewer = {"levels": (8, 16), "stage_widths": (16, 16, 24), "stage_depths": (1, 1, 1), "neck_width": 8}
+    short = fresh(student.spec.having(student.spec.settings.model_copy(update=fewer)), 0)
+    assert feature_widths(tiny_detector, short) == ([16] * 2, [8] * 2)
+
+
+def test_feature_widths_follow_pruning(tiny_detector: Detector, workbench: Workbench) -> None:
+    """A pruned neck is as narrow as its last layers say: the widths are read off the network, not the settings."""
+    pruned, change = prune(tiny_detector, Pruning(importance="l2"), workbench)
+    last = [f"neck.{part}.1" for part in ("top_down.0", "bottom_up.0", "bottom_up.1")]
+    assert feature_widths(tiny_detector, pruned) == ([16] * 3, [len(change.details["kept_channels"][norm]) for norm in last])
 
 
 def test_labels_tell_the_variant() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from compressors.distillation import Distillation
 from compressors.planning.graph import Graph, Menu
-from detection.compact.blueprint import Architecture
+from detection.compact.architecture import Architecture
 from detection.data.augmentation import Augmentation
 from tests.compressors.graph_factory import (
     FOUNDATION,
@@ -19,7 +19,7 @@ from tests.compressors.graph_factory import (
 )
 
 WIDE = Architecture(stage_widths=(48, 96, 192, 384), neck_width=96)
-WIDE_NAME = "teacher of 48-96-192-384"
+WIDE_NAME = "teacher 48-96-192-384-neck_width-96"
 TAUGHT_BY_WIDE = Menu(distillation=(Distillation(teacher=WIDE),))
 
 
@@ -41,7 +41,8 @@ def test_a_named_teacher_is_one_more_node(wide: Graph) -> None:
 def test_it_trains_as_the_sweeps_teacher_does(wide: Graph) -> None:
     """From nothing, with its own architecture, for the same epochs, on the teacher's threads."""
     node, own = (wide.nodes[named(wide)[name]] for name in (WIDE_NAME, "teacher"))
-    assert (node.kind, node.parent, node.objective, node.architecture) == ("teacher", None, None, WIDE)
+    assert (node.kind, node.parent, node.objective, node.spec) == ("teacher", None, None, FOUNDATION.teacher.having(WIDE))
+    assert own.spec is None
     assert (node.planned, node.threads) == (own.planned, own.threads)
     assert node.planned.train_epochs == TEACHER_EPOCHS
 
@@ -63,7 +64,7 @@ def test_only_its_pupils_know_it(wide: Graph) -> None:
 
 def test_the_sweeps_own_teacher_may_be_named() -> None:
     """Then there is no second one."""
-    made = graph(Menu(distillation=(Distillation(teacher=FOUNDATION.teacher.architecture),)))
+    made = graph(Menu(distillation=(Distillation(teacher=FOUNDATION.teacher.settings),)))
     assert [node.name for node in made.nodes.values() if node.kind == "teacher"] == ["teacher"]
     assert made.named_teachers(made.recovered["distillation"]) == ()
     assert all(node.taught_by == named(made)["teacher"] for node in made.nodes.values() if node.objective)

@@ -9,26 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.contract import Workbench
 from compressors.distillation.features import (
     MGD_MASKED_SHARE,
     FeaturesBy,
     FeatureTerm,
     channel_wise_divergence,
-    feature_widths,
     pearson_distance,
 )
-from compressors.pruning import Pruning, prune
-from detection.checkpoint import Detector, fresh
 
 TERMS: tuple[FeaturesBy, ...] = ("pkd", "cwd", "mgd")
-
-
-@pytest.fixture(scope="module")
-def student(tiny_detector: Detector) -> Detector:
-    """A detector with a neck half as wide as the teacher's, and other weights."""
-    architecture = tiny_detector.blueprint.architecture.model_copy(update={"neck_width": 8})
-    return fresh(tiny_detector.blueprint.model_copy(update={"architecture": architecture}), 5)
+TEACHER, STUDENT = (16, 16, 16), (8, 8, 8)
+"""Channels of their maps, level by level."""
 
 
 def maps(seed: int, shape: tuple[int, ...] = (2, 3, 4, 5)) -> Tensor:
@@ -66,9 +57,9 @@ def test_channel_wise_divergence_compares_where_channels_look() -> None:
     assert float(channel_wise_divergence(taught, taught)) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_masked_generation_by_hand(tiny_detector: Detector) -> None:
+def test_masked_generation_by_hand() -> None:
     """With a generator that hands its input on, the maps of all ones differ from themselves by 1 wherever they are masked."""
-    term = FeatureTerm("mgd", tiny_detector, tiny_detector, seed=3)
+    term = FeatureTerm("mgd", TEACHER, TEACHER, seed=3)
     for generator in term.generators:
         assert isinstance(generator, nn.Sequential)
         for convolution in generator:
@@ -82,9 +73,9 @@ def test_masked_generation_by_hand(tiny_detector: Detector) -> None:
     assert hidden[0] == pytest.approx(MGD_MASKED_SHARE, abs=0.1)
 
 
-def test_masks_hide_positions_not_channels(tiny_detector: Detector) -> None:
+def test_masks_hide_positions_not_channels() -> None:
     """A generator's input is zero in all channels of a position or in none, and each call draws other positions."""
-    term = FeatureTerm("mgd", tiny_detector, tiny_detector, seed=0)
+    term = FeatureTerm("mgd", TEACHER, TEACHER, seed=0)
     seen: list[Tensor] = []
     term.generators[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     ones = tuple(torch.ones_like(level) for level in pyramid(16, 0))
@@ -95,15 +86,13 @@ def test_masks_hide_positions_not_channels(tiny_detector: Detector) -> None:
 
 
 @pytest.mark.parametrize("by", TERMS)
-def test_a_term_repeats_with_its_seed_and_leaves_the_generator_alone(
-    by: FeaturesBy, tiny_detector: Detector, student: Detector
-) -> None:
+def test_a_term_repeats_with_its_seed_and_leaves_the_generator_alone(by: FeaturesBy) -> None:
     """Equal seeds give equal adapters, generators and masks, wherever the global generator stands; another seed gives others."""
     own, taught = pyramid(8, 0), pyramid(16, 9)
     values = []
     for seed in (1, 1, 2):
         state = torch.random.get_rng_state()
-        term = FeatureTerm(by, tiny_detector, student, seed)
+        term = FeatureTerm(by, TEACHER, STUDENT, seed)
         values.append([float(term(own, taught).detach()) for _ in range(2)])
         assert torch.equal(torch.random.get_rng_state(), state)
         torch.rand(3)
@@ -111,37 +100,25 @@ def test_a_term_repeats_with_its_seed_and_leaves_the_generator_alone(
 
 
 @pytest.mark.parametrize("by", TERMS)
-def test_every_parameter_of_a_term_and_every_level_gets_a_gradient(
-    by: FeaturesBy, tiny_detector: Detector, student: Detector
-) -> None:
+def test_every_parameter_of_a_term_and_every_level_gets_a_gradient(by: FeaturesBy) -> None:
     """Adapters and generators are trained along, and the student's features of each level are pulled at."""
-    term = FeatureTerm(by, tiny_detector, student, seed=0)
+    term = FeatureTerm(by, TEACHER, STUDENT, seed=0)
     own = tuple(level.requires_grad_() for level in pyramid(8, 0))
     term(own, pyramid(16, 9)).backward()
     assert all(level.grad is not None and level.grad.abs().sum() > 0 for level in own)
     assert all(parameter.grad is not None for parameter in term.parameters())
 
 
-def test_adapters_stand_only_where_widths_differ(tiny_detector: Detector, student: Detector) -> None:
+def test_adapters_stand_only_where_widths_differ() -> None:
     """Eight channels are led to sixteen by a 1x1 convolution per level; equal widths need none and train nothing extra."""
-    assert feature_widths(tiny_detector) == {8: 16, 16: 16, 32: 16}
-    assert feature_widths(student) == {8: 8, 16: 8, 32: 8}
-    needed = FeatureTerm("pkd", tiny_detector, student, seed=0)
+    needed = FeatureTerm("pkd", TEACHER, STUDENT, seed=0)
     assert [tuple(adapter.weight.shape) for adapter in needed.adapters if isinstance(adapter, nn.Conv2d)] == [(16, 8, 1, 1)] * 3
     assert len(list(needed.parameters())) == 6
-    assert not list(FeatureTerm("cwd", tiny_detector, tiny_detector, seed=0).parameters())
+    assert not list(FeatureTerm("cwd", TEACHER, TEACHER, seed=0).parameters())
 
 
-def test_a_generator_is_as_wide_as_the_teacher(tiny_detector: Detector, student: Detector) -> None:
+def test_a_generator_is_as_wide_as_the_teacher() -> None:
     """MGD brings two 3x3 convolutions per level, sixteen channels to sixteen, beside the adapters."""
-    term = FeatureTerm("mgd", tiny_detector, student, seed=0)
+    term = FeatureTerm("mgd", TEACHER, STUDENT, seed=0)
     shapes = [tuple(parameter.shape) for name, parameter in term.named_parameters() if "generators" in name and "weight" in name]
     assert shapes == [(16, 16, 3, 3)] * 6
-
-
-def test_feature_widths_follow_pruning(tiny_detector: Detector, workbench: Workbench) -> None:
-    """A pruned neck is as narrow as its last layers say: the widths are read off the network, not the architecture."""
-    pruned, change = prune(tiny_detector, Pruning(importance="l2"), workbench)
-    widths = feature_widths(pruned)
-    last = [f"neck.{part}.1" for part in ("top_down.0", "bottom_up.0", "bottom_up.1")]
-    assert tuple(widths.values()) == tuple(len(change.details["kept_channels"][norm]) for norm in last)

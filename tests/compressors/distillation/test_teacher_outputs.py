@@ -8,7 +8,7 @@ import torch
 
 import compressors.distillation.teacher_outputs
 from compressors.distillation import Distillation, teach
-from compressors.distillation.teacher_outputs import Computed, Remembered, flip_states
+from compressors.distillation.teacher_outputs import CachedOutputs, Computed, flip_states
 from detection.checkpoint import Detector, fresh
 from detection.data.augmentation import Augmentation, make_batch
 from detection.data.dataset import Images
@@ -39,14 +39,14 @@ def test_pictures_that_never_come_back_are_refused(name: str) -> None:
 
 def test_what_is_remembered_is_what_would_be_computed(tiny_detector: Detector, tiny_train: Images) -> None:
     """Shuffled batches of pictures flipped at random get the same outputs to rounding, and each view was asked about once."""
-    network = tiny_detector.network()
-    computed, remembered = Computed(network), Remembered(network, tiny_train, RECIPE)
+    family, network = tiny_detector.family, tiny_detector.network()
+    computed, remembered = Computed(family, network), CachedOutputs(family, network, tiny_train, RECIPE)
     rng = np.random.default_rng(3)
     for _ in range(6):
         batch = make_batch(tiny_train, rng.permutation(len(tiny_train))[:7], BOTH_FLIPS, rng)
         (scores, boxes, features), expected = remembered(batch, half=False), computed(batch, half=False)
         torch.testing.assert_close(scores, expected.score_logits, rtol=0, atol=1e-5)
-        torch.testing.assert_close(boxes, expected.box_logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(boxes, expected.side_logits, rtol=0, atol=1e-5)
         torch.testing.assert_close(features, expected.features, rtol=0, atol=1e-5)
         assert not scores.requires_grad
     assert remembered.forwards == 4 * len(tiny_train)
@@ -56,7 +56,7 @@ def test_what_is_remembered_is_what_would_be_computed(tiny_detector: Detector, t
 def test_memory_keeps_the_precision_of_the_network(tiny_detector: Detector, tiny_train: Images) -> None:
     """bfloat16 logits are kept as such: half the bytes and no rounding more."""
     batch = make_batch(tiny_train, np.arange(4), None, np.random.default_rng(0))
-    outputs = Remembered(tiny_detector.network(), tiny_train, RECIPE)(batch, half=True)
+    outputs = CachedOutputs(tiny_detector.family, tiny_detector.network(), tiny_train, RECIPE)(batch, half=True)
     assert outputs.score_logits.dtype == outputs.features[0].dtype == torch.bfloat16
 
 
@@ -64,7 +64,9 @@ def test_a_picture_never_seen_has_no_outputs(tiny_detector: Detector, tiny_train
     """A brighter picture is another one: nothing that was said of its original is handed out."""
     batch = make_batch(tiny_train, np.arange(4), None, np.random.default_rng(0))
     with pytest.raises(KeyError):
-        Remembered(tiny_detector.network(), tiny_train, RECIPE)(batch._replace(images=batch.images * 0.9), half=False)
+        CachedOutputs(tiny_detector.family, tiny_detector.network(), tiny_train, RECIPE)(
+            batch._replace(images=batch.images * 0.9), half=False
+        )
 
 
 def test_more_than_the_memory_holds_is_refused(
@@ -77,21 +79,21 @@ def test_more_than_the_memory_holds_is_refused(
     with pytest.raises(
         InputError, match=rf"24 pictures, each flipped in 4 ways, take {96 * per_view / 2**30:.1f} GiB.*cache to false"
     ):
-        Remembered(tiny_detector.network(), tiny_train, RECIPE)(batch, half=False)
+        CachedOutputs(tiny_detector.family, tiny_detector.network(), tiny_train, RECIPE)(batch, half=False)
     monkeypatch.setattr(compressors.distillation.teacher_outputs, "MEMORY_LIMIT_BYTES", 96 * per_view)
-    Remembered(tiny_detector.network(), tiny_train, RECIPE)(batch, half=False)
+    CachedOutputs(tiny_detector.family, tiny_detector.network(), tiny_train, RECIPE)(batch, half=False)
 
 
 def test_a_training_with_memory_is_the_training_without(tiny_detector: Detector, tiny_train: Images) -> None:
     """Six epochs: the losses agree to rounding, and the teacher is asked 4 instead of 6 times about each picture, as planned."""
-    student = fresh(tiny_detector.blueprint, 5)
+    student = fresh(tiny_detector.spec, 5)
     losses, forwards = [], []
     for config in (Distillation(), Distillation(cache=True)):
-        loss = teach(config, tiny_detector, student, CPU, train=tiny_train, recipe=RECIPE)
-        _, record = fit(student, tiny_train, RECIPE, seed=0, device=CPU, loss=loss)
+        objective = teach(config, tiny_detector, student, CPU, train=tiny_train, recipe=RECIPE)
+        _, record = fit(student, tiny_train, RECIPE, seed=0, device=CPU, objective=objective)
         losses.append(record.loss_per_epoch)
-        forwards.append(loss.teacher_forwards)
-        assert loss.teacher_forwards == config.teacher_forwards(RECIPE, len(tiny_train))
+        forwards.append(objective.teacher_forwards)
+        assert objective.teacher_forwards == config.teacher_forwards(RECIPE, len(tiny_train))
     assert forwards == [6 * 24, 4 * 24]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
 
@@ -100,9 +102,9 @@ def test_a_short_training_does_not_look_ahead(tiny_detector: Detector, tiny_trai
     """Three epochs meet at most three of a picture's four views: asking for all would cost more than it saves."""
     short = RECIPE.model_copy(update={"epochs": 3})
     config = Distillation(cache=True)
-    assert isinstance(teach(config, tiny_detector, tiny_detector, CPU, train=tiny_train, recipe=short).taught, Computed)
+    assert isinstance(teach(config, tiny_detector, tiny_detector, CPU, train=tiny_train, recipe=short).outputs, Computed)
     assert config.teacher_forwards(short, 24) == 3 * 24
-    assert isinstance(teach(config, tiny_detector, tiny_detector, CPU, train=tiny_train, recipe=RECIPE).taught, Remembered)
+    assert isinstance(teach(config, tiny_detector, tiny_detector, CPU, train=tiny_train, recipe=RECIPE).outputs, CachedOutputs)
 
 
 def test_memory_without_pictures_is_refused(tiny_detector: Detector) -> None:

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from compressors.contract import Workbench
-from compressors.lightweight import Lightweight, light_blueprint, rebuild
+from compressors.lightweight import Lightweight, light_spec, rebuild
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Factored, Ranks
-from detection.compact.complexity import count_macs
+from detection.costs import count_macs
 from detection.frozen import InputError
+from detection.spec import Factored, Ranks
 
 
 def test_depthwise_blocks_by_hand(tiny_detector: Detector, workbench: Workbench) -> None:
@@ -47,25 +47,25 @@ def test_stem_and_1x1_convolutions_stay_dense(tiny_detector: Detector, workbench
 
 @pytest.mark.parametrize("block", ["depthwise", "ghost"])
 def test_light_blocks_cost_less(block: str, tiny_detector: Detector, workbench: Workbench) -> None:
-    """Either block needs under 60 % of the multiply-adds, and the change counts what both blueprints count."""
+    """Either block needs under 60 % of the multiply-adds, and the change counts what both specs count."""
     light, change = rebuild(tiny_detector, Lightweight.model_validate({"block": block}), workbench)
-    assert change.macs_after == count_macs(light.blueprint) < 0.6 * count_macs(tiny_detector.blueprint)
-    assert change.macs_before == count_macs(tiny_detector.blueprint)
+    assert change.macs_after == count_macs(light.spec) < 0.6 * count_macs(tiny_detector.spec)
+    assert change.macs_before == count_macs(tiny_detector.spec)
     assert not change.no_effect
 
 
 def test_only_the_chosen_parts_change(tiny_detector: Detector, workbench: Workbench) -> None:
     """Without neck and head only the backbone's blocks are light, and the change says so."""
     light, change = rebuild(tiny_detector, Lightweight(neck=False, head=False), workbench)
-    architecture = light.blueprint.architecture
+    architecture = light.spec.settings
     assert (architecture.backbone_block, architecture.neck_block, architecture.head_block) == ("depthwise", "dense", "dense")
     assert change.details == {"parts": ["backbone"]}
 
 
 def test_choosing_no_part_has_no_effect(tiny_detector: Detector, workbench: Workbench) -> None:
-    """With nothing to rebuild the blueprint stays, and the change owns up to it."""
+    """With nothing to rebuild the spec stays, and the change owns up to it."""
     light, change = rebuild(tiny_detector, Lightweight(backbone=False, neck=False, head=False), workbench)
-    assert light.blueprint == tiny_detector.blueprint
+    assert light.spec == tiny_detector.spec
     assert change.no_effect
 
 
@@ -74,18 +74,18 @@ def test_weights_come_back_fresh_from_the_seed(tiny_detector: Detector, workbenc
     before = torch.get_rng_state()
     light, _ = rebuild(tiny_detector, Lightweight(), workbench)
     other, _ = rebuild(tiny_detector, Lightweight(), replace(workbench, seed=1))
-    assert light.digest == fresh(light.blueprint, workbench.seed).digest
+    assert light.digest == fresh(light.spec, workbench.seed).digest
     assert light.digest != other.digest
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_width_that_cannot_be_halved_is_refused(tiny_detector: Detector) -> None:
     """A ghost block makes half of its maps: a neck of 17 channels has no half, and the message names the field and the width."""
-    odd = tiny_detector.blueprint.architecture.model_copy(update={"neck_width": 17})
-    blueprint = tiny_detector.blueprint.model_copy(update={"architecture": odd})
+    odd = tiny_detector.spec.settings.model_copy(update={"neck_width": 17})
+    spec = tiny_detector.spec.model_copy(update={"settings": odd})
     with pytest.raises(InputError, match=r"lightweight\.block: ghost: ghost blocks halve their width, .* found 17"):
-        light_blueprint(blueprint, Lightweight(block="ghost"))
-    assert light_blueprint(blueprint, Lightweight(block="ghost", neck=False)).architecture.neck_block == "dense"
+        light_spec(spec, Lightweight(block="ghost"))
+    assert light_spec(spec, Lightweight(block="ghost", neck=False)).settings.neck_block == "dense"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,6 @@ def test_impossible_settings_are_refused(given: dict[str, Any], field: str) -> N
 def test_an_edited_detector_is_refused(tiny_detector: Detector, workbench: Workbench) -> None:
     """Ranks of an earlier factoring mean nothing in another architecture: the order is said in the message."""
     edit = Factored(layers={"stages.3.0.0": Ranks(inputs=8, outputs=8)})
-    edited = fresh(tiny_detector.blueprint.edited(edit), 0)
+    edited = fresh(tiny_detector.spec.edited(edit), 0)
     with pytest.raises(InputError, match="before pruning and low_rank"):
         rebuild(edited, Lightweight(), workbench)

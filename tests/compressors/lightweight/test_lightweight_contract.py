@@ -11,6 +11,7 @@ from compressors.contract import Workbench
 from compressors.lightweight import Lightweight
 from detection.checkpoint import Detector, fresh
 from tests.compressors.test_contract import prove
+from tests.covering import pairwise
 from tests.detection.variants import lively
 
 PARTS = ("backbone", "neck", "head")
@@ -25,7 +26,7 @@ VARIANTS = tuple(
 @pytest.fixture(scope="module")
 def dense(tiny_detector: Detector) -> Detector:
     """A trained detector as far as it matters here: no part of it is neutral."""
-    return lively(tiny_detector.blueprint)
+    return lively(tiny_detector.spec)
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +39,25 @@ def test_labels_tell_variants_apart() -> None:
     assert len({variant.label() for variant in VARIANTS}) == len(VARIANTS) == 32
 
 
-@pytest.mark.parametrize("config", VARIANTS, ids=Lightweight.label)
+CHOSEN = tuple(
+    Lightweight.model_validate({name: value for name, value in row.items() if name != "weights"} | row["weights"])
+    for row in pairwise(
+        {
+            "block": ("depthwise", "ghost"),
+            "weights": ({"weights": "fresh"}, {"weights": "inherited", "inheritance_pictures": 4}),
+            **dict.fromkeys(PARTS, (True, False)),
+        }
+    )
+)
+"""Every two of block, weights and parts meet."""
+NOTHING = Lightweight(backbone=False, neck=False, head=False)
+
+
+@pytest.mark.parametrize("config", [*CHOSEN, NOTHING], ids=Lightweight.label)
 def test_every_variant_keeps_the_contract(config: Lightweight, dense: Detector, bench: Workbench) -> None:
     """What is given stays as it was, the same comes back twice, the change is counted truly, and the chosen parts are light."""
     result, change = prove(config, dense, bench)
-    architecture = result.blueprint.architecture
+    architecture = result.spec.settings
     for part in PARTS:
         assert getattr(architecture, f"{part}_block") == (config.block if getattr(config, part) else "dense")
     parts = [part for part in PARTS if getattr(config, part)]
@@ -50,7 +65,7 @@ def test_every_variant_keeps_the_contract(config: Lightweight, dense: Detector, 
     assert change.no_effect is not bool(parts)
     assert change.spent.search_images == config.search_images(len(bench.train), len(bench.val))
     if config.weights == "fresh":
-        assert result.digest == fresh(result.blueprint, bench.seed).digest
+        assert result.digest == fresh(result.spec, bench.seed).digest
     else:
         assert {name.split(".")[0] for name in change.details["fitted_units"]} == {
             {"backbone": "stages", "neck": "neck", "head": "heads"}[part] for part in parts

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from compressors.low_rank.decompose import Form, decompose, unfoldings
-from detection.compact.blueprint import Factored, Ranks, full_ranks
-from detection.compact.network import Network, factored_conv
+from detection.edits import factored_conv
 from detection.frozen import InputError
-from tests.detection.variants import PLAIN
+from detection.spec import Ranks, full_ranks
 
 OUTPUTS, INPUTS = 20, 12
 
@@ -132,10 +131,3 @@ def test_ranks_above_full_are_refused(ranks: Ranks, size: int, message: str) -> 
     """The message names the side, the rank that was asked for, and the most that the kernel has; by hand, 12 * 3 and 12 inputs."""
     with pytest.raises(InputError, match=message):
         decompose(torch.zeros(OUTPUTS, INPUTS, size, size), ranks)
-
-
-def test_a_blueprint_with_ranks_above_full_builds_no_network() -> None:
-    """24 channels go into this convolution, so 25 are too many: the message names the edit's layer and side."""
-    edit = Factored(layers={"stages.3.0.0": Ranks(inputs=25, outputs=8)})
-    with pytest.raises(InputError, match=r"edits\.layers\.stages\.3\.0\.0\.inputs: rank 25 is above full, which is 24"):
-        Network(PLAIN.edited(edit))

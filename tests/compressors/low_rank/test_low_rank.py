@@ -20,11 +20,11 @@ from compressors.low_rank.method import LowRank, factor, factorable, refuse_out_
 from compressors.planning.graph import Menu
 from compressors.target import Target
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Blueprint, Factored, Ranks, full_ranks
-from detection.compact.complexity import count_macs
+from detection.costs import count_macs
 from detection.data.dataset import Images
 from detection.evaluation import as_planes
 from detection.frozen import InputError
+from detection.spec import Factored, Ranks, Spec, full_ranks
 from hardware_profiles.schema.library import load_profile
 
 TRUE_RANK = 4
@@ -46,7 +46,7 @@ def thin(tiny_detector: Detector) -> Detector:
     weights = dict(tiny_detector.weights)
     for name in wide(tiny_detector):
         weights[f"{name}.weight"] = thin_kernel(weights[f"{name}.weight"].shape, TRUE_RANK, rng)
-    return Detector(tiny_detector.blueprint, MappingProxyType(weights))
+    return Detector(tiny_detector.spec, MappingProxyType(weights))
 
 
 def wide(detector: Detector) -> list[str]:
@@ -67,7 +67,7 @@ def test_full_ranks_leave_the_answers(form: Form, tiny_detector: Detector, tiny_
     """With every layer at full rank the whole network says what it said, to 1e-5 of its largest logit."""
     kernels = factorable(tiny_detector)
     full = {name: full_ranks(kernel.shape, two=form == "tucker" and kernel.shape[-1] > 1) for name, kernel in kernels.items()}
-    after = tiny_detector.blueprint.edited(Factored(layers=full))
+    after = tiny_detector.spec.edited(Factored(layers=full))
     weights = dict(tiny_detector.weights)
     for name, ranks in full.items():
         row = decompose(weights.pop(f"{name}.weight"), ranks)
@@ -96,7 +96,7 @@ def test_evbmf_finds_the_ranks_under_noise(thin: Detector, workbench: Workbench)
     for name in wide(thin):
         kernel = weights[f"{name}.weight"]
         weights[f"{name}.weight"] = kernel + 0.01 * float(kernel.std()) * torch.randn(kernel.shape, generator=generator)
-    noisy = Detector(thin.blueprint, MappingProxyType(weights))
+    noisy = Detector(thin.spec, MappingProxyType(weights))
     ranks = factor(noisy, LowRank(evbmf=True, round_to=1, only_if_faster=False), workbench)[1].details["ranks"]
     found = [(ranks[name]["inputs"], ranks[name]["outputs"]) for name in wide(thin)]
     assert found == [(TRUE_RANK, TRUE_RANK)] * len(found)
@@ -116,7 +116,7 @@ def lateral_ranks(detector: Detector, config: LowRank, workbench: Workbench) -> 
     """Ranks of the 1x1 convolution from 32 to 16 channels after its kernel got the singular values 3, 2, 1, 0.5."""
     name = "neck.laterals.2.0"
     kernel = with_singular_values([3, 2, 1, 0.5], detector.weights[f"{name}.weight"].shape)
-    given = Detector(detector.blueprint, MappingProxyType(dict(detector.weights) | {f"{name}.weight": kernel}))
+    given = Detector(detector.spec, MappingProxyType(dict(detector.weights) | {f"{name}.weight": kernel}))
     return factor(given, config, workbench)[1].details["ranks"].get(name)
 
 
@@ -161,7 +161,7 @@ def test_a_share_of_the_multiply_adds_is_reached(form: Form, keep: float, tiny_d
     """At most the share stays, at most 2 % below it, by one energy; with a little more energy too much would stay."""
     given = {"form": form, "round_to": 1, "only_if_faster": False, "least_saving": 0.0}
     factored, change = factor(tiny_detector, LowRank.model_validate(given | {"keep_macs": keep}), workbench)
-    assert count_macs(factored.blueprint) == change.macs_after
+    assert count_macs(factored.spec) == change.macs_after
     assert keep - 0.02 < change.macs_after / change.macs_before <= keep
     assert change.details["keep_macs"] == change.macs_after / change.macs_before
     assert change.target == Target(method="low_rank", setting="keep_macs", asked=keep, reached=change.details["keep_macs"])
@@ -228,10 +228,10 @@ def test_every_factored_layer_is_faster_on_the_design_profile(
     config = LowRank(energy=0.9, round_to=4, latency_in=latency_in)
     _, change = factor(thin, config, workbench)
     _, everywhere = factor(thin, config.model_copy(update={"only_if_faster": False}), workbench)
-    before_s = estimated_latency(thin.blueprint, workbench.design_profile, dtype).point_s
+    before_s = estimated_latency(thin.spec, workbench.design_profile, dtype).point_s
     assert change.details["design_profile"] == workbench.design_profile.id
     for name, ranks in everywhere.details["ranks"].items():
-        alone = thin.blueprint.edited(Factored(layers={name: Ranks.model_validate(ranks)}))
+        alone = thin.spec.edited(Factored(layers={name: Ranks.model_validate(ranks)}))
         is_faster = estimated_latency(alone, workbench.design_profile, dtype).point_s < before_s
         assert (name in change.details["ranks"]) is is_faster
         assert is_faster or change.details["dense"][name] == "not faster"
@@ -299,9 +299,9 @@ def test_more_energy_keeps_more(form: Form, tiny_detector: Detector, workbench: 
 
 @pytest.mark.parametrize("form", ["tucker", "spatial_svd"])
 def test_the_edit_records_the_ranks_that_were_chosen(form: Form, tiny_detector: Detector, workbench: Workbench) -> None:
-    """The blueprint's last edit and the change tell the same ranks, also through JSON; the rest of the weights is untouched."""
+    """The spec's last edit and the change tell the same ranks, also through JSON; the rest of the weights is untouched."""
     factored, change = factor(tiny_detector, LowRank(form=form, energy=0.4, round_to=4, only_if_faster=False), workbench)
-    edit = Blueprint.model_validate_json(factored.blueprint.model_dump_json(by_alias=True)).edits[-1]
+    edit = Spec.model_validate_json(factored.spec.model_dump_json(by_alias=True)).edits[-1]
     assert isinstance(edit, Factored)
     assert edit.layers
     assert {name: ranks.model_dump() for name, ranks in edit.layers.items()} == change.details["ranks"]

@@ -13,9 +13,10 @@ from compressors.low_rank import LowRank, factor
 from compressors.low_rank.method import factorable
 from compressors.pruning import Pruning, prune
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Factored
+from detection.spec import Factored
 from hardware_profiles.schema.library import load_profile
 from tests.compressors.test_contract import prove
+from tests.covering import pairwise
 
 FORMS = ("tucker", "spatial_svd")
 RULES: tuple[dict[str, Any], ...] = ({"energy": 0.4}, {"evbmf": True, "least_saving": 0.05}, {"keep_macs": 0.8})
@@ -23,11 +24,10 @@ WHERE: tuple[dict[str, Any], ...] = ({"only_if_faster": False}, {"latency_in": "
 """Wherever work is saved, or where the design profile says that it is faster, in either type."""
 GIVEN = ("dense", "depthwise", "ghost", "pruned", "tucker")
 CASES = tuple(
-    (LowRank.model_validate({"form": form, "round_to": 2} | rule | WHERE[(row + column) % len(WHERE)]), name)
-    for row, (form, rule) in enumerate((form, rule) for form in FORMS for rule in RULES)
-    for column, name in enumerate(GIVEN)
+    (LowRank.model_validate({"form": row["form"], "round_to": 2} | row["rule"] | row["where"]), row["given"])
+    for row in pairwise({"form": FORMS, "rule": RULES, "where": WHERE, "given": GIVEN})
 )
-"""Every form with every rule on every kind of detector; where it applies takes turns."""
+"""Every two of form, rule, place and kind of detector meet."""
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,8 @@ def given(tiny_detector: Detector, bench: Workbench) -> dict[str, Detector]:
 
 
 def test_every_place_meets_every_form_every_rule_and_every_kind() -> None:
-    """Two forms with three rules on five kinds of detector; factored anywhere, by fp32 and by int8 with each of all three."""
+    """Factored anywhere, by fp32 and by int8 with each of two forms, of three rules, and of five kinds of detector."""
     where = {(config.only_if_faster, config.latency_in) for config, _ in CASES}
-    assert len({(config.label(), name) for config, name in CASES}) == len(CASES) == 2 * 3 * 5
     for part in (lambda c, _: c.form, lambda c, _: (c.energy, c.evbmf), lambda _, name: name):
         met = {(part(config, name), config.only_if_faster, config.latency_in) for config, name in CASES}
         assert len(met) == len({part(config, name) for config, name in CASES}) * len(where)
@@ -65,9 +64,9 @@ def test_every_variant_keeps_the_contract(config: LowRank, name: str, given: dic
     assert set(ranks) | set(dense) == set(factorable(given[name]))
     assert not set(ranks) & set(dense)
     assert change.no_effect is not bool(ranks)
-    edits = given[name].blueprint.edits
-    assert result.blueprint.edits[: len(edits)] == edits
-    assert [edit.edit for edit in result.blueprint.edits[len(edits) :]] == (["factored"] if ranks else [])
+    edits = given[name].spec.edits
+    assert result.spec.edits[: len(edits)] == edits
+    assert [edit.edit for edit in result.spec.edits[len(edits) :]] == (["factored"] if ranks else [])
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -78,7 +77,7 @@ def test_every_form_and_rule_factors_something(
     """Of the dense detector, wherever it saves work: or the contract would be about nothing."""
     config = LowRank.model_validate({"form": form, "round_to": 2, "only_if_faster": False} | rule)
     result, change = factor(given["dense"], config, bench)
-    edit = result.blueprint.edits[-1]
+    edit = result.spec.edits[-1]
     assert isinstance(edit, Factored)
     wide = {name for name, kernel in factorable(given["dense"]).items() if kernel.shape[-1] > 1}
     assert wide & set(edit.layers)

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compressors.nas.candidates import Candidate, Judge
 from compressors.nas.supernet import Supernet
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Architecture
-from detection.compact.complexity import count_macs
+from detection.costs import count_macs
 from detection.data.dataset import Images
 from detection.evaluation import as_planes
+from detection.family import family_named
+from detection.spec import Spec
 
 RECALIBRATED, JUDGED = 6, 3
 
 
-class Oracle:
+class Oracle(nn.Module):
     """A supernet and its only network, which knows the objects of some pictures, and so much of their width; it sees no others."""
 
     device = torch.device("cpu")
+    family = replace(
+        family_named("compact"), raw=lambda network, images: network(images), decode=lambda network, row: network.decode(row)
+    )
 
     def __init__(self, images: Images, known: Iterable[int], width_share: float = 1.0) -> None:
-        self.images, self.known, self.width_share, self.points_px = images, set(known), width_share, torch.zeros(1, 2)
-        self.extracted: list[tuple[Architecture, Tensor]] = []
+        super().__init__()
+        self.images, self.known, self.width_share, self.place = images, set(known), width_share, nn.Parameter(torch.zeros(1))
+        self.extracted: list[tuple[Spec, Tensor]] = []
 
-    def extract(self, architecture: Architecture, recalibration: Tensor) -> Oracle:
-        self.extracted.append((architecture, recalibration))
+    def extract(self, spec: Spec, recalibration: Tensor) -> Oracle:
+        self.extracted.append((spec, recalibration))
         return self
 
-    def __call__(self, planes: Tensor) -> int:
+    def forward(self, planes: Tensor) -> int:
         """The row of the picture."""
         (row,) = [i for i, pixels in enumerate(self.images.pixels) if np.array_equal(as_planes(pixels), planes.numpy())]
         return row
@@ -51,8 +57,8 @@ def judge(supernet: Any, train: Images, val: Images, judged: int = JUDGED, seed:
 
 
 @pytest.fixture
-def architecture(tiny_detector: Detector) -> Architecture:
-    return tiny_detector.blueprint.architecture
+def spec(tiny_detector: Detector) -> Spec:
+    return tiny_detector.spec
 
 
 def test_only_the_first_pictures_judge_and_with_their_own_truth(tiny_train: Images, tiny_val: Images) -> None:
@@ -77,31 +83,29 @@ def test_a_short_split_judges_as_a_whole(pictures: int, tiny_train: Images, tiny
 
 
 @pytest.mark.parametrize("pictures", [JUDGED, 8])
-def test_perfect_detections_score_one(pictures: int, architecture: Architecture, tiny_train: Images, tiny_val: Images) -> None:
+def test_perfect_detections_score_one(pictures: int, spec: Spec, tiny_train: Images, tiny_val: Images) -> None:
     """Who finds all objects of the pictures that judge is given 1; who overlooks those of one is given less; who sees none, 0."""
     known = range(pictures)
-    reached = [judge(Oracle(tiny_val, rows), tiny_train, tiny_val, pictures)(architecture) for rows in (known, known[1:], ())]
+    reached = [judge(Oracle(tiny_val, rows), tiny_train, tiny_val, pictures)(spec) for rows in (known, known[1:], ())]
     assert reached[0] == pytest.approx(1.0)
     assert 0.0 < reached[1] < 0.95
     assert reached[2] == 0.0
 
 
-def test_narrow_boxes_score_less(architecture: Architecture, tiny_train: Images, tiny_val: Images) -> None:
+def test_narrow_boxes_score_less(spec: Spec, tiny_train: Images, tiny_val: Images) -> None:
     """By hand: boxes of .82 of the width overlap by .82: enough at seven of the ten thresholds of COCO, from .5 to .8."""
     narrow = Oracle(tiny_val, range(JUDGED), width_share=0.82)
-    assert judge(narrow, tiny_train, tiny_val)(architecture) == pytest.approx(0.7)
+    assert judge(narrow, tiny_train, tiny_val)(spec) == pytest.approx(0.7)
 
 
-def test_normalisations_are_recalibrated_on_training_pictures(
-    architecture: Architecture, tiny_train: Images, tiny_val: Images
-) -> None:
+def test_normalisations_are_recalibrated_on_training_pictures(spec: Spec, tiny_train: Images, tiny_val: Images) -> None:
     """Six different ones, as they are stored, the same for every candidate; another seed takes others."""
     oracle = Oracle(tiny_val, ())
     own = judge(oracle, tiny_train, tiny_val)
-    own(architecture)
-    own(architecture)
+    own(spec)
+    own(spec)
     (asked, first), (_, again) = oracle.extracted
-    assert asked == architecture
+    assert asked == spec
     assert first is again is own.recalibration
     seen = np.rint(first.numpy() * 255).astype(np.uint8).transpose(0, 2, 3, 1)
     rows = [[row for row, pixels in enumerate(tiny_train.pixels) if np.array_equal(pixels, picture)] for picture in seen]
@@ -112,11 +116,10 @@ def test_normalisations_are_recalibrated_on_training_pictures(
 
 
 def test_a_record_says_what_was_found(tiny_detector: Detector) -> None:
-    """Architecture, accuracy and latency as they are, and the multiply-adds of that architecture, not of the blueprint's."""
-    blueprint = tiny_detector.blueprint
-    narrow = blueprint.architecture.model_copy(update={"neck_width": 8})
-    record = Candidate(narrow, 0.25, 0.5).as_record(blueprint)
-    assert Architecture.model_validate(record.pop("architecture")) == narrow
-    macs = record.pop("macs")
-    assert macs == count_macs(blueprint.model_copy(update={"architecture": narrow})) < count_macs(blueprint)
+    """Architecture, accuracy and latency as they are, and the multiply-adds of that very network."""
+    spec = tiny_detector.spec
+    narrow = spec.having(spec.settings.model_copy(update={"neck_width": 8}))
+    record = Candidate(narrow, 0.25, 0.5).as_record()
+    assert record.pop("architecture") == narrow.settings.model_dump()
+    assert record.pop("macs") == count_macs(narrow) < count_macs(spec)
     assert record == {"supernet_val_map": 0.25, "estimated_latency_s": 0.5}

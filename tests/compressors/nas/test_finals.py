@@ -12,12 +12,13 @@ from compressors.nas import Nas, search
 from compressors.nas.candidates import Candidate, val_map_of
 from compressors.nas.finals import Finalist, finals, winner
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture
+from detection.compact.architecture import Architecture
+from detection.spec import Spec
 from detection.training import Recipe, fit
 
 QUICK = Nas(
     width_shares=(0.5, 0.75, 1.0), supernet_epochs=1, evaluations=5, population=4, recalibration_pictures=8, val_pictures=6,
-    null_proxies=False,
+    random_baseline=False,
 )  # fmt: skip
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.003)
 
@@ -29,7 +30,8 @@ def bench(workbench: Workbench) -> Workbench:
 
 
 def finalist(val_map: float, latency_s: float) -> Finalist:
-    return Finalist(Candidate(Architecture(), 0.5, latency_s), val_map)
+    spec = Spec(classes=("a",), input_size=(64, 96), settings=Architecture())
+    return Finalist(Candidate(spec, 0.5, latency_s), val_map)
 
 
 def test_the_most_accurate_wins_and_of_equals_the_fastest() -> None:
@@ -41,8 +43,8 @@ def test_the_most_accurate_wins_and_of_equals_the_fastest() -> None:
 
 def test_the_best_by_the_supernet_take_part(tiny_detector: Detector, bench: Workbench) -> None:
     """The two most accurate of four, best first, of equals the fastest; each is trained and judged as it would be anywhere else."""
-    own = tiny_detector.blueprint.architecture
-    shapes = [own.model_copy(update={"head_width": width}) for width in (8, 16)]
+    own = tiny_detector.spec
+    shapes = [own.having(own.settings.model_copy(update={"head_width": width})) for width in (8, 16)]
     slow, fast = Candidate(shapes[0], 0.3, 3.0), Candidate(shapes[1], 0.3, 2.0)
     candidates = [Candidate(own, 0.1, 1.0), slow, fast, Candidate(own, 0.2, 1.0)]
     asked: list[Any] = []
@@ -51,26 +53,25 @@ def test_the_best_by_the_supernet_take_part(tiny_detector: Detector, bench: Work
         asked.extend(items)
         return [work(item) for item in items]
 
-    found = finals(candidates, 2, tiny_detector.blueprint, (bench.train, bench.val), replace(bench, each=each))
+    found = finals(candidates, 2, (bench.train, bench.val), replace(bench, each=each))
     assert [one.candidate for one in found] == [fast, slow]
     assert asked == [shapes[1], shapes[0]]
-    start = fresh(tiny_detector.blueprint.model_copy(update={"architecture": shapes[1]}), bench.seed)
-    trained, _ = fit(start, bench.train, RECIPE, seed=bench.seed, device=bench.device)
-    assert found[0].trained_val_map == val_map_of(trained.network().eval(), bench.val)
+    trained, _ = fit(fresh(shapes[1], bench.seed), bench.train, RECIPE, seed=bench.seed, device=bench.device)
+    assert found[0].trained_val_map == val_map_of(trained.family, trained.network().eval(), bench.val)
 
 
 def test_a_search_hands_on_the_winner(tiny_detector: Detector, bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second by the supernet, if its training ends higher: fresh, within the budget, and all finalists are on record."""
     reached = iter((0.2, 0.6, 0.4))
-    monkeypatch.setattr("compressors.nas.finals.val_map_of", lambda network, val: next(reached))
+    monkeypatch.setattr("compressors.nas.finals.val_map_of", lambda family, network, val: next(reached))
     config = QUICK.model_copy(update={"finalists": 3})
     detector, change = search(tiny_detector, config, bench)
     shown = change.details["finalists"]
     assert [own["trained_val_map"] for own in shown] == [0.2, 0.6, 0.4]
     assert [own["supernet_val_map"] for own in shown] == sorted((own["supernet_val_map"] for own in shown), reverse=True)
-    assert detector.blueprint.architecture == Architecture.model_validate(shown[1]["architecture"])
+    assert detector.spec.settings.model_dump() == shown[1]["architecture"]
     assert change.details["chosen"] == {name: value for name, value in shown[1].items() if name != "trained_val_map"}
-    assert detector.digest == fresh(detector.blueprint, bench.seed).digest
+    assert detector.digest == fresh(detector.spec, bench.seed).digest
     assert all(own["estimated_latency_s"] <= change.details["budget_s"] for own in shown)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.nas.space import SearchSpace, search_space
-from compressors.nas.supernet import Supernet, draw, inherit
+from compressors.nas import Nas, space_to_search
+from compressors.nas.supernet import Supernet
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture
+from detection.compact.architecture import Architecture, architecture_of
+from detection.compact.space import Space
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
+from detection.family import SearchSpace
+from detection.spec import Spec
 from detection.training import Recipe
-from tests.detection.test_training_recipe import Steep, updates
+from tests.detection.test_training_recipe import updates
 
 CPU = torch.device("cpu")
 DEEP = {"stage_depths": (1, 2, 1, 1)}
@@ -26,18 +30,17 @@ SMALL = {"stage_widths": (8, 16, 16, 24), "stage_depths": (1, 1, 1, 1), "neck_wi
 @pytest.fixture(scope="module")
 def start(tiny_detector: Detector) -> Detector:
     """The tiny detector with a second block in one stage, so that there is a depth to search."""
-    architecture = tiny_detector.blueprint.architecture.model_copy(update=DEEP)
-    return fresh(tiny_detector.blueprint.model_copy(update={"architecture": architecture}), 3)
+    return fresh(tiny_detector.spec.having(tiny_detector.spec.settings.model_copy(update=DEEP)), 3)
 
 
 @pytest.fixture(scope="module")
 def space(start: Detector) -> SearchSpace:
-    return search_space(start.blueprint.architecture, (0.5, 1.0), 8)
+    return space_to_search(start.spec, Nas(width_shares=(0.5, 1.0)))
 
 
 @pytest.fixture(scope="module")
-def small(start: Detector) -> Architecture:
-    return start.blueprint.architecture.model_copy(update=SMALL)
+def small(start: Detector) -> Spec:
+    return start.spec.having(start.spec.settings.model_copy(update=SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +49,13 @@ def pictures(tiny_train: Images) -> Tensor:
     return make_batch(tiny_train, np.arange(16), None, np.random.default_rng(0)).images
 
 
-def only(architecture: Architecture, largest: Architecture) -> SearchSpace:
-    """The space whose one choice is this architecture."""
+def only(spec: Spec, largest: Spec) -> SearchSpace:
+    """The space whose one choice is this network."""
+    architecture: Architecture = architecture_of(spec)
     widths = {f"stage{i}": (width,) for i, width in enumerate(architecture.stage_widths)}
     widths |= {"stem": (architecture.stem_width,), "neck": (architecture.neck_width,), "head": (architecture.head_width,)}
     depths = {f"stage{i}": (depth,) for i, depth in enumerate(architecture.stage_depths)}
-    return SearchSpace(largest=largest, widths=widths, depths=depths)
+    return Space(largest=largest, widths=widths, depths=depths)
 
 
 def one_step(supernet: Supernet, space: SearchSpace, train: Images, seed: int = 0) -> int:
@@ -68,13 +72,13 @@ def test_the_largest_path_is_the_detector_it_started_from(start: Detector, pictu
             module.momentum = None
     with torch.no_grad():
         expected.train()(pictures)
-        mine = Supernet(start, CPU).extract(start.blueprint.architecture, pictures)(pictures)
+        mine = Supernet(start, CPU).extract(start.spec, pictures)(pictures)
         theirs = expected.eval()(pictures)
     torch.testing.assert_close(mine.score_logits, theirs.score_logits)
     torch.testing.assert_close(mine.box_logits, theirs.box_logits)
 
 
-def test_a_smaller_path_takes_the_first_channels_and_blocks(start: Detector, small: Architecture, pictures: Tensor) -> None:
+def test_a_smaller_path_takes_the_first_channels_and_blocks(start: Detector, small: Spec, pictures: Tensor) -> None:
     """Every weight of a smaller network is the front corner of the largest one's, and no other weights exist."""
     network = Supernet(start, CPU).extract(small, pictures)
     assert "stages.1.2.reduce.0.weight" in start.weights
@@ -87,7 +91,7 @@ def test_a_smaller_path_takes_the_first_channels_and_blocks(start: Detector, sma
     assert cut > 20
 
 
-def test_statistics_are_those_of_the_path(start: Detector, small: Architecture, pictures: Tensor) -> None:
+def test_statistics_are_those_of_the_path(start: Detector, small: Spec, pictures: Tensor) -> None:
     """The stem's statistics are the mean and variance of its convolution over the recalibration pictures, worked by numpy."""
     network = Supernet(start, CPU).extract(small, pictures)
     with torch.no_grad():
@@ -97,23 +101,25 @@ def test_statistics_are_those_of_the_path(start: Detector, small: Architecture, 
     np.testing.assert_allclose(state["stem.1.running_var"], maps.var((0, 2, 3), ddof=1), rtol=1e-3)
 
 
-def test_the_extracted_network_detects_and_is_in_evaluation_mode(start: Detector, small: Architecture, pictures: Tensor) -> None:
+def test_the_extracted_network_detects_and_is_in_evaluation_mode(start: Detector, small: Spec, pictures: Tensor) -> None:
     """It has the small architecture, says the same twice, and its boxes and scores are finite."""
     network = Supernet(start, CPU).extract(small, pictures)
-    assert network.blueprint.architecture == small
+    assert {name: tensor.shape for name, tensor in network.state_dict().items()} == {
+        name: tensor.shape for name, tensor in fresh(small, 0).weights.items()
+    }
     with torch.no_grad():
-        boxes, scores = network.decode(network(pictures))
+        boxes, scores = start.family.decode(network, network(pictures))
         again = network(pictures).score_logits
     assert torch.equal(again.sigmoid(), scores)
     assert torch.isfinite(boxes).all()
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-def test_one_step_changes_only_the_path(start: Detector, small: Architecture, tiny_train: Images) -> None:
+def test_one_step_changes_only_the_path(start: Detector, small: Spec, tiny_train: Images) -> None:
     """A step along a small path moves front corners only: channels behind them and deeper blocks keep their values."""
     supernet = Supernet(start, CPU)
     before = {name: weight.detach().clone() for name, weight in supernet.weights.items()}
-    assert one_step(supernet, only(small, start.blueprint.architecture), tiny_train) == len(tiny_train)
+    assert one_step(supernet, only(small, start.spec), tiny_train) == len(tiny_train)
     network = Supernet(start, CPU).extract(small, torch.zeros(1, 3, 64, 96))
     path = {name: parameter.shape for name, parameter in network.named_parameters()}
     moved = 0
@@ -142,11 +148,11 @@ def test_training_repeats_under_a_seed(start: Detector, space: SearchSpace, tiny
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_the_start_detector_is_left_alone(start: Detector, small: Architecture, tiny_train: Images) -> None:
+def test_the_start_detector_is_left_alone(start: Detector, small: Spec, tiny_train: Images) -> None:
     """Training the supernet and extracting from it do not reach the detector it came from."""
     digest = start.digest
     supernet = Supernet(start, CPU)
-    one_step(supernet, only(small, start.blueprint.architecture), tiny_train)
+    one_step(supernet, only(small, start.spec), tiny_train)
     supernet.extract(small, torch.rand(4, 3, 64, 96))
     assert start.digest == digest
 
@@ -168,18 +174,22 @@ def test_the_rate_by_hand(start: Detector, space: SearchSpace, tiny_train: Image
     assert [update.rate for update in seen] == pytest.approx([0.01, 0.00853553, 0.005, 0.00146447], rel=1e-5)
 
 
-def test_long_gradients_are_cut_to_ten(
-    start: Detector, space: SearchSpace, tiny_train: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_gradients_are_cut_to_ten(start: Detector, space: SearchSpace, tiny_train: Images) -> None:
     """A loss a thousand times too steep: at every step all gradients of the path together have the length ten."""
-    monkeypatch.setattr("compressors.nas.supernet.DetectionLoss", Steep)
+    supernet, learn = Supernet(start, CPU), start.family.learn
+
+    def steep(*given: Any, **more: Any) -> tuple[Any, Tensor]:
+        raw, loss = learn(*given, **more)
+        return raw, loss * 1000
+
+    supernet.family = replace(supernet.family, learn=steep)
     with updates() as seen:
-        Supernet(start, CPU).train(space, tiny_train, Recipe(batch_size=8), 1, 0)
+        supernet.train(space, tiny_train, Recipe(batch_size=8), 1, 0)
     assert [update.gradient_norm for update in seen] == pytest.approx([10.0] * 3, rel=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_supernet_stays_on_its_device(start: Detector, space: SearchSpace, small: Architecture, tiny_train: Images) -> None:
+def test_a_supernet_stays_on_its_device(start: Detector, space: SearchSpace, small: Spec, tiny_train: Images) -> None:
     """On a CUDA device it trains there, and what is extracted is there too."""
     device = torch.device("cuda")
     supernet = Supernet(start, device)
@@ -196,22 +206,16 @@ def test_half_precision_trains_too(start: Detector, space: SearchSpace, tiny_tra
     assert not torch.equal(supernet.weights["stem.0.weight"], start.weights["stem.0.weight"])
 
 
-def test_draws_are_options_and_reach_all_of_them(space: SearchSpace) -> None:
-    """Every draw takes one option for each decision, and 200 draws meet each option of each decision."""
-    rng = np.random.default_rng(0)
-    draws = [draw(space, rng) for _ in range(200)]
-    for name, options in space.options().items():
-        assert {choice[name] for choice in draws} == set(options)
-    assert math.prod(len(options) for options in space.options().values()) > 1
-
-
-def test_inheriting_takes_what_agrees_in_name_and_shape(tiny_detector: Detector, start: Detector) -> None:
-    """Weights of the teacher where both have them alike, the detector's own elsewhere; neither of the two is changed."""
-    digests = tiny_detector.digest, start.digest
-    child = inherit(tiny_detector, start)
-    assert child.blueprint == start.blueprint
-    for name, tensor in child.weights.items():
-        shared = name in tiny_detector.weights and tiny_detector.weights[name].shape == tensor.shape
-        assert torch.equal(tensor, tiny_detector.weights[name] if shared else start.weights[name])
-    assert torch.equal(child.weights["stages.1.2.reduce.0.weight"], start.weights["stages.1.2.reduce.0.weight"])
-    assert (tiny_detector.digest, start.digest) == digests
+def test_it_travels_to_another_process(start: Detector, small: Spec, space: SearchSpace, tiny_train: Images) -> None:
+    """As what travels is put together again: the same family by its name, the same weights, and no network built so far."""
+    supernet, arrived = Supernet(start, CPU), Supernet.__new__(Supernet)
+    supernet.train(space, tiny_train, Recipe(batch_size=12), 1, 0)
+    state = supernet.__getstate__()
+    assert state["family"] == "compact"
+    arrived.__setstate__(dict(state))
+    assert arrived.family is supernet.family
+    assert supernet._networks
+    assert not arrived._networks
+    pictures = torch.rand(4, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    theirs, own = (network.extract(small, pictures).state_dict() for network in (arrived, supernet))
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in own.items())

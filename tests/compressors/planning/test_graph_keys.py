@@ -8,7 +8,8 @@ import pytest
 
 from compressors.distillation import Distillation
 from compressors.low_rank import LowRank
-from compressors.planning.graph import METHODS, VERSIONS, Foundation, Menu, Node
+from compressors.planning.graph import METHODS, Foundation, Menu, Node
+from compressors.planning.versions import VERSIONS
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
 from detection.training import Recipe
@@ -42,7 +43,7 @@ def test_the_same_plan_gives_the_same_keys() -> None:
     ids=lambda changed: next(iter(changed)),
 )
 def test_what_the_teacher_depends_on_changes_every_key(changed: dict[str, Any]) -> None:
-    """Seed, teacher's recipe, training data, device, torch and the teacher's blueprint decide every node."""
+    """Seed, teacher's recipe, training data, device, torch and the teacher's spec decide every node."""
     before = graph()
     assert names_of_changed(before, graph(**changed)) == set(named(before))
 
@@ -124,7 +125,7 @@ def test_a_quantization_without_a_choice_does_not_depend_on_val(config: Quantiza
 
 
 def test_training_with_rounding_is_one_node_for_all_runtimes_and_calibrators() -> None:
-    """Recovered -> one training with rounding -> a file per runtime and calibrator; distilled cells go on being taught."""
+    """Recovered -> one quantization-aware training -> a file per runtime and calibrator; distilled cells go on being taught."""
     quantizations = tuple(Quantization(qat_epochs=2, calibrator=own) for own in ("val", "mse"))
     of = graph(Menu(lightweight=(), nas=(), pruning=(), low_rank=(), quantization=quantizations))
     aware = [node for node in of.nodes.values() if node.kind == "quantization_aware"]

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from compressors.distillation import Distillation
-from compressors.planning.graph import VERSIONS, Graph, Menu, Reference, ReferenceConfig, cells_of, graph_of, references_of
+from compressors.planning.graph import Graph, Menu, Reference, ReferenceConfig, cells_of, graph_of, references_of
 from compressors.planning.references import Narrow, NarrowReference, RandomPruningReference, SmallerInput, SmallerInputReference
+from compressors.planning.versions import VERSIONS
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
-from detection.compact.blueprint import Architecture
+from detection.compact.architecture import Architecture
 from hardware_profiles.schema.library import load_profile
 from tests.compressors.graph_factory import (
     FOUNDATION,
@@ -177,5 +178,5 @@ def test_a_named_teacher_of_the_cell_that_is_waited_for_is_made_too() -> None:
     menu = Menu(nas=(), distillation=(Distillation(teacher=large),))
     made = beside(NarrowReference(like="lightweight+distillation"), menu=menu)
     key = made.recovered["reference:narrow~lightweight+distillation"]
-    assert [node.architecture for node in made.named_teachers(key)] == [large]
+    assert [node.spec and node.spec.settings for node in made.named_teachers(key)] == [large]
     assert all(node.taught_by is None for node in made.own_work(key))

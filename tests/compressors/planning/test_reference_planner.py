@@ -19,12 +19,13 @@ from compressors.planning.references import (
 )
 from compressors.pruning import Pruning
 from compressors.quantization import Quantization
-from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.architecture import Architecture
 from detection.frozen import InputError
+from detection.spec import Spec
 from flows.records.schema import REFERENCE_PREFIX, is_reference
 from hardware_profiles.schema.library import load_profile
 
-TEACHER = Blueprint(classes=("a", "b"), input_size=(96, 192), architecture=Architecture())
+TEACHER = Spec(classes=("a", "b"), input_size=(96, 192), settings=Architecture())
 PROFILE = load_profile("raspberry-pi-5")
 SMALL = Architecture(
     stem_width=8, stage_widths=(8, 8, 8, 8), stage_depths=(3, 3, 3, 3), neck_width=8, head_width=8, head_depth=3, box_bins=4
@@ -33,14 +34,14 @@ SMALL = Architecture(
 
 
 def made(
-    *wanted: ReferenceConfig, menu: Menu | None = None, teacher: Blueprint = TEACHER, combinations: Combinations = "all"
+    *wanted: ReferenceConfig, menu: Menu | None = None, teacher: Spec = TEACHER, combinations: Combinations = "all"
 ) -> dict[str, Reference]:
     """The wanted references by name."""
     own = menu or Menu()
     return {ref.name: ref for ref in references_of(wanted, own, cells_of(own, combinations), teacher, PROFILE)}
 
 
-def usual(menu: Menu, teacher: Blueprint = TEACHER) -> list[str]:
+def usual(menu: Menu, teacher: Spec = TEACHER) -> list[str]:
     """Names of what is made where nothing is said."""
     return [reference.name for reference in references_of(None, menu, cells_of(menu), teacher, PROFILE)]
 
@@ -63,13 +64,13 @@ def test_what_the_menu_does_not_allow_of_is_left_out() -> None:
     """No search, no network like it; no share of multiply-adds, no random pruning; no smaller pictures, none that sees them."""
     assert usual(Menu(nas=())) == ["reference:random-pruning-0.5", "reference:input-0.6667"]
     assert usual(Menu(nas=(), pruning=(Pruning(keep_latency=0.5),))) == ["reference:input-0.6667"]
-    odd = Blueprint(classes=("a",), input_size=(96, 128), architecture=Architecture())
+    odd = Spec(classes=("a",), input_size=(96, 128), settings=Architecture())
     assert usual(Menu(nas=(), pruning=()), odd) == []
 
 
 def test_a_search_that_must_end_below_the_narrowest_gets_no_reference_unasked() -> None:
     """Where no narrow network can be as fast as what is searched for; where one can, there is one."""
-    narrow = TEACHER.model_copy(update={"architecture": SMALL})
+    narrow = TEACHER.having(SMALL)
     for share, expected in ((0.5, False), (1.0, True)):
         assert ("reference:narrow~nas" in usual(Menu(nas=(Nas(budget_share=share),)), narrow)) == expected
 
@@ -164,7 +165,7 @@ def test_a_reference_is_as_fast_as_its_cell_in_the_cell_s_numbers(like: str, lat
 def test_how_fast_a_search_will_be_is_known_in_its_own_numbers() -> None:
     """A search by int8 latency has a budget in int8, so a reference like its quantized cell is refused where nothing narrow meets
     that; like its float cell, whose time is not limited, it is not."""
-    menu = Menu(nas=(Nas(latency_in="int8", budget_share=0.01, width_shares=(0.1, 1.0), least_depth=0, evaluations=4),))
+    menu = Menu(nas=(Nas(latency_in="int8", budget_share=0.01, width_shares=(0.1, 1.0), space={"least_depth": 0}, evaluations=4),))
     assert "s in int8, that of 'nas+quantization' at most" in refusal(NarrowReference(like="nas+quantization"), menu=menu)
     assert "reference:narrow~nas" in made(NarrowReference(like="nas"), menu=menu)
 
@@ -208,7 +209,7 @@ def test_what_cannot_be_is_refused_with_the_field(wanted: ReferenceConfig, words
 
 def test_what_the_menu_cannot_give_is_refused() -> None:
     """No variant to quantize by, none to prune like, no smaller pictures, a cell that only a crossed grid has."""
-    odd = Blueprint(classes=("a",), input_size=(96, 128), architecture=Architecture())
+    odd = Spec(classes=("a",), input_size=(96, 128), settings=Architecture())
     quantized = SmallerInputReference(quantization=True)
     assert refusal(quantized, menu=Menu(quantization=())).startswith("grid.references.0.quantization: the menu has no variant")
     assert refusal(RandomPruningReference(), menu=Menu(pruning=(Pruning(keep_latency=0.5),))).startswith(
@@ -227,8 +228,8 @@ def test_nothing_narrow_enough_is_refused_where_it_can_be_known() -> None:
 
     How fast pruned and factored networks will be is not known beforehand.
     """
-    narrow = TEACHER.model_copy(update={"architecture": SMALL})
-    menu = Menu(nas=(Nas(levels=(8,), stem_stride=4, head_depth=1, head_branches="shared", evaluations=4),))
+    narrow = TEACHER.having(SMALL)
+    menu = Menu(nas=(Nas(space={"levels": [8], "stem_stride": 4, "head_depth": 1, "head_branches": "shared"}, evaluations=4),))
     words = refusal(NarrowReference(like="nas"), menu=menu, teacher=narrow)
     assert words.startswith("grid.references.0.like: nothing is narrow enough. On raspberry-pi-5 even the narrowest network takes")
     assert "that of 'nas' at most" in words
@@ -238,8 +239,8 @@ def test_nothing_narrow_enough_is_refused_where_it_can_be_known() -> None:
 
 def test_a_cell_that_cannot_be_is_told_as_the_menu_s_fault() -> None:
     """The field is the method's; unasked, the reference is left out and the menu's own check says it."""
-    impossible = Menu(nas=(Nas(levels=(16, 32)),))
-    assert refusal(NarrowReference(like="nas"), menu=impossible).startswith("grid.methods.nas.levels: (16, 32)")
+    impossible = Menu(nas=(Nas(space={"levels": [16, 32]}),))
+    assert refusal(NarrowReference(like="nas"), menu=impossible).startswith("grid.methods.nas.space.levels: (16, 32)")
     assert usual(impossible) == usual(Menu(nas=()))
 
 

@@ -11,43 +11,51 @@ from compressors.contract import Workbench
 from compressors.latency import estimated_latency
 from compressors.planning.references import Narrow, SmallerInput, narrow, narrow_at_latency, narrowed, narrowest, see_smaller
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture, Blueprint, Factored, Ranks
-from detection.compact.complexity import count_macs, count_params
+from detection.compact.architecture import Architecture, architecture_of
+from detection.costs import count_macs, count_params
 from detection.frozen import InputError
+from detection.spec import Factored, Ranks, Spec
 from hardware_profiles.schema.library import load_profile
 
 ARCHITECTURE = Architecture(stem_width=16, stage_widths=(24, 40, 64, 60), stage_depths=(1, 2, 0, 1), neck_width=48, head_width=10)
-WIDE = Blueprint(classes=("a", "b"), input_size=(64, 96), architecture=ARCHITECTURE)
+WIDE = Spec(classes=("a", "b"), input_size=(64, 96), settings=ARCHITECTURE)
 PI = load_profile("raspberry-pi-5")
 
 
-def widths(blueprint: Blueprint) -> tuple[int, ...]:
+def widths(spec: Spec) -> tuple[int, ...]:
     """Stem, stages, neck, head."""
-    own = blueprint.architecture
+    own = architecture_of(spec)
     return (own.stem_width, *own.stage_widths, own.neck_width, own.head_width)
 
 
-def latency_s(blueprint: Blueprint) -> float:
-    return estimated_latency(blueprint, PI, "fp32").point_s
+def latency_s(spec: Spec) -> float:
+    return estimated_latency(spec, PI, "fp32").point_s
 
 
 def test_widths_at_half_by_hand() -> None:
     """Rounded down to eights: 24 -> 12 -> 8, 40 -> 20 -> 16, 60 -> 30 -> 24; 5 is below the least, which is 8."""
     half = narrowed(WIDE, 0.5)
     assert widths(half) == (8, 8, 16, 32, 24, 24, 8)
-    assert half.architecture.stage_depths == ARCHITECTURE.stage_depths
+    assert architecture_of(half).stage_depths == ARCHITECTURE.stage_depths
     assert (half.classes, half.input_size) == (WIDE.classes, WIDE.input_size)
 
 
-def test_all_of_the_widths_is_the_blueprint_itself() -> None:
+def test_all_of_the_widths_is_the_spec_itself() -> None:
     """60 and 10 are no multiples of eight and stay as they are."""
     assert narrowed(WIDE, 1.0) == WIDE
+
+
+def test_a_quotient_of_two_widths_meets_its_multiple() -> None:
+    """176 times 120 / 176 is a little less than 120 in floating point; the width is 120 all the same, and not 112."""
+    assert 176 * (120 / 176) < 120
+    architecture = WIDE.architecture.model_copy(update={"head_width": 176})
+    assert narrowed(WIDE.model_copy(update={"architecture": architecture}), 120 / 176).architecture.head_width == 120
 
 
 def test_a_stem_that_takes_the_first_step_stays_as_wide_as_the_first_stage() -> None:
     """What comes out is a valid architecture: both are narrowed alike."""
     architecture = Architecture(levels=(8, 16), stem_stride=4, stem_width=24, stage_widths=(24, 40, 64), stage_depths=(0, 1, 1))
-    assert widths(narrowed(WIDE.model_copy(update={"architecture": architecture}), 0.7))[:2] == (16, 16)
+    assert widths(narrowed(WIDE.having(architecture), 0.7))[:2] == (16, 16)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.1])
@@ -56,7 +64,7 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
         narrowed(WIDE, share)
 
 
-def test_an_edited_blueprint_is_refused() -> None:
+def test_an_edited_spec_is_refused() -> None:
     """Its layers have widths of their own."""
     with pytest.raises(InputError, match="before its edits"):
         narrowed(WIDE.edited(Factored(layers={"stages.3.0.0": Ranks(inputs=8, outputs=8)})), 0.5)
@@ -97,18 +105,18 @@ def beside(workbench: Workbench) -> Workbench:
 
 def is_fresh(detector: Detector, seed: int) -> bool:
     """Whether its weights are the ones that the seed alone gives."""
-    wanted = fresh(detector.blueprint, seed).weights
+    wanted = fresh(detector.spec, seed).weights
     return all(torch.equal(tensor, wanted[name]) for name, tensor in detector.weights.items())
 
 
 def test_narrow_by_share_is_fresh_and_says_how_narrow(beside: Workbench) -> None:
     """Widths as worked out above; counts of the teacher before and of the narrow network after."""
     own, change = narrow(beside.teacher, Narrow(width_share=0.5), beside)
-    assert widths(own.blueprint) == (8, 8, 16, 32, 24, 24, 8)
+    assert widths(own.spec) == (8, 8, 16, 32, 24, 24, 8)
     assert is_fresh(own, beside.seed)
-    assert change.details == {"stem_width": 8, "stage_widths": (8, 16, 32, 24), "neck_width": 24, "head_width": 8}
-    assert (change.macs_before, change.macs_after) == (count_macs(WIDE), count_macs(own.blueprint))
-    assert (change.params_before, change.params_after) == (count_params(WIDE), count_params(own.blueprint))
+    assert change.details == {"widths": (8, 8, 16, 32, 24, 24, 8)}
+    assert (change.macs_before, change.macs_after) == (count_macs(WIDE), count_macs(own.spec))
+    assert (change.params_before, change.params_after) == (count_params(WIDE), count_params(own.spec))
     assert (change.method, change.no_effect, change.spent.search_images) == ("narrow", False, 0)
 
 
@@ -116,12 +124,12 @@ def test_narrow_like_another_detector_is_no_slower(beside: Workbench) -> None:
     """The teacher's shape and pictures, whatever the other's are: as wide as the other's estimated float latency allows."""
     other = fresh(narrowed(WIDE, 0.7).at((32, 96)), seed=2)
     own, change = narrow(other, Narrow(width_share=None), beside)
-    assert own.blueprint == narrow_at_latency(WIDE, PI, "fp32", latency_s(other.blueprint))
-    assert own.blueprint.input_size == WIDE.input_size
+    assert own.spec == narrow_at_latency(WIDE, PI, "fp32", latency_s(other.spec))
+    assert own.spec.input_size == WIDE.input_size
     assert is_fresh(own, beside.seed)
     assert change.details["design_profile"] == PI.id
-    assert change.details["wanted_s"] == latency_s(other.blueprint)
-    assert change.details["reached_s"] == latency_s(own.blueprint) <= latency_s(other.blueprint)
+    assert change.details["wanted_s"] == latency_s(other.spec)
+    assert change.details["reached_s"] == latency_s(own.spec) <= latency_s(other.spec)
     assert change.details["target_reached"] is True
     assert change.details["latency_in"] == "float"
 
@@ -130,9 +138,9 @@ def test_narrow_like_an_int8_detector_is_no_slower_in_int8(beside: Workbench) ->
     """The widest of those that are as fast in int8; by float estimates another one would be."""
     other = fresh(narrowed(WIDE, 0.7).at((32, 96)), seed=2)
     own, change = narrow(other, Narrow(width_share=None, latency_in="int8"), beside)
-    wanted_s = estimated_latency(other.blueprint, PI, "int8").point_s
-    assert own.blueprint == narrow_at_latency(WIDE, PI, "int8", wanted_s)
-    assert own.blueprint != narrow_at_latency(WIDE, PI, "fp32", latency_s(other.blueprint))
+    wanted_s = estimated_latency(other.spec, PI, "int8").point_s
+    assert own.spec == narrow_at_latency(WIDE, PI, "int8", wanted_s)
+    assert own.spec != narrow_at_latency(WIDE, PI, "fp32", latency_s(other.spec))
     assert (change.details["wanted_s"], change.details["latency_in"]) == (wanted_s, "int8")
     assert "in int8 (at most" in change.summary
 
@@ -147,7 +155,7 @@ def test_int8_is_refused_where_the_device_has_none(beside: Workbench) -> None:
 def test_a_detector_as_slow_as_the_teacher_leaves_nothing_to_narrow(beside: Workbench) -> None:
     """The record says that nothing changed."""
     own, change = narrow(beside.teacher, Narrow(width_share=None), beside)
-    assert own.blueprint == WIDE
+    assert own.spec == WIDE
     assert change.no_effect
 
 
@@ -155,8 +163,8 @@ def test_beside_a_detector_that_none_keeps_up_with_stands_the_narrowest(beside: 
     """And the record says that it is slower than wanted."""
     fast = fresh(narrowest(WIDE).at((32, 32)), seed=2)
     own, change = narrow(fast, Narrow(width_share=None), beside)
-    assert own.blueprint == narrowest(WIDE)
-    assert change.details["reached_s"] > change.details["wanted_s"] == latency_s(fast.blueprint)
+    assert own.spec == narrowest(WIDE)
+    assert change.details["reached_s"] > change.details["wanted_s"] == latency_s(fast.spec)
     assert change.details["target_reached"] is False
     assert "nothing is narrower" in change.summary
 
@@ -165,7 +173,7 @@ def test_seeing_smaller_is_the_teacher_s_architecture_and_fresh(beside: Workbenc
     """Half the sides, a quarter of the multiply-adds of every layer, the same parameters."""
     square = replace(beside, teacher=fresh(WIDE.at((64, 64)), seed=1))
     own, change = see_smaller(square.teacher, SmallerInput(input_share=0.5), square)
-    assert own.blueprint == WIDE.at((32, 32))
+    assert own.spec == WIDE.at((32, 32))
     assert is_fresh(own, beside.seed)
     assert change.params_before == change.params_after
     assert change.macs_after == change.macs_before / 4

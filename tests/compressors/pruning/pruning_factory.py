@@ -23,7 +23,7 @@ def lively(detector: Detector) -> Detector:
             weights[name] = torch.randn(tensor.shape, generator=generator) / 10
         elif name.endswith("running_var") or (name.endswith("1.weight") and tensor.ndim == 1):
             weights[name] = torch.rand(tensor.shape, generator=generator) + 0.5
-    return Detector(detector.blueprint, MappingProxyType(weights))
+    return Detector(detector.spec, MappingProxyType(weights))
 
 
 def answers(detector: Detector, images: Images) -> Outputs:
@@ -41,4 +41,4 @@ def silenced(detector: Detector, kept: dict[str, list[int]]) -> Detector:
             values = torch.zeros_like(weights[f"{norm}.{part}"])
             values[rows] = weights[f"{norm}.{part}"][rows]
             weights[f"{norm}.{part}"] = values
-    return Detector(detector.blueprint, MappingProxyType(weights))
+    return Detector(detector.spec, MappingProxyType(weights))

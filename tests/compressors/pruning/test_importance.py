@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +19,6 @@ from compressors.low_rank import LowRank, factor
 from compressors.pruning.groups import ChannelGroup, Members, Side, channel_groups
 from compressors.pruning.importance import BY_WEIGHTS, bn_scale, fpgm, l2, lamp, taylor, unit_importance
 from detection.checkpoint import Detector
-from detection.compact.losses import DetectionLoss
-from detection.compact.network import Network
 from detection.data.augmentation import make_batch
 from detection.training import Recipe
 from tests.compressors.pruning import pruning_factory
@@ -32,7 +30,7 @@ def lively(tiny_detector: Detector) -> Detector:
     return pruning_factory.lively(tiny_detector)
 
 
-def layer(weights: list[list[float]], scales: list[float] | None = None) -> tuple[ChannelGroup, Network]:
+def layer(weights: list[list[float]], scales: list[float] | None = None) -> tuple[ChannelGroup, nn.Module]:
     """A 1x1 convolution with these filters, normalised by these scales, whose channels are a group of their own."""
     conv = nn.Conv2d(len(weights[0]), len(weights), 1, bias=False)
     conv.weight.data = torch.tensor(weights)[:, :, None, None]
@@ -44,7 +42,7 @@ def layer(weights: list[list[float]], scales: list[float] | None = None) -> tupl
         norm.weight.data = torch.tensor(scales)
         network.append(norm)
         sides[Side("1", "norm", "outputs")] = every
-    return ChannelGroup(len(weights), MappingProxyType(sides)), cast(Network, network)
+    return ChannelGroup(len(weights), MappingProxyType(sides)), network
 
 
 def test_l2_by_hand() -> None:
@@ -88,15 +86,15 @@ def test_a_dead_layer_is_a_number(importance: str) -> None:
 )
 def test_torch_pruning_agrees_on_dense_blocks(importance: str, oracle: Any, lively: Detector) -> None:
     """Group by group the same scores as the library's, which are sound where nothing is concatenated."""
-    network = lively.network()
+    network, family = lively.network(), lively.family
     graph = tp.DependencyGraph().build_dependency(
         network,
-        torch.zeros(1, 3, *network.blueprint.input_size),
+        torch.zeros(1, 3, *lively.spec.input_size),
         output_transform=lambda out: out.score_logits.sum() + out.box_logits.sum(),
     )
-    protected = [network.get_submodule(name) for name in network.protected_layers()]
+    protected = [network.get_submodule(name) for name in family.protected(network)]
     theirs = [oracle(group) for group in graph.get_all_groups(ignored_layers=protected)]
-    ours = [BY_WEIGHTS[importance](group, network) for group in channel_groups(network)]
+    ours = [BY_WEIGHTS[importance](group, network) for group in channel_groups(network, lively.spec).narrow]
     assert len(ours) > 15
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, other)
@@ -144,7 +142,7 @@ def light(detector: Detector, block: str, workbench: Workbench) -> Detector:
 def taylor_scores(detector: Detector, workbench: Workbench, every: int = 4) -> list[tuple[ChannelGroup, Tensor, Workbench]]:
     """Every so many groups with their scores on two batches of four pictures, and the workbench of those."""
     bench, network = replace(workbench, recipe=Recipe(epochs=1, batch_size=4)), detector.network()
-    groups = channel_groups(network)
+    groups = channel_groups(network, detector.spec).narrow
     found = zip(groups, taylor(groups, network, bench, 8), strict=True)
     return [(group, score, bench) for group, score in found][::every]
 
@@ -177,7 +175,7 @@ def gate_gradients(
         else:
             module.register_forward_pre_hook(lambda _module, inputs, gated=gated: (gated(inputs[0]),))
     drawn = make_batch(workbench.train, rows, None, rng)
-    DetectionLoss()(network, network(drawn.images), drawn).backward()  # type: ignore[no-untyped-call]
+    detector.family.learn(network, drawn, half=False)[1].backward()  # type: ignore[no-untyped-call]
     assert gates.grad is not None
     return gates.grad
 
@@ -185,7 +183,7 @@ def gate_gradients(
 def test_taylor_leaves_no_gradients_behind(lively: Detector, workbench: Workbench) -> None:
     """Parameters and statistics of the network are the same after as before."""
     network = lively.network()
-    taylor(channel_groups(network), network, workbench, 8)
+    taylor(channel_groups(network, lively.spec).narrow, network, workbench, 8)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert all(torch.equal(value, lively.weights[name]) for name, value in network.state_dict().items())
 
@@ -200,7 +198,7 @@ def test_every_unit_gets_a_score(block: str, importance: Any, lively: Detector, 
     elif block != "dense":
         detector, _ = rebuild(lively, Lightweight.model_validate({"block": block}), workbench)
     network = detector.network()
-    groups = channel_groups(network)
+    groups = channel_groups(network, detector.spec).narrow
     scores = unit_importance(importance, groups, network, workbench, 8)
     for group, score in zip(groups, scores, strict=True):
         assert score.shape == (group.units,)
@@ -211,7 +209,7 @@ def test_every_unit_gets_a_score(block: str, importance: Any, lively: Detector, 
 def test_random_scores_are_the_seeds(lively: Detector, workbench: Workbench) -> None:
     """The same seed gives the same scores and leaves the global generator where it was; another seed gives others."""
     network, state = lively.network(), torch.get_rng_state()
-    groups = channel_groups(network)
+    groups = channel_groups(network, lively.spec).narrow
     first, again, other = (
         torch.cat(unit_importance("random", groups, network, replace(workbench, seed=seed), 8)) for seed in (0, 0, 1)
     )

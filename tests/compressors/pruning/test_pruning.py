@@ -16,10 +16,9 @@ from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
 from compressors.pruning.importance import Importance
 from detection.checkpoint import Detector
-from detection.compact.blueprint import Blueprint, Factored, KeptChannels
-from detection.compact.complexity import count_macs
-from detection.compact.network import Network
+from detection.costs import count_macs
 from detection.data.dataset import Images
+from detection.spec import Factored, KeptChannels, Spec
 from tests.compressors.pruning import pruning_factory
 from tests.compressors.pruning.pruning_factory import answers, silenced
 
@@ -41,7 +40,7 @@ def pruned(lively: Detector, workbench: Workbench) -> tuple[Detector, Change]:
     return prune(lively, Pruning(importance="l2", round_to=8), workbench)
 
 
-def convolutions(network: Network) -> dict[str, nn.Conv2d]:
+def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
     """Name -> convolution."""
     return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
 
@@ -50,7 +49,7 @@ def convolutions(network: Network) -> dict[str, nn.Conv2d]:
 def test_the_wanted_share_of_multiply_adds_stays_in_whole_blocks(importance: str, lively: Detector, workbench: Workbench) -> None:
     """Of half the multiply-adds at most half stay, and hardly less; a layer keeps its width or has a multiple of 8 channels."""
     detector, change = prune(lively, Pruning.model_validate({"importance": importance} | EIGHTS), workbench)
-    assert change.macs_after == count_macs(detector.blueprint)
+    assert change.macs_after == count_macs(detector.spec)
     assert 0.4 <= change.macs_after / change.macs_before <= 0.5
     before, after = convolutions(lively.network()), convolutions(detector.network())
     changed = [name for name in before if after[name].out_channels != before[name].out_channels]
@@ -72,7 +71,7 @@ def test_keeping_everything_removes_nothing(lively: Detector, workbench: Workben
     """A share of 1 is already reached: the detector stays as it is."""
     detector, change = prune(lively, Pruning(importance="l2", keep_macs=1.0, round_to=8), workbench)
     assert change.no_effect
-    assert detector.blueprint == lively.blueprint
+    assert detector.spec == lively.spec
 
 
 def test_less_kept_is_less_computed(lively: Detector, workbench: Workbench) -> None:
@@ -123,7 +122,7 @@ def test_pruning_is_silencing(lively: Detector, pruned: tuple[Detector, Change],
 def test_the_last_prediction_convolutions_keep_their_outputs(lively: Detector, pruned: tuple[Detector, Change]) -> None:
     """Outputs with a meaning stay: same number, same biases, same rows of weights for the inputs that are left."""
     before, after = convolutions(lively.network()), convolutions(pruned[0].network())
-    for name in lively.network().protected_layers():
+    for name in lively.family.protected(lively.network()):
         assert after[name].out_channels == before[name].out_channels
         assert torch.equal(cast(Tensor, after[name].bias), cast(Tensor, before[name].bias))
 
@@ -138,7 +137,7 @@ def test_the_least_important_channels_go_first(lively: Detector, workbench: Work
     weights["heads.0.score.weight"] = weights["heads.0.score.weight"].clone()
     weights["heads.0.score.weight"][:, weak] /= 100
     _, change = prune(
-        Detector(lively.blueprint, MappingProxyType(weights)), Pruning(importance="l2", keep_macs=0.9, round_to=8), workbench
+        Detector(lively.spec, MappingProxyType(weights)), Pruning(importance="l2", keep_macs=0.9, round_to=8), workbench
     )
     assert change.details["kept_channels"]["heads.0.score_branch.0.1"] == sorted(set(range(16)) - set(weak))
 
@@ -170,19 +169,19 @@ def test_taylor_depends_on_the_pictures(lively: Detector, workbench: Workbench) 
 
 
 def test_the_given_detector_is_left_alone(lively: Detector, workbench: Workbench) -> None:
-    """Weights and blueprint are the same after as before, statistics and gradients included."""
+    """Weights and spec are the same after as before, statistics and gradients included."""
     digest = lively.digest
     prune(lively, Pruning(round_to=8), workbench)
     assert lively.digest == digest
     assert not any(tensor.requires_grad for tensor in lively.weights.values())
 
 
-def test_the_blueprint_rebuilds_what_was_pruned(pruned: tuple[Detector, Change], tiny_train: Images) -> None:
-    """Through JSON and back the blueprint builds a network that the weights fit, and it says the same."""
+def test_the_spec_rebuilds_what_was_pruned(pruned: tuple[Detector, Change], tiny_train: Images) -> None:
+    """Through JSON and back the spec builds a network that the weights fit, and it says the same."""
     detector, _ = pruned
-    edit = detector.blueprint.edits[-1]
+    edit = detector.spec.edits[-1]
     assert isinstance(edit, KeptChannels)
-    again = Detector(Blueprint.model_validate_json(detector.blueprint.model_dump_json(by_alias=True)), detector.weights)
+    again = Detector(Spec.model_validate_json(detector.spec.model_dump_json(by_alias=True)), detector.weights)
     assert torch.equal(answers(again, tiny_train).box_logits, answers(detector, tiny_train).box_logits)
 
 
@@ -196,9 +195,9 @@ def test_pruning_and_low_rank_compose_either_way(order: str, lively: Detector, w
     else:
         detector, last = prune(factor(lively, low_rank, workbench)[0], pruning, workbench)
         kinds = [Factored, KeptChannels]
-    assert [type(edit) for edit in detector.blueprint.edits] == kinds
-    assert last.macs_after < last.macs_before < count_macs(lively.blueprint)
-    assert last.macs_after == count_macs(detector.blueprint)
+    assert [type(edit) for edit in detector.spec.edits] == kinds
+    assert last.macs_after < last.macs_before < count_macs(lively.spec)
+    assert last.macs_after == count_macs(detector.spec)
     outputs = answers(detector, tiny_train)
     assert torch.isfinite(outputs.box_logits).all()
     assert outputs.score_logits.shape == answers(lively, tiny_train).score_logits.shape

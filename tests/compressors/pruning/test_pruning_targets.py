@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from compressors.contract import Workbench
 from compressors.latency import estimated_latency
-from compressors.planning.graph import VERSIONS, Menu, cells_of
+from compressors.planning.graph import Menu, cells_of
+from compressors.planning.versions import VERSIONS
 from compressors.pruning.groups import ChannelGroup, Members, Side
 from compressors.pruning.importance import Importance
 from compressors.pruning.method import Pruning, Ranking, channel_alignment, least_step, prune, refuse_out_of_reach
@@ -163,7 +164,7 @@ def test_the_wanted_share_of_latency_stays(importance: str, grouping: str, livel
     """85 % of the estimated latency are asked for: at most so much stays, and hardly less."""
     config = Pruning.model_validate({"importance": importance, "grouping": grouping, "keep_latency": 0.85})
     detector, change = prune(lively, config, four_lanes)
-    before_s, after_s = (estimated_latency(d.blueprint, four_lanes.design_profile, "fp32").point_s for d in (lively, detector))
+    before_s, after_s = (estimated_latency(d.spec, four_lanes.design_profile, "fp32").point_s for d in (lively, detector))
     assert 0.78 <= after_s / before_s <= 0.85
     assert change.details["keep_latency"] == pytest.approx(after_s / before_s)
     assert change.target == Target(method="pruning", setting="keep_latency", asked=0.85, reached=after_s / before_s)
@@ -237,7 +238,7 @@ def test_half_precision_has_its_own_alignment() -> None:
 def test_widths_follow_the_design_profile(lively: Detector, four_lanes: Workbench) -> None:
     """Without `round_to` changed widths are multiples of the profile's block, not all of twice the block; the record says so."""
     detector, change = prune(lively, Pruning(importance="l2"), four_lanes)
-    edit = detector.blueprint.edits[-1]
+    edit = detector.spec.edits[-1]
     assert edit.edit == "kept_channels"
     narrowed = [len(rows) for name, rows in change.details["kept_channels"].items() if name in edit.layers]
     assert narrowed

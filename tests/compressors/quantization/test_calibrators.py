@@ -15,7 +15,6 @@ from scipy.stats import entropy
 from compressors.quantization.calibrators import (
     BINS,
     Histogram,
-    Range,
     by_entropy,
     by_minmax,
     by_mse,
@@ -23,6 +22,7 @@ from compressors.quantization.calibrators import (
     observe,
     ranges_of,
 )
+from hardware_profiles.runtimes.ranges import Range
 
 
 def histogram(values: NDArray[Any], low: float, high: float) -> Histogram:

@@ -12,14 +12,22 @@ from torch import nn
 
 from compressors.contract import Workbench
 from compressors.low_rank import LowRank, factor
-from compressors.quantization import onnx_int8, picture_input
-from compressors.quantization.calibrators import Range
-from compressors.quantization.fake_quantize import RoundedConv, RoundedMap, place, rounded_network, tensor_ranges
+from compressors.quantization import float_parts
+from compressors.quantization.fake_quantize import (
+    FakeQuantizedConv,
+    FakeQuantizedMap,
+    FakeQuantizedNetwork,
+    fake_quantized,
+    place,
+    tensor_ranges,
+)
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture
+from detection.compact.architecture import Architecture
 from detection.data.dataset import Images
 from detection.evaluation import as_planes
 from detection.export import INPUT_NAME, export_onnx
+from hardware_profiles.runtimes import writing
+from hardware_profiles.runtimes.ranges import Range
 
 SHAPES: dict[str, dict[str, object]] = {
     "plain": {},
@@ -44,21 +52,27 @@ def lively(detector: Detector, seed: int = 1) -> Detector:
             weights[name] = torch.randn(tensor.shape, generator=generator) * 0.1
         if name.endswith(".running_var") or (name.endswith(".weight") and tensor.ndim == 1):
             weights[name] = torch.rand(tensor.shape, generator=generator) + 0.5
-    return Detector(detector.blueprint, weights)
+    return Detector(detector.spec, weights)
 
 
 def shaped(detector: Detector, shape: dict[str, object]) -> Detector:
     """A detector like the tiny one with other blocks or levels."""
-    architecture = Architecture.model_validate(detector.blueprint.architecture.model_dump() | shape)
-    return lively(fresh(detector.blueprint.model_copy(update={"architecture": architecture}), seed=0))
+    architecture = Architecture.model_validate(detector.spec.settings.model_dump() | shape)
+    return lively(fresh(detector.spec.having(architecture), seed=0))
+
+
+def rounded_of(detector: Detector, float_stem: bool = False) -> FakeQuantizedNetwork:
+    """The detector's network with rounding; its last predictions are protected."""
+    network = detector.network()
+    return fake_quantized(network, detector.family.protected(network), float_stem=float_stem)
 
 
 def without_rounding(graph: nn.Module) -> None:
     """Let every rounding pass on what it gets."""
     for module in graph.modules():
-        if isinstance(module, RoundedMap):
+        if isinstance(module, FakeQuantizedMap):
             module.forward = lambda maps: maps  # type: ignore[method-assign]
-        if isinstance(module, RoundedConv):
+        if isinstance(module, FakeQuantizedConv):
             module.__class__ = nn.Conv2d
 
 
@@ -66,7 +80,7 @@ def without_rounding(graph: nn.Module) -> None:
 def test_without_its_rounding_it_is_the_network(shape: str, tiny_detector: Detector, tiny_train: Images) -> None:
     """Normalisations are folded into the convolutions: outputs agree to float32 rounding, for every kind of block."""
     detector = shaped(tiny_detector, SHAPES[shape])
-    rounded = rounded_network(detector.network(), float_stem=False)
+    rounded = rounded_of(detector)
     without_rounding(rounded.graph)
     pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
     with torch.no_grad():
@@ -78,10 +92,10 @@ def test_without_its_rounding_it_is_the_network(shape: str, tiny_detector: Detec
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_way_back_gives_a_detector_that_says_the_same(shape: str, tiny_detector: Detector, tiny_train: Images) -> None:
-    """Folded weights fit the same blueprint: normalisations multiply by one and add the bias."""
+    """Folded weights fit the same spec: normalisations multiply by one and add the bias."""
     detector = shaped(tiny_detector, SHAPES[shape])
-    back = rounded_network(detector.network(), float_stem=False).detector(detector)
-    assert back.blueprint == detector.blueprint
+    back = rounded_of(detector).detector(detector)
+    assert back.spec == detector.spec
     assert {name: tensor.shape for name, tensor in back.weights.items()} == {n: t.shape for n, t in detector.weights.items()}
     pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
     with torch.no_grad():
@@ -93,16 +107,16 @@ def test_the_way_back_gives_a_detector_that_says_the_same(shape: str, tiny_detec
 
 def test_only_predictions_keep_float_weights(tiny_detector: Detector) -> None:
     """Every convolution rounds its weights but the six that predict; the stem too where it is to stay float."""
-    network = tiny_detector.network()
+    protected = tiny_detector.family.protected(tiny_detector.network())
     for float_stem in (False, True):
-        graph = rounded_network(tiny_detector.network(), float_stem=float_stem).graph
+        graph = rounded_of(tiny_detector, float_stem).graph
         plain = {name for name, module in graph.named_modules() if type(module) is nn.Conv2d}
-        assert plain == {*network.protected_layers(), *(["stem.0"] if float_stem else [])}
+        assert plain == {*protected, *(["stem.0"] if float_stem else [])}
 
 
 def test_weights_are_rounded_per_output_channel() -> None:
     """Weights 1.27 and 0.634 of one channel: scale 0.01, so 1.27 and 0.63. Another channel a thousandth of it: its own scale."""
-    conv = RoundedConv(2, 2, 1, bias=False)
+    conv = FakeQuantizedConv(2, 2, 1, bias=False)
     conv.weight.data = torch.tensor([[[[1.27]], [[0.634]]], [[[0.00127]], [[0.000634]]]])
     seen = conv(torch.eye(2).reshape(2, 2, 1, 1)).flatten(1)
     torch.testing.assert_close(seen, torch.tensor([[1.27, 0.00127], [0.63, 0.00063]]))
@@ -113,7 +127,7 @@ def test_weights_are_rounded_per_output_channel() -> None:
 
 def test_ranges_follow_what_occurs_and_stand_still_in_evaluation() -> None:
     """The first batch sets the ends, each later one moves them by a hundredth; nothing moves while evaluating."""
-    own = RoundedMap().train()
+    own = FakeQuantizedMap().train()
     own(torch.tensor([[-1.0, 3.0]]))
     assert own.ends() == Range(-1.0, 3.0)
     own(torch.tensor([[-2.0, 1.0]]))
@@ -124,7 +138,7 @@ def test_ranges_follow_what_occurs_and_stand_still_in_evaluation() -> None:
 
 def test_maps_are_rounded_to_256_levels_and_cut() -> None:
     """0..25.5 has levels 0.1 apart: 1.23 becomes 1.2 and 99 becomes 25.5; where it was cut no gradient passes."""
-    own = RoundedMap().train()
+    own = FakeQuantizedMap().train()
     own(torch.tensor([0.0, 25.5]))
     maps = torch.tensor([1.23, 99.0], requires_grad=True)
     seen = own.eval()(maps)
@@ -141,7 +155,7 @@ def test_each_learned_range_belongs_to_the_right_tensor(
     """Ranges learned from one picture are least and greatest value of the same tensors of the exported file, and every map that
     a rounded convolution reads there has one, but for the picture, which is not rounded."""
     detector = shaped(tiny_detector, SHAPES[shape])
-    rounded = rounded_network(detector.network(), float_stem=False)
+    rounded = rounded_of(detector)
     without_rounding_of_values(rounded.graph)
     picture = as_planes(tiny_train.pixels[0])
     with torch.no_grad():
@@ -149,12 +163,12 @@ def test_each_learned_range_belongs_to_the_right_tensor(
     export_onnx(detector, tmp_path / "float.onnx", planes=True)
     model = onnx.load(tmp_path / "float.onnx")
     found = tensor_ranges(model, rounded.ranges())
-    tail = set(onnx_int8.float_tail(model))
+    tail = set(float_parts.float_tail(model))
     read = {node.input[0] for node in model.graph.node if node.op_type == "Conv" and node.name not in tail}
-    read |= {node.input[0] for node in model.graph.node if onnx_int8.predicts(node)}
+    read |= {node.input[0] for node in model.graph.node if float_parts.predicts(node)}
     assert read - {INPUT_NAME} <= found.keys()
     assert INPUT_NAME not in found
-    seen = values(tmp_path / "float.onnx", list(found), picture_input.as_planes(model, tiny_train.pixels[0]))
+    seen = values(tmp_path / "float.onnx", list(found), writing.as_planes(model, tiny_train.pixels[0]))
     for name, own in found.items():
         assert own == pytest.approx((min(0.0, seen[name].min()), max(0.0, seen[name].max())), rel=1e-3, abs=1e-3), name
 
@@ -162,9 +176,9 @@ def test_each_learned_range_belongs_to_the_right_tensor(
 def without_rounding_of_values(graph: nn.Module) -> None:
     """Let ranges be learned while values pass untouched, so that they are those of the float file."""
     for module in graph.modules():
-        if isinstance(module, RoundedMap):
+        if isinstance(module, FakeQuantizedMap):
             module.register_forward_hook(lambda _module, given, _result: given[0])
-        if isinstance(module, RoundedConv):
+        if isinstance(module, FakeQuantizedConv):
             module.__class__ = nn.Conv2d
 
 
@@ -182,8 +196,8 @@ def test_a_factored_network_is_rounded_layer_by_layer(tiny_detector: Detector, w
     """Each thin convolution of a row rounds its weights and what it reads, though only the last of them has a normalisation; only
     the first of all reads the picture, which nobody rounds."""
     factored, _ = factor(lively(tiny_detector), LowRank(energy=0.4, round_to=4, only_if_faster=False), workbench)
-    rounded = rounded_network(factored.network(), float_stem=False)
+    rounded = rounded_of(factored)
     convolutions = [module for module in factored.network().modules() if isinstance(module, nn.Conv2d)]
-    assert sum(isinstance(module, RoundedConv) for module in rounded.graph.modules()) == len(convolutions) - 6
+    assert sum(isinstance(module, FakeQuantizedConv) for module in rounded.graph.modules()) == len(convolutions) - 6
     assert {place("Conv", number, 0) for number in range(1, len(convolutions) - 6)} <= rounded.reads.keys()
     assert place("Conv", 0, 0) not in rounded.reads

@@ -1,4 +1,4 @@
-"""Training with rounding."""
+"""Quantization-aware training."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from compressors.distillation import Distillation, teach
 from compressors.quantization import Quantization, quantize
 from compressors.quantization.calibrators import Range
-from compressors.quantization.fake_quantize import PREDICTION, RoundedMap, rounded_network
-from compressors.quantization.qat import Rounded, load_ranges, save_ranges, train_rounded
-from compressors.quantization.writers import TOOLS
+from compressors.quantization.fake_quantize import PREDICTION, FakeQuantizedMap
+from compressors.quantization.qat import Rounded, load_ranges, save_ranges, train_quantization_aware
+from detection.batch import Batch
 from detection.checkpoint import Detector
-from detection.compact.losses import Batch, DetectionLoss
-from detection.compact.network import Network, Outputs
 from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
+from detection.family import Raw
 from detection.training import Recipe, fit
-from hardware_profiles.runtimes.table import open_session
-from tests.compressors.quantization.test_fake_quantize import lively
+from hardware_profiles.runtimes.table import RUNTIMES, open_session
+from tests.compressors.quantization.test_fake_quantize import lively, rounded_of
 from tests.compressors.quantization.test_quantization import rounded_ranges
 
 CPU = torch.device("cpu")
@@ -33,7 +32,7 @@ RECIPE = CONFIG.qat_recipe(Recipe(batch_size=8))
 def test_it_trains_and_leaves_the_given_detector_alone(tiny_detector: Detector, tiny_train: Images) -> None:
     """24 pictures in batches of 8 for two epochs: six updates, a falling loss, other weights, and ranges for every map."""
     before = tiny_detector.digest
-    trained = train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU)
+    trained = train_quantization_aware(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU)
     assert tiny_detector.digest == before != trained.detector.digest
     assert (trained.record.epochs, trained.record.images, trained.record.steps) == (2, 48, 6)
     assert trained.record.loss_per_epoch[1] < trained.record.loss_per_epoch[0]
@@ -42,30 +41,33 @@ def test_it_trains_and_leaves_the_given_detector_alone(tiny_detector: Detector, 
 
 def test_the_same_seed_gives_the_same_detector(tiny_detector: Detector, tiny_train: Images) -> None:
     """Bit for bit; another seed sees the pictures in another order."""
-    first, again, other = (train_rounded(tiny_detector, tiny_train, RECIPE, seed=seed, device=CPU) for seed in (0, 0, 1))
+    first, again, other = (train_quantization_aware(tiny_detector, tiny_train, RECIPE, seed=seed, device=CPU) for seed in (0, 0, 1))
     assert (first.detector.digest, first.ranges) == (again.detector.digest, again.ranges)
     assert first.detector.digest != other.detector.digest
 
 
 def test_the_objective_is_the_cells(tiny_detector: Detector, tiny_train: Images) -> None:
     """Taught, it asks the teacher about every picture of every epoch and ends elsewhere than with labels alone."""
-    lesson = teach(Distillation(features=0), lively(tiny_detector), tiny_detector, CPU)
-    taught = train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU, loss=lesson)
-    assert lesson.teacher_forwards == 48
-    assert taught.detector.digest != train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU).detector.digest
+    objective = teach(Distillation(features=0), lively(tiny_detector), tiny_detector, CPU)
+    taught = train_quantization_aware(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU, objective=objective)
+    assert objective.teacher_forwards == 48
+    assert taught.detector.digest != train_quantization_aware(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU).detector.digest
 
 
-class Boundless(DetectionLoss):
+class Boundless:
     """A loss without end."""
 
-    def __call__(self, network: Network, outputs: Outputs, batch: Batch) -> torch.Tensor:
-        return super().__call__(network, outputs, batch) * torch.inf
+    def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
+        return loss * torch.inf
+
+    def parameters(self) -> list[nn.Parameter]:
+        return []
 
 
 def test_a_loss_that_is_no_number_stops_it(tiny_detector: Detector, tiny_train: Images) -> None:
     """The message names the setting to change."""
     with pytest.raises(FloatingPointError, match="the loss became inf in epoch 1 with rounding: lower `qat_learning_rate`"):
-        train_rounded(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU, loss=Boundless())
+        train_quantization_aware(tiny_detector, tiny_train, RECIPE, seed=0, device=CPU, objective=Boundless())
 
 
 def test_ranges_survive_their_file(tmp_path: Path) -> None:
@@ -80,10 +82,10 @@ def test_ranges_survive_their_file(tmp_path: Path) -> None:
 def trained(tiny_detector: Detector, tiny_train: Images) -> Rounded:
     """A detector that has learned a little, and then some more with rounding."""
     start, _ = fit(lively(tiny_detector), tiny_train, Recipe(epochs=2, batch_size=8), seed=0, device=CPU)
-    return train_rounded(start, tiny_train, RECIPE, seed=0, device=CPU)
+    return train_quantization_aware(start, tiny_train, RECIPE, seed=0, device=CPU)
 
 
-@pytest.fixture(scope="module", params=TOOLS)
+@pytest.fixture(scope="module", params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
     """Each of those that have a tool."""
     return str(request.param)
@@ -110,10 +112,10 @@ def test_the_file_rounds_in_the_ranges_that_were_learned(runtime: str, file: Pat
 
 def rounding_in(trained: Rounded, widened: float) -> nn.Module:
     """The trained weights, rounding in so many times the ranges that they were trained in."""
-    rounded = rounded_network(trained.detector.network(), float_stem=False)
+    rounded = rounded_of(trained.detector)
     for place, module in rounded.reads.items():
         own = rounded.graph.get_submodule(module)
-        assert isinstance(own, RoundedMap)
+        assert isinstance(own, FakeQuantizedMap)
         own.low.fill_(widened * trained.ranges[place].low)
         own.high.fill_(widened * trained.ranges[place].high)
     return rounded.graph.eval()

@@ -9,17 +9,17 @@ import numpy as np
 import onnx
 import pytest
 
-from compressors.quantization import Quantization, openvino_int8, quantize
-from compressors.quantization.onnx_int8 import float_tail, predicts
-from compressors.quantization.writers import TOOLS
+from compressors.quantization import Quantization, quantize
+from compressors.quantization.float_parts import float_tail, predicts
 from detection.checkpoint import Detector
-from detection.compact.deployed import PREDICTIONS
 from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
-from detection.export import INPUT_NAME, export_onnx
+from detection.export import INPUT_NAME, PREDICTIONS, export_onnx
 from detection.frozen import InputError
 from hardware_profiles.estimate.graph.read import read_operators
-from hardware_profiles.runtimes.table import RUNTIMES, import_openvino, open_session
+from hardware_profiles.runtimes.openvino import int8 as openvino_int8
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
+from hardware_profiles.runtimes.table import RUNTIMES, open_session
 from tests.compressors.quantization.test_fake_quantize import lively
 
 SMALL = Quantization(pictures=8, calibrator="minmax", float_stem=False)
@@ -40,7 +40,7 @@ def int8_files(
     """Runtime -> the tiny detector's int8 file, made once."""
     return {
         runtime: quantize(tiny_detector, SMALL, runtime, tiny_train, tiny_val, 0, tmp_path_factory.mktemp(runtime)).file
-        for runtime in TOOLS
+        for runtime in RUNTIMES
     }
 
 
@@ -54,18 +54,13 @@ def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     return {output: node for node in model.graph.node for output in node.output}
 
 
-def test_there_is_a_quantizer_for_every_runtime() -> None:
-    """Whatever runs a detector can be given an int8 one."""
-    assert TOOLS.keys() == RUNTIMES.keys()
-
-
-@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_int8_file_is_smaller(runtime: str, int8_files: dict[str, Path], float_file: Path) -> None:
     """A byte a weight instead of four; the graph's own text keeps a tiny file from a quarter."""
     assert size_bytes(int8_files[runtime]) < 0.6 * size_bytes(float_file)
 
 
-@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_int8_file_says_nearly_what_the_float_one_says(
     runtime: str, int8_files: dict[str, Path], float_file: Path, tiny_train: Images
 ) -> None:
@@ -156,7 +151,7 @@ def test_the_same_seed_gives_the_same_file(
     assert (other / "model.onnx").read_bytes() != whole
 
 
-@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_each_calibrator_gives_another_file(
     runtime: str, tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
@@ -217,7 +212,7 @@ def openvino_biases(model: Any) -> dict[str, np.ndarray]:
 
 
 def test_biases_of_a_training_with_rounding_are_left_alone(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
-    """NNCF moves biases to where the float network's means are; a network that was trained with rounding has no use for that."""
+    """NNCF moves biases to where the float network's means are; a quantization-aware network has no use for that."""
     export_onnx(lively(tiny_detector), tmp_path / "planes.onnx", planes=True)
     model, tail = openvino_int8.convert(tmp_path / "planes.onnx"), float_tail(onnx.load(tmp_path / "planes.onnx"))
     pictures = [255 * as_planes(pixels) for pixels in tiny_train.pixels[:8]]
@@ -233,7 +228,7 @@ def test_biases_of_a_training_with_rounding_are_left_alone(tiny_detector: Detect
 
 def test_val_pictures_are_refused(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
     """Ranges taken from the split that chooses would flatter int8: the message names the splits, and nothing is written."""
-    for runtime in TOOLS:
+    for runtime in RUNTIMES:
         with pytest.raises(InputError, match="calibrates on train and chooses on val, was given 'val' and 'val'"):
             quantize(tiny_detector, SMALL, runtime, tiny_val, tiny_val, 0, tmp_path)
         with pytest.raises(InputError, match="was given 'train' and 'train'"):
@@ -243,7 +238,7 @@ def test_val_pictures_are_refused(tiny_detector: Detector, tiny_train: Images, t
 
 def test_an_unknown_runtime_is_refused(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
     """The message says which runtimes there are tools for."""
-    with pytest.raises(InputError, match="no tool for runtime 'tensorrt'; have onnxruntime, openvino"):
+    with pytest.raises(InputError, match="no runtime 'tensorrt'; have onnxruntime, openvino"):
         quantize(tiny_detector, SMALL, "tensorrt", tiny_train, tiny_val, 0, tmp_path)
 
 
@@ -255,7 +250,7 @@ def test_quantizing_leaves_the_detector_alone(tiny_detector: Detector, int8_file
     assert again.read_bytes() == float_file.read_bytes()
 
 
-@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_picture_is_an_int8_activation_as_it_is(runtime: str, int8_files: dict[str, Path]) -> None:
     """The estimate's operators begin with an int8 convolution of bytes: nothing rounds, casts or turns the picture before it."""
     operators = read_operators(int8_files[runtime])

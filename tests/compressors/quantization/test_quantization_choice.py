@@ -11,20 +11,23 @@ import onnx
 import pytest
 from pydantic import ValidationError
 
-from compressors.quantization import Quantization, QuantizationRecord, method, onnx_int8, quantize, refuse_unsupported
-from compressors.quantization.calibrators import Range, Ranges, observe, ranges_of
+from compressors.quantization import Quantization, QuantizationRecord, float_parts, method, quantize, refuse_unsupported
+from compressors.quantization.calibrators import observe, ranges_of
 from compressors.quantization.mixed_precision import most_harmful
-from compressors.quantization.writers import TOOLS, Tool
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, as_planes, detect
 from detection.export import export_onnx
 from detection.frozen import InputError
-from hardware_profiles.runtimes.table import import_openvino, open_session
+from hardware_profiles.runtimes.interface import ForInt8
+from hardware_profiles.runtimes.onnxruntime.int8 import prepare
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
+from hardware_profiles.runtimes.ranges import Range, Ranges
+from hardware_profiles.runtimes.table import RUNTIMES, open_session
 from hardware_profiles.schema.library import load_profile
 
 
-@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_record_tells_each_candidates_val_map(
     runtime: str, tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
@@ -70,7 +73,7 @@ def test_one_calibrator_is_not_compared(tiny_detector: Detector, tiny_train: Ima
     assert not config.looks_at_val
 
 
-@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_layers_return_until_the_drop_is_allowed(
     runtime: str, scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
@@ -128,11 +131,11 @@ def test_nothing_returns_where_int8_loses_little(
 def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
     """With one layer's output cut to a hundredth of its range, that layer is ranked first."""
     export_onnx(tiny_detector, tmp_path / "float.onnx", planes=True)
-    ready = onnx_int8.prepare(tmp_path / "float.onnx")
+    ready = prepare(tmp_path / "float.onnx")
     graph = onnx.load(ready)
     pictures = [255 * as_planes(pixels) for pixels in tiny_train.pixels[:8]]
-    ranges = ranges_of(observe(ready, onnx_int8.activations_of(graph), pictures), "minmax", 99.9)
-    layers = onnx_int8.layers_of(graph)
+    ranges = ranges_of(observe(ready, float_parts.activations_of(graph), pictures), "minmax", 99.9)
+    layers = float_parts.layers_of(graph)
     worst = layers[len(layers) // 2]
     (written,) = [node.output[0] for node in graph.graph.node if node.name == worst]
     (after,) = [node.output[0] for node in graph.graph.node if node.input and node.input[0] == written]
@@ -144,15 +147,15 @@ def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_trai
 def test_learned_ranges_are_the_first_candidate(
     scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
-    """A training with rounding leaves ranges by place: they are tried before the calibrators', and hold where they are learned.
+    """Quantization-aware training leaves ranges by place: they are tried before the calibrators', and hold where they are learned.
 
-    With one calibrator they are the only candidate, and the file is written as that of a network trained with rounding.
+    With one calibrator they are the only candidate, and the file is written as that of a network trained quantization-aware.
     """
     scripted |= dict.fromkeys(("learned", "minmax", "mse"), 0.5)
     seen: dict[str, Ranges] = {}
 
-    def writer(_file: Path, _ready: Path, _pictures: list[Any], trained_rounded: bool) -> Any:
-        assert trained_rounded
+    def writer(made_from: ForInt8) -> Any:
+        assert made_from.trained_for_int8
 
         def write(ranges: Ranges, _left_float: Iterable[str], folder: Path) -> Path:
             seen[folder.name] = ranges
@@ -163,7 +166,7 @@ def test_learned_ranges_are_the_first_candidate(
 
     config = Quantization(pictures=8, qat_epochs=1, calibrators=("minmax", "mse"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TOOLS, "onnxruntime", Tool(writer, TOOLS["onnxruntime"].halve, keeps_half_stem_float=True))
+        patch.setitem(RUNTIMES, "onnxruntime", dataclasses.replace(RUNTIMES["onnxruntime"], int8_writer=writer))
         learned = {"Conv 1 0": Range(0.0, 0.75)}
         packed = quantize(tiny_detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path, learned)
         only = config.model_copy(update={"calibrator": "minmax"})

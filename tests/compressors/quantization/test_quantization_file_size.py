@@ -10,16 +10,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compressors.quantization import Quantization, quantize
-from compressors.quantization.onnx_size import halve_weights, narrowest, shrink
-from compressors.quantization.openvino_size import compact_xml
 from detection.checkpoint import Detector, fresh
-from detection.compact.blueprint import Architecture, Blueprint
-from detection.compact.complexity import count_params
+from detection.compact.architecture import Architecture
+from detection.costs import count_params
 from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.export import export_onnx
+from detection.spec import Spec
 from hardware_profiles.estimate.graph.read import read_graph
-from hardware_profiles.runtimes.table import import_openvino, open_session
+from hardware_profiles.runtimes.onnxruntime.shrink import halve_weights, shrink
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
+from hardware_profiles.runtimes.openvino.shrink import compact_xml
+from hardware_profiles.runtimes.table import open_session
+from hardware_profiles.runtimes.writing import narrowest
 from tests.compressors.quantization.test_fake_quantize import lively
 
 MODEST = Architecture(
@@ -90,14 +93,14 @@ def test_equal_constants_are_stored_once() -> None:
 )
 def test_constants_are_stored_in_the_smallest_type_that_holds_them(values: list[float], kind: type | None) -> None:
     """Whole numbers in a byte, halves in float16; 0.1 has no end in binary and a million is beyond float16."""
-    found = narrowest(np.array(values, np.float32))
+    found = narrowest(np.resize(np.array(values, np.float32), 64))
     assert (found is None) if kind is None else (found is not None and found.dtype == kind)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_float16_weights_halve_the_file_and_move_little(runtime: str, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
     """Half the bytes, but for a hundredth; boxes move by hundredths of a pixel and scores by ten thousandths at most."""
-    detector = lively(fresh(Blueprint(classes=tiny_train.classes, input_size=(64, 96), architecture=MODEST), seed=0))
+    detector = lively(fresh(Spec(classes=tiny_train.classes, input_size=(64, 96), settings=MODEST), seed=0))
     export_onnx(detector, tmp_path / "float.onnx")
     packed = quantize(detector, Quantization(precision="float16"), runtime, tiny_train, tiny_val, 0, tmp_path)
     weights = packed.file if runtime == "onnxruntime" else packed.file.with_suffix(".bin")
@@ -125,11 +128,11 @@ def test_an_int8_file_takes_little_more_than_a_byte_a_parameter(
     runtime: str, architecture: Architecture, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
     """At most 1.25 bytes for each parameter in ONNX; OpenVINO's text and wide biases take it to 1.5, even of a small detector."""
-    blueprint = Blueprint(classes=tiny_train.classes, input_size=(64, 96), architecture=architecture)
-    detector = lively(fresh(blueprint, seed=0))
+    spec = Spec(classes=tiny_train.classes, input_size=(64, 96), settings=architecture)
+    detector = lively(fresh(spec, seed=0))
     quantize(detector, Quantization(pictures=8, calibrator="minmax"), runtime, tiny_train, tiny_val, 0, tmp_path)
     size_bytes = sum(file.stat().st_size for file in tmp_path.iterdir())
-    assert size_bytes < {"onnxruntime": 1.25, "openvino": 1.5}[runtime] * count_params(blueprint)
+    assert size_bytes < {"onnxruntime": 1.25, "openvino": 1.5}[runtime] * count_params(spec)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

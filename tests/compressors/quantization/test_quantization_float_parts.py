@@ -9,13 +9,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from compressors.quantization import Quantization, quantize
-from compressors.quantization.onnx_int8 import float_stem, float_tail
-from compressors.quantization.writers import TOOLS
+from compressors.quantization.float_parts import float_stem, float_tail, stem_stride
 from detection.checkpoint import Detector, fresh
-from detection.compact.deployed import PREDICTIONS
 from detection.data.dataset import Images
-from detection.export import export_onnx
-from hardware_profiles.runtimes.table import import_openvino
+from detection.export import PREDICTIONS, export_onnx
+from detection.frozen import Frozen
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
+from hardware_profiles.runtimes.table import RUNTIMES
 
 SMALL = Quantization(pictures=8, calibrator="minmax", float_stem=False)
 
@@ -65,7 +65,7 @@ def test_the_float_stem_of_a_detector(planes_file: Path) -> None:
     assert sorted(kinds[name] for name in float_stem(model)) == ["Conv", "Relu"]
 
 
-@pytest.mark.parametrize("runtime", TOOLS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("wanted", [None, True, False])
 def test_the_stem_is_float_where_that_is_faster_or_wanted(
     wanted: bool | None, runtime: str, tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
@@ -78,10 +78,22 @@ def test_the_stem_is_float_where_that_is_faster_or_wanted(
 
 def test_a_stem_that_steps_by_4_becomes_int8(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
     """A 7x7 convolution at a quarter of the sides is where int8 pays, in ONNX Runtime too."""
-    shape = tiny_detector.blueprint.architecture.model_copy(update={"stem_stride": 4, "stage_widths": (8, 16, 24, 32)})
-    detector = fresh(tiny_detector.blueprint.model_copy(update={"architecture": shape}), seed=0)
+    detector = fresh(tiny_detector.spec.having(longer_step(tiny_detector)), seed=0)
     config = SMALL.model_copy(update={"float_stem": None})
     assert not stem_is_float(quantize(detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path).file)
+
+
+def longer_step(detector: Detector) -> Frozen:
+    """The settings with a first convolution over patches of 4x4 pixels."""
+    return detector.spec.settings.model_copy(update={"stem_stride": 4, "stage_widths": (8, 16, 24, 32)})
+
+
+@pytest.mark.parametrize("planes", [True, False], ids=["planes", "pictures"])
+def test_the_step_of_the_stem_is_read_off_the_file(planes: bool, tiny_detector: Detector, tmp_path: Path) -> None:
+    """2 and 4 pixels, as the settings say, in the files that quantizers take; 1 where no convolution reads the input itself."""
+    for name, own in (("2", tiny_detector), ("4", fresh(tiny_detector.spec.having(longer_step(tiny_detector)), 0))):
+        export_onnx(own, tmp_path / name, planes=planes)
+        assert stem_stride(onnx.load(tmp_path / name)) == (int(name) if planes else 1)
 
 
 def stem_is_float(file: Path) -> bool:

@@ -9,17 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from detection.batch import Batch
 from detection.checkpoint import Detector
-from detection.compact.losses import (
-    TOP_CANDIDATES,
-    Batch,
-    DetectionLoss,
-    Targets,
-    _distribution_focal,
-    as_float32,
-    assign,
-    complete_iou,
-)
+from detection.compact.losses import TOP_CANDIDATES, Targets, _distribution_focal, as_float32, assign, complete_iou, detection_loss
 from detection.compact.network import Network, Outputs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
@@ -179,7 +171,7 @@ def test_pictures_without_boxes_train_only_the_scores() -> None:
     """The loss is finite and above 0, every score is pushed down, and no box logit is touched."""
     score_logits = torch.zeros(2, POINTS, 3, requires_grad=True)
     box_logits = torch.zeros(2, POINTS, 16, requires_grad=True)
-    value = DetectionLoss()(NETWORK, Outputs(score_logits, box_logits, ()), batch_of([], []))
+    value = detection_loss(NETWORK, Outputs(score_logits, box_logits, ()), batch_of([], []))
     value.backward()  # type: ignore[no-untyped-call]
     assert 0 < value.item() < math.inf
     assert score_logits.grad is not None
@@ -204,7 +196,7 @@ def test_the_right_answer_costs_nothing_and_every_mistake_does() -> None:
     scores, boxes = right_answer(box, 1)
 
     def cost(score_logits: Tensor, box_logits: Tensor) -> float:
-        return DetectionLoss()(NETWORK, Outputs(score_logits, box_logits, ()), batch).item()
+        return detection_loss(NETWORK, Outputs(score_logits, box_logits, ()), batch).item()
 
     false_alarm = scores.clone()
     false_alarm[0, 60, 2] = 5.0
@@ -219,8 +211,7 @@ def test_half_precision_outputs_give_a_float32_loss() -> None:
     """Logits leave autocast in bfloat16; sums over points need more digits."""
     outputs = Outputs(torch.zeros(1, POINTS, 3, dtype=torch.bfloat16), torch.zeros(1, POINTS, 16, dtype=torch.bfloat16), ())
     assert {tensor.dtype for tensor in as_float32(outputs)[:2]} == {torch.float32}
-    assert DetectionLoss()(NETWORK, outputs, batch_of([(0, (8.0, 8.0, 40.0, 40.0))])).dtype == torch.float32
-    assert DetectionLoss().parameters() == []
+    assert detection_loss(NETWORK, outputs, batch_of([(0, (8.0, 8.0, 40.0, 40.0))])).dtype == torch.float32
 
 
 def test_one_batch_can_be_learned_by_heart(tiny_detector: Detector, tiny_train: Images) -> None:
@@ -230,7 +221,7 @@ def test_one_batch_can_be_learned_by_heart(tiny_detector: Detector, tiny_train: 
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     costs = []
     for _ in range(30):
-        value = DetectionLoss()(network, network(batch.images), batch)
+        value = detection_loss(network, network(batch.images), batch)
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -1,4 +1,4 @@
-"""The network is what its blueprint says: points where it claims, boxes as decoded by hand, edits in their places."""
+"""The network is what its spec says: points where it claims, boxes as decoded by hand, edits in their places."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from detection.checkpoint import fresh
-from detection.compact.blueprint import Architecture, Ranks
-from detection.compact.network import Network, conv_unit, factored_conv, prediction_points
+from detection.compact.architecture import architecture_of
+from detection.compact.network import Network, conv_unit, prediction_points
 from tests.detection.variants import PLAIN, VARIANTS, lively
 
 POINTS = 8 * 12 + 4 * 6 + 2 * 3
@@ -37,7 +37,7 @@ def test_every_kind_says_the_same_shapes(name: str) -> None:
     with torch.no_grad():
         outputs = lively(VARIANTS[name]).network()(pixels(2))
     levels = {8: (2, 16, 8, 12), 16: (2, 16, 4, 6), 32: (2, 16, 2, 3)}
-    shapes = [shape for level, shape in levels.items() if level in VARIANTS[name].architecture.levels]
+    shapes = [shape for level, shape in levels.items() if level in architecture_of(VARIANTS[name]).levels]
     points = sum(shape[2] * shape[3] for shape in shapes)
     assert outputs.score_logits.shape == (2, points, 3)
     assert outputs.box_logits.shape == (2, points, 16)
@@ -93,7 +93,7 @@ def test_pictures_of_a_batch_do_not_mix() -> None:
 
 def test_edits_change_the_named_layers_and_no_others() -> None:
     """The narrowed block has 5 inner channels; every other parameter keeps its shape."""
-    before, after = (Network(blueprint).state_dict() for blueprint in (PLAIN, VARIANTS["pruned"]))
+    before, after = (Network(spec).state_dict() for spec in (PLAIN, VARIANTS["pruned"]))
     changed = {name for name in before if before[name].shape != after[name].shape}
     assert after["stages.2.1.reduce.0.weight"].shape == (5, 24, 3, 3)
     assert after["stages.2.1.expand.0.weight"].shape == (24, 5, 3, 3)
@@ -114,17 +114,6 @@ def test_a_narrowed_depthwise_convolution_stays_depthwise() -> None:
     assert (layer.groups, layer.in_channels, layer.out_channels) == (5, 5, 5)
 
 
-@pytest.mark.parametrize(("kernel", "ranks", "parts"), [(3, Ranks(inputs=4, outputs=5), 3), (1, Ranks(inputs=None, outputs=5), 2)])
-def test_factors_have_the_geometry_of_the_whole(kernel: int, ranks: Ranks, parts: int) -> None:
-    """The same output size, stride and all; the kernel and the stride are the middle one's, the bias the last one's."""
-    stride = 2 if kernel == 3 else 1
-    whole = nn.Conv2d(8, 12, kernel, stride, kernel // 2)
-    factors = factored_conv(whole, ranks)
-    assert len(factors) == parts
-    assert factors(torch.zeros(1, 8, 15, 20)).shape == whole(torch.zeros(1, 8, 15, 20)).shape
-    assert [factor.bias is not None for factor in factors] == [False] * (parts - 1) + [True]
-
-
 def test_protected_layers_are_the_last_convolutions() -> None:
     """They exist, and put out classes and bins: six of them, two per level."""
     network = Network(PLAIN)
@@ -139,12 +128,6 @@ def test_units_of_every_kind_fit_the_same_place(kind: str) -> None:
     out = unit(torch.randn(2, 6, 16, 24, generator=torch.Generator().manual_seed(0)))
     assert out.shape == (2, 10, 8, 12)
     assert out.min() == 0
-
-
-def test_an_odd_ghost_is_refused_where_it_is_written_down() -> None:
-    """The cheap half copies the real one, so the width has to be even; the message says so."""
-    with pytest.raises(ValueError, match="must be even"):
-        Architecture(neck_block="ghost", neck_width=15)
 
 
 def test_light_blocks_are_lighter() -> None:

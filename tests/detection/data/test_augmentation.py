@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from detection.batch import Batch
 from detection.boxes import Letterbox
-from detection.compact.losses import Batch
 from detection.data.augmentation import Augmentation, _move_boxes, make_batch
 from detection.data.dataset import Images
 

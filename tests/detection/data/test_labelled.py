@@ -1,28 +1,27 @@
-"""The checks that all sources share: splitting, paths, and reading pixels."""
+"""The checks that all sources share: splitting, pictures that are the same, names and texts."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from detection.data.labelled import SplitShares, existing_folder, inside, read_pixels, split_by_share
+from detection.data.labelled import (
+    SplitShares,
+    check_splits,
+    draw_splits,
+    existing_folder,
+    inside,
+    read_text,
+    same_pictures,
+    split_by_share,
+)
 from detection.data.voc import VocSource
 from detection.frozen import InputError
 
 NAMES = [f"{number:03d}.jpg" for number in range(100)]
-WIDE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # a picture of height 2 and width 3
-
-
-def saved(path: Path, pixels: np.ndarray, mode: str | None = None, exif_orientation: int | None = None) -> Path:
-    picture = Image.fromarray(pixels)
-    exif = Image.Exif()
-    if exif_orientation is not None:
-        exif[0x0112] = exif_orientation
-    (picture.convert(mode) if mode else picture).save(path, exif=exif)
-    return path
 
 
 def test_every_picture_is_in_exactly_one_split_of_the_wanted_size() -> None:
@@ -65,80 +64,120 @@ def test_a_missing_data_folder_is_named_with_where_it_was_looked_for(tmp_path: P
         existing_folder(tmp_path, VocSource(root=Path("nowhere")))
 
 
-@pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/etc/hostname", "link.jpg", "nul\0.jpg"])
-def test_file_names_cannot_leave_the_data_folder(tmp_path: Path, name: str) -> None:
-    """Neither dots, nor an absolute path, nor a link gets out."""
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("../secret.jpg", "leads out of"),
+        ("a/../../secret.jpg", "leads out of"),
+        ("link.jpg", "leads out of"),
+        ("/etc/hostname", "is an absolute path"),
+        ("nul\0.jpg", "holds a NUL byte"),
+        ("https://example.com/a.jpg?signature=0", "is a web address"),
+        ("x" * 256, "has a part of 256 bytes"),
+        ("é" * 128, "has a part of 256 bytes"),
+        ("folder/" * 600 + "a.jpg", "gives a path of more than 4095 bytes"),
+    ],
+)
+def test_names_that_no_picture_in_the_folder_can_have(tmp_path: Path, name: str, fault: str) -> None:
+    """The message says what is wrong with it, where it stands, and what a file name may be; a long one is cut."""
     folder = tmp_path / "data"
     folder.mkdir()
     (tmp_path / "secret.jpg").touch()
     (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
-    with pytest.raises(InputError, match="leads out of"):
-        inside(folder, name, Path("labels.json"))
+    with pytest.raises(InputError) as caught:
+        inside(folder, name, "labels.json: images[3]")
+    assert str(caught.value).startswith("labels.json: images[3]: file name ")
+    assert fault in str(caught.value)
+    assert f"A file name is a path relative to {folder}" in str(caught.value)
+    assert name * 2 not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_file_names_may_wander_inside_the_data_folder(tmp_path: Path) -> None:
     """Subfolders, and dots that stay inside, are fine."""
-    assert inside(tmp_path, "a/../b/c.jpg", Path("labels.json")).resolve() == (tmp_path / "b/c.jpg").resolve()
+    assert inside(tmp_path, "a/../b/c.jpg", "labels.json").resolve() == (tmp_path / "b/c.jpg").resolve()
 
 
-def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
-    """Grey is repeated over the channels; the colour under transparency stays as it was stored."""
-    grey = saved(tmp_path / "grey.png", WIDE[..., 0])
-    np.testing.assert_array_equal(read_pixels(grey, (2, 3), "refuse"), WIDE[..., :1].repeat(3, 2))
-    clear = saved(tmp_path / "clear.png", np.dstack([WIDE, np.zeros((2, 3), np.uint8)]))
-    np.testing.assert_array_equal(read_pixels(clear, (2, 3), "refuse"), WIDE)
+def test_the_longest_name_is_allowed(tmp_path: Path) -> None:
+    """255 bytes."""
+    assert inside(tmp_path, "x" * 255, "labels.json") == tmp_path / ("x" * 255)
 
 
-def test_palette_pictures_become_rgb(tmp_path: Path) -> None:
-    """Indices are looked up, with and without transparent entries."""
-    palette = Image.new("P", (3, 2), 1)
-    palette.putpalette([0, 0, 0, 10, 20, 30])
-    for name, transparency in (("plain.png", {}), ("clear.png", {"transparency": bytes([0, 128])})):
-        palette.save(tmp_path / name, **transparency)
-        np.testing.assert_array_equal(read_pixels(tmp_path / name, (2, 3), "refuse"), np.full((2, 3, 3), [10, 20, 30]))
+@pytest.fixture
+def alike(tmp_path: Path) -> dict[str, Path]:
+    """Twelve pictures; a.jpg by five names: itself, through another folder, both kinds of link, and a copy."""
+    for number, name in enumerate(("a", *(f"other{n}" for n in range(6)))):
+        (tmp_path / f"{name}.jpg").write_bytes(bytes([number]) * 10)
+    (tmp_path / "longer.jpg").write_bytes(b"longer than the others")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "symbolic.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "hard.jpg").hardlink_to(tmp_path / "a.jpg")
+    (tmp_path / "copy.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
+    names = ("a.jpg", "folder/../a.jpg", "symbolic.jpg", "hard.jpg", "copy.jpg", "longer.jpg", *(f"other{n}.jpg" for n in range(6)))
+    return {name: tmp_path / name for name in names}
 
 
-def test_sixteen_bit_pictures_are_refused(tmp_path: Path) -> None:
-    """Converting them would turn everything above 255 white without a word."""
-    path = saved(tmp_path / "deep.png", np.full((2, 3), 40_000, dtype=np.uint16))
-    with pytest.raises(InputError, match=r"deep\.png: pixels of mode 'I;16'"):
-        read_pixels(path, (2, 3), "refuse")
+def test_one_picture_is_known_by_path_link_and_content(alike: dict[str, Path]) -> None:
+    """Five names lead to the first of them, all others to themselves."""
+    same = same_pictures(alike.values())
+    assert {same[file] for file in list(alike.values())[:5]} == {alike["a.jpg"]}
+    assert all(same[file] == file for file in list(alike.values())[5:])
 
 
-def test_truncated_pictures_are_refused(tmp_path: Path) -> None:
-    """Half a JPEG opens well; only reading it to the end shows that it is broken."""
-    path = saved(tmp_path / "half.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"half\.jpg: not a readable picture.*replace the file"):
-        read_pixels(path, (64, 64), "refuse")
+def test_files_of_a_size_of_their_own_are_not_read(alike: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most pictures are compressed and differ in size: a large data set costs no second reading."""
+    read: list[Path] = []
+    monkeypatch.setattr("detection.data.labelled.file_digest", lambda path: read.append(path) or path.read_bytes())
+    same_pictures(alike.values())
+    assert set(alike.values()) - set(read) == {alike["longer.jpg"]}
 
 
-def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
-    """Text with the ending of a picture is named."""
-    (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(InputError, match=r"text\.jpg: not a readable picture"):
-        read_pixels(tmp_path / "text.jpg", (2, 3), "refuse")
+@pytest.mark.parametrize("seed", range(10))
+def test_one_picture_is_drawn_into_one_split(alike: dict[str, Path], seed: int) -> None:
+    """Whatever the seed; the others stand as if the further names were not there, and the note counts them."""
+    same = same_pictures(alike.values())
+    splits = draw_splits(alike, same, SplitShares(), seed, Path("here"))
+    [own] = [names for names in splits.values() if "a.jpg" in names]
+    assert len([name for name in own if same[alike[name]] == alike["a.jpg"]]) == 5
+    assert sorted(name for names in splits.values() for name in names) == sorted(alike)
+    [note] = check_splits(splits, same, dict.fromkeys(splits, Path("here")))
+    assert "4 of" in note
+    assert "copy.jpg = a.jpg" in note
 
 
-@pytest.mark.parametrize("limit", [1, 4])
-def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    """Pillow only warns up to twice its limit (6 pixels, limit 4) and raises above (limit 1): both are an error here."""
-    path = saved(tmp_path / "huge.png", WIDE)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(InputError, match=r"huge\.png: larger than Pillow's safety limit"):
-        read_pixels(path, (2, 3), "refuse")
+def test_without_repeats_the_draw_is_as_ever(alike: dict[str, Path]) -> None:
+    """Grouping moves nothing where there is nothing to group, and nothing is said."""
+    few = {name: file for name, file in alike.items() if name.startswith("other")}
+    same = same_pictures(few.values())
+    splits = draw_splits(few, same, SplitShares(train=0.4, val=0.3, test=0.3), 0, Path("here"))
+    wanted = split_by_share(list(few), SplitShares(train=0.4, val=0.3, test=0.3), 0, Path("here"))
+    assert {split: list(names) for split, names in splits.items()} == wanted
+    assert check_splits(splits, same, dict.fromkeys(splits, Path("here"))) == ()
 
 
-def test_a_picture_of_another_size_than_annotated_is_refused(tmp_path: Path) -> None:
-    """Height and width swapped, the commonest slip."""
-    with pytest.raises(InputError, match=r"2 x 3 pixels \(height x width\), but its annotation says 3 x 2"):
-        read_pixels(saved(tmp_path / "wide.png", WIDE), (3, 2), "refuse")
+@pytest.mark.parametrize("name", ["folder/../a.jpg", "symbolic.jpg", "hard.jpg", "copy.jpg"])
+def test_one_picture_in_two_given_splits_is_refused(alike: dict[str, Path], name: str) -> None:
+    """By whatever way: both names, both splits and both lists are in the message."""
+    splits = {"train": {"a.jpg": alike["a.jpg"]}, "val": {"longer.jpg": alike["longer.jpg"]}, "test": {name: alike[name]}}
+    lists = {split: Path(f"{split}.txt") for split in splits}
+    with pytest.raises(InputError) as caught:
+        check_splits(splits, same_pictures(alike.values()), lists)
+    wanted = f"test.txt: {name} is in test, and the same picture is in train as a.jpg (train.txt): one file, or equal bytes."
+    assert str(caught.value).startswith(wanted)
 
 
-def test_pictures_that_ask_to_be_turned_need_a_decision(tmp_path: Path) -> None:
-    """Orientation 6 (turn right by 90 degrees) is refused by default, turned by `apply`, left alone by `ignore`."""
-    path = saved(tmp_path / "turned.png", WIDE, exif_orientation=6)
-    with pytest.raises(InputError, match=r"EXIF orientation 6 .*exif_orientation: apply"):
-        read_pixels(path, (2, 3), "refuse")
-    np.testing.assert_array_equal(read_pixels(path, (3, 2), "apply"), np.rot90(WIDE, -1))
-    np.testing.assert_array_equal(read_pixels(path, (2, 3), "ignore"), WIDE)
+def test_names_and_messages_survive_another_encoding(tmp_path: Path) -> None:
+    """A list in Latin-1 gives the names that the file system gives; what is printed of them is UTF-8."""
+    (tmp_path / "list.txt").write_bytes(b"caf\xe9\n")
+    name = read_text(tmp_path / "list.txt", "surrogateescape").strip()
+    assert os.fsencode(name) == b"caf\xe9"
+    assert split_by_share([name, "b", "c"], SplitShares(train=0.4, val=0.3, test=0.3), 0, tmp_path)
+    assert str(InputError(f"{name}: broken")) == r"caf\xe9: broken"
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_utf16_is_refused(tmp_path: Path, errors: Literal["strict", "surrogateescape"]) -> None:
+    """A list written by PowerShell's `>`."""
+    (tmp_path / "list.txt").write_text("a\nb\n", encoding="utf-16")
+    with pytest.raises(InputError, match=r"list\.txt: not text in UTF-8"):
+        read_text(tmp_path / "list.txt", errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -95,6 +96,8 @@ def test_a_copy_of_the_files_has_the_same_digest(voc: Path, tmp_path: Path) -> N
         ("JPEGImages/one.jpg", "a picture of another size"),
         ("JPEGImages/three.jpg", "new"),
         ("ImageSets/Main/val.txt", "one"),
+        ("Annotations/cam0/one.xml", "new"),
+        ("JPEGImages/cam0/one.jpg", "new"),
     ],
 )
 def test_what_a_voc_reader_looks_at_counts(name: str, content: str, voc: Path) -> None:
@@ -132,12 +135,44 @@ def test_coco_files_per_split_all_count(coco: Path) -> None:
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": [1]}', "\xff"])
+ABSURD = json.dumps({"images": [{"file_name": name} for name in ("x" * 5000, "nul\0.jpg", "\ud800.jpg", "/", "../..")]})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": [1]}', "\xff", "[" * 100_000, ABSURD], ids=range(7))
 def test_a_broken_file_is_left_to_the_reader(text: str, coco: Path) -> None:
     """It has a digest like any other; what is wrong with it is said when it is read."""
     before = files_of(coco, COCO)
     (coco / "data/labels.json").write_text(text, encoding="latin-1")
     assert files_of(coco, COCO) not in (None, before)
+
+
+def test_a_name_in_another_encoding_counts(voc: Path) -> None:
+    """Whether a list names it or not."""
+    before = files_of(voc, VOC)
+    (voc / "data/JPEGImages" / os.fsdecode(b"caf\xe9.jpg")).touch()
+    assert files_of(voc, VOC) not in (None, before)
+
+
+def test_a_digest_by_hand(voc: Path, coco: Path, tmp_path: Path) -> None:
+    """A line a file, in one order: lists and annotations by sha256, pictures by size. It is in every prepared folder."""
+    del coco  # lies in the same folder
+    lines = [f"ImageSets/Main/{split}.txt absent" for split in ("train", "val", "test")]
+    for name in ("one", "two"):
+        lines.append(f"Annotations/{name}.xml {hashlib.sha256(f'content of Annotations/{name}.xml'.encode()).hexdigest()}")
+    lines += ["JPEGImages/one.jpg 29", "JPEGImages/two.PNG 29"]
+    assert files_of(voc, VOC) == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    labels = tmp_path / "data/labels.json"
+    lines = [f"labels.json {hashlib.sha256(labels.read_bytes()).hexdigest()}", "pictures/one.png 18", "pictures/two.png 18"]
+    assert files_of(tmp_path, COCO) == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def test_an_annotation_is_read_once(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be of hundreds of megabytes, and every command asks."""
+    read: list[Path] = []
+    original = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or original(path))
+    assert files_of(coco, COCO)
+    assert read == [coco / "data/labels.json"]
 
 
 def test_a_folder_that_is_not_here_is_not_known(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from detection.data.sources import CocoSource, Data, GeneratedSource, VocSource, read_source
+from detection.data.sources import READERS, CocoSource, Data, GeneratedSource, Source, VocSource, read_source
 
 
 @pytest.mark.parametrize(
@@ -50,10 +51,9 @@ def test_impossible_sources_are_refused_at_the_door(source: dict[str, object], c
         Data.model_validate({"name": "mine", "source": source})
 
 
-def test_input_size_must_fit_the_pyramid() -> None:
-    """Height 100 is no multiple of the coarsest stride, 32."""
-    with pytest.raises(ValidationError, match="multiples of 32"):
-        Data(input_size=(100, 128))
+def test_every_source_has_a_reader() -> None:
+    """A further kind cannot be read, or its files be counted, as if it were another."""
+    assert set(READERS) == set(get_args(Source))
 
 
 def test_the_default_data_needs_no_folder(tmp_path: Path) -> None:

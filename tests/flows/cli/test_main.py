@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import main
-from tests.flows.cli_runner import Ended, Sixfold, refused
+from tests.flows.cli_runner import READING, Ended, Sixfold, refused
 from tests.flows.sweep_factory import Sweep, write_params
 from tests.places import ROOT
 
@@ -94,5 +94,6 @@ def test_the_installed_program_ends_without_a_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from flows.cli.main import main; main()", "grid"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    refused(Ended(ended.returncode, ended.stdout, ended.stderr), "params.yaml: no such params file.")
+    assert ended.stderr.startswith("grid: reading params.yaml\n")
+    refused(Ended(ended.returncode, ended.stdout, READING.sub("", ended.stderr)), "params.yaml: no such params file.")
     assert list(tmp_path.iterdir()) == []

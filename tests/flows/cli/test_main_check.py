@@ -13,8 +13,8 @@ import flows.check.confirm as confirm_module
 from detection.data.dataset import Images
 from flows.check.baseline import accept
 from flows.check.verdict import Item, Verdict
-from flows.measure.host import Report
 from flows.measure.measured_rows import Rounds
+from flows.messages import Say
 from flows.records.schema import LatencyFile, LatencyRow, write_records
 from flows.sweep.measure_settings import Measure
 from hardware_profiles.schema.profile import HardwareProfile
@@ -51,7 +51,7 @@ def with_baseline(sweep: Sweep, unconfirmed: str) -> None:
         sweep.folder, measure__profiles=[BENCH], measure__profiles_folder="mine", measure__seed=4, check__unconfirmed=unconfirmed
     )
     before, now = (LatencyFile(environment={}, rows=(timed("none", CONTROL_S), timed("pruning", s))) for s in (BEFORE_S, SLOWER_S))
-    accept("main", sweep.cells, before, sweep.store.file, sweep.folder / "baselines")
+    accept("main", sweep.cells, before, sweep.store, sweep.folder / "baselines")
     write_records(sweep.folder / "results/latency.json", now)
 
 
@@ -61,7 +61,7 @@ def replace_rounds(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, fresh_s: float
     control = sweep.cells.cells[0].artifacts["onnxruntime"].digest
 
     def rounds(
-        profiles: Sequence[HardwareProfile], files: Mapping[str, tuple[File, ...]], images: Images, config: Measure, report: Report
+        profiles: Sequence[HardwareProfile], files: Mapping[str, tuple[File, ...]], images: Images, config: Measure, report: Say
     ) -> dict[str, Rounds]:
         asked.append(Asked({name: {Path(file.path) for file in own} for name, own in files.items()}, images.split, config))
         blocks = [

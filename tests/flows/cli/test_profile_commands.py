@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from flows.cli.profile_tables import limits, reliability, times_from
+from flows.measure.session import MeasureSession
 from flows.measure.stage import measure
-from flows.records.schema import LatencyRow
+from flows.records.schema import CellRecord, LatencyRow
+from flows.records.store import Store
 from flows.sweep.measure_settings import Measure
 from flows.sweep.params import load_plan
-from hardware_profiles.estimate.fit.measurements import Anchor
-from hardware_profiles.estimate.model import estimate
-from hardware_profiles.schema.library import FOLDER, known_profiles, load_fallback, load_profile
+from hardware_profiles.estimate.fit.measurements import MeasuredNetwork
+from hardware_profiles.estimate.model import Operator, estimate
+from hardware_profiles.schema.library import FOLDER, known_profiles, load_host_cpu, load_profile
 from hardware_profiles.schema.profile import Calibration, Calibrations, HardwareProfile, PerDtype
 from tests.flows.cli_runner import Ended, Sixfold
 from tests.flows.latency_factory import DENSE, record, sweep, three_pictures
@@ -90,7 +92,7 @@ def test_limits_say_what_happens_instead() -> None:
     """A GPU without int8 runs int8 files as float; an accelerator of int8 alone hands float work to the processor beside it."""
     nano, coral = load_profile("jetson-nano"), load_profile("coral-edge-tpu")
     assert "Multiply in int8: int8 files are estimated at the speed of fp16." in limits(nano, None)
-    told = limits(coral, load_fallback(coral))
+    told = limits(coral, load_host_cpu(coral))
     assert "Compute in float: what is not quantized runs on raspberry-pi-4 instead." in told
     assert "Keep more than 7,245,660 bytes of parameters: the rest is fetched in every inference." in told
     no_resize = nano.model_copy(update={"unsupported_ops": ("Resize",), "weight_granularity": ("per_tensor",)})
@@ -116,13 +118,13 @@ def test_check_finds_nothing_wrong_with_what_is_shipped(profiles: Profiles) -> N
 
 def test_check_tells_every_problem_of_every_file(profiles: Profiles, tmp_path: Path) -> None:
     """Exit 2 and one line a problem: file, field, what was found, what is allowed."""
-    first, second = write(tmp_path, "first", threads=0, clock_ghz=2.4), write(tmp_path, "second", fallback="first")
+    first, second = write(tmp_path, "first", threads=0, clock_ghz=2.4), write(tmp_path, "second", host_cpu="first")
     ended = profiles("check", str(first), str(second), "toaster", "nvidia-t4")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("sixfold: 4 problems")
     assert f"{first}: threads: should be greater than 0, found 0\n" in ended.err
     assert f"{first}: clock_ghz: no such field; allowed: " in ended.err
-    assert f"{second}: fallback: second -> first, but {first} is wrong itself: threads" in ended.err
+    assert f"{second}: host_cpu: second -> first, but {first} is wrong itself: threads" in ended.err
     assert "no hardware profile 'toaster'; have coral-edge-tpu, " in ended.err
 
 
@@ -225,18 +227,22 @@ def test_a_search_cannot_aim_at_a_device_without_float(tmp_path: Path) -> None:
 def test_measure_hands_float_operators_to_the_fallback() -> None:
     """A float detector on an accelerator of int8 alone is estimated on the processor beside it, and cannot run without one."""
     coral = load_profile("coral-edge-tpu")
-    pi = load_fallback(coral)
-    assert pi is not None
+    assert load_host_cpu(coral) is not None
 
-    def row(fallbacks: dict[str, HardwareProfile]) -> LatencyRow:
-        cells, nowhere = sweep(record("none")), Path("observations")
-        latency = measure(
-            cells, [coral], three_pictures(), Measure(), nowhere, Path, lambda *_: [DENSE], print, None, fallbacks
-        )  # fmt: skip
-        return latency.rows[0]
+    def row(session: type[MeasureSession]) -> LatencyRow:
+        return measure(session(Store(Path()), sweep(record("none")), three_pictures(), Measure()), [coral]).rows[0]
 
-    assert row({pi.id: pi}).p50_s is not None
-    alone = row({})
+    class Dense(MeasureSession):
+        def operators_of(self, record: CellRecord, profile: HardwareProfile) -> list[Operator]:
+            del record, profile
+            return [DENSE]
+
+    class Alone(Dense):
+        def host_cpu(self, profile: HardwareProfile) -> None:
+            del profile
+
+    assert row(Dense).p50_s is not None
+    alone = row(Alone)
     assert (alone.p50_s, alone.fits) == (None, False)
     assert "takes int8 alone" in (alone.why or "")
 
@@ -255,8 +261,10 @@ def test_calibrate_writes_a_fitted_profile(profiles: Profiles, tmp_path: Path, m
     write(tmp_path / "mine", **plain)
     true = load_profile("board", tmp_path / "mine").model_copy(update={"utilisation": PerDtype(fp32=0.7)})
     networks = [(dataclasses.replace(DENSE, macs=count * 10**7),) for count in (1, 2, 5, 10, 20, 50)]
-    anchors = tuple(Anchor("a", network, "fp32", estimate(network, true).point_s, origin="times.csv") for network in networks)
-    monkeypatch.setattr("hardware_profiles.estimate.fit.measurements.read_anchors", lambda path, runtime: anchors)
+    anchors = tuple(
+        MeasuredNetwork("a", network, "fp32", estimate(network, true).point_s, origin="times.csv") for network in networks
+    )
+    monkeypatch.setattr("hardware_profiles.estimate.fit.measurements.read_measurements", lambda path, runtime: anchors)
     ended = profiles("calibrate", "board", "times.csv", "--folder", "mine")
     assert ended.code == 0, ended.err
     told = line_of(ended.out, "fp32")

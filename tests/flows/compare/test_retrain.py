@@ -17,14 +17,14 @@ from flows.compare.retrain import INCOMPLETE, Wanted, in_turns, recommended, ret
 from flows.compare.retrain_text import SeedsFile, read_seeds
 from flows.grid.nodes import SECTION as NODES
 from flows.grid.nodes import Context, make_node
-from flows.grid.ray_executor import Task
+from flows.grid.tasks import Task
 from flows.records.schema import Source, write_records
 from flows.records.store import Store, StoreError
-from flows.report.recommendation import Recommendation, RecommendationFile
-from flows.report.recommendation_text import Side
+from flows.report.recommendation import Recommendation, RecommendationFile, Side
 from flows.sweep import workspace
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from flows.sweep.params import load_plan
+from hardware_profiles.schema.library import load_profile
 from tests.flows.sweep_entries import times_in
 from tests.flows.sweep_factory import Sweep, run_grid, write_params
 
@@ -93,7 +93,9 @@ def test_the_nodes_are_those_of_a_sweep_with_that_seed(reseeded: tuple[Sweep, li
     base = lay_foundation(sweep.plan, sweep.prepared).model_copy(update={"seed": 1})
     graph = make_graph(sweep.plan, base, tuple(cell for cell in chosen_cells(sweep.plan, None) if cell.name == CELL))
     store = Store(tmp_path / "store")
-    context = Context(prepared=sweep.prepared.resolve(), store=store.root, design_profile="x86-openvino-1t", foundation=base)
+    context = Context(
+        prepared=sweep.prepared.resolve(), store=store.root, design_profile=load_profile("x86-openvino-1t"), foundation=base
+    )
     for node in graph.lineage(graph.recovered[CELL]):
         make_node(node, context)
         assert (store.open(NODES, node.key) / WEIGHTS).read_bytes() == (sweep.store.open(NODES, node.key) / WEIGHTS).read_bytes()
@@ -165,7 +167,7 @@ def test_a_sweep_that_is_being_made_is_left_alone(swept_copy: Sweep) -> None:
     ("cell", "seeds", "words"),
     [
         ("pruning+quantisation", 2, "--cell 'pruning\\+quantisation': none of the 8 cells.* such as 'pruning\\+quantization'"),
-        ("none", 2, "--cell none: the control is made beside every cell"),
+        ("none", 2, "--cell none: the control is re-run with every cell"),
         (CELL, 0, "--seeds 0: must be 1 or more"),
         (None, 2, "no recommendation yet. Run `sixfold report` first"),
     ],
@@ -189,8 +191,9 @@ def recommendation(*profiles: tuple[str, Source, str | None], digest: str) -> Re
         profiles=tuple(
             Recommendation(
                 profile=profile, source=source, runtime="onnxruntime 1.0", artifacts_of="onnxruntime",
-                verdict="ship" if cell else "keep_control", chosen=side(cell or "none"), control=side("none"), speedup=2.0,
-                speedup_ci95=None, test_difference=None, front=(), not_told_apart=(), tiers=(), exported_to=None, answer="",
+                verdict="recommended" if cell else "keep_uncompressed", chosen=side(cell or "none"), control=side("none"),
+                speedup=2.0, speedup_ci95=None, test_difference=None, front=(), indistinguishable=(), tiers=(), exported_to=None,
+                answer="",
                 notes=(),
             )
             for profile, source, cell in profiles
@@ -230,7 +233,7 @@ def test_what_came_first_by_speed_alone_is_nothing_to_make_again(sweep_prepared:
     """Three seeds of a network that detects nothing would cost hours."""
     data, path = load_prepared(sweep_prepared), tmp_path / "recommendation.json"
     found = recommendation(("x86", "measured", "a"), digest=data.digest)
-    blind = [own.model_copy(update={"is_blind": True}) for own in found.profiles]
+    blind = [own.model_copy(update={"control_below_threshold": True}) for own in found.profiles]
     write_records(path, found.model_copy(update={"profiles": tuple(blind)}))
     with pytest.raises(InputError, match="or by speed alone"):
         recommended(path, data, lambda _: None)
@@ -267,7 +270,9 @@ def test_seeds_take_turns() -> None:
 def test_a_task_works_with_its_own_seed(swept: Sweep) -> None:
     """Everything else is shared; without a seed of its own it has the sweep's."""
     base = lay_foundation(swept.plan, swept.prepared)
-    shared = Context(prepared=swept.prepared, store=swept.store.root, design_profile="x86-openvino-1t", foundation=base)
+    shared = Context(
+        prepared=swept.prepared, store=swept.store.root, design_profile=load_profile("x86-openvino-1t"), foundation=base
+    )
     (own,) = tasks("a", 7)
     assert own.context_of(shared).foundation == base.model_copy(update={"seed": 7})
     assert own.model_copy(update={"seed": None}).context_of(shared) == shared

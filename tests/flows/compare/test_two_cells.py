@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from detection.frozen import InputError
-from flows.compare.two_cells import compare, truths_of
-from flows.compare.two_cells_text import CellComparison
+from flows.compare.two_cells import CellComparison, compare, truths_of
 from flows.records.schema import CellsFile, LatencyFile
 from tests.flows.gate_factory import ALL, HALF, PICTURES, ROUNDS_S, TRUTH, Store, cells_of, failed, latency_of, row_of
 from tests.flows.sweep_factory import Sweep
@@ -29,7 +28,7 @@ def compared(
     store: Store, cells: CellsFile, latency: LatencyFile | None = None, names: tuple[str, str] = ("a", "b"), draws: int = 200
 ) -> CellComparison:
     """The comparison of a and b."""
-    return compare(cells, latency, names, TRUTHS, store.resolve, seed=0, draws=draws)  # type: ignore[arg-type]
+    return compare(cells, latency, names, TRUTHS, store, seed=0, draws=draws)  # type: ignore[arg-type]
 
 
 def two(store: Store) -> CellsFile:
@@ -48,7 +47,7 @@ def test_differences_are_b_minus_a(own: Store) -> None:
 
 
 def test_turned_round_the_signs_turn(own: Store) -> None:
-    """A beside B loses what B beside A gains."""
+    """A beside B loses what B compared with A gains."""
     (runtime,) = compared(own, two(own), names=("b", "a")).runtimes
     assert runtime.test.mean == pytest.approx(-50 / 101)
     assert runtime.size_ratio == 0.25
@@ -81,7 +80,7 @@ def test_equal_is_said_where_the_whole_interval_is_within_5_percent(spread: floa
     assert profile.comparison is not None
     assert profile.comparison.interval is not None
     assert math.log(profile.comparison.interval[1]) == pytest.approx(2.3646 * spread / math.sqrt(7), rel=1e-3)
-    assert (profile.comparison.verdict, profile.is_equal_within_5_percent) == ("no difference", equal)
+    assert (profile.comparison.verdict, profile.is_equal_within_5_percent) == ("not significant", equal)
 
 
 def test_equality_does_not_depend_on_who_is_named_first(own: Store) -> None:
@@ -128,7 +127,7 @@ OTHER_CONTROL = tuple(1.01 * seconds for seconds in (0.020, 0.0201, 0.0199, 0.02
         (row_of("b").model_copy(update=ESTIMATED), "estimated, not measured"),
         (row_of("b", control_s=OTHER_CONTROL), "not measured in the same rounds"),
         (row_of("b", environment="0" * 64), "not measured in the same rounds"),
-        (row_of("b", control_s=()), "the control was not timed beside them"),
+        (row_of("b", control_s=()), "the control was not timed in the same rounds"),
         (row_of("b", artifact_digest="0" * 64), "measured with another file than cells.json has"),
         (row_of("b", rounds_s=(), why="out of memory"), "`b` has no time: out of memory"),
         (row_of("c"), "estimated, not measured"),
@@ -183,9 +182,7 @@ def test_other_data_than_the_records_are_of_is_refused(swept: Sweep) -> None:
 def test_a_real_sweep_is_compared_on_its_own_detections(swept: Sweep) -> None:
     """The observed difference is that of the recorded mAPs, and the whole is JSON."""
     cells = swept.cells
-    found = compare(
-        cells, None, ("none", "pruning+quantization"), truths_of(cells, swept.prepared), swept.store.file, seed=0, draws=50
-    )
+    found = compare(cells, None, ("none", "pruning+quantization"), truths_of(cells, swept.prepared), swept.store, seed=0, draws=50)
     (runtime,) = found.runtimes
     assert runtime.test.mean == pytest.approx(runtime.test_map_50_95[1] - runtime.test_map_50_95[0], abs=1e-9)
-    assert json.loads(found.model_dump_json(by_alias=True))["schema"] == 1
+    assert json.loads(found.model_dump_json(by_alias=True))["schema"] == 2

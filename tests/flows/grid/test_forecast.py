@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from flows.grid.scoring import SECTION as SCORES
 from flows.records.store import MANIFEST, Store
 from flows.sweep.context import lay_foundation
 from flows.sweep.params import load_plan
+from hardware_profiles.timing.environment import cores_here
 from tests.flows.sweep_entries import lend
 from tests.flows.sweep_factory import Sweep, listing
 from tests.places import ROOT
@@ -125,4 +125,4 @@ def test_a_lost_score_is_counted(swept_copy: Sweep) -> None:
 def test_the_teacher_s_threads_do_not_shorten_the_grid(swept: Sweep) -> None:
     """The forecast divides the machine by the threads of a grid's task."""
     assert lay_foundation(swept.plan, swept.prepared).threads == 1
-    assert swept.forecast.wall_s == pytest.approx(swept.forecast.cpu_s / (os.cpu_count() or 1))
+    assert swept.forecast.wall_s == pytest.approx(swept.forecast.cpu_s / cores_here())

@@ -14,7 +14,7 @@ import flows.grid.nodes
 from compressors.planning.graph import Graph, Node
 from detection import checkpoint
 from detection.checkpoint import Detector
-from detection.compact.complexity import count_macs, count_params
+from detection.costs import count_macs, count_params
 from detection.data.dataset import load_split
 from detection.evaluation import as_input, as_planes
 from detection.training import Resume
@@ -37,7 +37,7 @@ def context(swept_copy: Sweep) -> Context:
     """What a worker gets."""
     base = lay_foundation(swept_copy.plan, swept_copy.prepared)
     return Context(
-        prepared=swept_copy.prepared, store=swept_copy.store.root, design_profile=swept_copy.plan.params.grid.design_profile,
+        prepared=swept_copy.prepared, store=swept_copy.store.root, design_profile=swept_copy.plan.design_profile,
         foundation=base,
     )  # fmt: skip
 
@@ -52,18 +52,18 @@ def test_what_a_float_node_holds(swept: Sweep, graph: Graph) -> None:
     """A detector without pickles, its ONNX file, and the record; nothing else."""
     for node in graph.nodes.values():
         names = {path.name for path in swept.store.open(SECTION, node.key).iterdir()}
-        float_files = {"blueprint.json", "weights.safetensors", "model.onnx", "done.json", "manifest.json"}
+        float_files = {"spec.json", "weights.safetensors", "model.onnx", "done.json", "manifest.json"}
         assert names == ({"model.onnx", "done.json", "manifest.json"} if node.kind == "quantized" else float_files)
 
 
 def test_the_record_counts_what_is_stored(swept: Sweep, graph: Graph) -> None:
-    """Parameters and multiply-adds are those of the stored blueprint; a quantized node has its parent's."""
+    """Parameters and multiply-adds are those of the stored spec; a quantized node has its parent's."""
     for node in graph.nodes.values():
         done = read_done(swept.store, node.key)
         float_key = node.parent if node.kind == "quantized" else node.key
         assert float_key is not None
-        blueprint = checkpoint.load(swept.store.folder(SECTION, float_key)).blueprint
-        assert (done.params, done.macs) == (count_params(blueprint), count_macs(blueprint))
+        spec = checkpoint.load(swept.store.folder(SECTION, float_key)).spec
+        assert (done.params, done.macs) == (count_params(spec), count_macs(spec))
         assert done.node == node
         assert done.made_s > 0
 

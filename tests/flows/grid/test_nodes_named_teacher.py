@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from detection import checkpoint
+from detection.compact.architecture import architecture_of
 from detection.frozen import InputError
 from flows.grid.forecast import forecast
 from flows.grid.nodes import SECTION, read_done
@@ -45,8 +46,8 @@ def test_the_larger_teacher_taught(taught: Sweep) -> None:
     made = graph_in(taught)
     pupil = made.nodes[made.recovered["distillation"]]
     assert pupil.taught_by is not None
-    larger = checkpoint.load(taught.store.open(SECTION, pupil.taught_by)).blueprint.architecture
-    assert larger.stage_widths == (16, 24, 32, 48)
+    larger = checkpoint.load(taught.store.open(SECTION, pupil.taught_by)).spec
+    assert architecture_of(larger).stage_widths == (16, 24, 32, 48)
     assert read_done(taught.store, pupil.key).teacher_forwards == RECOVERY_EPOCHS * TRAIN
     control, own = taught.cells.cells
     assert own.params == control.params
@@ -96,7 +97,7 @@ def test_without_its_teacher_a_pupil_is_not_made(taught: Sweep, tmp_path: Path) 
 def test_the_stage_teacher_shows_the_sweeps_own(taught: Sweep, tmp_path: Path) -> None:
     """models/teacher is the detector to be compressed, whoever else teaches."""
     teacher(taught.plan, taught.prepared, taught.store, tmp_path / "models", lambda _: None)
-    assert checkpoint.load(tmp_path / "models").blueprint.architecture == taught.plan.params.teacher.architecture
+    assert checkpoint.load(tmp_path / "models").spec.settings == taught.plan.params.teacher.architecture
 
 
 def test_a_sweep_may_remember_its_teachers_words(tmp_path: Path, sweep_prepared: Path) -> None:

@@ -13,7 +13,7 @@ from compressors.nas import Nas, search
 from detection.checkpoint import Detector
 from detection.frozen import InputError
 from flows.grid.parallel_map import Spread
-from flows.grid.ray_executor import ray_cluster
+from flows.grid.ray_cluster import ray_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -67,7 +67,7 @@ def test_what_the_work_raises_is_raised(ray: Any) -> None:
 
 
 def test_a_search_on_ray_finds_what_it_finds_here(ray: Any, tiny_detector: Detector, workbench: Workbench) -> None:
-    """Front, winner and null proxies are equal to the last bit."""
+    """Front, winner and random-search baseline are equal to the last bit."""
     config = Nas(
         budget_share=1.0, width_shares=(0.5, 1.0), supernet_epochs=1, evaluations=4, population=4, recalibration_pictures=8,
         val_pictures=4,

@@ -14,10 +14,13 @@ from compressors.contract import Each
 from compressors.planning.graph import Node
 from flows.grid import ray_executor
 from flows.grid.nodes import Context
-from flows.grid.ray_executor import ClusterError, Outcome, Task, perform, run_tasks
+from flows.grid.ray_cluster import ClusterError
+from flows.grid.ray_executor import check_room, perform, run_tasks
+from flows.grid.tasks import Outcome, Task
 from flows.records.store import Store, StoreError
 from flows.sweep.context import lay_foundation
 from flows.sweep.params import load_plan
+from hardware_profiles.schema.library import load_profile
 from tests.flows.sweep_factory import write_params
 from tests.places import ROOT
 
@@ -27,7 +30,9 @@ def context(tmp_path: Path, sweep_prepared: Path) -> Context:
     """What the tasks of the tiny sweep get, with an empty store."""
     plan = load_plan(write_params(tmp_path))
     base = lay_foundation(plan, sweep_prepared)
-    return Context(prepared=sweep_prepared, store=tmp_path / "store", design_profile="x86-openvino-1t", foundation=base)
+    return Context(
+        prepared=sweep_prepared, store=tmp_path / "store", design_profile=load_profile("x86-openvino-1t"), foundation=base
+    )
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def task(name: str, *after: str, digit: str = "0") -> Task:
 def outcomes(tasks: tuple[Task, ...], context: Context) -> dict[str, Outcome]:
     """How each task ended, in the order of their ends."""
     found: list[Outcome] = []
-    run_tasks(tasks, context, "inline", found.append)
+    run_tasks(tasks, context, "inline", found.append, lambda _: None)
     return {outcome.task: outcome for outcome in found}
 
 
@@ -155,7 +160,7 @@ def test_tasks_and_outcomes_survive_json() -> None:
 
 def test_nothing_to_do_starts_nothing(context: Context) -> None:
     """Without tasks neither Ray nor a log comes into being, whatever the executor."""
-    run_tasks((), context, "ray", lambda _: None)
+    run_tasks((), context, "ray", lambda _: None, lambda _: None)
     assert not context.store.exists()
 
 
@@ -182,7 +187,7 @@ def threaded(threads: int, kind: str = "recovered", runtime: str | None = None) 
 )
 def test_a_task_that_one_node_can_hold_has_room(nodes: list[dict[str, Any]], task: Task, wants_gpu: bool) -> None:
     """It need not fit on every node; a score asks for no GPU."""
-    ray_executor._check_room(nodes, (task,), wants_gpu)
+    check_room(nodes, (task,), wants_gpu)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +208,7 @@ def test_a_task_that_no_node_can_hold_is_refused(
     """Ray would let it wait for ever: what was asked for, what there is, and what to do."""
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     with pytest.raises(ClusterError) as caught:
-        ray_executor._check_room(nodes, (task,), wants_gpu)
+        check_room(nodes, (task,), wants_gpu)
     assert str(caught.value).startswith("RAY_ADDRESS=head:6379: no node of the cluster can hold 'any 00000000'")
     assert words in str(caught.value)
 

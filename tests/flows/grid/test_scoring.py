@@ -32,7 +32,7 @@ def test_a_score_reads_back_as_it_was_given(swept_copy: Sweep, control: str) -> 
     before = (swept_copy.store.root / first.val.detections).read_bytes()
     shutil.rmtree(swept_copy.store.root / SECTION)
     result = score(control, RUNTIME, swept_copy.prepared, swept_copy.store)
-    assert read_artifact(control, RUNTIME, swept_copy.prepared, swept_copy.store) == first
+    assert read_artifact(control, RUNTIME, swept_copy.data, swept_copy.store) == first
     assert (swept_copy.store.root / first.val.detections).read_bytes() == before
     assert (result.runtime, set(result.accuracy)) == (RUNTIME, {"val", "test"})
 
@@ -67,28 +67,28 @@ def test_the_digest_covers_all_files_of_the_artifact(tmp_path: Path) -> None:
 
 def test_a_score_s_name_follows_what_decides_it(swept: Sweep, control: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another node, runtime, version of the runtime, data or protocol is another score; asking twice is not."""
-    key = score_key(control, RUNTIME, swept.prepared)
-    assert score_key(control, RUNTIME, swept.prepared) == key
-    others = [score_key("f" * 64, RUNTIME, swept.prepared), score_key(control, "openvino", swept.prepared)]
+    key = score_key(control, RUNTIME, swept.data)
+    assert score_key(control, RUNTIME, swept.data) == key
+    others = [score_key("f" * 64, RUNTIME, swept.data), score_key(control, "openvino", swept.data)]
     for name, value in (("PROTOCOL", 2), ("SCORE_THRESHOLD", 0.9), ("IOU_THRESHOLD", 0.9), ("MOST_DETECTIONS", 1)):
         with monkeypatch.context() as patch:
             patch.setattr(scoring, name, value)
-            others.append(score_key(control, RUNTIME, swept.prepared))
+            others.append(score_key(control, RUNTIME, swept.data))
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "runtime_version", lambda _: "0.0")
-        others.append(score_key(control, RUNTIME, swept.prepared))
+        others.append(score_key(control, RUNTIME, swept.data))
     assert len({key, *others}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(("split", "other"), [("val", True), ("test", True), ("train", False)])
 def test_only_val_and_test_name_a_score(split: str, other: bool, swept_copy: Sweep, control: str) -> None:
     """Other val or test pictures make another score; the training pictures matter to the node, not to its score."""
-    before = score_key(control, RUNTIME, swept_copy.prepared)
+    before = score_key(control, RUNTIME, swept_copy.data)
     path = swept_copy.prepared / "prepared.json"
     tree = json.loads(path.read_text())
     tree["splits"][split]["digest"] = "0" * 64
     path.write_text(json.dumps(tree))
-    assert (score_key(control, RUNTIME, swept_copy.prepared) != before) is other
+    assert (score_key(control, RUNTIME, swept_copy.data) != before) is other
 
 
 def test_a_damaged_artifact_is_not_scored(swept_copy: Sweep, control: str) -> None:

@@ -35,8 +35,8 @@ def test_the_file_has_the_agreed_keys(swept: Sweep) -> None:
     assert set(tree) == {"schema", "sweep", "dataset", "runtimes", "cells", "references"}
     assert (tree["schema"], tree["sweep"], tree["runtimes"], tree["references"]) == (1, "tiny", ["onnxruntime"], [])
     for cell in tree["cells"]:
-        assert set(cell) == {"cell", "methods", "variant", "seed", "status", "error", "node", "params", "macs", "input_size",
-                             "no_effect", "missed", "artifacts", "budget"}  # fmt: skip
+        assert set(cell) == {"cell", "methods", "variant", "labels", "seed", "status", "error", "node", "params", "macs",
+                             "input_size", "no_effect", "missed", "artifacts", "budget"}  # fmt: skip
         assert set(cell["budget"]) == {
             "train_epochs",
             "train_images",
@@ -161,7 +161,7 @@ def test_a_pattern_chooses_cells_and_the_control_with_them(pattern: str, chosen:
 def test_cells_are_tracked_once_each_as_they_become_whole(swept_copy: Sweep) -> None:
     """Stored cells are shown before the work starts, the late one when its score is there."""
     node = named(graph_in(swept_copy), "recovered none")
-    forget(swept_copy, SCORES, score_key(node.key, "onnxruntime", swept_copy.prepared))
+    forget(swept_copy, SCORES, score_key(node.key, "onnxruntime", swept_copy.data))
     listener = Listener()
     assert run_grid(swept_copy, tracking=listener)[0] == 0
     assert listener.cells == [(name, "ok") for name in (*CELLS[1:], "none")]

@@ -13,7 +13,7 @@ import pytest
 from flows.grid.nodes import SECTION as NODES
 from flows.grid.scoring import SECTION as SCORES
 from flows.grid.scoring import artifact_digest, score_key
-from flows.grid.stage import tasks_of
+from flows.grid.tasks import tasks_of
 from tests.flows.sweep_entries import forget, graph_in, named, spoil, times_in
 from tests.flows.sweep_factory import Sweep, run_grid
 from tests.places import ROOT
@@ -44,7 +44,7 @@ def test_a_second_run_does_not_import_ray(swept_copy: Sweep) -> None:
 def test_a_lost_score_is_made_without_training(swept_copy: Sweep) -> None:
     """Only the score is new; no node is touched."""
     node = named(graph_in(swept_copy), "recovered pruning")
-    key = score_key(node.key, "onnxruntime", swept_copy.prepared)
+    key = score_key(node.key, "onnxruntime", swept_copy.data)
     before = times_in(swept_copy)
     forget(swept_copy, SCORES, key)
     code, said = run_grid(swept_copy)
@@ -59,7 +59,7 @@ def test_a_damaged_node_is_moved_aside_and_made_again(name: str, swept_copy: Swe
     graph = graph_in(swept_copy)
     node = named(graph, name)
     spoil(swept_copy.store.folder(NODES, node.key) / "model.onnx")
-    tasks = tasks_of(graph, swept_copy.prepared, swept_copy.store)
+    tasks = tasks_of(graph, swept_copy.data, swept_copy.store)
     assert [(task.node.name, task.runtime, task.after) for task in tasks] == [
         (name, None, ()),
         (name, "onnxruntime", (tasks[0].name,)),
@@ -79,7 +79,7 @@ def test_a_damaged_node_is_moved_aside_and_made_again(name: str, swept_copy: Swe
 def test_the_score_of_a_node_made_again_is_of_its_new_file(swept_copy: Sweep) -> None:
     """A file that comes out with other bytes (OpenVINO's does) is not described by the old one's digest and mAP."""
     node = named(graph_in(swept_copy), "quantized onnxruntime quantization")
-    key = score_key(node.key, "onnxruntime", swept_copy.prepared)
+    key = score_key(node.key, "onnxruntime", swept_copy.data)
     forget(swept_copy, NODES, node.key)
     score = swept_copy.store.folder(SCORES, key)
     content = (score / "score.json").read_text()
@@ -94,7 +94,7 @@ def test_the_score_of_a_node_made_again_is_of_its_new_file(swept_copy: Sweep) ->
 def test_a_damaged_score_is_made_again(swept_copy: Sweep) -> None:
     """As a damaged node is."""
     node = named(graph_in(swept_copy), "recovered distillation")
-    spoil(swept_copy.store.folder(SCORES, score_key(node.key, "onnxruntime", swept_copy.prepared)) / "score.json")
+    spoil(swept_copy.store.folder(SCORES, score_key(node.key, "onnxruntime", swept_copy.data)) / "score.json")
     assert run_grid(swept_copy)[0] == 0
 
 

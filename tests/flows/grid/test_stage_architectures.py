@@ -15,7 +15,6 @@ from flows.records.store import Store
 from flows.report.model_export import ModelCard
 from flows.sweep.context import lay_foundation
 from flows.sweep.params import load_plan
-from flows.tracking.mlflow_client import NoTracking
 from tests.flows.records_factory import cells_file, latency_file, measured_row, ok_cell
 from tests.flows.report.test_stage import Made
 from tests.flows.sweep_entries import lend
@@ -35,7 +34,7 @@ def made(folder: Path, prepared: Path, teacher: dict[str, Any] | None = None, **
     output = folder / "results/cells.json"
     code = grid(
         plan, folder / "data/prepared", Store(folder / ".sixfold/store"), output, pattern=None, executor="inline",
-        tracking=NoTracking(), say=lambda _: None,
+        say=lambda _: None,
     )  # fmt: skip
     assert code == 0
     return read_records(output, CellsFile)
@@ -80,18 +79,21 @@ def test_a_smaller_input_is_taught_and_in_the_record(tmp_path: Path, sweep_prepa
 @pytest.mark.parametrize(
     ("methods", "words"),
     [
-        ({"nas": [{"levels": [16, 32]}]}, r"nas\.levels: \(16, 32\)"),
-        ({"nas": [{"input_share": 0.5}]}, r"nas\.input_share 0\.5: .*allowed are 1\."),
-        ({"nas": [{"levels": [8, 16], "input_share": 0.5}]}, r"nas\.input_share leaves pictures of \(32, 48\).*\(8, 16, 32\)"),
-        ({"nas": [{"round_to": 6}], "lightweight": [{"block": "ghost"}]}, r"nas\.round_to: 6: ghost blocks"),
+        ({"nas": [{"space": {"levels": [16, 32]}}]}, r"grid\.methods\.nas\.space\.levels: \(16, 32\)"),
+        ({"nas": [{"input_share": 0.5}]}, r"grid\.methods\.nas\.input_share 0\.5: .*allowed are 1\."),
+        (
+            {"nas": [{"space": {"levels": [8, 16]}, "input_share": 0.5}]},
+            r"nas\.input_share leaves pictures of \(32, 48\) .* do not fit the strides of the teacher",
+        ),
+        ({"nas": [{"round_to": 6}], "lightweight": [{"block": "ghost"}]}, r"grid\.methods\.nas\.round_to: 6: ghost blocks"),
     ],
 )
 def test_what_the_teacher_cannot_become_is_refused_at_the_door(
     methods: dict[str, Any], words: str, tmp_path: Path, sweep_prepared: Path
 ) -> None:
-    """Before anything is trained, and with the field's name."""
-    plan = load_plan(write_params(tmp_path, grid__methods=tiny_tree()["grid"]["methods"] | methods))
+    """Before anything is trained, most of it when the plan is read, and with the field's name."""
     with pytest.raises(InputError, match=words):
+        plan = load_plan(write_params(tmp_path, grid__methods=tiny_tree()["grid"]["methods"] | methods))
         lay_foundation(plan, lend(sweep_prepared, plan, tmp_path / "prepared"))
 
 

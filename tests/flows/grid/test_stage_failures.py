@@ -81,7 +81,7 @@ def test_a_failure_is_tried_again_and_only_it(swept_copy: Sweep, monkeypatch: py
     for name in ("recovered pruning", "quantized onnxruntime pruning+quantization"):
         key = named(graph, name).key
         forget(swept_copy, NODES, key)
-        forget(swept_copy, SCORES, score_key(key, "onnxruntime", swept_copy.prepared))
+        forget(swept_copy, SCORES, score_key(key, "onnxruntime", swept_copy.data))
     with monkeypatch.context() as patch:
         patch.setitem(flows.grid.nodes.TRANSFORMS, "pruning", broken)
         assert run_grid(swept_copy)[0] == INCOMPLETE

@@ -14,7 +14,8 @@ from compressors.latency import estimated_latency
 from compressors.planning.references import narrow_at_latency
 from compressors.quantization import Quantization
 from detection import checkpoint
-from detection.data.dataset import load_split
+from detection.compact.architecture import architecture_of
+from detection.data.dataset import Prepared, load_prepared, load_split
 from detection.evaluation import accuracy, detect
 from detection.frozen import InputError
 from flows.grid.forecast import Forecast, forecast
@@ -22,7 +23,8 @@ from flows.grid.nodes import SECTION as NODES
 from flows.grid.nodes import read_done
 from flows.grid.ray_executor import Executor
 from flows.grid.scoring import SCORED
-from flows.grid.stage import grid, tasks_of
+from flows.grid.stage import grid
+from flows.grid.tasks import tasks_of
 from flows.prepare.stage import prepare
 from flows.records.schema import CellRecord, CellsFile, read_records
 from flows.records.store import Store
@@ -65,6 +67,10 @@ class Made:
     code: int = -1
 
     @property
+    def data(self) -> Prepared:
+        return load_prepared(self.prepared)
+
+    @property
     def prepared(self) -> Path:
         return self.folder / "data/prepared"
 
@@ -82,8 +88,8 @@ class Made:
 
     def run(self, pattern: str | None = None, executor: Executor = "inline") -> None:
         self.code = grid(
-            self.plan, self.prepared, self.store, self.output, pattern=pattern, executor=executor, tracking=self.listener,
-            say=self.said.append,
+            self.plan, self.prepared, self.store, self.output, pattern=pattern, executor=executor,
+            open_tracking=lambda: self.listener, say=self.said.append,
         )  # fmt: skip
 
 
@@ -146,9 +152,10 @@ def test_what_a_reference_is_stands_in_its_record(made: Made) -> None:
 
 def test_narrow_networks_are_narrow(made: Made) -> None:
     """Half of every width; and as wide as the pruned network's latency in int8 allows by estimate, found here once more."""
-    half, like = (checkpoint.load(made.store.open(NODES, by_name(made)[name].node)).blueprint for name in NAMES[:2])
-    assert (half.architecture.stem_width, half.architecture.stage_widths, half.architecture.neck_width) == (8, (8, 8, 8), 8)
-    (pruned,) = [checkpoint.load(made.store.open(NODES, own.node)).blueprint for own in made.cells.cells if own.cell == "pruning"]
+    half, like = (checkpoint.load(made.store.open(NODES, by_name(made)[name].node)).spec for name in NAMES[:2])
+    narrow = architecture_of(half)
+    assert (narrow.stem_width, narrow.stage_widths, narrow.neck_width) == (8, (8, 8, 8), 8)
+    (pruned,) = [checkpoint.load(made.store.open(NODES, own.node)).spec for own in made.cells.cells if own.cell == "pruning"]
     profile = load_profile(made.plan.params.grid.design_profile)
     teacher = lay_foundation(made.plan, made.prepared).teacher
     limit_s = estimated_latency(pruned, profile, "int8").point_s
@@ -225,7 +232,7 @@ def test_what_is_waited_for_comes_first(tmp_path: Path) -> None:
     cells = (*chosen_cells(own.plan, None), *chosen_references(own.plan, None))
     graph = make_graph(own.plan, lay_foundation(own.plan, own.prepared), cells)
     seen: set[str] = set()
-    for task in tasks_of(graph, own.prepared, own.store):
+    for task in tasks_of(graph, own.data, own.store):
         assert set(task.after) <= seen
         seen.add(task.name)
 

@@ -11,29 +11,44 @@ import pytest
 from compressors.latency import operators
 from compressors.planning.references import narrowed
 from detection.checkpoint import fresh
-from detection.compact.blueprint import Architecture, Blueprint
+from detection.compact.architecture import Architecture
 from detection.export import export_onnx
-from flows.measure.estimate_accuracy import Foretold, advice, foretold, off, order
-from flows.records.schema import CellRecord, CellsFile, LatencyRow
-from hardware_profiles.estimate.fit.measurements import read_anchors
+from detection.spec import Spec
+from flows.grid.nodes import SECTION
+from flows.measure.estimate_accuracy import (
+    Predictions,
+    _measures,
+    advice,
+    design_advice,
+    prediction_error,
+    predictions,
+    rank_correlation,
+)
+from flows.measure.session import MeasureSession
+from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
+from flows.records.store import Store
+from flows.sweep.measure_settings import Measure
+from hardware_profiles.estimate.fit.measurements import read_measurements
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
+from tests.conftest import TINY
+from tests.flows.latency_factory import three_pictures
 from tests.flows.records_factory import MEASURED, cells_file, estimated_row, measured_row, ok_cell
 
 PROFILE = load_profile(MEASURED)
-BLUEPRINT = Blueprint(classes=("disc", "square"), input_size=(64, 96), architecture=Architecture())
+WIDEST = Spec(classes=("disc", "square"), input_size=(64, 96), settings=Architecture())
 SHARES = {"none": 1.0, "lightweight": 0.2, "nas": 0.35, "pruning": 0.5, "low_rank": 0.65, "distillation": 0.8}
 """Name of a cell -> how wide its network is, a share of Architecture()'s widths."""
 
 
 def operators_of(record: CellRecord, profile: HardwareProfile) -> Sequence[Operator]:
     assert profile.id == MEASURED
-    return operators(narrowed(BLUEPRINT, SHARES[record.cell]))
+    return operators(narrowed(WIDEST, SHARES[record.cell]))
 
 
 def estimate_s(cell: str) -> float:
-    return estimate(operators(narrowed(BLUEPRINT, SHARES[cell])), PROFILE).point_s
+    return estimate(operators(narrowed(WIDEST, SHARES[cell])), PROFILE).point_s
 
 
 def sweep(names: Sequence[str] = tuple(SHARES)) -> CellsFile:
@@ -46,43 +61,52 @@ def rows(factor: float, names: Sequence[str] = tuple(SHARES)) -> list[LatencyRow
     return [measured_row(name, MEASURED, factor * estimate_s(name), factor * estimate_s("none")) for name in names]
 
 
-def found_in(measured: Sequence[LatencyRow], cells: CellsFile | None = None) -> tuple[Foretold, ...]:
-    return foretold(cells or sweep(), measured, [PROFILE], operators_of)
+def found_in(measured: Sequence[LatencyRow], cells: CellsFile | None = None) -> tuple[Predictions, ...]:
+    return predictions(cells or sweep(), measured, [PROFILE], operators_of)
+
+
+def store_of(root: Path) -> Store:
+    """With an empty file for every cell."""
+    for cell in sweep().cells:
+        path = root / cell.artifacts["onnxruntime"].url
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return Store(root)
 
 
 @pytest.mark.parametrize(("factor", "share"), [(1.0, 0.0), (2.0, 0.5), (0.8, 0.25)])
 def test_the_error_is_a_share_of_the_measured_time(factor: float, share: float) -> None:
     """Twice as slow as estimated is 50 % off, a fifth faster 25 %; the order is kept by any factor."""
     (own,) = found_in(rows(factor))
-    assert off(own.files) == pytest.approx(share)
-    assert order(own.files) == pytest.approx(1.0)
+    assert prediction_error(own.files) == pytest.approx(share)
+    assert rank_correlation(own.files) == pytest.approx(1.0)
     assert f"estimate is {share:.0%} off for 6 files in fp32 (their order by Kendall's tau: 1.00)" in own.sentence()
 
 
-def test_float_and_int8_are_told_apart(tmp_path: Path) -> None:
-    """Float files that are foretold and int8 ones that take twice as long: the error of one is not thinned by the other."""
+def test_float_and_int8_have_errors_of_their_own(tmp_path: Path) -> None:
+    """Float files that are predicted and int8 ones that take twice as long: the error of one is not thinned by the other."""
     floats = sweep().cells
     ints = tuple(
         own.model_copy(update={"cell": f"{own.cell}+", "variant": {"quantization": {"precision": "int8"}}}) for own in floats
     )
     both = sweep().model_copy(update={"cells": (*floats, *ints)})
     slow = [row.model_copy(update={"cell": f"{row.cell}+", "artifact_digest": row.artifact_digest[::-1]}) for row in rows(2.0)]  # type: ignore[index]
-    (own,) = foretold(
+    (own,) = predictions(
         both,
         [*rows(1.0), *slow],
         [PROFILE],
-        lambda record, profile: operators(narrowed(BLUEPRINT, SHARES[record.cell.rstrip("+")])),
+        lambda record, profile: operators(narrowed(WIDEST, SHARES[record.cell.rstrip("+")])),
     )
     assert "is 0% off for 6 files in fp32" in own.sentence()
     assert "and 50% off for 6 files in int8" in own.sentence()
-    assert len(advice([own], lambda _: tmp_path / "model.onnx", tmp_path)) == 2
+    assert len(advice([own], store_of(tmp_path), tmp_path)) == 2
 
 
 def test_an_order_turned_round_is_minus_one() -> None:
     """What is estimated fastest takes longest."""
     turned = [measured_row(name, MEASURED, 1e-6 / estimate_s(name), 1e-6 / estimate_s("none")) for name in SHARES]
     (own,) = found_in(turned)
-    assert order(own.files) == pytest.approx(-1.0)
+    assert rank_correlation(own.files) == pytest.approx(-1.0)
 
 
 def test_only_files_that_were_measured_count_and_each_once() -> None:
@@ -98,7 +122,7 @@ def test_only_files_that_were_measured_count_and_each_once() -> None:
     five = [row for row in rows(2.0) if row.cell != "low_rank"]
     (own,) = found_in([*five, *more], twinned)
     assert [timed.record.cell for timed in own.files] == ["none", "lightweight", "nas", "pruning", "distillation"]
-    assert off(own.files) == pytest.approx(0.5)
+    assert prediction_error(own.files) == pytest.approx(0.5)
 
 
 def test_four_files_say_nothing() -> None:
@@ -109,20 +133,20 @@ def test_four_files_say_nothing() -> None:
 def test_a_profile_that_holds_is_only_told(tmp_path: Path) -> None:
     """Within the error that a calibrated profile may have there is nothing to do, and nothing is written."""
     found = found_in(rows(1.2))
-    assert advice(found, Path, tmp_path / "anchors") == (found[0].sentence(),)
+    assert advice(found, Store(tmp_path), tmp_path / "anchors") == (found[0].sentence(),)
     assert not (tmp_path / "anchors").exists()
 
 
 def test_a_profile_of_another_machine_comes_with_what_to_fit_it_to(tmp_path: Path) -> None:
     """The command names the table, and the table is one that `calibrate` reads: files, times of six digits, shapes as families."""
-    model = tmp_path / "store" / "model.onnx"
-    model.parent.mkdir()
-    export_onnx(fresh(BLUEPRINT, 0), model)
-    told, todo = advice(found_in(rows(2.0)), lambda _: model, tmp_path / "anchors")
+    store = store_of(tmp_path / "store")
+    for cell in sweep().cells:
+        export_onnx(fresh(WIDEST, 0), store.file(cell.artifacts["onnxruntime"].url))
+    told, todo = advice(found_in(rows(2.0)), store, tmp_path / "anchors")
     table = tmp_path / "anchors" / f"{MEASURED}.csv"
     assert "50% off" in told
     assert f"`sixfold profiles calibrate {MEASURED} {table}`" in todo
-    anchors = read_anchors(table, "onnxruntime")
+    anchors = read_measurements(table, "onnxruntime")
     assert [own.latency_s for own in anchors] == pytest.approx([2 * estimate_s(name) for name in SHARES], rel=1e-5)
     assert len({own.family for own in anchors}) == len(SHARES)
     with table.open() as stream:
@@ -134,6 +158,46 @@ def test_a_quantized_file_is_listed_by_what_it_computes_in(precision: str, dtype
     """float16 weights are widened when they are loaded."""
     cells = tuple(own.model_copy(update={"variant": {"quantization": {"precision": precision}}}) for own in sweep().cells)
     found = found_in(rows(2.0), sweep().model_copy(update={"cells": cells}))
-    advice(found, lambda _: tmp_path / "model.onnx", tmp_path)
+    advice(found, store_of(tmp_path), tmp_path)
     with (tmp_path / f"{MEASURED}.csv").open() as stream:
         assert {line["dtype"] for line in csv.DictReader(stream)} == {dtype}
+
+
+FIVE = tuple(SHARES)[:5]
+
+
+def measured_session(tmp_path: Path, measured: str) -> tuple[MeasureSession, LatencyFile]:
+    """Five cells of one network that took a second each on the measured profile."""
+    store, cells = Store(tmp_path / "store"), sweep(FIVE)
+    spec = Spec(classes=("a", "b"), input_size=(64, 96), settings=TINY)
+    for cell in cells.cells:
+        with store.writing(SECTION, cell.node) as folder:
+            (folder / "spec.json").write_text(spec.model_dump_json(by_alias=True))
+    latency = LatencyFile(environment={}, rows=tuple(measured_row(name, measured, 1.0, 1.0) for name in FIVE))
+    return MeasureSession(store, cells, three_pictures(), Measure(profiles=(measured,))), latency
+
+
+@pytest.mark.parametrize("design", ["zen4-onnxruntime-1t", "x86-onnxruntime-1t"])
+def test_the_design_profile_is_judged_by_what_its_device_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: str
+) -> None:
+    """Whichever host profile of that runtime and those threads was measured: it is the same machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.measure.estimate_accuracy.advice", lambda found, store, folder: tuple(found))
+    (found,) = design_advice(*measured_session(tmp_path, "x86-onnxruntime-1t"), design)
+    assert found.profile.id == design
+    assert [own.record.cell for own in found.files] == list(FIVE)
+
+
+@pytest.mark.parametrize("design", ["zen4-openvino-1t", "x86-onnxruntime-2t", "raspberry-pi-5"])
+def test_nothing_is_said_of_a_device_that_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: str) -> None:
+    """Another runtime, other threads and another machine have times of their own."""
+    monkeypatch.chdir(tmp_path)
+    assert design_advice(*measured_session(tmp_path, "x86-onnxruntime-1t"), design) == ()
+
+
+def test_another_instruction_set_is_another_machine() -> None:
+    """An Arm host's runtime and threads say nothing about an x86 profile."""
+    here = load_profile("x86-onnxruntime-1t")
+    assert _measures(here, load_profile("zen4-onnxruntime-1t"))
+    assert not _measures(here.model_copy(update={"machine": "aarch64"}), load_profile("zen4-onnxruntime-1t"))

@@ -21,10 +21,10 @@ def operators_of(cell: CellRecord, _: HardwareProfile) -> Sequence[Operator]:
     return [dataclasses.replace(own, quantized="quantization" in cell.methods)]
 
 
-def estimated(cell: str, profile: HardwareProfile, status: str = "ok", fallback: HardwareProfile | None = None) -> LatencyRow:
+def estimated(cell: str, profile: HardwareProfile, status: str = "ok", host_cpu: HardwareProfile | None = None) -> LatencyRow:
     """The row of a cell beside the control."""
     own = record(cell) if status == "ok" else record(cell, status=status, error="out of memory")
-    return estimated_row(own, record("none"), profile, operators_of, fallback)
+    return estimated_row(own, record("none"), profile, operators_of, host_cpu)
 
 
 def test_rows_are_estimates() -> None:
@@ -67,10 +67,10 @@ def test_failed_cells_are_not_estimated() -> None:
 
 
 def test_a_detector_that_cannot_run_has_no_number() -> None:
-    """Where the device cannot run an operator and has no fallback, the row says which and does not fit."""
+    """Where the device cannot run an operator and has no host_cpu, the row says which and does not fit."""
     pi = load_profile("raspberry-pi-5")
     without = pi.model_copy(update={"unsupported_ops": ("Conv",)})
     row = estimated("pruning", without)
     assert (row.p50_s, row.speedup, row.fits) == (None, None, False)
     assert row.why == f"{pi.name} cannot run Conv"
-    assert estimated("pruning", without, fallback=pi).p50_s == pytest.approx(estimated("pruning", pi).p50_s)
+    assert estimated("pruning", without, host_cpu=pi).p50_s == pytest.approx(estimated("pruning", pi).p50_s)

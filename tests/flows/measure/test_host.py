@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from detection.data.dataset import Images
-from flows.measure.host import host_rounds, in_words, rounds_for, why_not_here
+from flows.measure.host import duration_text, host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
@@ -38,6 +39,11 @@ def host() -> HardwareProfile:
     return load_profile(HOST)
 
 
+def one_profile(host: HardwareProfile, files: tuple[File, ...], *more: Any, **named: Any) -> Rounds:
+    """The rounds of one profile."""
+    return host_rounds([host], {host.id: files}, *more, **named)[host.id]
+
+
 def blocks(job: Job, **about: float | bool) -> RoundResult:
     """A round that was not made: every file has the same block."""
     return RoundResult(
@@ -52,7 +58,7 @@ def test_each_round_has_its_own_order(
     """Seeds differ between rounds and repeat between runs; with another seed they are others."""
     jobs = replace_process(monkeypatch, blocks)
     for config in (FEW, FEW, FEW.model_copy(update={"seed": 1})):
-        rounds_for(host, tiny_files(tmp_path), images, config)
+        one_profile(host, tiny_files(tmp_path), images, config)
     seeds = [job.order_seed for job in jobs]
     assert len(set(seeds[:3])) == 3
     assert seeds[3:6] == seeds[:3]
@@ -87,10 +93,10 @@ def test_all_rounds_are_judged_by_the_least_reading(
 
     replace_process(monkeypatch, read)
     said: list[str] = []
-    found = rounds_for(host, tiny_files(tmp_path), images, FEW, said.append)
+    found = one_profile(host, tiny_files(tmp_path), images, FEW, said.append)
     assert [result.blocks[0].disturbed for result in found.results] == [True, False, False]
-    assert said[-1] == "measure: 0 of 3 blocks repeated, 1 still disturbed"
-    assert "waited 3 s for a neighbour on the core" in said[0]
+    assert said[-1] == "measure: 0 of 3 blocks repeated, 1 still contended"
+    assert "waited 3 s for contention on the core to end" in said[0]
 
 
 def test_profiles_take_turns(host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def said(host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch,
     """What the user reads when every block of three rounds over two files is like this."""
     replace_process(monkeypatch, lambda job: blocks(job, **about))
     lines: list[str] = []
-    rounds_for(host, tiny_files(folder, count=2), images, FEW, report=lines.append)
+    one_profile(host, tiny_files(folder, count=2), images, FEW, say=lines.append)
     return lines
 
 
@@ -133,8 +139,8 @@ def test_repeated_blocks_are_counted(
     """In the line of their round, and over all rounds at the end."""
     *rounds, last = said(host, images, monkeypatch, tmp_path, repeats=2, disturbed=True)
     assert len(rounds) == 3
-    assert all("2 files in 0 s, 2 of 2 blocks repeated, 2 still disturbed" in line for line in rounds)
-    assert last == "measure: 6 of 6 blocks repeated, 6 still disturbed"
+    assert all("2 files in 0 s, 2 of 2 blocks repeated, 2 still contended" in line for line in rounds)
+    assert last == "measure: 6 of 6 blocks repeated, 6 still contended"
 
 
 def test_quiet_rounds_say_little(host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,7 +148,7 @@ def test_quiet_rounds_say_little(host: HardwareProfile, images: Images, monkeypa
     lines = said(host, images, monkeypatch, tmp_path)
     assert lines == [
         *(f"measure: round {n} of 3, {HOST}: 2 files in 0 s; about 0 s left" for n in (1, 2, 3)),
-        "measure: 0 of 6 blocks repeated, 0 still disturbed",
+        "measure: 0 of 6 blocks repeated, 0 still contended",
     ]
 
 
@@ -159,7 +165,7 @@ def test_a_foreign_machine_is_not_measured(host: HardwareProfile, images: Images
     """A host profile of another instruction set has no rounds here, and neither has one with more threads than cores."""
     foreign = host.model_copy(update={"machine": "riscv64"})
     assert why_not_here(foreign) == f"this machine is {platform.machine()}, the profile is for riscv64"
-    assert rounds_for(foreign, (File(digest="0" * 64, path="never opened"),), images, FEW).results == ()
+    assert one_profile(foreign, (File(digest="0" * 64, path="never opened"),), images, FEW).results == ()
     assert "1000 threads need as many cores" in (why_not_here(host.model_copy(update={"threads": 1000})) or "")
 
 
@@ -175,7 +181,7 @@ def test_pictures_are_as_large_as_they_were_taken(
         return in_this_process(job)
 
     replace_process(monkeypatch, look)
-    rounds_for(host, tiny_files(tmp_path), images, FEW.model_copy(update={"rounds": 1}))
+    one_profile(host, tiny_files(tmp_path), images, FEW.model_copy(update={"rounds": 1}))
     assert [picture.shape for picture in taken] == [(24, 20, 3)] * 2
     assert [np.unique(picture).tolist() for picture in taken] == [[10], [230]]
 
@@ -185,4 +191,4 @@ def test_pictures_are_as_large_as_they_were_taken(
 )
 def test_forecasts_are_rough(seconds: float, words: str) -> None:
     """Seconds up to two minutes, then minutes: nobody plans by the second."""
-    assert in_words(seconds) == words
+    assert duration_text(seconds) == words

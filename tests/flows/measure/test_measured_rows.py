@@ -37,7 +37,7 @@ def test_the_same_file_is_exactly_as_fast() -> None:
 
 
 def test_a_row_is_the_medians_of_its_rounds(tmp_path: Path) -> None:
-    """Of three rounds the middle one; blocks that were timed again, and those still disturbed then, are counted."""
+    """Of three rounds the middle one; blocks that were timed again, and those still contended then, are counted."""
     for name in ("none", "pruning"):
         (tmp_path / name).write_text(name)
     control, own = (record(name, {"onnxruntime": tmp_path / name}) for name in ("none", "pruning"))
@@ -57,5 +57,5 @@ def test_a_row_is_the_medians_of_its_rounds(tmp_path: Path) -> None:
     assert (row.rounds_s, row.control_rounds_s) == ((0.01, 0.02, 0.03), (0.02, 0.02, 0.02))
     assert (row.p50_s, row.p90_s, row.interval_s) == (0.02, None, (0.01, 0.03))
     assert (row.first_s, row.load_s, row.postprocess_p50_s, row.end_to_end_p50_s) == (0.2, 0.4, 0.002, 0.04)
-    assert (row.peak_rss_bytes, row.runtime_rss_bytes, row.repeated_blocks, row.disturbed_blocks) == (2000, 1000, 2, 1)
+    assert (row.peak_rss_bytes, row.runtime_rss_bytes, row.repeated_blocks, row.contended_blocks) == (2000, 1000, 2, 1)
     assert (row.speedup, row.speedup_ci95) == (pytest.approx((2 * 1 * 2 / 3) ** (1 / 3)), None)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from detection.data.dataset import Images
 from detection.frozen import InputError
-from flows.measure.host import in_words
-from flows.measure.measured_rows import Rounds
+from flows.measure.host import duration_text
+from flows.measure.session import MeasureSession
 from flows.measure.stage import forecast_s, measure
-from flows.records.schema import CellsFile, LatencyFile, LatencyRow
+from flows.messages import Say
+from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
+from flows.records.store import Store
 from flows.sweep.measure_settings import QUICK, Measure, quick
+from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
-from hardware_profiles.timing.environment import digest_of
-from hardware_profiles.timing.round import Block, File, Job, RoundResult
+from hardware_profiles.timing.round import Job
 from tests.flows import rounds_factory
 from tests.flows.cli_runner import Sixfold
 from tests.flows.latency_factory import DENSE, THIN, record, sweep, three_pictures
@@ -47,25 +49,24 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     return replace_process(monkeypatch, rounds_factory.in_this_process)
 
 
+class ToySession(MeasureSession):
+    """Operators are DENSE for the control and THIN for every other cell."""
+
+    def operators_of(self, record: CellRecord, profile: HardwareProfile) -> Sequence[Operator]:
+        del profile
+        return [DENSE] if record.cell == "none" else [THIN]
+
+
 Run = Callable[..., LatencyFile]
 
 
 @pytest.fixture
 def run(images: Images, tmp_path: Path) -> Run:
-    """The stage on the toy pictures; operators are DENSE for the control and THIN for every other cell."""
+    """The stage on the toy pictures."""
 
-    def start(cells: CellsFile, *profiles: str | HardwareProfile, config: Measure = FEW, **more: object) -> LatencyFile:
+    def start(cells: CellsFile, *profiles: str | HardwareProfile, config: Measure = FEW, say: Say = print) -> LatencyFile:
         loaded = [load_profile(profile) if isinstance(profile, str) else profile for profile in profiles]
-        return measure(
-            cells,
-            loaded,
-            images,
-            config,
-            observations=tmp_path / "observations",
-            fetch=Path,
-            operators_of=lambda cell, _: [DENSE] if cell.cell == "none" else [THIN],
-            **more,
-        )
+        return measure(ToySession(Store(tmp_path), cells, images, config), loaded, say)
 
     return start
 
@@ -90,7 +91,7 @@ def test_a_cell_is_measured_beside_the_control_in_fresh_processes(run: Run, tmp_
         record("pruning", {"onnxruntime": write_model(tmp_path / "pruning.onnx", 1)}),
     )
     lines: list[str] = []
-    latency = run(cells, "x86-onnxruntime-1t", report=lines.append)
+    latency = run(cells, "x86-onnxruntime-1t", say=lines.append)
     row = row_of(latency, "pruning")
     assert (row.source, row.why) == ("measured", None)
     assert row.runtime.startswith("onnxruntime 1.")
@@ -204,15 +205,7 @@ def test_no_pictures_is_an_input_error(images: Images, tmp_path: Path) -> None:
     """An empty split is refused before anything starts."""
     empty = dataclasses.replace(images, picture_ids=())
     with pytest.raises(InputError, match="split 'val' holds no pictures"):
-        measure(
-            sweep(record("none")),
-            [load_profile("jetson-nano")],
-            empty,
-            FEW,
-            observations=tmp_path,
-            fetch=Path,
-            operators_of=lambda cell, _: [DENSE],
-        )
+        measure(ToySession(Store(tmp_path), sweep(record("none")), empty, FEW), [load_profile("jetson-nano")])
 
 
 @ON_X86
@@ -220,13 +213,17 @@ def test_what_was_seen_is_kept(run: Run, in_this_process: list[Job], tmp_path: P
     """A row's rounds are those of an observation under its artifact, profile and environment; the next call adds another."""
     cells = control_only(tmp_path)
     row = row_of(run(cells, "x86-onnxruntime-1t"), "none")
-    (path,) = (tmp_path / "observations").rglob("*.json")
-    assert path.relative_to(tmp_path / "observations").parts[:3] == (row.artifact_digest, "x86-onnxruntime-1t", row.environment)
+    (path,) = (tmp_path / "observations" / "latency").rglob("*.json")
+    assert path.relative_to(tmp_path / "observations").parts[1:4] == (
+        row.artifact_digest,
+        "x86-onnxruntime-1t",
+        row.environment,
+    )
     seen = json.loads(path.read_text())
     assert [block["p50_s"] for block in seen["rounds"]] == list(row.rounds_s)
     assert seen["protocol"]["timed_calls"] == FEW.timed_calls
     run(cells, "x86-onnxruntime-1t")
-    assert len(list((tmp_path / "observations").rglob("*.json"))) == 2
+    assert len(list((tmp_path / "observations" / "latency").rglob("*.json"))) == 2
 
 
 @ON_X86
@@ -262,39 +259,5 @@ def test_the_forecast_counts_work() -> None:
     config = Measure(rounds=8, timed_calls=64, end_to_end_calls=5, warmup_s=0.02)
     by_hand_s = 8 * 2 * (1.5 + 64 * (0.13 + 0.02 + 75 * 0.62e-3))
     assert forecast_s(cells, [64, 64], config) == pytest.approx(by_hand_s)
-    assert in_words(by_hand_s) == "about 4 min"
+    assert duration_text(by_hand_s) == "about 4 min"
     assert forecast_s(cells, [], config) == forecast_s(cells, [0], config) == 0
-
-
-def elsewhere(runtime: str = "onnxruntime", machine: str = "aarch64") -> HardwareProfile:
-    """A profile of another machine whose files we make."""
-    changes = {"id": "some-board", "kind": "device", "machine": machine, "runtime": runtime}
-    return load_profile("x86-onnxruntime-1t").model_copy(update=changes)
-
-
-def test_a_device_is_measured_by_who_can_reach_it(run: Run, tmp_path: Path) -> None:
-    """Its files are handed over, and its rounds become measured rows with the environment of the device, not of this machine."""
-    cells = control_only(tmp_path)
-    asked: dict[str, tuple[File, ...]] = {}
-
-    def reach(profiles: Sequence[HardwareProfile], files: Mapping[str, tuple[File, ...]]) -> dict[str, Rounds]:
-        asked.update({profile.id: files[profile.id] for profile in profiles})
-        block = Block(digest=asked["some-board"][0].digest, position=0, p50_s=0.5, end_to_end_p50_s=0.6)
-        result = RoundResult(blocks=(block,), runtime_rss_bytes=None)
-        return {"some-board": Rounds(results=(result,) * 3, environment={"machine": "aarch64"})}
-
-    row = row_of(run(cells, elsewhere(), device_rounds=reach), "none", "some-board")
-    assert (row.source, row.p50_s, row.environment) == ("measured", 0.5, digest_of({"machine": "aarch64"}))
-    assert [file.digest for file in asked["some-board"]] == [row.artifact_digest]
-
-
-def test_a_device_out_of_reach_is_estimated(run: Run, tmp_path: Path) -> None:
-    """Under the estimate's own label, with the reason why it was not measured."""
-
-    def reach(profiles: Sequence[HardwareProfile], files: Mapping[str, tuple[File, ...]]) -> dict[str, Rounds]:
-        return {profile.id: Rounds(why="no node with device=some-board") for profile in profiles}
-
-    row = row_of(run(control_only(tmp_path), elsewhere(), device_rounds=reach), "none", "some-board")
-    assert row.source != "measured"
-    assert row.p50_s > 0
-    assert "no node with device=some-board" in (row.why or "")

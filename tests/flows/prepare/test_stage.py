@@ -44,8 +44,8 @@ def coco(tmp_path: Path) -> Path:
         "test": [[1, 2, 3, 4]],
     }
     (tmp_path / "data").mkdir()
-    for split, own in boxes.items():
-        Image.new("RGB", (80, 40), (200, 0, 0)).save(tmp_path / "data" / f"{split}.png")
+    for blue, (split, own) in enumerate(boxes.items()):
+        Image.new("RGB", (80, 40), (200, 0, blue)).save(tmp_path / "data" / f"{split}.png")
         content = {
             "images": [{"id": 5, "file_name": f"{split}.png", "height": 40, "width": 80}],
             "categories": [{"id": 9, "name": "thing"}],
@@ -78,7 +78,7 @@ def test_pixels_are_letterboxed_rgb(coco: Path) -> None:
     prepare(Data.model_validate(COCO), coco, coco / "out", seed=0, report=silent)
     val = load_split(coco / "out", "val")
     assert val.pixels.shape == (1, 64, 64, 3)
-    assert (val.pixels[0, 16:48] == [200, 0, 0]).all()
+    assert (val.pixels[0, 16:48] == [200, 0, 1]).all()
     assert (val.pixels[0, :16] == 114).all()
     assert (val.pixels[0, 48:] == 114).all()
     np.testing.assert_allclose(val.boxes_xyxy_px[0], [[0, 16, 64, 48]])
@@ -152,12 +152,12 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_long_work_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a terminal, and with the interval at zero, every picture is a line."""
-    monkeypatch.setattr("flows.prepare.stage.LINE_EVERY_S", -1.0)
-    lines: list[str] = []
-    prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=lines.append)
-    assert "train: 3 of 4 pictures" in lines
+def test_long_work_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the pictures of a split take more than two seconds, lines tell how many are done."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr("flows.progress.clock", lambda: 3.0 * next(seconds))
+    prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
+    assert "prepare train: 4 of 4 pictures done in " in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not BCCD.is_dir(), reason="needs ../shared/datasets/bccd beside the checkout")

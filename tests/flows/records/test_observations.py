@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from flows.records.observations import append_observations
+from flows.records.observations import Observations
 from hardware_profiles.timing.environment import digest_of
 from hardware_profiles.timing.round import Block, RoundResult
 
@@ -22,9 +22,9 @@ ROUNDS = tuple(
 
 def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     """The same rounds appended twice are two files per artifact, and the first two are as they were."""
-    first = append_observations(tmp_path, "some-host", ROUNDS, HERE, PROTOCOL)
+    first = Observations(tmp_path).append("some-host", ROUNDS, HERE, PROTOCOL)
     before = {path: path.read_bytes() for path in first}
-    second = append_observations(tmp_path, "some-host", ROUNDS, HERE, PROTOCOL)
+    second = Observations(tmp_path).append("some-host", ROUNDS, HERE, PROTOCOL)
     assert len({*first, *second}) == 4
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*first, *second}
     assert before == {path: path.read_bytes() for path in first}
@@ -32,8 +32,8 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
 
 def test_an_observation_explains_itself(tmp_path: Path) -> None:
     """Its path names artifact, profile, environment and protocol; the file holds both in full and every round's block."""
-    path, _ = append_observations(tmp_path, "some-host", ROUNDS, HERE, PROTOCOL)
-    assert path.relative_to(tmp_path).parts[:-1] == ("a" * 64, "some-host", digest_of(HERE), digest_of(PROTOCOL))
+    path, _ = Observations(tmp_path).append("some-host", ROUNDS, HERE, PROTOCOL)
+    assert path.relative_to(tmp_path / "latency").parts[:-1] == ("a" * 64, "some-host", digest_of(HERE), digest_of(PROTOCOL))
     seen = json.loads(path.read_text())
     assert (seen["schema"], seen["artifact_digest"], seen["profile"]) == (2, "a" * 64, "some-host")
     assert (seen["environment"], seen["environment_digest"], seen["protocol"]) == (HERE, digest_of(HERE), PROTOCOL)
@@ -43,5 +43,5 @@ def test_an_observation_explains_itself(tmp_path: Path) -> None:
 
 def test_no_rounds_are_no_observation(tmp_path: Path) -> None:
     """A profile that could not be measured leaves nothing behind."""
-    assert append_observations(tmp_path / "none", "some-host", (), HERE, PROTOCOL) == ()
+    assert Observations(tmp_path / "none").append("some-host", (), HERE, PROTOCOL) == ()
     assert not (tmp_path / "none").exists()

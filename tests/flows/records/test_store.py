@@ -102,7 +102,7 @@ def test_a_damaged_file_is_noticed_on_opening(spoil: str, store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         store.open("nodes", KEY)
     assert str(caught.value).startswith(f"{path}: differs from its manifest.")
-    assert "run the same command again" in str(caught.value)
+    assert "Run `sixfold grid` again" in str(caught.value)
 
 
 def test_a_damaged_manifest_is_noticed(store: Store) -> None:
@@ -211,6 +211,18 @@ def test_a_disk_that_fills_while_the_entry_is_filled(store: Store) -> None:
     """Weights are most of an entry: a full disk shows there first, and is the store's failure, not the node's."""
     with pytest.raises(StoreError, match="the store is full"), store.writing("nodes", KEY) as folder:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "weights.safetensors"))
+
+
+def test_a_disk_that_fills_while_the_entry_is_put_in_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last move fails as well: only another's finished entry in its place is no failure."""
+
+    def refuse(self: Path, *_args: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StoreError, match="the store is full"):
+        filled(store)
+    assert not store.has("nodes", KEY)
 
 
 def test_a_file_where_the_store_should_be(store: Store) -> None:

@@ -8,9 +8,19 @@ from typing import Any
 import pytest
 
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
-from flows.report.pareto import choose, panels
+from flows.report.findings import choose, panels
 from flows.stats.factorial import interactions, main_effects
-from tests.flows.records_factory import METHODS, eight_cells, full_grid
+from tests.flows.records_factory import (
+    MEASURED,
+    METHODS,
+    cells_file,
+    eight_cells,
+    float16_cell,
+    full_grid,
+    latency_file,
+    measured_row,
+    ok_cell,
+)
 
 
 def _pareto(number: int) -> Any:
@@ -35,6 +45,16 @@ def test_int8_and_float_are_two_series() -> None:
         "pruning+distillation+quantization",
     }
     assert len(named["float"].x) == 4
+
+
+def test_float16_files_are_drawn_as_float() -> None:
+    """They compute in float32: a float point in the page's figure and in the still one."""
+    cells = cells_file([ok_cell((), 0.5), float16_cell(("quantization",), 0.5)])
+    latency = latency_file([measured_row("none", MEASURED, 0.01, 0.01), measured_row("quantization", MEASURED, 0.009, 0.01)])
+    panel = panels(cells, latency)[0]
+    named = {trace.name: trace for trace in pareto_figure(panel, choose(panel, 0.02)).data}
+    assert {row[0] for row in named["float"].customdata} == {"none", "quantization"}
+    assert len(named["int8"].x) == 0
 
 
 def test_ticks_of_accuracies_that_lie_close_are_not_all_the_same() -> None:

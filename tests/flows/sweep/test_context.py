@@ -44,7 +44,7 @@ def test_the_foundation_is_params_data_and_machine(tmp_path: Path, sweep_prepare
     assert (base.train_digest, base.val_digest) == (prepared.splits["train"].digest, prepared.splits["val"].digest)
     assert (base.train_pictures, base.val_pictures) == (24, 8)
     assert (base.training.epochs, base.recovery.epochs, base.device) == (2, 1, "cpu")
-    assert base.libraries == {name: version(name) for name in LIBRARIES}
+    assert base.libraries == {name: version(name) for name in (*LIBRARIES, "openvino", "nncf")}
 
 
 def test_nothing_prepared_names_the_command(tmp_path: Path) -> None:

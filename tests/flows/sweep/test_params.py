@@ -53,6 +53,15 @@ def test_the_committed_plans_share_one_store() -> None:
         ({"grid__recovry": {}}, "grid.recovry: no such setting; did you mean 'recovery'?"),
         ({"teacher__training__epoch": 3}, "teacher.training.epoch: no such setting; did you mean 'epochs'?"),
         ({"store__uri": "here"}, "store.uri: no such setting; did you mean 'url'?"),
+        ({"measure__patience_s": 3.0}, "measure.patience_s: no such setting any more; it is 'contention_wait_s' now"),
+        (
+            {"grid__methods__nas": [{"null_proxies": False}]},
+            "grid.methods.nas.0.null_proxies: no such setting any more; it is 'random_baseline' now",
+        ),
+        (
+            {"grid__methods__nas": [{"levels": [2]}]},
+            "grid.methods.nas.0.levels: no such setting any more; it is 'space.levels' now",
+        ),
         ({"grid__methods__prunning": []}, "grid.methods.prunning: no such setting; did you mean 'pruning'?"),
     ],
 )
@@ -111,6 +120,44 @@ def test_an_impossible_value_names_field_found_and_allowed(
     assert allowed in message
 
 
+def test_pictures_fit_the_detectors_strides(tmp_path: Path) -> None:
+    """Height 100 is no multiple of the coarsest stride, 32; without that level sides are multiples of 16."""
+    message = refusal(tmp_path, data__input_size=[100, 128])
+    assert message == "data.input_size (100, 128) (height, width): both must be multiples of 32, the coarsest stride."
+    short = tiny_tree()["teacher"]["architecture"] | {"levels": [8, 16], "stage_widths": [16, 16, 24], "stage_depths": [1, 1, 1]}
+    assert loaded(tmp_path, data__input_size=[48, 112], teacher__architecture=short).detector.input_size == (48, 112)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"teacher__architecture__stem_widht": 8}, "teacher.architecture.stem_widht: no such setting; did you mean 'stem_width'?"),
+        ({"teacher__architecture__stem_width": 0}, "teacher.architecture.stem_width: Input should be greater than 0 (found 0)"),
+        (
+            {"grid__methods__distillation": [{"teacher": {"stem_width": 0}}]},
+            "grid.methods.distillation.0.teacher.stem_width: Input should be greater than 0 (found 0)",
+        ),
+    ],
+)
+def test_settings_of_the_detector_are_its_familys(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    """They are checked as all others are, by their dotted path."""
+    assert refusal(tmp_path, **changes).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"levels": [16, 32]}, "grid.methods.nas.space.levels: (16, 32) is no beginning"),
+        ({"levels": []}, "grid.methods.nas.space.levels: "),
+        ({"stem_stride": 3}, "grid.methods.nas.space.stem_stride: Input should be 2 or 4 (found 3)"),
+        ({"stem_step": 4}, "grid.methods.nas.space.stem_step: "),
+    ],
+)
+def test_an_impossible_space_is_refused_when_the_plan_is_read(space: dict[str, Any], words: str, tmp_path: Path) -> None:
+    """The family of the detector knows its own options; a search of networks that there are not is told by its field."""
+    assert refusal(tmp_path, grid__methods__nas=[{"space": space}]).startswith(words)
+
+
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     """Two mistakes, one message, so that nobody runs the command three times."""
     message = refusal(tmp_path, seed=-1, threads=0)
@@ -141,12 +188,14 @@ def test_a_search_for_int8_needs_a_device_that_has_it(tmp_path: Path) -> None:
 
 
 def test_a_search_does_not_replace_the_blocks_it_is_crossed_with(tmp_path: Path) -> None:
-    """`block` beside lightweight is refused by the field's name; alone, or without lightweight, it may stand."""
-    methods: dict[str, Any] = {"nas": [{}, {"block": "ghost"}], "lightweight": [{}]}
+    """`space.block` beside lightweight is refused by the field's name; alone, or without lightweight, it may stand."""
+    methods: dict[str, Any] = {"nas": [{}, {"space": {"block": "ghost"}}], "lightweight": [{}]}
     message = refusal(tmp_path, grid__methods=methods)
-    assert message.startswith("grid.methods.nas.1.block: ghost takes the place of lightweight's blocks")
-    assert loaded(tmp_path, grid__methods=methods, grid__combinations="alone").params.grid.methods.nas[1].block == "ghost"
-    assert loaded(tmp_path, grid__methods=methods | {"lightweight": []}).params.grid.methods.nas[1].block == "ghost"
+    assert message.startswith("grid.methods.nas.1.space.block: ghost replaces lightweight's blocks")
+    assert loaded(tmp_path, grid__methods=methods, grid__combinations="alone").params.grid.methods.nas[1].space == {
+        "block": "ghost"
+    }
+    assert loaded(tmp_path, grid__methods=methods | {"lightweight": []}).params.grid.methods.nas[1].space == {"block": "ghost"}
 
 
 @pytest.mark.parametrize("method", ["pruning", "nas"])
@@ -162,7 +211,8 @@ def test_a_multiple_wider_than_every_layer_is_refused(method: str, tmp_path: Pat
     settings: dict[str, Any] = {"teacher__architecture": architecture}
     message = refusal(tmp_path, **settings, grid__methods={method: [{"round_to": 49}]})
     assert message.startswith(f"grid.methods.{method}.0.round_to: 49 is more than the teacher's widest layer has channels (48)")
-    assert loaded(tmp_path, **settings, grid__methods={method: [{"round_to": 48}]})
+    few = {"evaluations": 1} if method == "nas" else {}  # such a space has one network
+    assert loaded(tmp_path, **settings, grid__methods={method: [{"round_to": 48, **few}]})
 
 
 def test_weights_that_a_search_would_lose_are_refused(tmp_path: Path) -> None:
@@ -191,12 +241,15 @@ def test_a_datasheet_needs_no_runtime_of_the_grid(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("sweep: [unclosed", "not YAML: while parsing a flow sequence"),
+        ("sweep: [unclosed", "not valid YAML: while parsing a flow sequence"),
         ("just words", "holds str, but a params file is a mapping"),
         ("", "holds NoneType, but a params file is a mapping"),
         ("- a\n- b\n", "holds list, but a params file is a mapping"),
         ("seed: 0\n", "sweep: Field required"),
-        ("sweep: \x00", "not YAML"),
+        ("sweep: \x00", "not valid YAML"),
+        ("sweep: 2026-02-30", "not valid YAML: day is out of range"),
+        ("seed: 1\nsweep: a\nseed: 2\n", "not valid YAML: seed stands there twice, in lines 1 and 3; leave one of them out"),
+        ("sweep: a\ngrid:\n  on_failure: stop\n  on_failure: stop\n", "not valid YAML: on_failure stands there twice, in lines 3"),
     ],
 )
 def test_what_is_no_params_file_is_refused(text: str, expected: str, tmp_path: Path) -> None:
@@ -213,7 +266,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     """Some picture given as --params is bad input as well."""
     path = tmp_path / "params.yaml"
     path.write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(InputError, match=r"not YAML|no text"):
+    with pytest.raises(InputError, match=r"params\.yaml: not text in UTF-8 \(invalid start byte at byte 0\)"):
         load_plan(path)
 
 
@@ -229,7 +282,7 @@ def test_no_code_is_made_of_yaml(tmp_path: Path) -> None:
     """A tag that would build an object is refused, not built."""
     path = tmp_path / "params.yaml"
     path.write_text("sweep: !!python/object/apply:os.getcwd []\n")
-    with pytest.raises(InputError, match="not YAML: could not determine a constructor"):
+    with pytest.raises(InputError, match="not valid YAML: could not determine a constructor"):
         load_plan(path)
 
 

@@ -81,22 +81,22 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     first.log_cell(made(("low_rank",), "failed", "a rank of 0"))
     first.log_cell(made(("distillation",), "skipped", "no teacher"))
     first.log_cell(made(("quantization",)).model_copy(update={"cell": "reference:narrow-0.5+quantization"}))
-    first.log_winner("x86-1t", "none", best)
+    first.log_recommended("x86-1t", "none", best)
     first.close()
     second = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n")
-    for cell in (made(()), made(("pruning", "quantization")), made(("nas",))):
-        second.log_cell(cell, labels={"nas": "evolution"})
+    for cell in (made(()), made(("pruning", "quantization")), made(("nas",)).model_copy(update={"labels": {"nas": "evolution"}})):
+        second.log_cell(cell)
     second.log_latency(
         timed("none", "x86-1t", "measured", 0.002),
         timed("none", "pi (5)", "estimated", 0.03),
         timed("pruning+quantization", "pi (5)", "estimated", 0.03).model_copy(update={"flags": ("int8_slower_than_float",)}),
         timed("nas", "x86-1t", "measured", 0.002).model_copy(
-            update={"verdict": "no difference", "minimal_effect": 1.021, "flags": ("smaller_not_faster",)}
+            update={"verdict": "not significant", "minimum_detectable_effect": 1.021, "flags": ("smaller_not_faster",)}
         ),
         timed("unknown", "x86-1t", "measured", 1),
         timed("reference:narrow-0.5+quantization", "x86-1t", "measured", 0.002),
     )
-    second.log_winner("x86-1t", "pruning+quantization", best)
+    second.log_recommended("x86-1t", "pruning+quantization", best)
     second.close()
     return uri, folder
 
@@ -130,7 +130,7 @@ def test_verdicts_and_flags_are_tags(sweep: tuple[str, Path]) -> None:
     """No difference stands beside what would have been found, which is a metric too; a cell without flags says none."""
     nested = runs_in(sweep[0])[1]
     tags = nested["nas"].data.tags
-    assert tags["verdict_x86-1t"] == "no difference (would find 1.021x)"
+    assert tags["verdict_x86-1t"] == "not significant (minimum detectable effect 1.021x)"
     assert tags["flags_x86-1t"] == "smaller_not_faster"
     assert nested["nas"].data.metrics["minimal_effect_x86-1t"] == 1.021
     assert nested["pruning+quantization"].data.tags["estimated_flags_pi__5_"] == "int8_slower_than_float"
@@ -214,7 +214,7 @@ def test_the_champion_moves_with_its_files(sweep: tuple[str, Path]) -> None:
     from mlflow import MlflowClient
 
     nested = runs_in(sweep[0])[1]
-    assert [name for name, run in nested.items() if "champion-x86-1t" in run.data.tags] == ["pruning+quantization"]
+    assert [name for name, run in nested.items() if "recommended-x86-1t" in run.data.tags] == ["pruning+quantization"]
     winner = nested["pruning+quantization"]
     files = {item.path for item in MlflowClient(sweep[0]).list_artifacts(winner.info.run_id, "best/x86-1t")}
     assert files == {"best/x86-1t/model.onnx"}
@@ -263,7 +263,7 @@ def test_a_broken_mlflow_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         tracker.log_cell(made(()))
         tracker.log_latency(timed("none", "x86-1t", "measured", 0.002))
-        tracker.log_winner("x86-1t", "none", tmp_path)
+        tracker.log_recommended("x86-1t", "none", tmp_path)
         tracker.close()
 
 
@@ -271,7 +271,7 @@ def test_a_failure_later_is_said_once_too(sweep: tuple[str, Path], tmp_path: Pat
     """A winner's folder that is not there stops the tracking of what follows, with one warning."""
     tracker = Tracker.open(sweep[0], "nightly", PARAMS_DIGEST, "")
     with pytest.warns(TrackingWarning, match="no folder of the winner of x86-1t"):
-        tracker.log_winner("x86-1t", "none", tmp_path / "absent")
+        tracker.log_recommended("x86-1t", "none", tmp_path / "absent")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tracker.log_cell(made(("lightweight",)))
@@ -284,7 +284,7 @@ def test_no_tracking_is_a_tracker(tmp_path: Path) -> None:
     tracker: Tracking = NoTracking()
     tracker.log_cell(made(()))
     tracker.log_latency(timed("none", "x86-1t", "measured", 0.002))
-    tracker.log_winner("x86-1t", "none", tmp_path)
+    tracker.log_recommended("x86-1t", "none", tmp_path)
     tracker.close()
     assert list(tmp_path.iterdir()) == []
 

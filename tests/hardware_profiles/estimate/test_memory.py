@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.estimate.graph.graph import Graph, Step
-from hardware_profiles.estimate.memory import MemoryNeed, can_hold_and_run, fits, needs
+from hardware_profiles.estimate.memory import MemoryNeed, fits, needs
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.profile import HardwareProfile
 from tests.hardware_profiles.profile_factory import tree
@@ -54,13 +54,6 @@ def test_the_budget_is_met_or_not(budget_bytes: int | None, fitting: bool | None
     fit = fits(needs(residual()), profile(budget_bytes))
     assert fit.fits is fitting
     assert fit.why == ("needs 1000 bytes for parameters and 140 for activations, board allows 1139" if fitting is False else None)
-
-
-def test_a_missing_operator_comes_before_memory() -> None:
-    """What the device cannot run does not fit, whatever its size; a fallback makes it a question of memory again."""
-    without = HardwareProfile.model_validate(tree(unsupported_ops=["Add"], memory={"budget_bytes": 10_000}))
-    assert can_hold_and_run(residual(), without).why == "a board cannot run Add"
-    assert can_hold_and_run(residual(), without, profile(None)).fits is True
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:

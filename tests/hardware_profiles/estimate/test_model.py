@@ -155,7 +155,7 @@ def test_parameters_beyond_the_chip_cost_their_way() -> None:
 def test_what_the_device_cannot_run_costs_the_fallback_and_two_crossings() -> None:
     """The addition runs on a slow processor (50 us there) and its 3.072 MB cross a link of 1 GB/s, 100 us each way besides."""
     link = {"link": {"bandwidth_gbs": 1, "latency_us": 100}, "device_class": "edge_npu"}
-    device = profile(unsupported_ops=["Add"], fallback="processor", **link)
+    device = profile(unsupported_ops=["Add"], host_cpu="processor", **link)
     processor = profile(memory={}, op_overhead_us={"fp32": 50})
     mixed = estimate([CONV, ADD], device, processor)
     assert mixed.point_s == pytest.approx((1479.56 + 50 + 3072 + 200) * 1e-6)

@@ -5,21 +5,30 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hardware_profiles.runtimes.table import RUNTIMES, SessionError, import_openvino, open_session, runtime_version
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
+from hardware_profiles.runtimes.table import RUNTIMES, SessionError, open_session, runtime_version
 from tests.hardware_profiles.tiny_model import INPUT_SIZE, expected, write_model
 from tests.places import ROOT
 
+EVERY_RUNTIME = pytest.mark.parametrize("runtime", RUNTIMES)
 PIXELS = np.random.default_rng(1).integers(0, 256, (1, *INPUT_SIZE, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+def write(runtime: str, path: Path, **changes: Any) -> Path:
+    """The tiny model as a file that the runtime opens."""
+    exported, pack = write_model(path, **changes), RUNTIMES[runtime].pack
+    return exported if pack is None else pack(exported, path.parent)
+
+
+@EVERY_RUNTIME
 def test_every_runtime_computes_the_same(runtime: str, tmp_path: Path) -> None:
     """Boxes and scores are those of the same arithmetic in numpy, to float32 precision; bf16 would be off by 1e-2."""
-    session = open_session(runtime, write_model(tmp_path / "model.onnx"), threads=1)
+    session = open_session(runtime, write(runtime, tmp_path / "model.onnx"), threads=1)
     boxes, scores = session(PIXELS)
     assert session.input_size == INPUT_SIZE
     for got, wanted in zip((boxes, scores), expected(PIXELS), strict=True):
@@ -27,10 +36,10 @@ def test_every_runtime_computes_the_same(runtime: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EVERY_RUNTIME
 def test_results_outlive_the_next_call(runtime: str, tmp_path: Path) -> None:
     """What a call returned does not change when the session is called again."""
-    session = open_session(runtime, write_model(tmp_path / "model.onnx"), threads=1)
+    session = open_session(runtime, write(runtime, tmp_path / "model.onnx"), threads=1)
     boxes, scores = session(PIXELS)
     before = boxes.copy(), scores.copy()
     session(255 - PIXELS)
@@ -38,20 +47,20 @@ def test_results_outlive_the_next_call(runtime: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(scores, before[1])
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EVERY_RUNTIME
 def test_a_blank_picture_is_what_the_file_takes(runtime: str, tmp_path: Path) -> None:
     """Black, in the file's own layout: of bias alone the model makes its boxes, whichever layout it takes."""
     for planes, taken in ((False, ((1, *INPUT_SIZE, 3), np.uint8)), (True, ((1, 3, *INPUT_SIZE), np.float32))):
-        session = open_session(runtime, write_model(tmp_path / f"{planes}.onnx", planes=planes), threads=1)
+        session = open_session(runtime, write(runtime, tmp_path / f"{planes}.onnx", planes=planes), threads=1)
         blank = session.blank()
         assert (blank.shape, blank.dtype) == taken
         np.testing.assert_allclose(session(blank)[0], expected(np.zeros_like(PIXELS))[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EVERY_RUNTIME
 def test_a_file_for_quantizers_takes_planes(runtime: str, tmp_path: Path) -> None:
     """Floats of 0 to 255 with channels first: the same size, and the same answer as the picture gets from the file to ship."""
-    session = open_session(runtime, write_model(tmp_path / "planes.onnx", planes=True), threads=1)
+    session = open_session(runtime, write(runtime, tmp_path / "planes.onnx", planes=True), threads=1)
     assert session.input_size == INPUT_SIZE
     planes = np.ascontiguousarray(PIXELS.transpose(0, 3, 1, 2), dtype=np.float32)
     for got, wanted in zip(session(planes), expected(PIXELS), strict=True):
@@ -59,10 +68,10 @@ def test_a_file_for_quantizers_takes_planes(runtime: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("planes", [False, True])
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EVERY_RUNTIME
 def test_the_other_layout_is_refused(runtime: str, planes: bool, tmp_path: Path) -> None:
     """Floats where bytes are due, or bytes where floats are: never converted without a word."""
-    session = open_session(runtime, write_model(tmp_path / "model.onnx", planes=planes), threads=1)
+    session = open_session(runtime, write(runtime, tmp_path / "model.onnx", planes=planes), threads=1)
     other = np.uint8 if planes else np.float32
     with pytest.raises(Exception, match=r"float|uint8"):
         session(session.blank().astype(other))
@@ -93,7 +102,7 @@ def test_openvino_opens_its_own_format(tmp_path: Path) -> None:
 def test_openvino_reports_nothing_home(tmp_path: Path) -> None:
     """Importing openvino through us loads no telemetry, and leaves no client id in the home folder."""
     code = (
-        "from hardware_profiles.runtimes.table import import_openvino; import_openvino(); import sys; "
+        "from hardware_profiles.runtimes.openvino.runtime import import_openvino; import_openvino(); import sys; "
         "sys.exit(sys.modules.get('openvino_telemetry') is not None)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}, check=False)
@@ -101,7 +110,7 @@ def test_openvino_reports_nothing_home(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("openvino_ga*"))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EVERY_RUNTIME
 def test_importing_this_module_loads_no_runtime(runtime: str) -> None:
     """A profile can be read in a process that never pays for a runtime."""
     code = f"import sys, hardware_profiles.timing.round; sys.exit({RUNTIMES[runtime].package!r} in sys.modules)"
@@ -115,22 +124,22 @@ def test_versions_name_their_runtime() -> None:
     assert runtime_version("onnxruntime") == f"onnxruntime {onnxruntime.__version__}"
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EVERY_RUNTIME
 def test_a_broken_file_is_explained(runtime: str, tmp_path: Path) -> None:
     """The message names the file and the runtime; no exception of the runtime's own escapes."""
-    path = tmp_path / "broken.onnx"
+    path = tmp_path / f"broken{RUNTIMES[runtime].suffixes[0]}"
     path.write_bytes(b"not a model")
-    with pytest.raises(SessionError, match=rf"broken\.onnx: {runtime} cannot open it: "):
+    with pytest.raises(SessionError, match=rf"broken{path.suffix}: {runtime} cannot open it: "):
         open_session(runtime, path, threads=1)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@EVERY_RUNTIME
 def test_a_file_that_is_no_detector_is_explained(runtime: str, tmp_path: Path) -> None:
     """Names and shapes of inputs and outputs are checked when a file is opened, not when it is first called."""
     with pytest.raises(SessionError, match="a detector has the input images and the outputs boxes and scores"):
-        open_session(runtime, write_model(tmp_path / "names.onnx", boxes="corners"), threads=1)
+        open_session(runtime, write(runtime, tmp_path / "names.onnx", boxes="corners"), threads=1)
     with pytest.raises(SessionError, match=r"shape \[1, 8, 12, 4\]; \(1, height, width, 3\)"):
-        open_session(runtime, write_model(tmp_path / "channels.onnx", channels=4), threads=1)
+        open_session(runtime, write(runtime, tmp_path / "channels.onnx", channels=4), threads=1)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hardware_profiles.schema.library import FOLDER, known_profiles, load_fallback, load_profile, problems_of, profile_files
+from hardware_profiles.schema.library import FOLDER, known_profiles, load_host_cpu, load_profile, problems_of, profile_files
 from hardware_profiles.schema.profile import ProfileError
 from tests.hardware_profiles.profile_factory import INT8_ALONE, write
 
@@ -87,13 +87,17 @@ def test_id_must_be_the_file_name(tmp_path: Path) -> None:
             {"memory": {"bandwith_effective_gbs": 9}},
             r"memory\.bandwith_effective_gbs: no such field; did you mean 'bandwidth_effective_gbs'",
         ),
+        (
+            {"requires_reduce_range": False},
+            r"requires_reduce_range: this field was removed: nothing obeyed it.*; delete the line",
+        ),
         ({"peak_gops": 100}, r"peak_gops: should be \{fp32, fp16, int8\}, found 100"),
         ({"peak_gops": None}, r"peak_gops: should be \{fp32, fp16, int8\}, but is empty"),
         ({"dtypes": None}, r"dtypes: should be a list, but is empty"),
         ({"dtypes": ["bf16"]}, r"dtypes\.0: should be 'fp32', 'fp16' or 'int8', found 'bf16'"),
         ({"channel_alignment": {"fp32": 2.5}}, r"channel_alignment\.fp32: should be a whole number, found 2\.5"),
         ({"runtime": "tvm"}, r"runtime: unknown runtime 'tvm'; allowed: onnxruntime"),
-        ({"fallback": "board"}, r"fallback: circular: board names itself"),
+        ({"host_cpu": "board"}, r"host_cpu: circular: board names itself"),
         ({"schema": 1}, r"schema: should be 2, found 1"),
     ],
 )
@@ -131,6 +135,21 @@ def test_files_that_are_no_profile(tmp_path: Path, content: bytes, message: str)
         load_profile("broken", tmp_path)
 
 
+def test_a_file_is_parsed_once_per_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own and its host_cpu's, each once."""
+    write(tmp_path, "npu", **INT8_ALONE, host_cpu="board")
+    write(tmp_path)
+    read, real = [], Path.read_text
+
+    def counted(path: Path, *args: Any, **options: Any) -> str:
+        read.append(path.stem)
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    load_profile("npu", tmp_path)
+    assert read == ["npu", "board"]
+
+
 def test_a_folder_named_like_a_profile_is_a_user_error(tmp_path: Path) -> None:
     """It cannot be read, and the message says so."""
     (tmp_path / "board.yaml").mkdir()
@@ -140,42 +159,42 @@ def test_a_folder_named_like_a_profile_is_a_user_error(tmp_path: Path) -> None:
 
 def test_the_fallback_is_the_processor_beside_the_accelerator(tmp_path: Path) -> None:
     """A device names the profile that runs what it cannot; one that names none has none."""
-    write(tmp_path, "npu", **INT8_ALONE, fallback="board")
+    write(tmp_path, "npu", **INT8_ALONE, host_cpu="board")
     write(tmp_path)
-    beside = load_fallback(load_profile("npu", tmp_path), tmp_path)
+    beside = load_host_cpu(load_profile("npu", tmp_path), tmp_path)
     assert beside == load_profile("board", tmp_path)
-    assert load_fallback(load_profile("board", tmp_path), tmp_path) is None
+    assert load_host_cpu(load_profile("board", tmp_path), tmp_path) is None
 
 
 def test_circular_fallbacks_are_refused(tmp_path: Path) -> None:
     """a -> b -> a would hand an operator over for ever."""
-    write(tmp_path, "a", fallback="b")
-    write(tmp_path, "b", fallback="a")
-    with pytest.raises(ProfileError, match=r"a\.yaml: fallback: circular: a -> b -> a; end the chain"):
+    write(tmp_path, "a", host_cpu="b")
+    write(tmp_path, "b", host_cpu="a")
+    with pytest.raises(ProfileError, match=r"a\.yaml: host_cpu: circular: a -> b -> a; end the chain"):
         load_profile("a", tmp_path)
 
 
 def test_a_circle_behind_the_first_fallback_is_refused_too(tmp_path: Path) -> None:
     """a -> b -> c -> b does not come back to a."""
-    write(tmp_path, "a", fallback="b")
-    write(tmp_path, "b", fallback="c")
-    write(tmp_path, "c", fallback="b")
-    with pytest.raises(ProfileError, match=r"a\.yaml: fallback: circular: a -> b -> c -> b"):
+    write(tmp_path, "a", host_cpu="b")
+    write(tmp_path, "b", host_cpu="c")
+    write(tmp_path, "c", host_cpu="b")
+    with pytest.raises(ProfileError, match=r"a\.yaml: host_cpu: circular: a -> b -> c -> b"):
         load_profile("a", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("beside", "message"),
     [
-        (None, "fallback: no hardware profile 'cpu' (npu -> cpu); have "),
+        (None, "host_cpu: no hardware profile 'cpu' (npu -> cpu); have "),
         ({"peak_gops": None}, "cpu.yaml is wrong itself: peak_gops: should be"),
-        ({**INT8_ALONE, "fallback": "raspberry-pi-4"}, "fallback: cpu takes int8 alone"),
-        ({"machine": "x86_64"}, "fallback: cpu is for x86_64, this device for aarch64"),
+        ({**INT8_ALONE, "host_cpu": "raspberry-pi-4"}, "host_cpu: cpu takes int8 alone"),
+        ({"machine": "x86_64"}, "host_cpu: cpu is for x86_64, this device for aarch64"),
     ],
 )
 def test_a_fallback_must_be_there_and_compute_in_float(tmp_path: Path, beside: dict[str, Any] | None, message: str) -> None:
     """It runs the float end of every detector, in the same computer."""
-    path = write(tmp_path, "npu", **INT8_ALONE, fallback="cpu")
+    path = write(tmp_path, "npu", **INT8_ALONE, host_cpu="cpu")
     if beside is not None:
         write(tmp_path, "cpu", **beside)
     (problem,) = problems_of(path, profile_files(tmp_path))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hardware_profiles.runtimes.table import RUNTIMES
+from hardware_profiles.runtimes.table import FOREIGN_RUNTIMES, RUNTIMES
 from hardware_profiles.schema.library import known_profiles, load_profile
-from hardware_profiles.schema.profile import FOREIGN_RUNTIMES, Calibration, HardwareProfile
+from hardware_profiles.schema.profile import Calibration, HardwareProfile
 from tests.hardware_profiles.profile_factory import INT8_ALONE, tree
 
 SHIPPED = known_profiles()
@@ -45,7 +45,7 @@ def test_jetson_nano_has_no_int8() -> None:
 def test_the_edge_tpu_takes_int8_alone_and_hands_the_rest_over() -> None:
     """Coral's compiler page: 6.91 MiB of parameters stay on the chip; float operators run on the processor beside it."""
     coral = load_profile("coral-edge-tpu")
-    assert (coral.dtypes, coral.float_dtype, coral.fallback) == (("int8",), None, "raspberry-pi-4")
+    assert (coral.dtypes, coral.float_dtype, coral.host_cpu) == (("int8",), None, "raspberry-pi-4")
     assert coral.memory.on_chip_bytes == pytest.approx(6.91 * 2**20, abs=1)
     assert coral.link is not None
 
@@ -117,8 +117,8 @@ def test_every_runtime_may_be_described(runtime: str) -> None:
         ),
         ({"memory": {"on_chip_bytes": 1000}}, "memory.on_chip_bytes: no bandwidth says what lies beyond it costs"),
         ({"link": {"bandwidth_gbs": 1}}, "link: a device of class arm_cpu shares its memory with the application; make link null"),
-        (INT8_ALONE, "fallback: null, but the device takes int8 alone"),
-        ({"fallback": "board"}, "fallback: circular: board names itself"),
+        (INT8_ALONE, "host_cpu: null, but the device takes int8 alone"),
+        ({"host_cpu": "board"}, "host_cpu: circular: board names itself"),
         (
             {"kind": "host", "runtime": "ncnn"},
             "runtime: ncnn cannot be measured here; a host profile needs onnxruntime or openvino",
@@ -136,8 +136,8 @@ def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> No
 def test_all_contradictions_are_told_at_once() -> None:
     """One round of corrections is enough."""
     with pytest.raises(ValidationError) as refusal:
-        profile(peak_gops={"fp32": 200, "int8": 100}, interval_factor={"fp32": 0.5, "int8": 3}, fallback="board")
-    assert all(field in str(refusal.value) for field in ("peak_gops.int8: ", "interval_factor.fp32: ", "fallback: circular"))
+        profile(peak_gops={"fp32": 200, "int8": 100}, interval_factor={"fp32": 0.5, "int8": 3}, host_cpu="board")
+    assert all(field in str(refusal.value) for field in ("peak_gops.int8: ", "interval_factor.fp32: ", "host_cpu: circular"))
 
 
 def test_a_number_without_source_is_refused() -> None:

@@ -60,7 +60,7 @@ class Neighbour:
     """A yardstick of 3 us that reads so many times that, one reading after another, and has to wait before the second timing."""
 
     def __init__(self, *slowdowns: float) -> None:
-        self.left, self.waits, self.least_s, self.patience_s = list(slowdowns), 0, 3e-6, -1.5
+        self.left, self.waits, self.least_s, self.contention_wait_s = list(slowdowns), 0, 3e-6, -1.5
 
     def read_s(self) -> float:
         return self.least_s * self.left.pop(0)
@@ -80,7 +80,7 @@ def timings_of(monkeypatch: pytest.MonkeyPatch, *shares: float) -> list[int]:
         return Times(**times, p90_s=None, cv=0.0, steal_s=None, cpu_share=shares[len(made) - 1])
 
     monkeypatch.setattr(measuring, "take_times", take)
-    monkeypatch.setattr(measuring, "Yardstick", lambda least_s, patience_s: Neighbour(*[1.0] * 20))
+    monkeypatch.setattr(measuring, "ContentionProbe", lambda least_s, contention_wait_s: Neighbour(*[1.0] * 20))
     return made
 
 
@@ -118,7 +118,7 @@ def test_a_block_beside_a_neighbour_is_timed_again(files: dict[str, Path], tmp_p
     """Read before and after the calls, the greater counts; each timing waits first; the least reading is handed on."""
     yardstick = Neighbour(1.0, 1.5, 1.5, 1.0, 1.1, 1.0)
     timings_of(monkeypatch, 1.0, 1.0, 1.0)
-    monkeypatch.setattr(measuring, "Yardstick", lambda least_s, patience_s: yardstick)
+    monkeypatch.setattr(measuring, "ContentionProbe", lambda least_s, contention_wait_s: yardstick)
     warmed: list[int] = []
     monkeypatch.setattr(measuring, "warm_up", lambda session, inputs, calls, seconds: warmed.append(yardstick.waits))
     protocol = PROTOCOL.model_copy(update={"most_repeats": 5})
@@ -218,6 +218,18 @@ def test_memory_is_that_of_the_process(tmp_path: Path) -> None:
     assert result.runtime_rss_bytes > 20e6
     assert result.blocks[0].runtime_rss_bytes == result.runtime_rss_bytes
     assert result.blocks[0].peak_rss_bytes >= result.runtime_rss_bytes
+
+
+def test_memory_of_an_earlier_file_is_not_counted_again(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: 60 are held before the first file, which adds 40; 90 are held before the second, which adds 5."""
+    held, peaks = iter([50, 60, 60, 90]), iter([100, 95])  # 50: an empty runtime
+    monkeypatch.setattr(measuring, "resident_bytes", lambda: next(held))
+    monkeypatch.setattr(measuring, "peak_resident_bytes", lambda: next(peaks))
+    blocks = run_round(job(tmp_path, {name: files[name] for name in ("digest0", "digest1")}), Counted().hooks()).blocks
+    assert [block.peak_rss_bytes for block in blocks] == [60 + 40, 60 + 5]
+    assert [block.runtime_rss_bytes for block in blocks] == [50, 50]
 
 
 def test_cores_are_the_last_allowed_ones() -> None:

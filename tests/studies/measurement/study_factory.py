@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import pytest
 from flows.records.schema import LatencyRow, Source, write_records
 from flows.sweep.workspace import CELLS
 from hardware_profiles.timing.round import Block, Job, RoundResult
-from studies.measurement import subject
+from studies.finished_run import FinishedRun, open_run
+from studies.measurement import timed_rounds
 from studies.measurement.identical import CONTROL, Session
 from studies.measurement.loadgen import Alternation, Times
 from studies.measurement.planted import Batch
-from studies.measurement.subject import Run, open_run
 from tests.flows.latency_factory import record, sweep, three_pictures
 from tests.flows.records_factory import digest
 from tests.hardware_profiles.tiny_model import write_model
@@ -39,7 +38,7 @@ def session(index: int, runtime: str = "onnxruntime", slower: Sequence[int] = ()
     times |= {f"copy-{i}": noisy(generator, 2e-3 if i in slower else 1e-3, 0.01) for i in range(1, pairs + 1)}
     return Session(
         name=f"{runtime}-{index:03d}", settings={"rounds": ROUNDS}, runtime=runtime, medians_s=times,
-        repeated_blocks=1, disturbed_blocks=0, **COMMON,
+        repeated_blocks=1, contended_blocks=0, **COMMON,
     )  # fmt: skip
 
 
@@ -50,7 +49,7 @@ def batch(index: int = 0, trials: int = 100, spread: float = 0.03, shares: Seque
     made = tuple({f"{share:g}": noisy(generator, 1e-3 * (1 + share), each) for share in (0.0, *shares)} for _ in range(trials))
     return Batch(
         name=f"batch-{index:03d}", settings={"runtime": "onnxruntime"}, trials=made, repeated_blocks=0,
-        disturbed_blocks=0, **COMMON,
+        contended_blocks=0, **COMMON,
     )  # fmt: skip
 
 
@@ -73,25 +72,26 @@ def latency_row(cell: str, rounds_s: Sequence[float], profile: str = "x86", sour
     )  # fmt: skip
 
 
-def tiny_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def tiny_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
     """A run with the control and one other cell, both tiny files, on plain pictures."""
     names = ("none", "lightweight+nas")
     cells = sweep(*(record(name, {"onnxruntime": write_model(folder / f"{name}.onnx", seed)}) for seed, name in enumerate(names)))
     write_records(folder / CELLS, cells)
-    monkeypatch.setattr(subject, "load_split", lambda *_: three_pictures())
+    monkeypatch.setattr(timed_rounds, "load_split", lambda *_: three_pictures())
     return open_run(folder, folder)
 
 
-def fake_process(jobs: list[tuple[Job, str]], p50_s: float = 1e-3) -> Any:
-    """Stands for a fresh process: remembers what it was asked for, and every file takes equally long."""
+def timed_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FinishedRun, list[tuple[Job, str]]]:
+    """A tiny run in which no process starts: every file takes 1 ms, and jobs are kept with the module that was to run them."""
+    jobs: list[tuple[Job, str]] = []
 
-    def run(job: Job, entry: str, folder: Path, timeout_s: float) -> RoundResult:
-        assert all(hashlib.sha256(Path(file.path).read_bytes()) for file in job.files), "the files are there"
+    def process(job: Job, entry: str, *_: object) -> RoundResult:
+        assert all(Path(file.path).is_file() for file in job.files)
         jobs.append((job, entry))
-        blocks = tuple(
-            Block(digest=file.digest, position=i, p50_s=p50_s, p90_s=1.1 * p50_s, repeats=int(i == 0))
-            for i, file in enumerate(job.files)
+        blocks = (
+            Block(digest=file.digest, position=i, p50_s=1e-3, p90_s=1.1e-3, repeats=int(i == 0)) for i, file in enumerate(job.files)
         )
-        return RoundResult(blocks=blocks, runtime_rss_bytes=None)
+        return RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)
 
-    return run
+    monkeypatch.setattr(timed_rounds, "in_fresh_process", process)
+    return tiny_run(folder, monkeypatch), jobs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from studies.measurement.analysis import (
@@ -12,9 +14,13 @@ from studies.measurement.analysis import (
     same_graph_alarms,
     session_noise,
     stated_effect,
+    summarize,
     trial_spreads,
 )
-from tests.studies.measurement.study_factory import alternation, batch, latency_row, session
+from studies.measurement.observations import Unit
+from studies.measurement.records import Summary
+from tests.studies.measurement.study_factory import alternation, batch, latency_row, session, tiny_run
+from tests.studies.measurement.test_targets import GOOD
 
 
 def test_alarms_are_counted_per_pair_and_per_session() -> None:
@@ -42,7 +48,7 @@ def test_the_noise_of_sessions_is_that_of_one_file() -> None:
 
 
 def test_detection_rates_follow_the_prediction() -> None:
-    """Under normal noise of 3 %, what is noticed is what was predicted, and slowdowns are measured right."""
+    """Under normal noise of 3 %, the detection rate is the predicted one, and slowdowns are measured right."""
     batches = [batch(0), batch(1)]
     found = {own.slower_by: own for own in detections(batches)}
     assert list(found) == [0.01, 0.03, 0.05, 0.1, 0.2]
@@ -54,7 +60,7 @@ def test_detection_rates_follow_the_prediction() -> None:
     assert found[0.2].found.count == 200
 
 
-def test_the_stated_effect_is_noticed_as_often_as_stated() -> None:
+def test_the_stated_effect_is_detected_as_often_as_stated() -> None:
     """With 3 % from round to round, eight rounds state about 3.6 % for one pair and more for one of 63."""
     batches = [batch(0)]
     alone = stated_effect(batches)
@@ -87,3 +93,37 @@ def test_cells_of_equal_graphs_need_enough_rounds() -> None:
     assert (found.runtime, found.sessions, found.corrected.trials) == ("x86", 0, 1)
     few = (latency_row("none", own["copy-1"][:6]), latency_row("distillation", own["copy-2"][:6]))
     assert same_graph_alarms([few]) == ()
+
+
+def write(folder: Path, *units: Unit) -> None:
+    folder.mkdir(parents=True)
+    for unit in units:
+        (folder / f"{unit.name}.json").write_text(unit.model_dump_json())
+
+
+def test_every_part_is_summarized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions, batches and alternations become parts, and the noise of the sessions is simulated."""
+    run, work = tiny_run(tmp_path, monkeypatch), tmp_path / "work"
+    write(work / "identical", *(session(index) for index in range(3)))
+    write(work / "planted", batch(0, trials=5), batch(1, trials=5))
+    write(work / "loadgen", *(alternation(cell, i, 1e-3, 1e-3) for cell in ("none", "pruning", "quantization") for i in range(2)))
+    found = summarize(run, work, (), 100, "the command", Summary(), lambda _: None)
+    assert found.identical is not None
+    assert (found.identical.results[0].sessions, found.identical.blocks, found.identical.repeated_blocks) == (3, 3 * 9 * 8, 3)
+    assert found.planted is not None
+    assert found.planted.blocks == 10 * 6 * 8
+    assert found.loadgen is not None
+    assert [own.p50.pairs for own in found.loadgen.results] == [2, 2, 2]
+    assert found.coverage is not None
+    assert {own.noise for own in found.coverage.results} == {"A/A sessions, onnxruntime"}
+    assert (found.coverage.about.command, found.coverage.about.days) == ("the command", ("2026-01-02", "2026-01-02"))
+    assert found.same_graph is None
+
+
+def test_what_was_not_observed_here_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observing one part on another day does not wipe out the others."""
+    run, work = tiny_run(tmp_path, monkeypatch), tmp_path / "work"
+    write(work / "identical", session(0))
+    found = summarize(run, work, (), 100, "the command", GOOD, lambda _: None)
+    assert (found.planted, found.loadgen) == (GOOD.planted, GOOD.loadgen)
+    assert found.identical != GOOD.identical

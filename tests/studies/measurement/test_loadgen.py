@@ -8,21 +8,19 @@ from pathlib import Path
 import pytest
 
 from detection.frozen import InputError
-from studies.measurement import subject
 from studies.measurement.loadgen import LoadGenSettings, observe_loadgen
-from tests.studies.measurement.study_factory import fake_process, tiny_run
+from tests.studies.measurement.study_factory import timed_run, tiny_run
 
 
 def test_who_comes_first_alternates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both time the same file with the same protocol, one process each, and neither is always the first."""
-    run, jobs = tiny_run(tmp_path, monkeypatch), []
-    monkeypatch.setattr(subject, "in_fresh_process", fake_process(jobs))
+    run, jobs = timed_run(tmp_path, monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     settings = LoadGenSettings(cells=("none", "lightweight+nas"))
     found = observe_loadgen(run, 2, settings, tmp_path / "work", lambda _: None)
     assert sorted((unit.cell, unit.ours.p50_s) for unit in found) == [("lightweight+nas", 1e-3)] * 2 + [("none", 1e-3)] * 2
     entries = [entry.rpartition(".")[2] for _, entry in jobs]
-    assert entries == ["loadgen_round", "measure_round"] * 2 + ["measure_round", "loadgen_round"] * 2
+    assert entries == ["loadgen_round", "worker"] * 2 + ["worker", "loadgen_round"] * 2
     for (first, _), (second, _) in zip(jobs[::2], jobs[1::2], strict=True):
         assert first.files == second.files
         assert first.protocol == second.protocol

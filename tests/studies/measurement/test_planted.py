@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from studies.measurement import subject
 from studies.measurement.planted import PlantedSettings, observe_planted
 from studies.measurement.planted_round import PREFIX
-from tests.studies.measurement.study_factory import fake_process, tiny_run
+from tests.studies.measurement.study_factory import timed_run
 
 
 def test_every_trial_has_a_control_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three trials, two to a batch, need two batches; each file of a trial is told how much slower it has to be."""
-    run, jobs = tiny_run(tmp_path, monkeypatch), []
-    monkeypatch.setattr(subject, "in_fresh_process", fake_process(jobs))
+    run, jobs = timed_run(tmp_path, monkeypatch)
     settings = PlantedSettings(slower_by=(0.05, 0.2), trials_together=2)
     batches = observe_planted(run, 3, settings, tmp_path / "work", lambda _: None)
     assert [len(batch.trials) for batch in batches] == [2, 2]

@@ -11,7 +11,7 @@ from studies.measurement.power import mean_power, pooled, power, spread_of
 CELL_S, CONTROL_S = (1.0, 1.1, 1.0, 0.9, 1.05, 1.0, 0.95, 1.0), (1.0, 1.0, 1.1, 1.0, 0.9, 1.0, 1.0, 1.0)
 
 
-def test_a_stated_effect_is_noticed_in_eighty_of_a_hundred() -> None:
+def test_a_stated_effect_is_detected_in_eighty_of_a_hundred() -> None:
     """At the slowdown that the tool states for these rounds, the predicted detection rate is 80 %."""
     effect = detectable(log_ratio_interval(CELL_S, CONTROL_S), 0.05)
     assert effect is not None

@@ -9,7 +9,7 @@ from compressors.planning.names import MethodName
 from flows.compare.retrain_text import SeedsFile
 from flows.records.schema import CellRecord, DatasetRecord, LatencyRow, SpeedVerdict
 from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference
-from studies.methods.results import Beside, InRuntime, MethodResult, Role, Search, Shown, Summary, Timing
+from studies.methods.results import Comparison, InRuntime, MethodResult, Role, Search, Shown, Summary, Timing
 from studies.methods.subjects import Rivalry
 from tests.flows.records_factory import artifact, digest, measured_row, ok_cell
 
@@ -23,8 +23,8 @@ def difference(mean: float, half: float = 0.005) -> Difference:
 
 
 def timing(speedup: float, verdict: SpeedVerdict | None = None, *, rounds: int = 8, idle: bool = False) -> Timing:
-    """Of a file beside a control that takes 2 ms; the interval is 1 % to either side."""
-    said: SpeedVerdict = "faster" if speedup > 1.01 else "slower" if speedup < 0.99 else "no difference"
+    """Of a file compared with a control that takes 2 ms; the interval is 1 % to either side."""
+    said: SpeedVerdict = "faster" if speedup > 1.01 else "slower" if speedup < 0.99 else "not significant"
     p50_s = 0.002 / speedup
     return Timing(
         profile=PROFILE,
@@ -76,9 +76,9 @@ def shown(
     )
 
 
-def beside(variant: str, rival: str, change: Difference, speed_ratio: float | None = None) -> Beside:
+def compared(variant: str, rival: str, change: Difference, speed_ratio: float | None = None) -> Comparison:
     """In the one runtime."""
-    return Beside(variant=variant, rival=rival, runtime=RUNTIME, difference=change, speed_ratio=speed_ratio)
+    return Comparison(variant=variant, rival=rival, runtime=RUNTIME, difference=change, speed_ratio=speed_ratio)
 
 
 def result(
@@ -86,7 +86,7 @@ def result(
     rows: Sequence[Shown],
     rivalry: Rivalry = "equal_macs",
     *,
-    besides: Sequence[Beside] = (),
+    comparisons: Sequence[Comparison] = (),
     searches: Sequence[Search] = (),
     seeds: SeedsFile | None = None,
     missing: Sequence[str] = (),
@@ -96,7 +96,7 @@ def result(
         method=method,
         rivalry=rivalry,
         shown=tuple(rows),
-        beside=tuple(besides),
+        beside=tuple(comparisons),
         searches=tuple(searches),
         seeds=seeds,
         missing=tuple(missing),
@@ -136,5 +136,5 @@ def _named(record: CellRecord, name: str, val: float, variant: dict[str, dict[st
 
 
 def row(record: CellRecord, p50_s: float) -> LatencyRow:
-    """Measured beside a control of 10 ms."""
+    """Measured in the same rounds as a control of 10 ms."""
     return measured_row(record.cell, PROFILE, p50_s, 0.010)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from compressors.planning.names import METHODS
+from flows.publish.marked_page import marks
+from studies.finished_run import FinishedRun
 from studies.methods import __main__ as program
-from studies.methods.page import marks
-from studies.methods.run import MethodsRun
+from studies.methods.page import PART
 
 
 @pytest.mark.parametrize("verb", ["seeds", "siblings", "page"])
@@ -30,13 +31,14 @@ def test_an_absent_run_names_the_command_that_makes_it(
 
 
 def test_page_json_and_figures_are_written(
-    methods_run: MethodsRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    methods_run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One figure per method that is in the sweep; what has no seeds yet is told of with the command that makes them."""
     checkout = tmp_path / "checkout"
     shutil.copytree(methods_run.folder, checkout / "runs/methods")
     (checkout / "docs").mkdir()
-    (checkout / "docs/methods.md").write_text("\n".join(mark for name in (None, *METHODS) for mark in marks(name)))
+    parts = (PART, *(f"{PART}:{own}" for own in METHODS))
+    (checkout / "docs/methods.md").write_text("\n".join(mark for part in parts for mark in marks(part)))
     monkeypatch.chdir(checkout)
     monkeypatch.setattr(sys, "argv", ["studies.methods", "page"])
     with pytest.raises(SystemExit) as ended:

@@ -43,7 +43,7 @@ def test_every_method_has_five_operating_points(subject: Subject, plan: Plan) ->
     assert len(own) == len(plan.params.grid.methods.variants(subject.method))
 
 
-def test_random_pruning_stands_beside_every_share(plan: Plan) -> None:
+def test_every_share_is_compared_with_random_pruning(plan: Plan) -> None:
     """At equal multiply-adds: a reference for each share that is pruned to."""
     shares = {variant.keep_macs for variant in plan.params.grid.methods.pruning}
     random = [own.config("pruning") for own in plan.references if own.setting.kind == "random_pruning"]
@@ -54,6 +54,6 @@ def test_random_pruning_stands_beside_every_share(plan: Plan) -> None:
     ("name", "label"),
     [("pruning:taylor-0.5", "taylor-0.5"), ("pruning", "pruning"), ("reference:narrow~nas:nsga2", "narrow~nas:nsga2")],
 )
-def test_labels_are_what_tells_a_row_from_its_neighbours(name: str, label: str) -> None:
+def test_labels_identify_a_row(name: str, label: str) -> None:
     """Of a cell its variant, of a reference what it is, colons and all."""
     assert label_of(name) == label

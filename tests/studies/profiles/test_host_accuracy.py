@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.library import load_profile
-from studies.profiles.host_accuracy import DTYPES, foretell, judge
+from studies.profiles.host_accuracy import DTYPES, judge, predict
 from studies.profiles.host_cells import HostCell, HostRun
 
 PROFILE = load_profile("x86-onnxruntime-1t")
@@ -70,15 +70,15 @@ def test_family_is_the_trained_architecture() -> None:
     assert dataclasses.replace(one, methods=("nas", "quantization")).family == "nas"
 
 
-def test_every_cell_with_the_method_is_foretold_and_no_other() -> None:
-    """Leaving out "nas" foretells the cells of both families that contain it."""
-    found = foretell(PROFILE, cells(), "nas")
+def test_every_cell_with_the_method_is_predicted_and_no_other() -> None:
+    """Leaving out "nas" predicts the cells of both families that contain it."""
+    found = predict(PROFILE, cells(), "nas")
     assert len(found) == 16
     assert all("nas" in own.cell.methods for own in found)
 
 
-def test_times_of_the_model_itself_are_foretold() -> None:
-    """Where the model is true the errors vanish and every pair that can be told apart is in order."""
+def test_times_of_the_model_itself_are_predicted() -> None:
+    """Where the model is true the errors vanish and every pair with disjoint ranges is in order."""
     found = judge(run(cells()))
     assert max(error.ours for error in found.errors) < 0.02
     assert found.ranking.discordant == 0
@@ -87,7 +87,7 @@ def test_times_of_the_model_itself_are_foretold() -> None:
 
 
 def test_a_family_that_behaves_otherwise_shows() -> None:
-    """Cells that take twice as long as the model says are foretold half of it: an error of 50 %, and outside the interval."""
+    """Cells that take twice as long as the model says are predicted at half of it: an error of 50 %, and outside the interval."""
     found = judge(run(cells(slower=2.0)))
     left_out = next(error for error in found.errors if (error.left_out, error.dtype) == ("nas", "int8"))
     assert left_out.ours == pytest.approx(0.5, abs=0.02)

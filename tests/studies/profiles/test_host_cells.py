@@ -9,8 +9,7 @@ import pytest
 from detection.frozen import InputError
 from flows.records.schema import LatencyFile, LatencyRow, Source, write_records
 from flows.sweep.workspace import CELLS, LATENCY
-from hardware_profiles.estimate.fit.measurements import read_anchors, write_measurements
-from studies.profiles.host_cells import measurements_of, read_host_runs
+from studies.profiles.host_cells import read_host_runs
 from tests.flows.latency_factory import record, sweep
 from tests.hardware_profiles.tiny_model import write_model
 
@@ -25,17 +24,7 @@ def row(cell: str, digest: str, source: Source = "measured", profile: str = PROF
         runtime="onnxruntime 1.31.1",
         artifact_digest=digest,
         rounds_s=(0.002, 0.001, 0.003) if source == "measured" else (),
-        control_rounds_s=(),
         p50_s=0.002,
-        p90_s=None,
-        speedup=None,
-        speedup_ci95=None,
-        interval_s=None,
-        end_to_end_p50_s=None,
-        peak_rss_bytes=None,
-        fits=None,
-        why=None,
-        environment=None,
     )
 
 
@@ -64,16 +53,17 @@ def test_measured_files_are_read_once(finished: Path) -> None:
     assert run.cells[0].operators[0].macs > 0
 
 
-def test_the_written_table_calibrates(finished: Path, tmp_path: Path) -> None:
-    """What is written is what `sixfold profiles calibrate` reads back, families and milliseconds included."""
-    (run,) = read_host_runs(finished, finished)
-    write_measurements(measurements_of(run), tmp_path / "table.csv")
-    anchors = read_anchors(tmp_path / "table.csv", "onnxruntime")
-    assert [(anchor.dtype, anchor.latency_s, anchor.family) for anchor in anchors] == [
-        ("fp32", 0.002, "plain"),
-        ("fp32", 0.002, "nas"),
-    ]
-    assert anchors[0].operators == run.cells[0].operators
+@pytest.mark.parametrize(("precision", "dtype"), [("int8", "int8"), ("float16", "fp32")])
+def test_a_float16_file_is_not_fitted_as_int8(precision: str, dtype: str, tmp_path: Path) -> None:
+    """Its weights are widened when it is loaded: the runtime computes in float."""
+    path = write_model(tmp_path / "model.onnx")
+    cell = record("quantization", {"onnxruntime": path})
+    cell = cell.model_copy(update={"variant": {"quantization": {"method": "quantization", "precision": precision}}})
+    write_records(tmp_path / CELLS, sweep(cell))
+    rows = (row("quantization", cell.artifacts["onnxruntime"].digest),)
+    write_records(tmp_path / LATENCY, LatencyFile(environment={}, rows=rows))
+    (run,) = read_host_runs(tmp_path, tmp_path)
+    assert [own.dtype for own in run.cells] == [dtype]
 
 
 def test_a_run_without_measurements_is_refused(finished: Path) -> None:

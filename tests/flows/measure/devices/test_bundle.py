@@ -1,4 +1,4 @@
-"""Export and import without Ray: whole folders or none, and only the answer to an export of ours is let in."""
+"""Export and import: whole folders or none, and only the answer to an export of ours is let in."""
 
 from __future__ import annotations
 
@@ -14,12 +14,23 @@ from detection.boxes import letterbox
 from detection.frozen import InputError
 from flows.measure.devices.bundle import export, import_results, with_rows_of
 from flows.measure.devices.imported import ExportManifest, newest_session
-from flows.measure.devices.remote import Observations
+from flows.measure.host import order_seeds
 from flows.measure.measured_rows import empty_row
+from flows.records.observations import Observations
 from flows.records.schema import CellsFile, LatencyFile
 from hardware_profiles.schema.profile import HardwareProfile
-from tests.flows.device_factory import NAME, PLAN, device_profile, exported, faked_results, signed, two_cells
-from tests.flows.latency_factory import record, sweep
+from tests.flows.device_factory import (
+    CONFIG,
+    NAME,
+    PICTURES,
+    device_profile,
+    exported,
+    faked_results,
+    session_of,
+    signed,
+    two_cells,
+)
+from tests.flows.latency_factory import record, sweep, three_pictures
 from tests.hardware_profiles.tiny_model import INPUT_SIZE, write_model
 
 
@@ -54,21 +65,25 @@ def results_file(carried: Path, folder: Path, **changes: object) -> Path:
 
 
 def test_an_exported_folder_has_all_it_takes(carried: Path) -> None:
-    """Each distinct file once under its digest, the pictures, the script, and a manifest that says what each of them is."""
+    """Each distinct file once under its digest, pictures, the script and what it runs, and a manifest that says what each is."""
     manifest = ExportManifest.model_validate_json((carried / "manifest.json").read_text())
     assert listing(carried) == sorted([*manifest.files, "manifest.json"])
-    assert sorted(manifest.files) == sorted([*(model.path for model in manifest.models.values()), "inputs.npz", "measure.py"])
+    code = [name for name in manifest.files if name.startswith("hardware_profiles/")]
+    assert {name.split("/")[1] for name in code} == {"__init__.py", "runtimes", "timing"}
+    assert sorted(manifest.files) == sorted(
+        [*(model.path for model in manifest.models.values()), "inputs.npz", "measure.py", *code]
+    )
     assert sorted(model.cells for model in manifest.models.values()) == [("none", "low_rank"), ("pruning",)]
     assert "none" in manifest.models[manifest.control].cells
     assert (manifest.profile, manifest.runtime, manifest.threads) == (NAME, "onnxruntime", 1)
-    assert (manifest.protocol, manifest.order_seeds) == (PLAN.protocol, PLAN.order_seeds)
+    assert (manifest.protocol, manifest.order_seeds) == (CONFIG.protocol(), order_seeds(CONFIG))
 
 
 def test_pictures_are_as_the_network_sees_them(carried: Path) -> None:
     """Letterboxed here, for the device has no OpenCV."""
     with np.load(carried / "inputs.npz") as packed:
         assert packed.files == ["8x12"]
-        np.testing.assert_array_equal(packed["8x12"], [letterbox(picture, INPUT_SIZE) for picture in PLAN.pictures])
+        np.testing.assert_array_equal(packed["8x12"], [letterbox(picture, INPUT_SIZE) for picture in PICTURES])
 
 
 def test_files_of_another_resolution_get_their_own_pictures(profile: HardwareProfile, tmp_path: Path) -> None:
@@ -76,7 +91,7 @@ def test_files_of_another_resolution_get_their_own_pictures(profile: HardwarePro
     small = {"onnxruntime": write_model(tmp_path / "small.onnx", 3, (4, 6))}
     whole = {"onnxruntime": write_model(tmp_path / "whole.onnx")}
     cells = sweep(record("none", whole), references=[record("resolution", small)])
-    (target,) = export([profile], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+    (target,) = export(session_of(tmp_path, cells), [profile], tmp_path / "carried")
     manifest = ExportManifest.model_validate_json((target / "manifest.json").read_text())
     assert {model.cells: model.inputs for model in manifest.models.values()} == {("none",): "8x12", ("resolution",): "4x6"}
     with np.load(target / "inputs.npz") as packed:
@@ -87,7 +102,7 @@ def test_openvino_files_travel_in_pairs(tmp_path: Path) -> None:
     """The .bin lies beside the .xml, and the digest is of both."""
     import hashlib
 
-    from hardware_profiles.runtimes.table import import_openvino
+    from hardware_profiles.runtimes.openvino.runtime import import_openvino
 
     openvino = import_openvino()
     openvino.save_model(openvino.convert_model(str(write_model(tmp_path / "none.onnx"))), str(tmp_path / "model.xml"))
@@ -96,24 +111,24 @@ def test_openvino_files_travel_in_pairs(tmp_path: Path) -> None:
     artifact = own.artifacts["openvino"].model_copy(update={"digest": hashlib.sha256(both).hexdigest()})
     cells = sweep(own.model_copy(update={"artifacts": {"openvino": artifact}}))
     profile = device_profile(tmp_path, runtime="openvino")
-    (target,) = export([profile], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+    (target,) = export(session_of(tmp_path, cells), [profile], tmp_path / "carried")
     assert [name.rpartition("/")[2] for name in listing(target / "models")] == ["model.bin", "model.xml"]
 
 
 def test_several_profiles_get_a_folder_each(cells: CellsFile, profile: HardwareProfile, tmp_path: Path) -> None:
     """One command, in the order asked for."""
     other = device_profile(tmp_path, id="other-device")
-    targets = export([profile, other], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+    targets = export(session_of(tmp_path, cells), [profile, other], tmp_path / "carried")
     assert [target.name for target in targets] == [NAME, "other-device"]
-    assert len(listing(tmp_path / "exports")) == 2
+    assert len(listing(tmp_path / "observations" / "exports")) == 2
 
 
 def test_a_changed_store_is_not_exported(cells: CellsFile, profile: HardwareProfile, tmp_path: Path) -> None:
     """A file that is not the one that was scored stops the export, and no folder of it is left."""
     (tmp_path / "pruning.onnx").write_bytes((tmp_path / "none.onnx").read_bytes())
     with pytest.raises(InputError, match=r"pruning\.onnx: differs from its record in cells\.json"):
-        export([profile], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
-    assert listing(tmp_path / "carried") == listing(tmp_path / "exports") == []
+        export(session_of(tmp_path, cells), [profile], tmp_path / "carried")
+    assert listing(tmp_path / "carried") == listing(tmp_path / "observations" / "exports") == []
 
 
 def test_nothing_is_overwritten(cells: CellsFile, profile: HardwareProfile, tmp_path: Path) -> None:
@@ -121,7 +136,7 @@ def test_nothing_is_overwritten(cells: CellsFile, profile: HardwareProfile, tmp_
     other = device_profile(tmp_path, id="other-device")
     (tmp_path / "carried" / "other-device").mkdir(parents=True)
     with pytest.raises(InputError, match=r"other-device: exists already\. Remove it or export into another folder"):
-        export([profile, other], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+        export(session_of(tmp_path, cells), [profile, other], tmp_path / "carried")
     assert [path.name for path in (tmp_path / "carried").iterdir()] == ["other-device"]
 
 
@@ -129,42 +144,42 @@ def test_a_file_in_the_way_is_named(cells: CellsFile, profile: HardwareProfile, 
     """Before anything is written."""
     (tmp_path / "carried").write_text("")
     with pytest.raises(InputError, match="carried: is a file, and a folder is needed"):
-        export([profile], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+        export(session_of(tmp_path, cells), [profile], tmp_path / "carried")
 
 
 def test_a_host_profile_is_measured_here(cells: CellsFile, tmp_path: Path) -> None:
     """Exporting it would measure another machine under this one's name."""
     profile = device_profile(tmp_path, kind="host")
     with pytest.raises(InputError, match="toy-device: a profile of the machine that runs the stage"):
-        export([profile], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+        export(session_of(tmp_path, cells), [profile], tmp_path / "carried")
 
 
 def test_a_runtime_we_make_no_files_for_is_refused(cells: CellsFile, tmp_path: Path) -> None:
     """With what it would take and what is allowed."""
     profile = device_profile(tmp_path, runtime="ncnn")
     with pytest.raises(InputError, match=r"toy-device: runs ncnn .*Allowed are device profiles that run onnxruntime or openvino"):
-        export([profile], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+        export(session_of(tmp_path, cells), [profile], tmp_path / "carried")
 
 
 def test_a_runtime_the_grid_left_out_is_refused(cells: CellsFile, tmp_path: Path) -> None:
     """The message names the setting."""
     profile = device_profile(tmp_path, runtime="openvino")
     with pytest.raises(InputError, match=r"no cell has a file for openvino\. Add it to grid\.runtimes and run `sixfold grid`"):
-        export([profile], cells, PLAN, Path, tmp_path / "exports", tmp_path / "carried")
+        export(session_of(tmp_path, cells), [profile], tmp_path / "carried")
 
 
 @pytest.fixture
 def store(carried: Path, tmp_path: Path) -> Observations:
     """A store that knows the export and nothing else."""
     own = Observations(tmp_path / "observations")
-    shutil.copytree(carried.parents[1] / "exports", own.exports)
+    shutil.copytree(carried.parents[1] / "observations" / "exports", own.exports)
     return own
 
 
 def test_results_come_home(carried: Path, store: Observations, tmp_path: Path) -> None:
     """They are kept whole, with the manifest they answer, and appended as observations under the device's own environment."""
     session = import_results(results_file(carried, tmp_path), store)
-    assert newest_session(NAME, store.sessions) == session
+    assert newest_session(NAME, store.devices) == session
     assert len(session.rounds()) == 3
     written = [json.loads(path.read_text()) for path in store.latency.rglob("*.json")]
     assert sorted(own["artifact_digest"] for own in written) == sorted(session.manifest.models)
@@ -200,9 +215,10 @@ def test_damaged_and_foreign_results_leave_nothing(carried: Path, store: Observa
 
 def test_without_pictures_there_is_no_export(cells: CellsFile, profile: HardwareProfile, tmp_path: Path) -> None:
     """Noise would be timed as well, but nobody's detector sees noise."""
-    plan = dataclasses.replace(PLAN, pictures=())
+    none = dataclasses.replace(three_pictures(), picture_ids=(), pixels=np.zeros((0, *INPUT_SIZE, 3), np.uint8))
+    session = dataclasses.replace(session_of(tmp_path, cells), images=none)
     with pytest.raises(InputError, match="the val split holds no pictures"):
-        export([profile], cells, plan, Path, tmp_path / "exports", tmp_path / "carried")
+        export(session, [profile], tmp_path / "carried")
 
 
 def test_rows_of_one_profile_are_exchanged(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from flows.measure.devices.imported import ExportManifest, mismatch, parse_resul
 from flows.measure.devices.script import as_pixels, main
 from flows.measure.worker import detection_hooks
 from hardware_profiles.timing.environment import environment
-from hardware_profiles.timing.round import Job, run_round
-from tests.flows.device_factory import PLAN, exported, files_of, two_cells
+from hardware_profiles.timing.round import File, Job, run_round
+from tests.flows.device_factory import CONFIG, PICTURES, exported, files_of, two_cells
 
 WITHOUT_US = """
 import importlib.abc, sys
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("hardware_profiles", "flows", "detection", "compressors", "pydantic", "cv2", "scipy"):
+        if name.partition(".")[0] in ("flows", "detection", "compressors", "pydantic", "cv2", "scipy", "torch"):
             raise ModuleNotFoundError(f"{name} is not on a device")
 sys.meta_path.insert(0, Absent())
 """
@@ -36,7 +36,7 @@ sys.meta_path.insert(0, Absent())
 
 @pytest.fixture(scope="module")
 def carried(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported folder after its script ran, in a Python that can import neither our packages nor what they need."""
+    """An exported folder after its script ran, in a Python that has no package of ours but the carried one, nor what they need."""
     target = exported(tmp_path_factory.mktemp("export"))
     blocker = tmp_path_factory.mktemp("blocker")
     (blocker / "sitecustomize.py").write_text(WITHOUT_US)
@@ -61,6 +61,14 @@ def folder(carried: Path, tmp_path: Path) -> Path:
     return copy
 
 
+def job_of(files: tuple[File, ...], seed: int, pictures: Path) -> Job:
+    """The same round, to be run here."""
+    return Job(
+        runtime="onnxruntime", threads=1, cores=None, files=files, order_seed=seed, protocol=CONFIG.protocol(),
+        pictures=str(pictures), settings=CONFIG.settings(), result="",
+    )  # fmt: skip
+
+
 def test_it_runs_with_numpy_and_the_runtime_alone(carried: Path) -> None:
     """Three rounds of both models came out of fresh processes, all raw times there, under the digest of the manifest."""
     manifest = ExportManifest.model_validate_json((carried / "manifest.json").read_text())
@@ -73,7 +81,7 @@ def test_it_runs_with_numpy_and_the_runtime_alone(carried: Path) -> None:
         for block in own.blocks:
             assert block.error is None
             assert block.times is not None
-            assert len(block.times.calls_ns) == PLAN.protocol.timed_calls
+            assert len(block.times.calls_ns) == CONFIG.timed_calls
 
 
 def test_it_says_how_far_it_is_and_what_to_do_next(carried: Path) -> None:
@@ -81,7 +89,7 @@ def test_it_says_how_far_it_is_and_what_to_do_next(carried: Path) -> None:
     lines = (carried / "said.txt").read_text().splitlines()
     assert lines[0].startswith("toy-device: 2 models, 3 rounds")
     assert [line.split(" done")[0] for line in lines[1:4]] == ["round 1 of 3", "round 2 of 3", "round 3 of 3"]
-    assert lines[-1] == "Take it home: `sixfold measure --import results.json`."
+    assert lines[-1] == "Next, on the other machine: `sixfold measure --import results.json`."
 
 
 def test_the_device_describes_itself_as_this_machine_does(carried: Path) -> None:
@@ -94,10 +102,9 @@ def test_its_order_is_that_of_a_round_here(carried: Path, tmp_path: Path) -> Non
     results = parse_results(carried / "results.json")
     (tmp_path / "models").mkdir()
     files = files_of(two_cells(tmp_path / "models"))
-    np.savez(tmp_path / "pictures.npz", *PLAN.pictures)
+    np.savez(tmp_path / "pictures.npz", *PICTURES)
     for own in results.rounds:
-        job = Job(runtime="onnxruntime", threads=1, cores=None, files=files, order_seed=own.order_seed, protocol=PLAN.protocol,
-                  pictures=str(tmp_path / "pictures.npz"), settings=PLAN.settings, result="")  # fmt: skip
+        job = job_of(files, own.order_seed, tmp_path / "pictures.npz")
         here = run_round(job, detection_hooks(job))
         assert [block.digest for block in here.blocks] == [block.digest for block in own.blocks]
 
@@ -107,9 +114,8 @@ def test_it_times_what_a_round_here_times(carried: Path, tmp_path: Path) -> None
     blocks = [block for own in parse_results(carried / "results.json").rounds for block in own.blocks]
     there_s = min(statistics.median(block.times.calls_ns) for block in blocks if block.times is not None) * 1e-9
     (tmp_path / "models").mkdir()
-    np.savez(tmp_path / "pictures.npz", *PLAN.pictures)
-    job = Job(runtime="onnxruntime", threads=1, cores=None, files=files_of(two_cells(tmp_path / "models")), order_seed=0,
-              protocol=PLAN.protocol, pictures=str(tmp_path / "pictures.npz"), settings=PLAN.settings, result="")  # fmt: skip
+    np.savez(tmp_path / "pictures.npz", *PICTURES)
+    job = job_of(files_of(two_cells(tmp_path / "models")), 0, tmp_path / "pictures.npz")
     here_s = min(block.p50_s or 0.0 for block in run_round(job, detection_hooks(job)).blocks)
     assert there_s / 5 < here_s < there_s * 5
 
@@ -120,15 +126,19 @@ def test_pictures_become_the_same_input() -> None:
     np.testing.assert_array_equal(as_pixels(picture), as_input(picture))
 
 
-def test_no_import_of_ours_is_left_in_it(carried: Path) -> None:
-    """The joined file is Python 3.10, names only the standard library, numpy and the runtimes, and defines no name twice."""
-    tree = ast.parse((carried / "measure.py").read_text(), feature_version=(3, 10))
-    imported = {alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {(node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported - sys.stdlib_module_names == {"numpy", "onnxruntime"}
-    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    twice = sorted({name for name in defined if defined.count(name) > 1})
-    assert not twice, f"{twice}: defined in two of the modules that the script is made of; rename one"
+def test_what_is_carried_imports_nothing_else(carried: Path) -> None:
+    """All of it is Python 3.10; the modules that the script loads are carried, of the standard library, or numpy's."""
+    for path in carried.rglob("*.py"):
+        ast.parse(path.read_text(), feature_version=(3, 10))
+    code = (
+        "import json, sys, measure; print(json.dumps({name: getattr(own, '__file__', None) for name, own in sys.modules.items()}))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=carried, env={}, capture_output=True, text=True, timeout=60, check=True)
+    loaded = json.loads(done.stdout)
+    others = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"__main__", "measure", "numpy"}
+    assert {name for name in others if not name.startswith("_")} == {"hardware_profiles"}
+    assert loaded["hardware_profiles"].startswith(str(carried))
 
 
 def test_a_changed_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hardware_profiles.estimate.fit.measurements import AnchorError, read_anchors
+from hardware_profiles.estimate.fit.measurements import MeasurementError, read_measurements
 from hardware_profiles.estimate.graph.read import read_operators
 from tests.hardware_profiles.graph_factory import write_int8
 from tests.hardware_profiles.tiny_model import write_model
@@ -26,10 +26,10 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_line_is_an_anchor(folder: Path) -> None:
+def test_a_line_is_a_measured_network(folder: Path) -> None:
     """Milliseconds become seconds; files are found beside the CSV; what is optional may be empty."""
     heading = "model, dtype, latency_ms, family, threads, runtime_version\n"
-    found = read_anchors(write(folder, heading + "float.onnx,fp32,2.5,plain,4,1.31.1\nint8.onnx,int8,1,,,\n"))
+    found = read_measurements(write(folder, heading + "float.onnx,fp32,2.5,plain,4,1.31.1\nint8.onnx,int8,1,,,\n"))
     assert [(own.name, own.dtype, own.latency_s) for own in found] == [("float.onnx", "fp32", 0.0025), ("int8.onnx", "int8", 0.001)]
     assert (found[0].family, found[0].threads, found[0].runtime_version) == ("plain", 4, "1.31.1")
     assert (found[1].family, found[1].threads, found[1].runtime_version, found[1].origin) == (None, None, None, "times.csv")
@@ -63,11 +63,11 @@ def test_a_line_is_an_anchor(folder: Path) -> None:
 )
 def test_what_is_wrong_is_said_with_its_line(folder: Path, text: str, message: str) -> None:
     """The file, the line, what was found and what is allowed."""
-    with pytest.raises(AnchorError, match=f"times.csv.*{message}"):
-        read_anchors(write(folder, text))
+    with pytest.raises(MeasurementError, match=f"times.csv.*{message}"):
+        read_measurements(write(folder, text))
 
 
 def test_a_missing_file_says_what_is_wanted(tmp_path: Path) -> None:
     """No traceback of the file system."""
-    with pytest.raises(AnchorError, match=r"absent\.csv: cannot be read.*columns model, dtype, latency_ms"):
-        read_anchors(tmp_path / "absent.csv")
+    with pytest.raises(MeasurementError, match=r"absent\.csv: cannot be read.*columns model, dtype, latency_ms"):
+        read_measurements(tmp_path / "absent.csv")

@@ -12,7 +12,7 @@ import pytest
 
 from hardware_profiles.estimate.graph.layers import moves_channels_last
 from hardware_profiles.estimate.graph.read import read_graph, read_operators
-from hardware_profiles.runtimes.table import import_openvino
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
 from tests.hardware_profiles.graph_factory import (
     PICTURE,
     as_openvino,

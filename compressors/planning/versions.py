@@ -1,0 +1,67 @@
+"""Versions of the code that decides what a node makes, part of node keys: the store must not hand out what older code made.
+
+Raise a number when its sources change what they make. A test holds digests of the sources and walks the imports of every method:
+each file that it reaches belongs to a version here, or stands in `UNVERSIONED` with the reason.
+"""
+
+from __future__ import annotations
+
+NODE_SCHEMA = 2
+"""Of what a node key is made from."""
+
+VERSIONS: dict[str, int] = {
+    "lightweight": 1, "nas": 6, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 6,
+    "training": 2, "export": 3, "estimate": 3, "evaluation": 1, "references": 2,
+}  # fmt: skip
+"""The six methods, and what they work with: `training` makes every network, `export` writes the float file of every node but a
+search, `estimate` is what a search keeps its budget by and what low_rank calls faster, `evaluation` scores what is chosen on val,
+`references` makes networks narrower."""
+
+SOURCES: dict[str, tuple[str, ...]] = {
+    "lightweight": ("compressors/lightweight/*.py",),
+    "nas": ("compressors/nas/*.py",),
+    "pruning": ("compressors/pruning/*.py",),
+    "low_rank": ("compressors/low_rank/*.py",),
+    "distillation": ("compressors/distillation/*.py",),
+    "quantization": (
+        "compressors/quantization/*.py",
+        "hardware_profiles/runtimes/ranges.py",
+        "hardware_profiles/runtimes/writing.py",
+        "hardware_profiles/runtimes/*/int8.py",
+        "hardware_profiles/runtimes/*/shrink.py",
+    ),
+    "training": (
+        "detection/batch.py",
+        "detection/boxes.py",
+        "detection/checkpoint.py",
+        "detection/costs.py",
+        "detection/edits.py",
+        "detection/family.py",
+        "detection/spec.py",
+        "detection/training.py",
+        "detection/compact/*.py",
+        "detection/data/augmentation.py",
+        "detection/data/dataset.py",
+    ),
+    "export": ("detection/export.py", "detection/compact/deployed.py"),
+    "estimate": ("compressors/latency.py", "hardware_profiles/estimate/model.py"),
+    "evaluation": (
+        "detection/evaluation.py",
+        "hardware_profiles/runtimes/interface.py",
+        "hardware_profiles/runtimes/table.py",
+        "hardware_profiles/runtimes/*/runtime.py",
+    ),
+    "references": ("compressors/planning/references.py",),
+}
+"""Files, as patterns relative to the checkout, that each version stands for."""
+
+UNVERSIONED: dict[str, str] = {
+    "compressors/contract.py": "types, and counts for the record",
+    "compressors/target.py": "a record",
+    "compressors/unused_settings.py": "refuses settings; what is accepted is in the keys",
+    "detection/frozen.py": "types",
+    "hardware_profiles/estimate/graph/graph.py": "types of a graph that was read from a file",
+    "hardware_profiles/runtimes/ranges.py": "types; the calibrators that fill them belong to quantization",
+    "hardware_profiles/schema/*.py": "a profile's content is in the keys of all that read it",
+}
+"""What methods reach and no version stands for -> why a change of it changes no result."""

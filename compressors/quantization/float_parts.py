@@ -1,0 +1,92 @@
+"""Which nodes of an exported detector stay float, in every runtime alike: the predictions and what follows them, or a stem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+
+from detection.export import PREDICTIONS
+
+TRANSPOSES = frozenset({"Transpose", "Reshape"})
+"""What brings channels to the end for a product over points."""
+
+
+def float_tail(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that stay float: the last predictions, transpositions of maps before them, and all that follows.
+
+    Decoding multiplies small errors by the stride, and scores live in the last bits: int8 here is how detectors fall to 0 mAP.
+    """
+    producers = {output: node for node in model.graph.node for output in node.output}
+    waiting = [producers[output.name] for output in model.graph.output]
+    tail: dict[str, onnx.NodeProto] = {}
+    transposed: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if node.name in tail:
+            continue
+        tail[node.name] = node
+        before = [producers[name] for name in node.input if name in producers and node.op_type != "Conv"]
+        if predicts(node) or node.name in transposed:
+            before = [own for own in before if own.op_type in TRANSPOSES]
+            transposed.update(own.name for own in before)
+        waiting += before
+    return list(tail)
+
+
+def predicts(node: onnx.NodeProto) -> bool:
+    """Whether the node is a product that predicts scores or boxes."""
+    return node.op_type in ("MatMul", "Gemm") and node.name.startswith(PREDICTIONS)
+
+
+def float_stem(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that read the picture, and of their ReLUs."""
+    picture = model.graph.input[0].name
+    return with_relus(model, [node.name for node in model.graph.node if node.op_type == "Conv" and node.input[0] == picture])
+
+
+def stem_stride(model: onnx.ModelProto) -> int:
+    """The step, in pixels, of the first convolution that reads the picture; of its two the greater, and 1 where there is none."""
+    names = set(float_stem(model))
+    strides = (
+        max(attribute.ints)
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.name in names
+        for attribute in node.attribute
+        if attribute.name == "strides"
+    )
+    return next(strides, 1)
+
+
+def with_relus(model: onnx.ModelProto, layers: Iterable[str]) -> list[str]:
+    """The layers and the ReLUs right behind them: left float, both are one operation."""
+    names = list(layers)
+    written = {output for node in model.graph.node if node.name in set(names) for output in node.output}
+    return names + [node.name for node in model.graph.node if node.op_type == "Relu" and node.input[0] in written]
+
+
+def layers_of(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions before the float tail, in order: what int8 is for."""
+    tail = set(float_tail(model))
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in tail]
+
+
+def activations_of(model: onnx.ModelProto) -> list[str]:
+    """Names of the tensors that may be quantized: the picture, and what the nodes before the float tail write.
+
+    What only a ReLU reads is left out: it is never stored, and shares the range of what the ReLU writes.
+    """
+    tail, constants = set(float_tail(model)), {tensor.name for tensor in model.graph.initializer}
+    readers: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    pictures = [value.name for value in model.graph.input]
+    constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
+    written: list[str] = []
+    for node in model.graph.node:
+        if node.name in tail or node.op_type == "Constant" or all(name in constants for name in node.input if name):
+            constants.update(() if node.name in tail else node.output)
+            continue
+        written += [name for name in node.output if set(readers.get(name, [])) != {"Relu"}]
+    return pictures + written

@@ -1,0 +1,49 @@
+"""What a teacher of our own family says at a student's points, though the student may have fewer levels."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detection.compact.architecture import Architecture, architecture_of
+from detection.family import Points, TeacherTargets
+from detection.frozen import Frozen
+from detection.spec import Spec
+
+
+def refuse_teacher(teacher: Frozen, student: Frozen, compares_boxes: bool) -> None:
+    """ValueError where this teacher cannot teach this student: its predictions stand at other points, or in other bins."""
+    theirs, own = cast(Architecture, teacher), cast(Architecture, student)
+    if any(level not in theirs.levels for level in own.levels):
+        raise ValueError(f"teacher.levels {theirs.levels}: the student's {own.levels} must be among them")
+    if compares_boxes and theirs.box_bins != own.box_bins:
+        raise ValueError(f"teacher.box_bins {theirs.box_bins}: the student has {own.box_bins}; make them equal, or set boxes to 0")
+
+
+def targets_of(points: Points, teacher: Spec, student: Spec) -> TeacherTargets:
+    """The teacher's outputs at the points of the student, who may have fewer levels.
+
+    What the teacher sees on a coarser level than the student has, the student has to see on its coarsest: those scores are
+    enlarged and the greater of both counts. Boxes cannot be carried over, their bins end too early; labels alone teach them.
+    """
+    own_levels, levels = architecture_of(teacher).levels, architecture_of(student).levels
+    counts = [(teacher.input_size[0] // level) * (teacher.input_size[1] // level) for level in own_levels]
+    scores = dict(zip(own_levels, torch.split(points.score_logits.sigmoid(), counts, 1), strict=True))
+    boxes = dict(zip(own_levels, torch.split(cast(Tensor, points.side_logits), counts, 1), strict=True))
+    features = dict(zip(own_levels, points.features, strict=True))
+    confidence = torch.cat([scores[level].amax(-1) for level in levels], 1)
+    for level in own_levels:
+        if level > levels[-1]:
+            height, width = teacher.input_size[0] // level, teacher.input_size[1] // level
+            maps = torch.unflatten(scores[level].transpose(1, 2), 2, (height, width))  # (B, C, height, width)
+            larger = F.interpolate(maps, scale_factor=level // levels[-1], mode="bilinear").flatten(2).transpose(1, 2)
+            scores[levels[-1]] = torch.maximum(scores[levels[-1]], larger)
+    return TeacherTargets(
+        scores=torch.cat([scores[level] for level in levels], 1),
+        side_logits=torch.cat([boxes[level] for level in levels], 1),
+        confidence=confidence,
+        features=tuple(features[level] for level in levels),
+    )

@@ -1,0 +1,136 @@
+"""Edits of any torch network, layer by layer: narrower layers, and layers as rows of thinner ones. Rebuilt from data.
+
+Weights are loaded afterwards, so a layer is replaced by a new one of the right shape. What of a weight belongs to a layer's inputs
+and outputs is said here once, for all that slice weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, cast
+
+from torch import Tensor, nn
+
+from detection.spec import Factored, KeptChannels, Ranks, refuse_above_full
+
+LayerKind = Literal["conv", "depthwise", "transposed", "linear", "norm"]
+End = Literal["inputs", "outputs"]
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+"""Of a normalisation, one number a channel each."""
+
+
+def kind_of(module: nn.Module) -> LayerKind | None:
+    """What a layer is to whoever narrows it; None where it cannot be narrowed, which `why_whole` explains."""
+    match module:
+        case nn.Conv2d() | nn.ConvTranspose2d() if module.groups > 1:
+            return "depthwise" if module.groups == module.in_channels == module.out_channels else None
+        case nn.Conv2d():
+            return "conv"
+        case nn.ConvTranspose2d():
+            return "transposed"
+        case nn.Linear():
+            return "linear"
+        case nn.BatchNorm2d() | nn.GroupNorm(num_groups=1) | nn.LayerNorm() if _has_a_number_a_channel(module):
+            return "norm"
+        case _:
+            return "norm" if is_frozen_norm(module) else None
+
+
+def why_whole(module: nn.Module) -> str:
+    """Why a layer cannot be narrowed, for whoever reads the record."""
+    match module:
+        case nn.Conv2d() | nn.ConvTranspose2d():
+            return f"a convolution in {module.groups} groups would have to lose the same channels in each"
+        case nn.GroupNorm() if module.num_groups > 1:
+            return f"a normalisation in {module.num_groups} groups would normalise other channels together"
+        case _:
+            return f"{type(module).__name__} layers cannot be narrowed"
+
+
+def is_frozen_norm(module: nn.Module) -> bool:
+    """Whether it is a batch normalisation whose numbers are buffers, as torchvision's and transformers' are."""
+    return type(module).__name__.endswith("FrozenBatchNorm2d")
+
+
+def _has_a_number_a_channel(norm: nn.Module) -> bool:
+    weight = cast(Tensor | None, norm.weight)
+    return weight is not None and weight.ndim == 1
+
+
+def axis_of(kind: LayerKind, end: End) -> int:
+    """The dimension of a layer's weight that belongs to its inputs or its outputs."""
+    if kind in ("norm", "depthwise"):
+        return 0
+    first: End = "inputs" if kind == "transposed" else "outputs"
+    return 0 if end == first else 1
+
+
+def apply_edit(network: nn.Module, edit: KeptChannels | Factored) -> None:
+    """Change the freshly built network in place, layer by layer; weights are loaded afterwards."""
+    if isinstance(edit, KeptChannels):
+        for name, width in edit.layers.items():
+            _replace(network, name, _resized(network.get_submodule(name), width.inputs, width.outputs))
+        return
+    for name, ranks in edit.layers.items():
+        layer = network.get_submodule(name)
+        refuse_above_full(name, ranks, cast(Any, layer).weight.shape)
+        _replace(network, name, factored_linear(layer, ranks) if isinstance(layer, nn.Linear) else factored_conv(layer, ranks))
+
+
+def factored_conv(layer: nn.Module, ranks: Ranks) -> nn.Sequential:
+    """Thin convolutions, freshly initialised, in place of a dense one: 1x1, kxk, 1x1 by Tucker-2, kx1, 1xk by SVD."""
+    assert isinstance(layer, nn.Conv2d), f"only convolutions and fully connected layers are factored, not {type(layer).__name__}"
+    has_bias = layer.bias is not None
+    (height, width), (down, right), (rows, columns) = _geometry(layer)
+    if ranks.inputs is None:
+        first = nn.Conv2d(layer.in_channels, ranks.outputs, (height, 1), (down, 1), (rows, 0), bias=False)
+        return nn.Sequential(
+            first, nn.Conv2d(ranks.outputs, layer.out_channels, (1, width), (1, right), (0, columns), bias=has_bias)
+        )
+    core = nn.Conv2d(ranks.inputs, ranks.outputs, *_geometry(layer), bias=False)
+    last = nn.Conv2d(ranks.outputs, layer.out_channels, 1, bias=has_bias)
+    return nn.Sequential(nn.Conv2d(layer.in_channels, ranks.inputs, 1, bias=False), core, last)
+
+
+def factored_linear(layer: nn.Linear, ranks: Ranks) -> nn.Sequential:
+    """Two fully connected layers, freshly initialised, in place of one."""
+    last = nn.Linear(ranks.outputs, layer.out_features, bias=layer.bias is not None)
+    return nn.Sequential(nn.Linear(layer.in_features, ranks.outputs, bias=False), last)
+
+
+def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
+    """The layer with other widths and all else as it is, whatever class it is; its numbers are as new, to be loaded."""
+    kind = kind_of(layer)
+    assert kind is not None, f"{type(layer).__name__} layers cannot be narrowed, so no edit names one"
+    resized = copy.deepcopy(layer)
+    widths: dict[str, Any] = {
+        "in_channels": inputs, "out_channels": outputs, "in_features": inputs, "out_features": outputs,
+        "num_features": outputs, "num_channels": outputs, "normalized_shape": (outputs,),
+    }  # fmt: skip
+    if kind == "depthwise":
+        widths["groups"] = outputs
+    for name in widths.keys() & vars(layer).keys():
+        setattr(resized, name, widths[name])
+    for name, numbers in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+        if numbers.ndim == 0:  # a counter
+            continue
+        shape = list(numbers.shape)
+        if name == "weight":
+            shape[axis_of(kind, "inputs")], shape[axis_of(kind, "outputs")] = inputs, outputs
+        else:
+            shape[0] = outputs
+        empty = numbers.new_zeros(shape)
+        setattr(resized, name, nn.Parameter(empty, numbers.requires_grad) if isinstance(numbers, nn.Parameter) else empty)
+    if callable(reset := getattr(resized, "reset_parameters", None)):
+        reset()
+    return resized
+
+
+def _geometry(conv: nn.Conv2d | nn.ConvTranspose2d) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Kernel, stride and padding, each as (height, width)."""
+    return cast(tuple[int, int], conv.kernel_size), cast(tuple[int, int], conv.stride), cast(tuple[int, int], conv.padding)
+
+
+def _replace(root: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(root.get_submodule(parent), child, layer)

@@ -1,0 +1,178 @@
+"""The interface of a detector family: a table of functions, which is all that methods and stages know of a detector.
+
+A family is one folder of `detection/` and one line of `FAMILIES`. Its own code may know everything about its networks; nobody else
+imports it. What a family cannot do it says in `cannot`, with the reason that users read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from detection.batch import Batch
+from detection.costs import OperatorCost
+from detection.frozen import Frozen, InputError
+from detection.spec import Spec
+
+FAMILIES: dict[str, str] = {"compact": "detection.compact.family"}
+"""Name -> the module that has it as `FAMILY`; imported when it is asked for."""
+
+Capability = Literal["lightweight", "nas", "pruning", "low_rank", "distillation", "quantization", "qat", "narrow", "smaller_input"]
+"""What a family may be unable to do: the methods, quantization-aware training, and the references that rebuild it."""
+Raw = Any
+"""What a network says before decoding, in the family's own form; nobody else looks inside."""
+
+
+class Points(NamedTuple):
+    """What distillation compares. B images, N points, C classes."""
+
+    score_logits: Tensor  # (B, N, C)
+    side_logits: Tensor | None  # (B, N, 4 * K): distributions over K bins for each side of a box; None where boxes are numbers
+    features: tuple[Tensor, ...]  # (B, channels, height, width) each: the maps that the last layers read, fine to coarse
+
+
+class TeacherTargets(NamedTuple):
+    """What a teacher says at the student's points. B images, N points of the student, C classes."""
+
+    scores: Tensor  # (B, N, C) in [0, 1]
+    side_logits: Tensor | None  # (B, N, 4 * K)
+    confidence: Tensor  # (B, N): the teacher's best score for a box at this very point
+    features: tuple[Tensor, ...]  # as many as the student has
+
+
+class Exported(Protocol):
+    """The network as it is exported: a module that takes pictures (B, height, width, 3) as uint8, or planes of them.
+
+    Layers that predict by a product lie in its attribute `predictions`: by that name they are known in the file, and stay float.
+    """
+
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes xyxy in pixels (B, N, 4) and scores in [0, 1] (B, N, C)."""
+        ...
+
+    def planes_of(self, pictures: Tensor) -> Tensor:
+        """Pictures as floats in [0, 255] with channels first: what tools that quantize understand."""
+        ...
+
+
+class Learn(Protocol):
+    """Forward and loss in one, since some detectors need the labels in their forward."""
+
+    def __call__(
+        self, network: nn.Module, batch: Batch, *, half: bool, forward: Callable[[Tensor], Raw] | None = None
+    ) -> tuple[Raw, Tensor]:
+        """What the network said, and the loss against the labels in float32.
+
+        half: the forward runs in bfloat16 where torch sees fit (autocast). forward stands in for network(images) where the weights
+        are not the module's own: a path of a supernet, a traced network with fake quantization.
+        """
+        ...
+
+
+class SearchSpace(Protocol):
+    """Networks of one family that a search may choose from."""
+
+    @property
+    def largest(self) -> Spec:
+        """The one with the most of everything."""
+        ...
+
+    def options(self) -> dict[str, tuple[int, ...]]:
+        """Name of each decision -> its options, ascending."""
+        ...
+
+    def spec(self, choice: Mapping[str, int]) -> Spec:
+        """The detector of one choice."""
+        ...
+
+
+class LightWeights(NamedTuple):
+    """Weights for light blocks, fitted to the dense ones that they replace."""
+
+    weights: dict[str, Tensor]
+    units: list[str]
+    """Names of the light units whose weights were fitted."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How detectors of one kind are made, trained, compared, exported and changed."""
+
+    name: str
+    settings: type[Frozen]
+    """What a spec of this family holds besides classes, input size and edits."""
+    cannot: Callable[[Spec], Mapping[Capability, str]]
+    """What is not applicable to this detector -> the reason, in a sentence."""
+    label: Callable[[Frozen], str]
+    """Settings in a few words, for the names of nodes and variants."""
+    stride_px: Callable[[Frozen], int]
+    """The sides of its input are multiples of this."""
+
+    build: Callable[[Spec], nn.Module]
+    """The network, edits applied, weights random or whatever the construction leaves."""
+    start: Callable[[Spec, int], Mapping[str, Tensor]]
+    """Weights of a new detector: random ones by the seed, or those of a checkpoint."""
+
+    learn: Learn
+    raw: Callable[[nn.Module, Tensor], Raw]
+    """What a network says of images (B, 3, height, width) in [0, 1]."""
+    decode: Callable[[nn.Module, Raw], tuple[Tensor, Tensor]]
+    """Boxes xyxy in pixels (B, N, 4) and scores in [0, 1] (B, N, C)."""
+    points: Callable[[nn.Module, Raw], Points]
+    targets: Callable[[Points, Spec, Spec], TeacherTargets]
+    """A teacher's points at those of a student: (points of the teacher, its spec, the student's)."""
+    refuse_teacher: Callable[[Frozen, Frozen, bool], None]
+    """ValueError where a teacher cannot teach a student: (settings of the teacher, of the student, whether boxes are compared)."""
+
+    exported: Callable[[nn.Module, bool], Exported]
+    """The module that is written to a file; with True it takes planes. It shares no weights with the network given."""
+    select: Literal["nms", "best"]
+    """How final detections are chosen: by non-maximum suppression, or the best scores as they are (set predictors)."""
+
+    protected: Callable[[nn.Module], tuple[str, ...]]
+    """Names of the last prediction layers, whose outputs have a meaning and keep their width and precision."""
+    scalar: Callable[[Raw], Tensor]
+    """A number that depends on all that is predicted, to follow the dependencies between layers back from."""
+    costs: Callable[[Spec], tuple[OperatorCost, ...]]
+    """Every operator for one picture, as the exported file has them; one that belongs to a module begins with its name."""
+
+    light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None
+    """The spec with light blocks: (spec, kind of block, parts of the network); InputError where they cannot be had."""
+    light_weights: Callable[[nn.Module, nn.Module, Iterable[Tensor]], LightWeights] | None = None
+    """(trained dense network, light network, batches of images to look at) -> weights for the light one."""
+    space: Callable[[Spec, tuple[float, ...], int, Mapping[str, Any]], SearchSpace] | None = None
+    """(spec, shares of its widths, multiple of widths, the family's own options); InputError where there is no such space."""
+    narrowed: Callable[[Spec, float], Spec] | None = None
+    """The detector with every width at this share of its own."""
+    widths: Callable[[Spec], tuple[int, ...]] | None = None
+    """The widths that `narrowed` makes smaller."""
+
+
+def family_named(name: str) -> Family:
+    """The family of a name; InputError where there is none."""
+    if name not in FAMILIES:
+        raise InputError(f"family {name!r}: no such detector family; have {', '.join(FAMILIES)}.")
+    return _family(FAMILIES[name])
+
+
+def family_of(spec: Spec) -> Family:
+    """The family of a detector."""
+    return family_named(spec.family)
+
+
+@lru_cache
+def _family(module: str) -> Family:
+    return cast(Family, import_module(module).FAMILY)
+
+
+def random_start(build: Callable[[Spec], nn.Module], spec: Spec, seed: int) -> dict[str, Tensor]:
+    """Weights as the construction draws them; the same seed gives the same and leaves the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return {name: tensor.detach().contiguous() for name, tensor in build(spec).state_dict().items()}

@@ -1,0 +1,160 @@
+"""What the gate compares: each quantity of each cell, now against a baseline, and again on fresh rounds where times differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.check.baseline import Baseline
+from flows.check.confirm import Candidate, Confirm, Fresh
+from flows.check.verdict import (
+    Item,
+    Tested,
+    of_counts,
+    of_missing_times,
+    of_second_look,
+    of_tested,
+    of_unconfirmed,
+)
+from flows.records.detections import parse_detections
+from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
+from flows.records.store import Store
+from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
+from flows.stats.map_bootstrap import paired_map_difference
+from flows.sweep.check_settings import Check
+
+ONE_POINT = 0.01
+"""A point of mAP, as a share of 1."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is compared, and by which rules."""
+
+    baseline: Baseline
+    ground_truth: dict[str, Any]
+    store: Store
+    config: Check
+    confirm: Confirm | None
+    """None: nothing is measured again."""
+
+
+def compare_items(evidence: Evidence, cells: CellsFile, latency: LatencyFile) -> tuple[Item, ...]:
+    """Every judged item: counts and failures first, then accuracies, then latencies, in the order of the baseline."""
+    baseline = evidence.baseline
+    certain: list[Item] = []
+    accuracies: list[Tested] = []
+    for name, before, now in _pairs(baseline.cells, cells):
+        if now is None or now.status != "ok":
+            why = "not in this sweep" if now is None else f"{now.status}: {now.error or 'no reason recorded'}"
+            certain.append(Item(cell=name, quantity="cell", verdict="missing", why=why))
+        elif before is not None and before.status == "ok":
+            certain += [_exact(name, None, "params", before.params, now.params), _exact(name, None, "macs", before.macs, now.macs)]
+            for runtime, old in before.artifacts.items():
+                new = now.artifacts.get(runtime)
+                if new is None:
+                    gone = Item(cell=name, where=runtime, quantity="artifact", verdict="missing", why="no file for this runtime")
+                    certain.append(gone)
+                else:
+                    certain.append(_exact(name, runtime, "size_bytes", old.size_bytes, new.size_bytes))
+                    accuracies.append(_accuracy(name, runtime, old, new, evidence))
+    made = {cell.cell for cell in cells.cells if cell.status == "ok"}
+    before_rows = {Candidate(row.cell, row.profile): row for row in baseline.latency.rows if row.cell in made and _judged(row)}
+    speeds = [_speed(row, latency.row(row.cell, row.profile), evidence.config) for row in before_rows.values()]
+    alpha = evidence.config.alpha
+    return (*certain, *of_tested(accuracies, alpha), *_confirmed(tuple(of_tested(speeds, alpha)), before_rows, evidence))
+
+
+def _pairs(before: CellsFile, now: CellsFile) -> Iterator[tuple[str, CellRecord | None, CellRecord | None]]:
+    for cell in before.cells:
+        yield cell.cell, cell, now.cell(cell.cell)
+    for cell in now.cells:
+        if before.cell(cell.cell) is None:
+            yield cell.cell, None, cell
+
+
+def _exact(cell: str, where: str | None, quantity: Any, before: int | None, now: int | None) -> Item:
+    verdict = of_counts(before, now)
+    return Item(
+        cell=cell, where=where, quantity=quantity, verdict=verdict, before=before, now=now, change=(now or 0) - (before or 0)
+    )  # fmt: skip
+
+
+def _accuracy(cell: str, runtime: str, before: ArtifactRecord, now: ArtifactRecord, evidence: Evidence) -> Tested:
+    """mAP now against before on the same pictures; equal detections need no test.
+
+    Equal files are not enough to do without one: another version of their runtime may see other things.
+    """
+    config = evidence.config
+    limit = config.map_drop_points * ONE_POINT
+    old, new = before.on(config.split), now.on(config.split)
+    item = Item(cell=cell, where=runtime, quantity="map_50_95", verdict="ok", before=old.map_50_95, now=new.map_50_95)
+    old_text, new_text = evidence.baseline.detections(old.detections), evidence.store.file(new.detections).read_bytes()
+    if old_text == new_text:
+        same = {"change": 0.0, "interval": (0.0, 0.0), "why": "equal detections"}
+        return Tested(item.model_copy(update=same), limit)
+    difference = paired_map_difference(
+        evidence.ground_truth,
+        parse_detections(old_text, old.detections),
+        parse_detections(new_text, new.detections),
+        seed=config.seed,
+        draws=config.draws,
+        confidence=1.0 - config.alpha,
+    )
+    found = {"change": difference.mean, "interval": (difference.low, difference.high)}
+    return Tested(item.model_copy(update=found), limit, difference)
+
+
+def _judged(row: LatencyRow) -> bool:
+    """True for measured rows but the control's own: it is the measure. Estimates follow from counts that are judged already."""
+    return row.is_measured and bool(row.rounds_s) and row.cell != CONTROL
+
+
+def _speed(before: LatencyRow, now: LatencyRow | None, config: Check) -> Tested:
+    """The speedup over the control now against before, so that a slower machine does not count."""
+    item = Item(cell=before.cell, where=before.profile, quantity="speedup", verdict="ok", before=before.speedup)
+    if now is None or not now.rounds_s:
+        why = "no row" if now is None else now.why or "no rounds"
+        gone = {"verdict": of_missing_times(before, now), "why": why}
+        return Tested(item.model_copy(update=gone), config.latency_drop_share)
+    return _change(item, before, now.rounds_s, now.control_rounds_s, config)
+
+
+def _change(item: Item, before: LatencyRow, rounds_s: Sequence[float], control_rounds_s: Sequence[float], config: Check) -> Tested:
+    change = speedup_change(rounds_s, control_rounds_s, before.rounds_s, before.control_rounds_s, 1.0 - config.alpha)
+    few = f"{change.rounds} rounds are too few for an interval; {MIN_ROUNDS} are needed, then and now"
+    found = {
+        "now": log_ratio_interval(rounds_s, control_rounds_s).ratio,
+        "change": change.ratio,
+        "interval": change.interval,
+        "why": item.why if change.interval else few,
+    }
+    return Tested(item.model_copy(update=found), config.latency_drop_share, change)
+
+
+def _confirmed(items: Sequence[Item], before: Mapping[Candidate, LatencyRow], evidence: Evidence) -> Iterator[Item]:
+    """The items; those that look slower or faster are judged on fresh rounds alone, a second test with a p value of its own."""
+    config = evidence.config
+    suspects = {
+        Candidate(item.cell, item.where or ""): item
+        for item in items
+        if item.verdict in ("regressed", "improved") and item.p_holm is not None
+    }
+    fresh = evidence.confirm(tuple(suspects)) if evidence.confirm and suspects else {}
+    again: dict[Candidate, Tested] = {}
+    for place, item in suspects.items():
+        rounds = fresh.get(place, Fresh())
+        if rounds.rounds_s and rounds.control_rounds_s:
+            blank = item.model_copy(update={"verdict": "ok", "p_holm": None, "minimum_detectable_effect": None})
+            again[place] = _change(blank, before[place], rounds.rounds_s, rounds.control_rounds_s, config)
+    decided = dict(zip(again, of_tested(tuple(again.values()), config.alpha), strict=True))
+    for item in items:
+        place = Candidate(item.cell, item.where or "")
+        if place not in suspects:
+            yield item
+        elif place in decided:
+            yield of_second_look(item, decided[place], len(fresh[place].rounds_s))
+        else:
+            why = "not measured again (--no-confirm)" if evidence.confirm is None else fresh.get(place, Fresh()).why
+            yield of_unconfirmed(item, why or "no fresh rounds", config)

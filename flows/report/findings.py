@@ -1,0 +1,284 @@
+"""What the records say: which cells are worth having on each profile, and which one to choose. Reads val only, never test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from detection.frozen import Frozen
+from flows.records.schema import (
+    CONTROL,
+    CellRecord,
+    CellsFile,
+    ComputeType,
+    FlagKind,
+    LatencyFile,
+    LatencyRow,
+    Source,
+    SpeedVerdict,
+    artifact_runtime,
+)
+from flows.stats.latency import EQUAL_WITHIN
+
+ROUNDING = 1e-9
+"""Slack when mAPs are compared: 0.52 - 0.50 is a little more than 0.02 in floating point."""
+TIERS = (0.99, 0.95)
+"""Shares of the control's mAP that MLPerf's edge suite accepts."""
+
+
+class Point(Frozen):
+    """All that a choice may look at: cost and val accuracy of one ok cell on one profile. No test number, on purpose."""
+
+    cell: str
+    source: Source
+    methods: tuple[str, ...]
+    computes_in: ComputeType
+    val_map: float
+    size_bytes: int
+    p50_s: float
+    interval_s: tuple[float, float] | None
+    speedup: float | None
+    speedup_ci95: tuple[float, float] | None
+    verdict: SpeedVerdict | None
+    """Against the control; None where nothing was tested."""
+    minimum_detectable_effect: float | None
+    """The ratio that would probably have been found."""
+    rounds: int
+    """Behind the time; 0 where it is modelled."""
+    speedup_range: tuple[float, float] | None
+    """Smallest and largest of a round; None without rounds."""
+    flags: tuple[FlagKind, ...]
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there were rounds enough to say faster, slower or neither."""
+        return self.verdict not in (None, "too few rounds")
+
+
+class Panel(Frozen):
+    """One profile with the cells that have a number there; measured and modelled numbers never share a panel."""
+
+    profile: str
+    source: Source
+    """Of its times; where some are calibrated and others estimated, estimated."""
+    runtime: str
+    """Name and version, as recorded."""
+    artifacts_of: str
+    """Runtime whose files give accuracy and size: the profile's own, or the sweep's first where the sweep made none for it."""
+    points: tuple[Point, ...]
+    validated_on: tuple[str, ...] = ()
+    """Which networks the errors of its modelled times were found on; empty where measured, or fitted on none."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the latencies come from a clock."""
+        return self.source == "measured"
+
+    @property
+    def has_own_artifacts(self) -> bool:
+        """Whether the sweep made files for the runtime of this profile."""
+        return self.runtime.split()[:1] == [self.artifacts_of]
+
+    def point(self, cell: str) -> Point | None:
+        """The named cell's point, or None."""
+        return next((point for point in self.points if point.cell == cell), None)
+
+
+class Tier(Frozen):
+    """The fastest cell that keeps a share of the control's val mAP."""
+
+    share: float
+    cell: str
+    speedup: float | None
+
+
+class Choice(Frozen):
+    """What is recommended on one profile, and what it was compared with."""
+
+    profile: str
+    source: Source
+    verdict: Literal["recommended", "keep_uncompressed", "undecided"] = "undecided"
+    """keep_uncompressed: no combination is both within the drop and faster. undecided: the control has no number here."""
+    cell: str | None = None
+    max_drop: float
+    compared: int
+    """Combinations that have a number on this profile, the control not counted."""
+    within_drop: int = 0
+    """Of those, how many lose at most max_drop of the control's val mAP."""
+    front: tuple[str, ...]
+    """Cells that no other beats in both val mAP and latency, fastest first."""
+    indistinguishable: tuple[str, ...] = ()
+    """Other cells within the drop whose speedup interval overlaps the chosen one's, fastest first."""
+    tiers: tuple[Tier, ...] = ()
+    control_below_threshold: bool = False
+    """Whether the control itself has no more val mAP than may be lost: then what detects nothing qualifies too."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A sweep's records and what follows from them, worked out once for everything that shows it."""
+
+    cells: CellsFile
+    latency: LatencyFile
+    max_drop: float
+    """Permitted loss of val mAP against the control, in shares of 1."""
+    panels: tuple[Panel, ...]
+    references: tuple[Panel | None, ...]
+    """For each panel that of the references with the same profile and kind; None where there is none."""
+    choices: tuple[Choice, ...]
+    """For each panel."""
+
+    @classmethod
+    def of(cls, cells: CellsFile, latency: LatencyFile, max_drop: float) -> Findings:
+        """The findings of a sweep."""
+        found = panels(cells, latency)
+        others = {(own.profile, own.is_measured): own for own in reference_panels(cells, latency)}
+        references = tuple(others.get((own.profile, own.is_measured)) for own in found)
+        return cls(cells, latency, max_drop, found, references, tuple(choose(panel, max_drop) for panel in found))
+
+    def record(self, name: str) -> CellRecord:
+        """The cell or reference of that name, which there must be."""
+        return next(own for own in (*self.cells.cells, *self.cells.references) if own.cell == name)
+
+
+def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
+    """One panel per profile and kind, measured or modelled, in the order of the latency file.
+
+    Cells without number, or that do not fit, are left out.
+    """
+    ok = {cell.cell: cell for cell in cells.cells if cell.status == "ok"}
+    grouped: dict[tuple[str, bool], list[LatencyRow]] = {}
+    for row in latency.rows:
+        if row.cell in ok and row.p50_s is not None and row.fits is not False:
+            grouped.setdefault((row.profile, row.is_measured), []).append(row)
+    found = []
+    for (profile, _), rows in grouped.items():
+        artifacts_of = artifact_runtime(cells.runtimes, rows[0])
+        points = (_point(ok[row.cell], artifacts_of, row) for row in rows)
+        found.append(
+            Panel(
+                profile=profile,
+                source=weakest({row.source for row in rows}),
+                runtime=rows[0].runtime,
+                artifacts_of=artifacts_of,
+                points=tuple(point for point in points if point is not None),
+                validated_on=tuple(dict.fromkeys(row.validated_on for row in rows if row.validated_on)),
+            )
+        )
+    return tuple(found)
+
+
+def reference_panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
+    """As `panels`, with the references as points and no cell among them."""
+    return panels(cells.model_copy(update={"cells": cells.references}), latency)
+
+
+def weakest(sources: set[Source]) -> Source:
+    """What can be said of all: a profile may be calibrated in float and only estimated in int8."""
+    return next(source for source in ("estimated", "calibrated", "measured") if source in sources)
+
+
+def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """The points that no other beats in both val mAP and latency, fastest first, so mAP rises along them."""
+    front: list[Point] = []
+    for point in sorted(points, key=_fastest_first):
+        if not front or point.val_map > front[-1].val_map:
+            front.append(point)
+    return tuple(front)
+
+
+def choose(panel: Panel, max_drop: float) -> Choice:
+    """The fastest cell whose val mAP lies at most max_drop below the control's; the control where none of them is faster.
+
+    Where the rounds allow a test, faster means beyond chance; where they do not, by the point; where the time is modelled, by
+    more than models resolve. Of cells that are not significantly slower than the fastest, the one with the best val mAP is taken.
+    """
+    control = panel.point(CONTROL)
+    others = [point for point in panel.points if point.cell != CONTROL]
+    front = tuple(point.cell for point in pareto(panel.points))
+    choice = Choice(profile=panel.profile, source=panel.source, max_drop=max_drop, compared=len(others), front=front)
+    if control is None:
+        return choice
+    within = [point for point in others if control.val_map - point.val_map <= max_drop + ROUNDING]
+    candidates = [point for point in within if point.verdict == "faster" or (not point.is_tested and _is_ahead(point, control))]
+    fastest = min([*candidates, control], key=_fastest_first)
+    as_fast = [] if fastest is control else [point for point in candidates if _overlap(point, fastest)]
+    best = max([fastest, *as_fast], key=lambda point: point.val_map)
+    found = {
+        "verdict": "keep_uncompressed" if best is control else "recommended",
+        "cell": best.cell,
+        "within_drop": len(within),
+        "indistinguishable": tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
+        "tiers": tuple(_tier(panel.points, control, share) for share in TIERS),
+        "control_below_threshold": control.val_map <= max_drop + ROUNDING,
+    }
+    return choice.model_copy(update=found)
+
+
+class ReferenceTime(NamedTuple):
+    """All that decides which reference a cell has to beat."""
+
+    name: str
+    p50_s: float
+    val_map: float
+
+
+def best_no_slower(p50_s: float, references: Iterable[ReferenceTime]) -> ReferenceTime | None:
+    """Of the references that take no longer, within what counts as equal, the one with the best val mAP; None where none does."""
+    fast = [own for own in references if own.p50_s <= p50_s * EQUAL_WITHIN]
+    return max(fast, key=lambda own: own.val_map, default=None)
+
+
+def reference_to_beat(p50_s: float, references: Panel) -> tuple[Point, bool]:
+    """The best reference that is as fast, and True; the fastest one, and False, where none is."""
+    timed = [ReferenceTime(own.cell, own.p50_s, own.val_map) for own in references.points]
+    best = best_no_slower(p50_s, timed)
+    name = (best or min(timed, key=lambda own: own.p50_s)).name
+    return next(own for own in references.points if own.cell == name), best is not None
+
+
+def _is_ahead(point: Point, control: Point) -> bool:
+    """Whether an untested time is below the control's; a modelled one by more than models resolve."""
+    return point.p50_s * (1.0 if point.source == "measured" else EQUAL_WITHIN) < control.p50_s
+
+
+def _point(cell: CellRecord, runtime: str, row: LatencyRow) -> Point | None:
+    artifact = cell.artifacts.get(runtime)
+    if artifact is None or row.p50_s is None:
+        return None
+    ratios = [control / own for control, own in zip(row.control_rounds_s, row.rounds_s, strict=False)]  # no control, no ratios
+    return Point(
+        cell=cell.cell,
+        source=row.source,
+        methods=cell.methods,
+        computes_in=cell.computes_in,
+        val_map=artifact.val.map_50_95,
+        size_bytes=artifact.size_bytes,
+        p50_s=row.p50_s,
+        interval_s=row.interval_s,
+        speedup=row.speedup,
+        speedup_ci95=row.speedup_ci95,
+        verdict=row.verdict,
+        minimum_detectable_effect=row.minimum_detectable_effect,
+        rounds=len(row.rounds_s),
+        speedup_range=(min(ratios), max(ratios)) if ratios else None,
+        flags=row.flags,
+    )
+
+
+def _fastest_first(point: Point) -> tuple[float, float, int, str]:
+    """Order by latency; equal ones by mAP, then by how few methods they need, then by name."""
+    return point.p50_s, -point.val_map, len(point.methods), point.cell
+
+
+def _overlap(point: Point, best: Point) -> bool:
+    if point.cell == best.cell or point.speedup_ci95 is None or best.speedup_ci95 is None:
+        return False
+    return point.speedup_ci95[0] <= best.speedup_ci95[1] and best.speedup_ci95[0] <= point.speedup_ci95[1]
+
+
+def _tier(points: tuple[Point, ...], control: Point, share: float) -> Tier:
+    kept = [point for point in points if point.val_map >= share * control.val_map - ROUNDING]
+    fastest = min(kept, key=_fastest_first)  # the control itself keeps all of its mAP, so there is always one
+    return Tier(share=share, cell=fastest.cell, speedup=fastest.speedup)

@@ -1,0 +1,151 @@
+"""What a runtime is: the files it opens, and what opens them, reads their graph and writes them in float16 and int8."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hardware_profiles.estimate.graph.graph import Graph
+    from hardware_profiles.runtimes.ranges import Ranges
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+INPUT, OUTPUTS = "images", ("boxes", "scores")
+"""Names in every exported file."""
+COLOURS = 3
+PLANE_CHANNELS = (COLOURS, 4 * COLOURS)
+"""Of files for quantizers: one pixel in each position, or four of a row."""
+MODEL = "model"
+"""Stem of the files that writers write."""
+
+
+class SessionError(ValueError):
+    """A runtime is unknown or absent, or cannot open a file; the message says which and what to do."""
+
+
+class Session(Protocol):
+    """An opened detector."""
+
+    input_size: tuple[int, int]
+    """(height, width) in pixels."""
+
+    def blank(self) -> Pixels:
+        """A black picture as this file takes it."""
+
+    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
+        """Boxes (1, N, 4) xyxy in pixels and scores (1, N, C), in fresh memory, for a picture (1, height, width, 3) uint8.
+
+        Files that were exported for quantizers take its planes (1, 3, height, width) float32 in [0, 255] instead, or
+        (1, 12, height, width / 4), four pixels of a row in one position.
+        """
+
+
+WriteInt8 = Callable[["Ranges", Iterable[str], Path], Path]
+"""Ranges by tensor, names of the nodes that stay float, folder -> the int8 file in it."""
+
+
+@dataclass(frozen=True)
+class ForInt8:
+    """All that an int8 file is made from, besides ranges and the choice of nodes."""
+
+    planes_file: Path
+    """The float ONNX file that takes planes."""
+    prepared_file: Path
+    """The same with constants folded and normalisations fused: the one whose tensors have ranges."""
+    pictures: tuple[Any, ...]
+    """Training pictures as planes."""
+    trained_for_int8: bool
+    """By quantization-aware training, which has corrected biases itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """One runtime. Its functions are `lazily` imported: a table of runtimes costs nothing to read."""
+
+    name: str
+    package: str
+    """Distribution that must be installed to open files."""
+    libraries: tuple[str, ...]
+    """Distributions that decide what is in its files: their versions are part of the keys of the nodes that write them."""
+    suffixes: tuple[str, ...]
+    """Files it opens, its own format first."""
+    parts: tuple[str, ...] = ()
+    """Suffixes of the files that belong to one of its own format."""
+    open: Callable[[Path, int], Session]
+    """File, threads -> session."""
+    read_graph: Callable[[Path], Graph]
+    """File -> what the runtime executes of it."""
+    write_float16: Callable[[Path, Path], Path]
+    """Float ONNX file, folder -> the file with float16 weights in it."""
+    int8_writer: Callable[[ForInt8], WriteInt8]
+    pack: Callable[[Path, Path], Path] | None = None
+    """Float ONNX file, folder -> the same in its own format; needed where it opens no ONNX."""
+    keeps_half_stem_float: bool = False
+    """Whether a stem that steps by 2 is faster in float."""
+    empty_model: Mapping[str, bytes]
+    """Suffix -> content of a detector that does nothing, `INPUT` of EMPTY_SHAPE to `OUTPUTS`: the positive part of the input.
+
+    Constants, since the process that measures what a runtime costs by itself must not load the libraries that could make them.
+    """
+
+    @property
+    def needs_packing(self) -> bool:
+        """True where it does not open the exported ONNX file as it is."""
+        return ".onnx" not in self.suffixes
+
+
+EMPTY_SHAPE = (1, 3, 8, 8)
+
+
+class OpenedFile:
+    """What all sessions have in common: they know what they take."""
+
+    input_size: tuple[int, int]
+    pixels_per_position: int | None
+    """Of files that take planes."""
+
+    def blank(self) -> Pixels:
+        """A black picture as this file takes it."""
+        height_px, width_px = self.input_size
+        if self.pixels_per_position is not None:
+            return np.zeros((1, COLOURS * self.pixels_per_position, height_px, width_px // self.pixels_per_position), np.float32)
+        return np.zeros((1, height_px, width_px, COLOURS), np.uint8)
+
+    def accept(self, model: Path, inputs: Mapping[str, list[int | str]], outputs: Iterable[str]) -> None:
+        """Note the size of the one input, by its shape; SessionError where the file is no detector of ours."""
+        if list(inputs) != [INPUT] or not set(OUTPUTS) <= set(outputs):
+            raise SessionError(
+                f"{model}: has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; "
+                f"a detector has the input {INPUT} and the outputs {' and '.join(OUTPUTS)}"
+            )
+        match inputs[INPUT]:
+            case [1, int(height_px), int(width_px), channels] if channels == COLOURS:
+                self.input_size, self.pixels_per_position = (height_px, width_px), None
+            case [1, int(channels), int(height_px), int(positions)] if channels in PLANE_CHANNELS:
+                self.input_size, self.pixels_per_position = (height_px, positions * channels // COLOURS), channels // COLOURS
+            case shape:
+                raise SessionError(
+                    f"{model}: input {INPUT} has the shape {shape}; (1, height, width, 3) with fixed sizes is needed"
+                )
+
+
+def lazily(function: str) -> Callable[..., Any]:
+    """A function, "module:name", that is imported when it is called."""
+
+    def call(*arguments: Any) -> Any:
+        module, _, name = function.partition(":")
+        return getattr(importlib.import_module(module), name)(*arguments)
+
+    return call
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says first."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,1 @@
+"""ONNX Runtime: .onnx files, int8 by its own quantizer."""

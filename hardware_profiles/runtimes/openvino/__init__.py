@@ -1,0 +1,1 @@
+"""OpenVINO: .xml with .bin, and .onnx; int8 by NNCF."""

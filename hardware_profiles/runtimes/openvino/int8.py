@@ -1,0 +1,111 @@
+"""An int8 OpenVINO file: NNCF places the quantizers and rounds the weights, ranges other than its own are written over its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hardware_profiles.runtimes.interface import COLOURS, INPUT, MODEL, ForInt8, WriteInt8
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
+from hardware_profiles.runtimes.openvino.shrink import compact_xml, narrow_constants, share_constants
+from hardware_profiles.runtimes.ranges import Ranges
+from hardware_profiles.runtimes.writing import CHANNELS_FIRST, quiet
+
+
+def int8_writer(made_from: ForInt8) -> WriteInt8:
+    """What writes int8 files of one detector; NNCF places its quantizers once for every choice of nodes."""
+    float_model = convert(made_from.planes_file)
+    placed: dict[tuple[str, ...], Any] = {}
+
+    def write_int8(ranges: Ranges, left_float: Iterable[str], folder: Path) -> Path:
+        nodes, target = tuple(left_float), folder / f"{MODEL}.xml"
+        if nodes not in placed:
+            corrects_biases = not made_from.trained_for_int8
+            placed[nodes] = quantized(float_model, made_from.pictures, nodes, corrects_biases=corrects_biases)
+        write(take_pictures(with_ranges(placed[nodes], ranges)), target)
+        return target
+
+    return write_int8
+
+
+def write_float16(float_file: Path, folder: Path) -> Path:
+    """The file with float16 weights, in folder."""
+    target = folder / f"{MODEL}.xml"
+    write(convert(float_file), target, float16=True)
+    return target
+
+
+def convert(float_file: Path) -> Any:
+    """The ONNX file as an OpenVINO model; tensors keep their names, and so do nodes."""
+    with quiet():
+        return import_openvino().convert_model(float_file)
+
+
+def quantized(model: Any, pictures: Sequence[Any], left_float: Iterable[str], *, corrects_biases: bool = True) -> Any:
+    """A copy of the model with int8 weights per output channel and activations in NNCF's own ranges, but for the nodes left float.
+
+    The mean error of each layer is taken off its bias. Quantization-aware training has done that itself: there the quantized
+    network is the one that was trained, and biases corrected towards the float one would undo it. Weights of the first
+    convolution keep to 7 bits, NNCF's precaution for processors that add pairs of products in 16 bits (no VNNI): the picture
+    fills all 8 of its own.
+    """
+    import nncf
+
+    kept = set(left_float)
+    # OpenVINO splits a convolution with a bias in two and gives its name to the addition.
+    names = [name for op in model.get_ops() if (name := op.get_friendly_name()).removesuffix("/WithoutBiases") in kept]
+    with quiet():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(list(pictures)),
+            subset_size=len(pictures),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=names, validate=False),
+            advanced_parameters=None if corrects_biases else nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+        )
+
+
+def with_ranges(model: Any, ranges: Ranges) -> Any:
+    """A copy of a quantized model in which every activation that has a range here keeps to it."""
+    copy = model.clone()
+    for op in copy.get_ops():
+        if op.get_type_name() != "FakeQuantize":
+            continue
+        names = op.input_value(0).get_names() & ranges.keys()
+        if names:
+            exact = ranges[min(names)].with_exact_zero()
+            for port, end in enumerate((exact.low, exact.high, exact.low, exact.high), start=1):
+                shape = tuple(op.input(port).get_shape())
+                constant = import_openvino().opset13.constant(np.full(shape, end, np.float32))
+                op.input(port).replace_source_output(constant.output(0))
+    return copy
+
+
+def write(model: Any, target: Path, *, float16: bool = False) -> None:
+    """Write target (.xml) and its weights (.bin), as short as its reader allows; the model itself is narrowed on the way."""
+    narrow_constants(model)
+    share_constants(model)
+    with quiet():
+        import_openvino().save_model(model, target, compress_to_fp16=float16)
+    compact_xml(target)
+
+
+def take_pictures(model: Any) -> Any:
+    """A model with the conversion to planes before it, which its runtime leaves out where the picture is rounded by levels of 1.
+
+    The given one is changed as well, and no longer of use.
+    """
+    openvino = import_openvino()
+    ops, planes = openvino.opset13, model.input(INPUT).get_node()
+    _, channels, height_px, positions = planes.get_output_shape(0)
+    picture = ops.parameter([1, height_px, positions * channels // COLOURS, COLOURS], openvino.Type.u8, name=INPUT)
+    taken = picture
+    if channels != COLOURS:
+        taken = ops.reshape(taken, ops.constant(np.array([1, height_px, positions, channels], np.int64)), special_zero=False)
+    transposed = ops.transpose(ops.convert(taken, "f32"), ops.constant(np.array(CHANNELS_FIRST, np.int64)))
+    planes.output(0).replace(transposed.output(0))
+    picture.output(0).set_names({INPUT})
+    return openvino.Model(model.outputs, [picture])
