@@ -253,7 +253,7 @@ class Tracker:
         if recommended is None:
             return
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no folder of the recommended of {profile}")
+            raise FileNotFoundError(f"{folder}: no folder of the file recommended for {profile}")
         client.log_artifacts(recommended.run_id, str(folder), f"best/{profile}")
         for run in self._runs.values():
             if run is not recommended and tag in run.tags:

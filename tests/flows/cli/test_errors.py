@@ -44,7 +44,7 @@ def finished(swept: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     own = swept.copied_to(tmp_path_factory.mktemp("finished") / "sweep")
     latency = latency_of(own)
     write_records(own.folder / "results/latency.json", latency)
-    accept("main", own.cells, latency, own.store.file, own.folder / "baselines")
+    accept("main", own.cells, latency, own.store, own.folder / "baselines")
     command = [sys.executable, "-c", "from flows.cli.main import main; main()", "report", "--no-tracking"]
     subprocess.run(command, cwd=own.folder, env=surroundings(ROOT), check=True, capture_output=True)
     return own

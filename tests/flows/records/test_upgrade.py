@@ -28,7 +28,7 @@ def test_committed_results_of_schema_1_are_read(run: str) -> None:
     old = json.loads((folder / "latency.json").read_text())
     assert [row.p50_s for row in latency.rows] == [row["p50_s"] for row in old["rows"]]
     assert {cell.cell for cell in cells.cells} >= {"none"}
-    was, now = ([row["verdict"] for row in old["rows"]].count("not significant"), [r.verdict for r in latency.rows])
+    was, now = ([row["verdict"] for row in old["rows"]].count("no difference"), [r.verdict for r in latency.rows])
     assert now.count("not significant") == was
     recommended = RecommendationFile.model_validate_json((folder / "recommendation.json").read_text())
     assert {own.verdict for own in recommended.profiles} <= {"recommended", "keep_uncompressed", "undecided"}

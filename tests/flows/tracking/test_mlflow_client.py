@@ -132,7 +132,7 @@ def test_verdicts_and_flags_are_tags(sweep: tuple[str, Path]) -> None:
     tags = nested["nas"].data.tags
     assert tags["verdict_x86-1t"] == "not significant (minimum detectable effect 1.021x)"
     assert tags["flags_x86-1t"] == "smaller_not_faster"
-    assert nested["nas"].data.metrics["minimal_effect_x86-1t"] == 1.021
+    assert nested["nas"].data.metrics["minimum_detectable_effect_x86-1t"] == 1.021
     assert nested["pruning+quantization"].data.tags["estimated_flags_pi__5_"] == "int8_slower_than_float"
     assert nested["none"].data.tags["flags_x86-1t"] == "none"
 
@@ -270,7 +270,7 @@ def test_a_broken_mlflow_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
 def test_a_failure_later_is_said_once_too(sweep: tuple[str, Path], tmp_path: Path) -> None:
     """A winner's folder that is not there stops the tracking of what follows, with one warning."""
     tracker = Tracker.open(sweep[0], "nightly", PARAMS_DIGEST, "")
-    with pytest.warns(TrackingWarning, match="no folder of the winner of x86-1t"):
+    with pytest.warns(TrackingWarning, match="no folder of the file recommended for x86-1t"):
         tracker.log_recommended("x86-1t", "none", tmp_path / "absent")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
