@@ -163,8 +163,8 @@ def _resolution(seeds: SeedsFile, own: RuntimeSeeds) -> str:
     """How small a difference these pictures and seeds can show."""
     reach, pictures = (own.test_drop.high - own.test_drop.low) / 2, seeds.dataset.pictures["test"]
     return (
-        f"In {own.runtime} the interval on {pictures} test pictures reaches {_points(reach)} points to either side: a difference "
-        "smaller than that is not told from none."
+        f"In {own.runtime} the interval on {pictures} test pictures reaches {_points(reach)} points to either side: a smaller "
+        "difference is not statistically significant."
     )
 
 
