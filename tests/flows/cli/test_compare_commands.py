@@ -70,7 +70,7 @@ def test_compare_prints_nothing_but_json_when_asked(sixfold: Sixfold, swept_copy
     with_latency(swept_copy)
     ended = sixfold(swept_copy.folder, "compare", "none", CELL, "--json")
     found = json.loads(ended.out)
-    assert (found["schema"], found["a"], found["b"]) == (1, "none", CELL)
+    assert (found["schema"], found["a"], found["b"]) == (2, "none", CELL)
     assert found["profiles"][0]["comparison"]["ratio"] == pytest.approx(2.0)
     assert found["profiles"][0]["is_equal_within_5_percent"] is False
 
