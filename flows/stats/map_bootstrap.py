@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from detection.frozen import Frozen, InputError
+from flows.progress import steps
 from flows.records.detections import read_detections
 from flows.records.schema import ArtifactRecord, ScoredSplit
 from flows.records.store import Store
@@ -209,7 +210,9 @@ def _class_aps(matches: list[_ClassMatches], times_drawn: NDArray[Any]) -> NDArr
 def _draw_aps(matches: _ClassMatches, times_drawn: NDArray[Any]) -> NDArray[np.float64]:
     draws = len(times_drawn)
     at_once = max(1, DRAWN_WEIGHTS_AT_ONCE // max(1, len(matches.picture)))
-    return np.concatenate([_chunk_aps(matches, times_drawn[first : first + at_once]) for first in range(0, draws, at_once)])
+    starts = range(0, draws, at_once)
+    chunks = [_chunk_aps(matches, times_drawn[at : at + at_once]) for at in steps(starts, len(starts), "bootstrap", "chunks")]
+    return np.concatenate(chunks)
 
 
 def _chunk_aps(matches: _ClassMatches, times_drawn: NDArray[Any]) -> NDArray[np.float64]:
