@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 LINE_EVERY_S = 60.0
 """Without a terminal, so that a log shows that the work lives."""
@@ -38,19 +38,19 @@ def progress(
     `left_s` forecasts the rest; without it the pieces so far do. quiet: nothing wakes up or is drawn between two calls, for work
     that measures time.
     """
-    work = Work(title, total, unit, left_s)
+    work, stream = Work(title, total, unit, left_s), sys.stderr  # a task that runs meanwhile may have its own stderr
     with ExitStack() as stack:
-        show = _bar(work, quiet, stack) if sys.stderr.isatty() else _lines(work, first_after_s, quiet, stack)
+        show = _bar(work, stream, quiet, stack) if stream.isatty() else _lines(work, stream, first_after_s, quiet, stack)
         work.tell = show
         show("")
         try:
             yield work
         except BaseException:
             stack.close()
-            _print(f"{title}: stopped after {duration(work.took_s)}, {work.so_far()}")
+            print(f"{title}: stopped after {duration(work.took_s)}, {work.so_far()}", file=stream, flush=True)
             raise
     if work.took_s >= first_after_s:
-        _print(f"{title}: {work.so_far()} in {duration(work.took_s)}")
+        print(f"{title}: {work.so_far()} in {duration(work.took_s)}", file=stream, flush=True)
 
 
 def steps(items: Iterable[Item], total: int, title: str, unit: str) -> Iterator[Item]:
@@ -136,7 +136,7 @@ class Work:
         return self.took_s / self.done * (self.total - self.done) if self.done else None
 
 
-def _lines(work: Work, first_after_s: float, quiet: bool, stack: ExitStack) -> Tell:
+def _lines(work: Work, stream: TextIO, first_after_s: float, quiet: bool, stack: ExitStack) -> Tell:
     """Shows the work as lines, from a thread where nobody calls for long."""
     lock, stop = threading.Lock(), threading.Event()
     said_s: float | None = None
@@ -147,7 +147,7 @@ def _lines(work: Work, first_after_s: float, quiet: bool, stack: ExitStack) -> T
             due_s = work.took_s >= first_after_s if said_s is None else clock() - said_s >= (AT_ONCE_S if rare else LINE_EVERY_S)
             if due_s and (work.done < work.total or said_s is None):
                 said_s = clock()
-                _print(work.line() + (f"; {ended}" if ended else ""))
+                print(work.line() + (f"; {ended}" if ended else ""), file=stream, flush=True)
 
     def watch() -> None:
         while not stop.wait(LOOK_EVERY_S):
@@ -161,7 +161,7 @@ def _lines(work: Work, first_after_s: float, quiet: bool, stack: ExitStack) -> T
     return tell
 
 
-def _bar(work: Work, quiet: bool, stack: ExitStack) -> Tell:
+def _bar(work: Work, stream: TextIO, quiet: bool, stack: ExitStack) -> Tell:
     """Shows the work as a bar with a line above it; both vanish in the end."""
     from rich.console import Console, Group
     from rich.live import Live
@@ -175,7 +175,7 @@ def _bar(work: Work, quiet: bool, stack: ExitStack) -> Tell:
         return Group(text, ProgressBar(total=max(1, work.total), completed=work.done))
 
     live = Live(
-        get_renderable=shown, console=Console(stderr=True), auto_refresh=not quiet, refresh_per_second=1 / LOOK_EVERY_S,
+        get_renderable=shown, console=Console(file=stream), auto_refresh=not quiet, refresh_per_second=1 / LOOK_EVERY_S,
         transient=True, redirect_stdout=sys.stdout.isatty(),
     )  # fmt: skip
     stack.enter_context(live)
@@ -187,7 +187,3 @@ def _bar(work: Work, quiet: bool, stack: ExitStack) -> Tell:
             live.refresh()
 
     return tell
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -89,7 +89,7 @@ def _logged(path: Path, append: bool) -> Iterator[None]:
 
 def _run_on_ray(tasks: tuple[Task, ...], context: Context, arrived: Arrived, started: Started) -> None:
     cores, wants_gpu = cores_here(), context.foundation.device == "cuda"
-    running = _Running(context.store, tasks)
+    running = RunningTasks(context.store, tasks)
     with ray_cluster(cores) as ray:
         is_shared = bool(os.environ.get("RAY_ADDRESS"))
         if is_shared:
@@ -114,7 +114,7 @@ def _run_on_ray(tasks: tuple[Task, ...], context: Context, arrived: Arrived, sta
                 arrived(_outcome(ray, reference, names[reference]))
 
 
-class _Running:
+class RunningTasks:
     """Which tasks run now, by a file that each keeps in the store meanwhile: Ray tells this only with its dashboard on."""
 
     def __init__(self, store: Path, tasks: tuple[Task, ...]) -> None:
@@ -129,8 +129,21 @@ class _Running:
         return [self._waiting.pop(name) for name in sorted(there)]
 
 
+@contextlib.contextmanager
+def marked(store: Path, task: Task) -> Iterator[None]:
+    """The file of a task is there while the block runs; a store that cannot be written is told by the task itself."""
+    mark = _mark(store, task)
+    with contextlib.suppress(OSError):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
+
+
 def _mark(store: Path, task: Task) -> Path:
-    """The file of a task while it runs."""
     return store / RUNNING / f"{task.node.key}.{task.runtime or 'node'}"
 
 
@@ -164,12 +177,5 @@ def _remote_perform(task: str, context: str, *before: str) -> str:
 
     # An accelerator is held by the task that asked for it; what it does many times it does there, in turn.
     each = in_turn if where.foundation.device == "cuda" else Spread(ray, own.node.threads)
-    mark = _mark(where.store, own)
-    with contextlib.suppress(OSError):  # a store that cannot be written is told by the task itself
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-    try:
+    with marked(where.store, own):
         return perform(own, where, outcomes, each).model_dump_json()
-    finally:
-        with contextlib.suppress(OSError):
-            mark.unlink(missing_ok=True)

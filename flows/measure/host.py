@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import platform
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from detection.data.dataset import Images
 from flows.measure.lock import alone
 from flows.measure.measured_rows import Rounds
 from flows.messages import Say
+from flows.progress import duration, progress
 from flows.sweep.measure_settings import Measure
 from hardware_profiles.runtimes.table import SessionError, runtime_version
 from hardware_profiles.schema.profile import HardwareProfile
@@ -50,13 +47,20 @@ def host_rounds(
     turns = [(index, profile) for index in range(config.rounds) for profile in able]
     if not turns:
         return found
-    with alone(say), tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name, _steps(len(turns), say) as step:
+    with (
+        alone(say),
+        tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name,
+        progress("measure", len(turns), quiet=True) as work,
+    ):
         folder = Path(name)
         np.savez(folder / PICTURES, *pictures_as_taken(images, config.pictures))
-        started_s, yardstick_s = time.perf_counter(), None
-        for done, (index, profile) in enumerate(turns, 1):
+        yardstick_s = None
+        for index, profile in turns:
+            title = f"round {index + 1} of {config.rounds}, {profile.id}"
             if found[profile.id].why is not None:
+                work.finish(title, "left out")
                 continue
+            work.start(title)
             round_started_s = time.perf_counter()
             job = _job(profile, files[profile.id], index, folder, config, yardstick_s)
             try:
@@ -64,13 +68,14 @@ def host_rounds(
             except RoundError as error:
                 found[profile.id] = Rounds(why=str(error))
                 say(f"measure: {profile.id}: {error}")
+                work.finish(title, "failed", failed=True)
                 continue
             yardstick_s = result.yardstick_s
             found[profile.id] = Rounds(results=(*found[profile.id].results, result))
-            now_s = time.perf_counter()
-            took = f"{len(job.files)} files in {now_s - round_started_s:.0f} s{_contention(result)}"
-            left_s = (now_s - started_s) / done * (len(turns) - done)
-            step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {took}; {duration_text(left_s)} left")
+            took = f"{len(job.files)} files in {duration(time.perf_counter() - round_started_s)}"
+            if why := _contention(result):  # told at once, however soon after another line
+                say(f"measure: {title}: {took}{why}")
+            work.finish(title, took)
     found = {name: rounds.contended_by(yardstick_s) for name, rounds in found.items()}
     say(f"measure: {_repeated([result for rounds in found.values() for result in rounds.results])}")
     return found
@@ -143,18 +148,3 @@ def _repeated(results: Sequence[RoundResult]) -> str:
     repeated = sum(block.repeats > 0 for block in blocks)
     still = sum(block.disturbed for block in blocks)
     return f"{repeated} of {len(blocks)} blocks repeated, {still} still contended"
-
-
-@contextmanager
-def _steps(total: int, say: Say) -> Iterator[Say]:
-    """What to call after each round: moves a bar on a terminal, says a line elsewhere. Nothing is drawn while a round runs."""
-    if not sys.stderr.isatty():
-        yield say
-        return
-    with Progress(console=Console(stderr=True), auto_refresh=False) as bar:
-        task = bar.add_task("measure", total=total)
-
-        def step(text: str) -> None:
-            bar.update(task, advance=1, description=text, refresh=True)
-
-        yield step

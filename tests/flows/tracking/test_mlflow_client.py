@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from flows.records.schema import ArtifactRecord, BudgetRecord, CellRecord, LatencyRow, Metrics, Source, Status
+from flows.tracking import mlflow_client
 from flows.tracking.mlflow_client import METHODS, NoTracking, Tracker, Tracking, TrackingWarning, tracking_uri
 from tests.places import ROOT
 
@@ -301,3 +302,74 @@ def test_importing_the_module_does_not_import_mlflow() -> None:
     """Every stage imports this module; only a tracked one pays for mlflow."""
     code = "import sys, flows.tracking.mlflow_client; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_an_experiment_deleted_on_the_page_is_restored(tmp_path: Path) -> None:
+    """With the runs that were in it; the next tracker adds what is missing, and no warning is raised."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    first = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n")
+    first.log_cell(made(()))
+    first.close()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("sixfold")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrackingWarning)
+        second = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n")
+        for cell in (made(()), made(("pruning",))):
+            second.log_cell(cell)
+        second.close()
+    parents, nested = runs_in(uri)
+    assert (len(parents), set(nested)) == (1, {"none", "pruning"})
+
+
+def track(uri: str) -> None:
+    """Two cells and a latency, as `sixfold report` shows them."""
+    tracker = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n", "sixfold report")
+    for cell in (made(()), made(("pruning",))):
+        tracker.log_cell(cell)
+    tracker.log_latency(timed("none", "x86-1t", "measured", 0.002))
+    tracker.close()
+
+
+class Stumbling:
+    """An MLflow client one of whose calls fails once."""
+
+    def __init__(self, client: Any, call: str) -> None:
+        self.client, self.call = client, call
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.call:
+            self.call = ""
+            return self._fail
+        return getattr(self.client, name)
+
+    def _fail(self, *_args: Any, **_options: Any) -> None:
+        raise ConnectionError("the server is away")
+
+
+@pytest.mark.parametrize("call", ["log_text", "create_run", "log_dict", "log_batch", "set_terminated", "set_experiment_tag"])
+def test_what_failed_is_filled_in_by_the_command_that_is_named(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever call fails: the warning names a command, and the same records logged once more leave nothing out."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    open_client = mlflow_client._client
+    monkeypatch.setattr(mlflow_client, "_client", lambda uri: Stumbling(open_client(uri), call))
+    with pytest.warns(TrackingWarning, match="another `sixfold report` fills in what is missing"):
+        track(uri)
+    monkeypatch.setattr(mlflow_client, "_client", open_client)
+    track(uri)
+    parents, nested = runs_in(uri)
+    client = MlflowClient(uri)
+    assert len(parents) == 1
+    assert [item.path for item in client.list_artifacts(parents[0].info.run_id)] == ["params.yaml"]
+    assert set(nested) == {"none", "pruning"}
+    for run in nested.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["params"] == 100
+        assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["cell.json"]
+    assert nested["none"].data.metrics["latency_p50_ms_x86-1t"] == 2.0
