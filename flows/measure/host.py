@@ -109,11 +109,6 @@ def order_seeds(config: Measure) -> tuple[int, ...]:
     return tuple(config.seed * 10_000 + index for index in range(config.rounds))
 
 
-def duration_text(seconds: float) -> str:
-    """A forecast as people say it: seconds below two minutes, minutes above."""
-    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
-
-
 def _job(
     profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure, yardstick_s: float | None
 ) -> Job:

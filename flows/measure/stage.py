@@ -9,10 +9,11 @@ from detection.frozen import InputError
 from flows.measure.devices.imported import imported_rounds
 from flows.measure.estimated_rows import estimated_row
 from flows.measure.exported_graphs import with_memory
-from flows.measure.host import duration_text, host_rounds, why_not_here
+from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds, measured_row
 from flows.measure.session import MeasureSession
 from flows.messages import Say
+from flows.progress import duration
 from flows.records.schema import CONTROL, CellRecord, LatencyFile, LatencyRow
 from flows.stats.verdicts import with_verdicts
 from flows.sweep.measure_settings import Measure
@@ -66,7 +67,7 @@ def _announce(records: Sequence[CellRecord], files: Mapping[str, int], config: M
     counted = ", ".join(f"{count} files on {profile}" for profile, count in files.items() if count)
     if not counted:
         return
-    forecast = duration_text(forecast_s(records, tuple(files.values()), config))
+    forecast = f"about {duration(forecast_s(records, tuple(files.values()), config))}"
     say(f"measure: {config.rounds} rounds of {counted}: {forecast}; leave the machine alone meanwhile")
     if config.timed_calls < least_calls():
         say(f"measure: timed_calls is {config.timed_calls}: no 90th percentile, which needs {least_calls()}")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detection.data.dataset import Images
-from flows.measure.host import duration_text, host_rounds, why_not_here
+from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
@@ -184,11 +184,3 @@ def test_pictures_are_as_large_as_they_were_taken(
     one_profile(host, tiny_files(tmp_path), images, FEW.model_copy(update={"rounds": 1}))
     assert [picture.shape for picture in taken] == [(24, 20, 3)] * 2
     assert [np.unique(picture).tolist() for picture in taken] == [[10], [230]]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "about 0 s"), (119, "about 119 s"), (125, "about 2 min"), (200, "about 3 min")]
-)
-def test_forecasts_are_rough(seconds: float, words: str) -> None:
-    """Seconds up to two minutes, then minutes: nobody plans by the second."""
-    assert duration_text(seconds) == words

@@ -12,10 +12,10 @@ import pytest
 
 from detection.data.dataset import Images
 from detection.frozen import InputError
-from flows.measure.host import duration_text
 from flows.measure.session import MeasureSession
 from flows.measure.stage import forecast_s, measure
 from flows.messages import Say
+from flows.progress import duration
 from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
 from flows.sweep.measure_settings import QUICK, Measure, quick
@@ -259,5 +259,5 @@ def test_the_forecast_counts_work() -> None:
     config = Measure(rounds=8, timed_calls=64, end_to_end_calls=5, warmup_s=0.02)
     by_hand_s = 8 * 2 * (1.5 + 64 * (0.13 + 0.02 + 75 * 0.62e-3))
     assert forecast_s(cells, [64, 64], config) == pytest.approx(by_hand_s)
-    assert duration_text(by_hand_s) == "about 4 min"
+    assert duration(by_hand_s) == "4 min"
     assert forecast_s(cells, [], config) == forecast_s(cells, [0], config) == 0
