@@ -16,6 +16,7 @@ from detection.spec import Spec
 from detection.training import Recipe
 from flows.grid.nodes import Context, model_file
 from hardware_profiles.runtimes.table import open_session
+from hardware_profiles.schema.library import load_profile
 from tests.compressors.test_contract import DESIGN_PROFILE, Sweep, foundation
 
 
@@ -29,7 +30,7 @@ def context_over(
     base = foundation(detector.spec, train.digest, val.digest)
     if recipe is not None:
         base = base.model_copy(update={"training": recipe, "recovery": recipe})
-    return Context(prepared=prepared, store=store, design_profile=DESIGN_PROFILE, foundation=base)
+    return Context(prepared=prepared, store=store, design_profile=load_profile(DESIGN_PROFILE), foundation=base)
 
 
 def assert_composes(cell: Cell, context: Context, val: Images, runtime: str = "onnxruntime") -> Sweep:

@@ -119,7 +119,7 @@ def context(
 ) -> Context:
     """A worker's context over the tiny data and an empty store that all tests here share."""
     base = foundation(tiny_detector.spec, tiny_train.digest, tiny_val.digest)
-    return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=DESIGN_PROFILE, foundation=base)
+    return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=load_profile(DESIGN_PROFILE), foundation=base)
 
 
 @pytest.fixture(scope="module")
