@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from studies.measurement.power import mean_power
+from studies.measurement.intervals import mean_power
 from studies.measurement.records import PlantedPart
 
 INK, OBSERVED, PREDICTED = "#222222", "#d1495b", "#00798c"

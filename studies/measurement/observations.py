@@ -13,8 +13,6 @@ from detection.frozen import Frozen, InputError
 from flows.records.schema import write_records
 from hardware_profiles.timing.environment import environment
 
-Say = Callable[[str], None]
-
 
 class Unit(Frozen):
     """One observation that is made in one go, and all that it depends on."""
@@ -32,12 +30,7 @@ UnitType = TypeVar("UnitType", bound=Unit)
 
 
 def complete(
-    folder: Path,
-    kind: type[UnitType],
-    names: Sequence[str],
-    settings: Frozen,
-    observe: Callable[[str], Mapping[str, Any]],
-    say: Say = print,
+    folder: Path, kind: type[UnitType], names: Sequence[str], settings: Frozen, observe: Callable[[str], Mapping[str, Any]]
 ) -> tuple[UnitType, ...]:
     """Every unit of the part: those in the folder are read, the named ones that are missing are observed now, in order.
 
@@ -51,7 +44,7 @@ def complete(
             differs = _difference(unit.settings, shared)
             raise InputError(f"{folder}: {unit.name} was observed {differs}. Remove the folder or give another --work.")
     missing = [name for name in names if name not in {unit.name for unit in known}]
-    say(f"{part}: {len(names) - len(missing)} of {len(names)} units are cached")
+    print(f"{part}: {len(names) - len(missing)} of {len(names)} units are cached")
     started_s = time.monotonic()
     for done, name in enumerate(missing, start=1):
         unit_started_s = time.monotonic()
@@ -67,7 +60,7 @@ def complete(
         )
         write_records(folder / f"{name}.json", unit)
         left_s = (now_s - started_s) / done * (len(missing) - done)
-        say(f"{part}: {name} in {unit.wall_s:.0f} s; {len(missing) - done} to go, about {left_s / 60:.0f} min")
+        print(f"{part}: {name} in {unit.wall_s:.0f} s; {len(missing) - done} to go, about {left_s / 60:.0f} min", flush=True)
     return read_units(folder, kind)
 
 

@@ -1,11 +1,10 @@
-"""Files of a finished run, timed in rounds: each round is a fresh pinned process that takes every file once."""
+"""Copies of one file of a finished run, timed in rounds: each round is a fresh pinned process that takes every copy once."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,18 +13,18 @@ from pydantic import Field
 
 from detection.data.dataset import load_split
 from detection.frozen import Digest, Frozen, PositiveInt
-from flows.measure.host import PICTURES, pictures_as_taken
+from flows.measure.host import ENTRY, PICTURES, pictures_as_taken
 from flows.measure.lock import alone
 from flows.sweep.measure_settings import Measure
 from hardware_profiles.runtimes.table import file_parts
 from hardware_profiles.timing.environment import digest_of
 from hardware_profiles.timing.round import File, Job, Protocol, RoundError, RoundResult, choose_cores, in_fresh_process
 from studies.finished_run import FinishedRun, Model
-from studies.measurement.observations import Say
+from studies.measurement.planted_round import PREFIX, SUFFIX
 
+PLANTED_ENTRY = "studies.measurement.planted_round"
 PICTURE_COUNT = 8
 ROUND_TIMEOUT_S = 900.0
-WORKER = "flows.measure.worker"
 
 
 class CopiesSettings(Frozen):
@@ -41,9 +40,52 @@ class CopiesSettings(Frozen):
     artifacts: dict[str, Digest] = Field(default_factory=dict)
     """Runtime -> what was timed; filled in from the run, so that files of another run are not mixed in."""
 
-    def protocol(self) -> Protocol:
-        """How each file is timed."""
-        return Protocol(timed_calls=self.timed_calls, end_to_end_calls=self.end_to_end_calls)
+
+class Timings(NamedTuple):
+    """The medians of named copies over rounds, and how quiet the machine was."""
+
+    medians_s: dict[str, tuple[float, ...]]
+    repeated_blocks: int
+    contended_blocks: int
+
+
+def time_copies(
+    run: FinishedRun,
+    model: Model,
+    names: Sequence[str],
+    settings: CopiesSettings,
+    seed: int,
+    slower_by: Mapping[str, float] | None = None,
+) -> Timings:
+    """The times of copies of the model under these names, with this machine for itself and pictures of the run's val split.
+
+    `slower_by` has the share of each copy's own time that it is to be slower by. RoundError where a copy could not be timed.
+    """
+    entry, suffix = (ENTRY, "") if slower_by is None else (PLANTED_ENTRY, SUFFIX)
+    planted = {f"{PREFIX}{name}": share for name, share in (slower_by or {}).items()}
+    results: list[RoundResult] = []
+    with alone(print), tempfile.TemporaryDirectory(prefix="sixfold-study-") as name:
+        folder = Path(name)
+        np.savez(folder / PICTURES, *pictures_as_taken(load_split(run.prepared, "val"), PICTURE_COUNT))
+        files = copies(model, names, folder)
+        for index in range(settings.rounds):
+            job = Job(
+                runtime=model.runtime + suffix,
+                threads=1,
+                cores=choose_cores(1),
+                files=tuple(files.values()),
+                order_seed=seed * 10_000 + index,
+                protocol=Protocol(timed_calls=settings.timed_calls, end_to_end_calls=settings.end_to_end_calls),
+                pictures=str(folder / PICTURES),
+                settings=Measure().settings() | planted,
+                result=str(folder / "result.json"),
+                yardstick_s=results[-1].yardstick_s if results else None,
+            )
+            results.append(in_fresh_process(job, entry, folder, ROUND_TIMEOUT_S))
+            for block in results[-1].blocks:
+                if block.error is not None:
+                    raise RoundError(f"{block.digest}: {block.error}")
+    return timings(results, files)
 
 
 def copies(model: Model, names: Sequence[str], folder: Path) -> dict[str, File]:
@@ -55,54 +97,6 @@ def copies(model: Model, names: Sequence[str], folder: Path) -> dict[str, File]:
             shutil.copyfile(own, path.with_suffix(own.suffix))
         files[name] = File(digest=digest_of({"copy": name}), path=str(path))
     return files
-
-
-class RoundTimer:
-    """A folder with the run's pictures, in which rounds are timed one after another."""
-
-    def __init__(self, folder: Path, protocol: Protocol, seed: int) -> None:
-        self.folder, self.protocol, self.seed = folder, protocol, seed
-        self._yardstick_s: float | None = None
-
-    def round(
-        self, runtime: str, files: Sequence[File], index: int, entry: str = WORKER, settings: Mapping[str, float] | None = None
-    ) -> RoundResult:
-        """What one fresh process on one core found; RoundError where a file could not be timed."""
-        job = Job(
-            runtime=runtime,
-            threads=1,
-            cores=choose_cores(1),
-            files=tuple(files),
-            order_seed=self.seed * 10_000 + index,
-            protocol=self.protocol,
-            pictures=str(self.folder / PICTURES),
-            settings=Measure().settings() | dict(settings or {}),
-            result=str(self.folder / "result.json"),
-            yardstick_s=self._yardstick_s,
-        )
-        result = in_fresh_process(job, entry, self.folder, ROUND_TIMEOUT_S)
-        self._yardstick_s = result.yardstick_s
-        for block in result.blocks:
-            if block.error is not None:
-                raise RoundError(f"{block.digest}: {block.error}")
-        return result
-
-
-@contextmanager
-def round_timer(run: FinishedRun, protocol: Protocol, seed: int, say: Say = print) -> Iterator[RoundTimer]:
-    """A timer that has this machine for itself, with pictures evenly spread over the run's val split."""
-    images = load_split(run.prepared, "val")
-    with alone(say), tempfile.TemporaryDirectory(prefix="sixfold-study-") as name:
-        np.savez(Path(name) / PICTURES, *pictures_as_taken(images, PICTURE_COUNT))
-        yield RoundTimer(Path(name), protocol, seed)
-
-
-class Timings(NamedTuple):
-    """The medians of named files over rounds, and how quiet the machine was."""
-
-    medians_s: dict[str, tuple[float, ...]]
-    repeated_blocks: int
-    contended_blocks: int
 
 
 def timings(results: Sequence[RoundResult], files: Mapping[str, File]) -> Timings:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hardware_profiles.timing.round import Block, File, Job, Protocol, RoundError, RoundResult
+from hardware_profiles.timing.round import Block, File, Job, RoundError, RoundResult
 from studies.finished_run import Model
-from studies.measurement import timed_rounds
-from studies.measurement.timed_rounds import copies, round_timer, timings
+from studies.measurement import timed_copies
+from studies.measurement.timed_copies import CopiesSettings, copies, time_copies, timings
 from tests.studies.measurement.study_factory import tiny_run
 
 
@@ -29,9 +29,9 @@ def test_a_file_that_cannot_be_timed_ends_the_part(tmp_path: Path, monkeypatch: 
     """A block with an error is no observation; the message is the block's."""
     run = tiny_run(tmp_path, monkeypatch)
     broken = RoundResult(blocks=(Block(digest="a", position=0, error="SessionError: no"),), runtime_rss_bytes=None)
-    monkeypatch.setattr(timed_rounds, "in_fresh_process", lambda *_: broken)
-    with round_timer(run, Protocol(), 0) as timer, pytest.raises(RoundError, match="a: SessionError: no"):
-        timer.round("onnxruntime", (File(digest="a", path="a.onnx"),), 0)
+    monkeypatch.setattr(timed_copies, "in_fresh_process", lambda *_: broken)
+    with pytest.raises(RoundError, match="a: SessionError: no"):
+        time_copies(run, run.model("none", "onnxruntime"), ("a",), CopiesSettings(), 0)
 
 
 def test_a_round_knows_the_contention_probe_of_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,10 +42,8 @@ def test_a_round_knows_the_contention_probe_of_those_before(tmp_path: Path, monk
         jobs.append(job)
         return RoundResult(blocks=(), runtime_rss_bytes=None, yardstick_s=min(1e-6 * (3 - len(jobs)), job.yardstick_s or 1.0))
 
-    monkeypatch.setattr(timed_rounds, "in_fresh_process", process)
-    with round_timer(run, Protocol(), 0) as timer:
-        for index in range(3):
-            timer.round("onnxruntime", (), index)
+    monkeypatch.setattr(timed_copies, "in_fresh_process", process)
+    time_copies(run, run.model("none", "onnxruntime"), (), CopiesSettings(rounds=3), 0)
     assert [job.yardstick_s for job in jobs] == [None, pytest.approx(2e-6), pytest.approx(1e-6)]
 
 
