@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from detection.frozen import Frozen, InputError
+from detection.frozen import Frozen, InputError, read_json
 from flows.records.schema import write_records
 from hardware_profiles.timing.environment import environment
 
@@ -66,15 +64,7 @@ def complete(
 
 def read_units(folder: Path, kind: type[UnitType]) -> tuple[UnitType, ...]:
     """What was observed so far, in order of names; InputError where a file is not a unit of this kind."""
-    units = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            units.append(kind.model_validate_json(path.read_text()))
-        except ValidationError as error:
-            raise InputError(
-                f"{path}: not an observation of this study ({error.errors()[0]['msg']}). Remove it and run again."
-            ) from error
-    return tuple(units)
+    return tuple(read_json(path, kind, "Remove it and run again.") for path in sorted(folder.glob("*.json")))
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

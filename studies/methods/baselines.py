@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow, artifact_runtime
@@ -44,27 +44,27 @@ def _baseline(
         case "equal_macs":
             return next((own for own in references if _without_chance(own) == _without_chance(variant)), None)
         case "no_slower":
-            return _no_slower(variant, references, runtime, lambda name: timed_row(cells, latency, name, runtime))
+            rows = {own.cell: timed_row(cells, latency, own.cell, runtime) for own in (variant, *references)}
+            return _no_slower(rows.pop(variant.cell), references, runtime, rows)
         case "plain":
             plain = cells.cell(cell_of(subject.method, subject.plain or ""))
             return plain if plain is not None and plain.status == "ok" and _is_of_its_kind(variant, plain) else None
 
 
 def _no_slower(
-    variant: CellRecord, references: Sequence[CellRecord], runtime: str, row_of: Callable[[str], LatencyRow | None]
+    own: LatencyRow | None, references: Sequence[CellRecord], runtime: str, rows: Mapping[str, LatencyRow | None]
 ) -> CellRecord | None:
     """Of the references that take no longer (within what counts as equal) the one with the best val mAP."""
-    own = row_of(variant.cell)
     if own is None or own.p50_s is None:
         return None
-    rows = [(reference, row_of(reference.cell)) for reference in references]
+    records = {reference.cell: reference for reference in references}
     timed = [
-        ReferenceTime(reference.cell, row.p50_s, reference.artifacts[runtime].val.map_50_95)
-        for reference, row in rows
+        ReferenceTime(row.cell, row.p50_s, records[row.cell].artifacts[runtime].val.map_50_95)
+        for row in rows.values()
         if row is not None and row.p50_s is not None and row.profile == own.profile
     ]
     best = best_no_slower(own.p50_s, timed)
-    return None if best is None else next(reference for reference in references if reference.cell == best.name)
+    return None if best is None else records[best.name]
 
 
 def _without_chance(record: CellRecord) -> dict[str, Any] | None:

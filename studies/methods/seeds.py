@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from detection.frozen import InputError
@@ -13,7 +12,6 @@ from flows.sweep import workspace
 from studies.finished_run import FinishedRun
 from studies.methods.subjects import SUBJECTS, cell_of
 
-Say = Callable[[str], None]
 SEEDS = Path("results/seeds")
 """In the folder of the run: a file per method."""
 
@@ -23,19 +21,19 @@ def seeds_file(run: FinishedRun, method: str) -> Path:
     return run.folder / SEEDS / f"{method}.json"
 
 
-def retrain_variants(run: FinishedRun, seeds: int, executor: Executor, say: Say) -> int:
+def retrain_variants(run: FinishedRun, seeds: int, executor: Executor) -> int:
     """0 once every file is there and of this sweep's networks, 3 where a node failed; what is there is reused."""
     worst = 0
     for subject in SUBJECTS:
         name, output = cell_of(subject.method, subject.three_seeds), seeds_file(run, subject.method)
         if run.cells.cell(name) is None:
-            say(f"{subject.method}: `{name}` is not in sweep {run.cells.sweep!r}; no seeds of it")
+            print(f"{subject.method}: `{name}` is not in sweep {run.cells.sweep!r}; no seeds of it")
         elif _is_current(run, subject.method, name, seeds):
-            say(f"{subject.method}: {output} is there")
+            print(f"{subject.method}: {output} is there")
         else:
             code = retrain(
                 run.plan, run.prepared, run.store, run.folder / workspace.REPORT / "recommendation.json", output,
-                cell=name, seeds=seeds, executor=executor, say=say,
+                cell=name, seeds=seeds, executor=executor, say=print,
             )  # fmt: skip
             worst = max(worst, code)
     return worst

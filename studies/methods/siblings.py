@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from compressors.planning.versions import VERSIONS
 from compressors.quantization import Quantization
 from detection.data.dataset import Split, load_split
+from detection.evaluation import Accuracy, accuracy, detect
 from detection.frozen import Digest, Frozen, InputError
 from flows.grid.nodes import SECTION as NODES
-from flows.grid.scoring import PROTOCOL, artifact_digest
-from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, write_records
+from flows.grid.scoring import PROTOCOL, SCORED, artifact_digest
+from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, read_schema, write_records
 from flows.records.store import Store
 from hardware_profiles.runtimes.table import open_session, runtime_version
 from studies.finished_run import FinishedRun
 from studies.methods.subjects import cell_of
 
-Say = Callable[[str], None]
 SECTION = "siblings"
 """Of the store."""
 SIBLINGS = Path("results/siblings.json")
 """In the folder of the run."""
-SCORED: tuple[Split, Split] = ("val", "test")
 NETWORK_FILE = "model.onnx"
 
 
@@ -55,13 +53,13 @@ class SiblingsFile(Frozen):
     siblings: tuple[Sibling, ...]
 
 
-def make_siblings(run: FinishedRun, say: Say) -> SiblingsFile:
+def make_siblings(run: FinishedRun) -> SiblingsFile:
     """A sibling for every variant of quantization-aware training, also written to the run's folder; stored ones are reused."""
     control = run.cells.cell(CONTROL)
     if control is None or control.status != "ok":
         raise InputError(f"{run.folder}: the control was not made, so it has no sibling. Run `make methods` again.")
     aware = [config for config in run.plan.params.grid.methods.quantization if config.qat_epochs]
-    found = SiblingsFile(siblings=tuple(_sibling(run, control, config, say) for config in aware))
+    found = SiblingsFile(siblings=tuple(_sibling(run, control, config) for config in aware))
     write_records(run.folder / SIBLINGS, found)
     return found
 
@@ -71,18 +69,15 @@ def read_siblings(run: FinishedRun) -> SiblingsFile:
     path, control = run.folder / SIBLINGS, run.cells.cell(CONTROL)
     if not path.is_file():
         return SiblingsFile(siblings=())
-    try:
-        found = SiblingsFile.model_validate_json(path.read_text())
-    except ValidationError as error:
-        raise InputError(f"{path}: not a file of schema 1. Run `python -m studies.methods siblings` again.") from error
-    return SiblingsFile(siblings=tuple(own for own in found.siblings if control is not None and own.control == control.node))
+    found = read_schema(path, SiblingsFile, "python -m studies.methods siblings").siblings
+    return SiblingsFile(siblings=tuple(own for own in found if control is not None and own.control == control.node))
 
 
-def _sibling(run: FinishedRun, control: CellRecord, config: Quantization, say: Say) -> Sibling:
+def _sibling(run: FinishedRun, control: CellRecord, config: Quantization) -> Sibling:
     key = _key(run, control, config)
     if not run.store.has(SECTION, key):
         with run.store.writing(SECTION, key) as folder:
-            steps = _train(run, control, config, folder, say)
+            steps = _train(run, control, config, folder)
             for runtime in run.cells.runtimes:
                 _score(run, runtime, folder)
             (folder / "training.json").write_text(json.dumps({"steps": steps}) + "\n")
@@ -116,7 +111,7 @@ def _key(run: FinishedRun, control: CellRecord, config: Quantization) -> Digest:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _train(run: FinishedRun, control: CellRecord, config: Quantization, folder: Path, say: Say) -> int:
+def _train(run: FinishedRun, control: CellRecord, config: Quantization, folder: Path) -> int:
     """How many updates it took; the network lies in the folder as one file for all runtimes."""
     import torch
 
@@ -127,7 +122,7 @@ def _train(run: FinishedRun, control: CellRecord, config: Quantization, folder: 
 
     params, recipe = run.plan.params, config.qat_recipe(run.plan.params.grid.recovery)
     torch.set_num_threads(params.threads)
-    say(f"{config.label()}: its float sibling, {recipe.epochs} more epochs of the control")
+    print(f"{config.label()}: its float sibling, {recipe.epochs} more epochs of the control", flush=True)
     detector = checkpoint.load(run.store.open(NODES, control.node))
     train = load_split(run.prepared, "train").at(detector.spec.input_size)
     trained, record = fit(detector, train, recipe, seed=params.seed, device=choose_device(params.device))
@@ -136,8 +131,6 @@ def _train(run: FinishedRun, control: CellRecord, config: Quantization, folder: 
 
 
 def _score(run: FinishedRun, runtime: str, folder: Path) -> None:
-    from detection.evaluation import accuracy, detect
-
     session = open_session(runtime, folder / NETWORK_FILE, 1)
     for split in SCORED:
         images = load_split(run.prepared, split).at(session.input_size)
@@ -149,8 +142,8 @@ def _score(run: FinishedRun, runtime: str, folder: Path) -> None:
 
 def _artifact(store: Store, folder: Path, runtime: str) -> ArtifactRecord:
     def metrics(split: Split) -> Metrics:
-        reached = json.loads((folder / f"{runtime}-{split}-score.json").read_text())
-        return Metrics(**reached, detections=(folder / f"{runtime}-{split}.json").relative_to(store.root).as_posix())
+        reached = Accuracy.model_validate_json((folder / f"{runtime}-{split}-score.json").read_text())
+        return Metrics(**reached.model_dump(), detections=(folder / f"{runtime}-{split}.json").relative_to(store.root).as_posix())
 
     digest, size_bytes = artifact_digest(folder)
     url = (folder / NETWORK_FILE).relative_to(store.root).as_posix()

@@ -53,7 +53,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
 def test_a_broken_observation_is_named(tmp_path: Path) -> None:
     """A file that is no observation is not skipped in silence."""
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(InputError, match=r"a\.json: not an observation"):
+    with pytest.raises(InputError, match=r"a\.json: of another version .* Remove it and run again"):
         read_units(tmp_path, Counted)
 
 
