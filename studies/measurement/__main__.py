@@ -61,8 +61,7 @@ def page(work: WorkFolder = WORK, command: Command = MAKER) -> None:
 @app.command()
 def rewrite() -> None:
     """Write page and figure from docs/measurement.json: after a change of words, without a run."""
-    from studies.measurement.figure import draw_detection
-    from studies.measurement.page import judge, write_page
+    from studies.measurement.page import draw_detection, judge, write_page
 
     found = _read()
     if found.planted is not None:

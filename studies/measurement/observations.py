@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from detection.frozen import Frozen, InputError, read_json
+from flows.progress import duration, progress
 from flows.records.schema import write_records
 from hardware_profiles.timing.environment import environment
 
@@ -43,22 +44,20 @@ def complete(
             raise InputError(f"{folder}: {unit.name} was observed {differs}. Remove the folder or give another --work.")
     missing = [name for name in names if name not in {unit.name for unit in known}]
     print(f"{part}: {len(names) - len(missing)} of {len(names)} units are cached")
-    started_s = time.monotonic()
-    for done, name in enumerate(missing, start=1):
-        unit_started_s = time.monotonic()
-        found = observe(name)
-        now_s = time.monotonic()
-        unit = kind(
-            name=name,
-            settings=shared,
-            environment=environment(),
-            observed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            wall_s=round(now_s - unit_started_s, 3),
-            **found,
-        )
-        write_records(folder / f"{name}.json", unit)
-        left_s = (now_s - started_s) / done * (len(missing) - done)
-        print(f"{part}: {name} in {unit.wall_s:.0f} s; {len(missing) - done} to go, about {left_s / 60:.0f} min", flush=True)
+    with progress(part, len(missing), "units", quiet=True) as work:
+        for name in missing:
+            started_s = time.monotonic()
+            found = observe(name)
+            unit = kind(
+                name=name,
+                settings=shared,
+                environment=environment(),
+                observed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                wall_s=round(time.monotonic() - started_s, 3),
+                **found,
+            )
+            write_records(folder / f"{name}.json", unit)
+            work.finish(name, f"in {duration(unit.wall_s)}")
     return read_units(folder, kind)
 
 

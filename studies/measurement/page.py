@@ -1,4 +1,4 @@
-"""The generated part of docs/measurement.md: a sentence per target, then tables with intervals."""
+"""The generated part of docs/measurement.md: a sentence per target, tables with intervals, and the figure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from flows.publish.marked_page import render, rewrite
 from flows.records.formatting import count, interval
-from studies.measurement.intervals import Rate
+from studies.measurement.intervals import Rate, mean_power
 from studies.measurement.records import SWEEP_FILES, IdenticalPart, PlantedPart, Summary
 
 TEMPLATE, PART = Path(__file__).with_name("page.md.j2"), "measurement"
+INK, OBSERVED, PREDICTED = "#222222", "#d1495b", "#00798c"
 NOMINAL = 0.05
 """Share of false alarms that a test at 95 % allows."""
 SESSIONS_TARGET, PAIRS_TARGET, TRIALS_TARGET = 20, 8, 100
@@ -107,3 +110,33 @@ def percent(share: float, digits: int = 1) -> str:
 def _interval(bounds: tuple[float, float]) -> str:
     """In per cent, without the sign."""
     return interval(bounds, lambda share: f"{100 * share:.1f}")
+
+
+def draw_detection(part: PlantedPart, path: Path) -> None:
+    """Write an SVG: share of trials detected with exact 95 % intervals, the predicted curve, and the minimum detectable effect."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    sizes = np.array([own.slower_by for own in part.results])
+    shares = np.array([own.found.share for own in part.results])
+    low, high = np.array([own.found.ci95 for own in part.results]).T
+    curve = np.geomspace(sizes.min() / 2, sizes.max() * 1.2, 80)
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    predicted = [100 * mean_power(float(size), part.trial_spreads, part.rounds) for size in curve]
+    axes.plot(100 * curve, predicted, color=PREDICTED, label="predicted from the spreads of the trials")
+    around = 100 * np.stack([shares - low, high - shares])
+    axes.errorbar(100 * sizes, 100 * shares, yerr=around, fmt="o", color=OBSERVED, capsize=3, label="detected, exact 95 % interval")
+    axes.axvline(100 * part.minimum_detectable_effect, color=INK, linestyle=":", label="minimum detectable effect, median")
+    axes.set_xscale("log")
+    axes.set_xticks(100 * sizes, [f"{100 * size:g}" for size in sizes], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("planted slowdown, % (logarithmic)")
+    axes.set_ylabel("trials detected, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside upper left")
+    with rc_context({"svg.hashsalt": "sixfold"}):  # the same ids whenever it is drawn
+        figure.savefig(path, metadata={"Date": None})

@@ -26,7 +26,7 @@ def seeds(
 ) -> None:
     """Train one variant of each method with several seeds; what is there is reused."""
     from studies.finished_run import open_run
-    from studies.methods.seeds import SEEDS, retrain_variants
+    from studies.methods.further_training import SEEDS, retrain_variants
 
     code = retrain_variants(open_run(run, store, MAKER), count, executor_named(executor))
     if code:
@@ -38,7 +38,7 @@ def seeds(
 def siblings(run: RunFolder = RUN, store: StoreFolder = None) -> None:
     """Train the control in float for as long as each variant of quantization-aware training."""
     from studies.finished_run import open_run
-    from studies.methods.siblings import SIBLINGS, make_siblings
+    from studies.methods.further_training import SIBLINGS, make_siblings
 
     made = make_siblings(open_run(run, store, MAKER))
     print(f"float siblings: {len(made.siblings)} in {run / SIBLINGS}\nNext: `python -m studies.methods page`.")

@@ -28,11 +28,9 @@ from flows.report.recommendation import relative_speed
 from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference, drawn_aps, drawn_difference
 from flows.sweep import workspace
 from studies.finished_run import FinishedRun
-from studies.methods.baselines import baselines, timed_row
+from studies.methods.further_training import Sibling, read_siblings, seeds_file
 from studies.methods.results import Comparison, Found, InRuntime, MethodResult, Role, Search, Shown, Summary, Timing
-from studies.methods.seeds import seeds_file
-from studies.methods.siblings import Sibling, read_siblings
-from studies.methods.subjects import SUBJECTS, Subject, cell_of, label_of
+from studies.methods.subjects import SUBJECTS, Subject, baselines, cell_of, label_of, timed_row
 
 
 def summarize(run: FinishedRun, command: str) -> Summary:

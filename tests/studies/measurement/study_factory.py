@@ -13,7 +13,7 @@ from flows.records.schema import write_records
 from flows.sweep.workspace import CELLS
 from hardware_profiles.timing.round import Block, Job, RoundResult
 from studies.finished_run import FinishedRun, open_run
-from studies.measurement import timed_copies
+from studies.measurement import experiments
 from studies.measurement.experiments import CONTROL, Batch, Session
 from tests.flows.latency_factory import record, sweep, three_pictures
 from tests.hardware_profiles.tiny_model import write_model
@@ -55,7 +55,7 @@ def tiny_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
     names = ("none", "lightweight+nas")
     cells = sweep(*(record(name, {"onnxruntime": write_model(folder / f"{name}.onnx", seed)}) for seed, name in enumerate(names)))
     write_records(folder / CELLS, cells)
-    monkeypatch.setattr(timed_copies, "load_split", lambda *_: three_pictures())
+    monkeypatch.setattr(experiments, "load_split", lambda *_: three_pictures())
     return open_run(folder, folder)
 
 
@@ -71,5 +71,5 @@ def timed_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FinishedRu
         )
         return RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)
 
-    monkeypatch.setattr(timed_copies, "in_fresh_process", process)
+    monkeypatch.setattr(experiments, "in_fresh_process", process)
     return tiny_run(folder, monkeypatch), jobs

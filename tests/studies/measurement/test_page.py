@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from flows.records.schema import read_schema
-from studies.measurement.figure import draw_detection
 from studies.measurement.intervals import rate
-from studies.measurement.page import judge, write_page
+from studies.measurement.page import draw_detection, judge, write_page
 from studies.measurement.records import Summary
 from tests.places import ROOT
 

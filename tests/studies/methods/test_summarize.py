@@ -14,10 +14,9 @@ from detection.frozen import InputError
 from flows.stats.map_bootstrap import NO_DIFFERENCE, paired_map_difference
 from flows.sweep.workspace import LATENCY, PREPARED
 from studies.finished_run import FinishedRun, open_run
-from studies.methods import siblings
+from studies.methods import further_training
+from studies.methods.further_training import SIBLINGS, make_siblings, read_siblings, retrain_variants, seeds_file
 from studies.methods.results import MethodResult, Summary
-from studies.methods.seeds import retrain_variants, seeds_file
-from studies.methods.siblings import SIBLINGS, make_siblings, read_siblings
 from studies.methods.summarize import summarize
 
 
@@ -128,7 +127,7 @@ def test_a_sibling_has_as_many_updates_as_its_variant(run: FinishedRun, monkeypa
     aware = run.cells.cell("quantization:int8-minmax-qat2")
     assert aware is not None
     assert aware.budget is not None
-    monkeypatch.setattr(siblings, "_train", None)
+    monkeypatch.setattr(further_training, "_train", None)
     (sibling,) = make_siblings(run).siblings
     assert (sibling.of, sibling.updates) == (aware.cell, aware.budget.qat_updates) == (aware.cell, 6)
 

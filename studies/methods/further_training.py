@@ -1,6 +1,7 @@
-"""Float siblings of quantization-aware training (QAT): the control, trained on in float as long and by the same schedule.
+"""Networks that are trained besides the sweep: one variant of each method with several seeds, and float siblings of QAT.
 
-What QAT gains over quantizing the control is partly the gain of some more epochs. The sibling has had them too.
+A float sibling of quantization-aware training (QAT) is the control, trained on in float as long and by the same schedule. What QAT
+gains over quantizing the control is partly the gain of some more epochs, and the sibling has had them too.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from compressors.quantization import Quantization
 from detection.data.dataset import Split, load_split
 from detection.evaluation import Accuracy, accuracy, detect
 from detection.frozen import Digest, Frozen, InputError
+from flows.compare.retrain import retrain
+from flows.compare.retrain_text import read_seeds
 from flows.grid.nodes import SECTION as NODES
+from flows.grid.ray_executor import Executor
 from flows.grid.scoring import PROTOCOL, SCORED, artifact_digest
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, read_schema, write_records
 from flows.records.store import Store
+from flows.sweep import workspace
 from hardware_profiles.runtimes.table import open_session, runtime_version
 from studies.finished_run import FinishedRun
-from studies.methods.subjects import cell_of
+from studies.methods.subjects import SUBJECTS, cell_of
 
+SEEDS = Path("results/seeds")
+"""In the folder of the run: a file per method."""
 SECTION = "siblings"
 """Of the store."""
 SIBLINGS = Path("results/siblings.json")
@@ -51,6 +58,40 @@ class SiblingsFile(Frozen):
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     siblings: tuple[Sibling, ...]
+
+
+def seeds_file(run: FinishedRun, method: str) -> Path:
+    """Where the three seeds of a method's variant lie, or will."""
+    return run.folder / SEEDS / f"{method}.json"
+
+
+def retrain_variants(run: FinishedRun, seeds: int, executor: Executor) -> int:
+    """0 once every file is there and of this sweep's networks, 3 where a node failed; what is there is reused."""
+    worst = 0
+    for subject in SUBJECTS:
+        name, output = cell_of(subject.method, subject.three_seeds), seeds_file(run, subject.method)
+        if run.cells.cell(name) is None:
+            print(f"{subject.method}: `{name}` is not in sweep {run.cells.sweep!r}; no seeds of it")
+        elif _is_current(run, subject.method, name, seeds):
+            print(f"{subject.method}: {output} is there")
+        else:
+            code = retrain(
+                run.plan, run.prepared, run.store, run.folder / workspace.REPORT / "recommendation.json", output,
+                cell=name, seeds=seeds, executor=executor, say=print,
+            )  # fmt: skip
+            worst = max(worst, code)
+    return worst
+
+
+def _is_current(run: FinishedRun, method: str, name: str, seeds: int) -> bool:
+    """Whether the method's file is of this many seeds of this cell of these records."""
+    settings = run.plan.params.report
+    try:
+        found = read_seeds(seeds_file(run, method))
+    except InputError:
+        return False
+    made = (found.cell, len(found.seeds), found.bootstrap_draws, found.bootstrap_seed)
+    return made == (name, seeds, settings.bootstrap_draws, settings.seed) and found.is_of(run.cells)
 
 
 def make_siblings(run: FinishedRun) -> SiblingsFile:
