@@ -17,6 +17,8 @@ CODES = {
     "detection.frozen.InputError": INPUT,
     "hardware_profiles.schema.profile.ProfileError": INPUT,
     "hardware_profiles.estimate.fit.measurements.MeasurementError": INPUT,
+    "hardware_profiles.estimate.graph.graph.GraphError": INPUT,
+    "hardware_profiles.runtimes.interface.SessionError": INPUT,
     "detection.frozen.DamagedError": INFRASTRUCTURE,
     "flows.records.store.StoreError": INFRASTRUCTURE,
     "flows.grid.ray_cluster.ClusterError": INFRASTRUCTURE,

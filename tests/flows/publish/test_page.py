@@ -241,7 +241,7 @@ def test_an_unfinished_run_is_refused_in_one_message(tmp_path: Path, capsys: pyt
     ):
         (run / missing).unlink()
         assert main([str(run), "make it"], checkout) == 2
-        assert capsys.readouterr().err == f"publish: {run / missing}: no such file. Run `{maker}` first.\n"
+        assert capsys.readouterr().err == f"sixfold: {run / missing}: no such file. Run `{maker}` first.\n"
     assert main([str(run)], checkout) == 2
     assert "usage: " in capsys.readouterr().err
     assert not list(checkout.iterdir())
