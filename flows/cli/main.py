@@ -21,7 +21,7 @@ from flows.sweep import workspace
 if TYPE_CHECKING:
     from flows.records.schema import CellsFile, LatencyFile
     from flows.sweep.params import Plan
-    from flows.tracking.mlflow_client import Tracking
+    from flows.tracking.mlflow_client import Tracker
 
 STAGES = ("prepare", "teacher", "grid", "measure", "report")
 
@@ -260,16 +260,16 @@ def _print_verdicts(records: CellsFile, latency: LatencyFile) -> None:
         print(line)
 
 
-def _tracker(loaded: Plan, wanted: bool, again: str) -> Tracking:
+def _tracker(loaded: Plan, wanted: bool, again: str) -> Tracker:
     """`again` is the command that shows everything where MLflow fails now."""
-    from flows.tracking.mlflow_client import NoTracking, Tracker, tracking_uri
+    from flows.tracking.mlflow_client import Tracker, tracking_uri
 
     if not wanted:
-        return NoTracking()
+        return Tracker()
     return Tracker.open(tracking_uri(Path.cwd()), loaded.params.sweep, loaded.digest, loaded.text, again)
 
 
-def _show(tracker: Tracking, records: CellsFile, latency: LatencyFile) -> None:
+def _show(tracker: Tracker, records: CellsFile, latency: LatencyFile) -> None:
     """All that the records say; what is there already is not written again."""
     for record in (*records.cells, *records.references):
         tracker.log_cell(record)
