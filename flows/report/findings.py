@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from detection.frozen import Frozen
 from flows.records.schema import (
@@ -12,11 +12,9 @@ from flows.records.schema import (
     CellRecord,
     CellsFile,
     ComputeType,
-    FlagKind,
     LatencyFile,
     LatencyRow,
     Source,
-    SpeedVerdict,
     artifact_runtime,
 )
 from flows.stats.latency import EQUAL_WITHIN
@@ -27,28 +25,14 @@ TIERS = (0.99, 0.95)
 """Shares of the control's mAP that MLPerf's edge suite accepts."""
 
 
-class Point(Frozen):
-    """All that a choice may look at: cost and val accuracy of one ok cell on one profile. No test number, on purpose."""
+class Point(LatencyRow):
+    """All that a choice may look at: the row of one ok cell, which has a time, and its val accuracy. No test number, on purpose."""
 
-    cell: str
-    source: Source
+    p50_s: float
     methods: tuple[str, ...]
     computes_in: ComputeType
     val_map: float
     size_bytes: int
-    p50_s: float
-    interval_s: tuple[float, float] | None
-    speedup: float | None
-    speedup_ci95: tuple[float, float] | None
-    verdict: SpeedVerdict | None
-    """Against the control; None where nothing was tested."""
-    minimum_detectable_effect: float | None
-    """The ratio that would probably have been found."""
-    rounds: int
-    """Behind the time; 0 where it is modelled."""
-    speedup_range: tuple[float, float] | None
-    """Smallest and largest of a round; None without rounds."""
-    flags: tuple[FlagKind, ...]
 
     @property
     def is_tested(self) -> bool:
@@ -96,8 +80,6 @@ class Tier(Frozen):
 class Choice(Frozen):
     """What is recommended on one profile, and what it was compared with."""
 
-    profile: str
-    source: Source
     verdict: Literal["recommended", "keep_uncompressed", "undecided"] = "undecided"
     """keep_uncompressed: no combination is both within the drop and faster. undecided: the control has no number here."""
     cell: str | None = None
@@ -155,14 +137,23 @@ def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
     found = []
     for (profile, _), rows in grouped.items():
         artifacts_of = artifact_runtime(cells.runtimes, rows[0])
-        points = (_point(ok[row.cell], artifacts_of, row) for row in rows)
+        made = [(row, ok[row.cell], own) for row in rows if (own := ok[row.cell].artifacts.get(artifacts_of))]
         found.append(
             Panel(
                 profile=profile,
                 source=weakest({row.source for row in rows}),
                 runtime=rows[0].runtime,
                 artifacts_of=artifacts_of,
-                points=tuple(point for point in points if point is not None),
+                points=tuple(
+                    Point(
+                        **dict(row),
+                        methods=cell.methods,
+                        computes_in=cell.computes_in,
+                        val_map=artifact.val.map_50_95,
+                        size_bytes=artifact.size_bytes,
+                    )
+                    for row, cell, artifact in made
+                ),
                 validated_on=tuple(dict.fromkeys(row.validated_on for row in rows if row.validated_on)),
             )
         )
@@ -197,23 +188,24 @@ def choose(panel: Panel, max_drop: float) -> Choice:
     control = panel.point(CONTROL)
     others = [point for point in panel.points if point.cell != CONTROL]
     front = tuple(point.cell for point in pareto(panel.points))
-    choice = Choice(profile=panel.profile, source=panel.source, max_drop=max_drop, compared=len(others), front=front)
     if control is None:
-        return choice
+        return Choice(max_drop=max_drop, compared=len(others), front=front)
     within = [point for point in others if control.val_map - point.val_map <= max_drop + ROUNDING]
     candidates = [point for point in within if point.verdict == "faster" or (not point.is_tested and _is_ahead(point, control))]
     fastest = min([*candidates, control], key=_fastest_first)
     as_fast = [] if fastest is control else [point for point in candidates if _overlap(point, fastest)]
     best = max([fastest, *as_fast], key=lambda point: point.val_map)
-    found = {
-        "verdict": "keep_uncompressed" if best is control else "recommended",
-        "cell": best.cell,
-        "within_drop": len(within),
-        "indistinguishable": tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
-        "tiers": tuple(_tier(panel.points, control, share) for share in TIERS),
-        "control_below_threshold": control.val_map <= max_drop + ROUNDING,
-    }
-    return choice.model_copy(update=found)
+    return Choice(
+        verdict="keep_uncompressed" if best is control else "recommended",
+        cell=best.cell,
+        max_drop=max_drop,
+        compared=len(others),
+        within_drop=len(within),
+        front=front,
+        indistinguishable=tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
+        tiers=tuple(_tier(panel.points, control, share) for share in TIERS),
+        control_below_threshold=control.val_map <= max_drop + ROUNDING,
+    )
 
 
 class ReferenceTime(NamedTuple):
@@ -224,7 +216,10 @@ class ReferenceTime(NamedTuple):
     val_map: float
 
 
-def best_no_slower(p50_s: float, references: Iterable[ReferenceTime]) -> ReferenceTime | None:
+Timed = TypeVar("Timed", ReferenceTime, Point)
+
+
+def best_no_slower(p50_s: float, references: Iterable[Timed]) -> Timed | None:
     """Of the references that take no longer, within what counts as equal, the one with the best val mAP; None where none does."""
     fast = [own for own in references if own.p50_s <= p50_s * EQUAL_WITHIN]
     return max(fast, key=lambda own: own.val_map, default=None)
@@ -232,39 +227,13 @@ def best_no_slower(p50_s: float, references: Iterable[ReferenceTime]) -> Referen
 
 def reference_to_beat(p50_s: float, references: Panel) -> tuple[Point, bool]:
     """The best reference that is as fast, and True; the fastest one, and False, where none is."""
-    timed = [ReferenceTime(own.cell, own.p50_s, own.val_map) for own in references.points]
-    best = best_no_slower(p50_s, timed)
-    name = (best or min(timed, key=lambda own: own.p50_s)).name
-    return next(own for own in references.points if own.cell == name), best is not None
+    best = best_no_slower(p50_s, references.points)
+    return best or min(references.points, key=lambda own: own.p50_s), best is not None
 
 
 def _is_ahead(point: Point, control: Point) -> bool:
     """Whether an untested time is below the control's; a modelled one by more than models resolve."""
     return point.p50_s * (1.0 if point.source == "measured" else EQUAL_WITHIN) < control.p50_s
-
-
-def _point(cell: CellRecord, runtime: str, row: LatencyRow) -> Point | None:
-    artifact = cell.artifacts.get(runtime)
-    if artifact is None or row.p50_s is None:
-        return None
-    ratios = [control / own for control, own in zip(row.control_rounds_s, row.rounds_s, strict=False)]  # no control, no ratios
-    return Point(
-        cell=cell.cell,
-        source=row.source,
-        methods=cell.methods,
-        computes_in=cell.computes_in,
-        val_map=artifact.val.map_50_95,
-        size_bytes=artifact.size_bytes,
-        p50_s=row.p50_s,
-        interval_s=row.interval_s,
-        speedup=row.speedup,
-        speedup_ci95=row.speedup_ci95,
-        verdict=row.verdict,
-        minimum_detectable_effect=row.minimum_detectable_effect,
-        rounds=len(row.rounds_s),
-        speedup_range=(min(ratios), max(ratios)) if ratios else None,
-        flags=row.flags,
-    )
 
 
 def _fastest_first(point: Point) -> tuple[float, float, int, str]:

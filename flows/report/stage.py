@@ -22,7 +22,7 @@ from flows.report.model_export import export_best
 from flows.report.pictures import HOW_CHOSEN, Picture, draw_pictures
 from flows.report.recommendation import RecommendationFile, recommend
 from flows.report.table import as_markdown, make_table
-from flows.stats.factorial import QuantityKind, interactions, main_effects, methods_of, seeds_of
+from flows.stats.factorial import QuantityKind, interactions, main_effects, methods_of
 from flows.stats.latency import ALPHA, MIN_ROUNDS, POWER
 from flows.stats.map_bootstrap import Difference, artifact_difference
 from flows.stats.verdicts import FLAG_TITLES, flag_sentences, flags_of
@@ -76,7 +76,7 @@ def _context(findings: Findings, recommended: RecommendationFile, config: Report
         "config": config,
         "recommended": recommended,
         "methods": methods_of(cells),
-        "seeds": seeds_of(cells),
+        "seeds": sorted({cell.seed for cell in cells.cells}),
         "table": make_table(findings, recommended),
         "flags": flags,
         "flag_titles": FLAG_TITLES,

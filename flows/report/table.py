@@ -190,6 +190,7 @@ def _verdict(point: Point) -> str:
     """What the interval does not already say: that no difference is significant, with the minimum detectable effect."""
     if point.cell == CONTROL or point.verdict == "faster":
         return ""
-    if point.verdict == "too few rounds" and point.speedup_range:
-        return f"{point.speedup_range[0]:.2f} to {point.speedup_range[1]:.2f} in {point.rounds} rounds, too few to test"
+    if point.verdict == "too few rounds":
+        ratios = [control / own for control, own in zip(point.control_rounds_s, point.rounds_s, strict=True)]
+        return f"{min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds, too few to test"
     return verdict_text(point.verdict, point.minimum_detectable_effect)

@@ -65,9 +65,9 @@ class Comparison(Frozen):
     interval: tuple[float, float] | None
     """95 % of this ratio alone, not corrected for being one of many; None where too few rounds were timed."""
     p: float | None
-    p_corrected: float | None
+    p_corrected: float | None = None
     """Corrected for being one of a family; None where nothing was tested."""
-    minimum_detectable_effect: float | None
+    minimum_detectable_effect: float | None = None
     """The ratio, either way, that these rounds find with a probability of POWER; None where nothing was tested."""
     rounds: int
 
@@ -121,10 +121,7 @@ def verdicts(pairs: Sequence[Paired], *, alpha: float = ALPHA) -> tuple[Comparis
     for own in pairs:
         key = (own.digest, own.reference_digest)
         p = corrected.get(key)
-        others_found = found - (p is not None and p < alpha)
-        effect = None
-        if p is not None:
-            effect = detectable(alone[key], level_of_next(alpha, len(tested), others_found))
+        effect = None if p is None else detectable(alone[key], level_of_next(alpha, len(tested), found - (p < alpha)))
         compared.append(_comparison(own, alone[key], p, alpha, effect))
     return tuple(compared)
 
@@ -206,11 +203,7 @@ def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]
 
 def _comparison(own: Paired, alone: Ratio, p: float | None, alpha: float, effect: float | None) -> Comparison:
     if own.digest == own.reference_digest:
-        return Comparison(
-            verdict="same file", ratio=1.0, range=(1.0, 1.0), interval=(1.0, 1.0), p=None, p_corrected=None,
-            minimum_detectable_effect=None,
-            rounds=alone.rounds,
-        )  # fmt: skip
+        return Comparison(verdict="same file", ratio=1.0, range=(1.0, 1.0), interval=(1.0, 1.0), p=None, rounds=alone.rounds)
     verdict: SpeedVerdict = "too few rounds"
     if p is not None:
         verdict = "not significant" if p >= alpha else "faster" if alone.ratio > 1.0 else "slower"

@@ -28,7 +28,6 @@ FLAG_TITLES: dict[FlagKind, str] = {
 }
 NAMED = 4
 """Cells that a sentence names; what all of them share says more than a longer list, and the rows have the flags."""
-UNTESTED = {"verdict": None, "p_holm": None, "minimum_detectable_effect": None}
 
 
 class Flag(Frozen):
@@ -58,12 +57,8 @@ def with_verdicts(cells: CellsFile, rows: Sequence[LatencyRow], alpha: float = A
         slower = _slower_than_float(group, records, alpha)
         for row in group:
             own = compared.get(row.cell)
-            found = (
-                {"verdict": own.verdict, "p_holm": own.p_corrected, "minimum_detectable_effect": own.minimum_detectable_effect}
-                if own
-                else UNTESTED
-            )
-            judged = row.model_copy(update=found)
+            verdict, p, effect = (own.verdict, own.p_corrected, own.minimum_detectable_effect) if own else (None, None, None)
+            judged = row.model_copy(update={"verdict": verdict, "p_holm": p, "minimum_detectable_effect": effect})
             kinds: tuple[FlagKind, ...] = ("smaller_not_faster",) if _smaller_not_faster(judged, cells, records) else ()
             kinds += ("int8_slower_than_float",) if row.cell in slower else ()
             done[_place(row)] = judged.model_copy(update={"flags": kinds})
