@@ -207,8 +207,9 @@ def check(
     loaded, store = load_sweep("check", params, workspace.VERDICT if accept is None else workspace.BASELINES)
     from detection.data.dataset import load_split
     from flows.check.baseline import accept as keep
-    from flows.check.confirm import confirmer
+    from flows.check.confirm import measure_again
     from flows.check.stage import check as stage
+    from flows.check.stage import write_verdict
     from flows.measure.session import open_measuring
     from flows.records.schema import CellsFile, LatencyFile, read_records
 
@@ -221,10 +222,11 @@ def check(
         return
     truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
     settings = loaded.params.check
-    again = confirmer(open_measuring(loaded, store), latency) if confirm else None
-    code = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, workspace.VERDICT, again)
+    again = partial(measure_again, session=open_measuring(loaded, store), latency=latency) if confirm else None
+    verdict = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, again)
+    write_verdict(verdict, workspace.VERDICT)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
-    raise typer.Exit(code)
+    raise typer.Exit(verdict.exit_code)
 
 
 @app.command()

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 from detection.frozen import Frozen
-from flows.records.schema import (
-    CONTROL,
-    CellRecord,
-    CellsFile,
-    ComputeType,
-    LatencyFile,
-    LatencyRow,
-    Source,
-    artifact_runtime,
-)
+from flows.records.schema import CONTROL, CellsFile, ComputeType, LatencyFile, LatencyRow, Source, artifact_runtime
 from flows.stats.latency import EQUAL_WITHIN
 
 ROUNDING = 1e-9
 """Slack when mAPs are compared: 0.52 - 0.50 is a little more than 0.02 in floating point."""
+WEAKEST_FIRST: tuple[Source, ...] = ("estimated", "calibrated", "measured")
+"""A profile may be calibrated in float and only estimated in int8: of all together the weakest can be said."""
 TIERS = (0.99, 0.95)
 """Shares of the control's mAP that MLPerf's edge suite accepts."""
 
@@ -51,6 +44,8 @@ class Panel(Frozen):
     artifacts_of: str
     """Runtime whose files give accuracy and size: the profile's own, or the sweep's first where the sweep made none for it."""
     points: tuple[Point, ...]
+    references: tuple[Point, ...] = ()
+    """With a number of the same kind; never among the points."""
     validated_on: tuple[str, ...] = ()
     """Which networks the errors of its modelled times were found on; empty where measured, or fitted on none."""
 
@@ -106,22 +101,18 @@ class Findings:
     max_drop: float
     """Permitted loss of val mAP against the control, in shares of 1."""
     panels: tuple[Panel, ...]
-    references: tuple[Panel | None, ...]
-    """For each panel that of the references with the same profile and kind; None where there is none."""
     choices: tuple[Choice, ...]
     """For each panel."""
 
     @classmethod
     def of(cls, cells: CellsFile, latency: LatencyFile, max_drop: float) -> Findings:
         """The findings of a sweep."""
-        found = panels(cells, latency)
-        others = {(own.profile, own.is_measured): own for own in reference_panels(cells, latency)}
-        references = tuple(others.get((own.profile, own.is_measured)) for own in found)
-        return cls(cells, latency, max_drop, found, references, tuple(choose(panel, max_drop) for panel in found))
-
-    def record(self, name: str) -> CellRecord:
-        """The cell or reference of that name, which there must be."""
-        return next(own for own in (*self.cells.cells, *self.cells.references) if own.cell == name)
+        of_references = panels(cells.model_copy(update={"cells": cells.references}), latency)
+        points = {(own.profile, own.is_measured): own.points for own in of_references}
+        found = tuple(
+            own.model_copy(update={"references": points.get((own.profile, own.is_measured), ())}) for own in panels(cells, latency)
+        )
+        return cls(cells, latency, max_drop, found, tuple(choose(panel, max_drop) for panel in found))
 
 
 def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
@@ -141,7 +132,7 @@ def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
         found.append(
             Panel(
                 profile=profile,
-                source=weakest({row.source for row in rows}),
+                source=min((row.source for row in rows), key=WEAKEST_FIRST.index),
                 runtime=rows[0].runtime,
                 artifacts_of=artifacts_of,
                 points=tuple(
@@ -158,16 +149,6 @@ def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
             )
         )
     return tuple(found)
-
-
-def reference_panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
-    """As `panels`, with the references as points and no cell among them."""
-    return panels(cells.model_copy(update={"cells": cells.references}), latency)
-
-
-def weakest(sources: set[Source]) -> Source:
-    """What can be said of all: a profile may be calibrated in float and only estimated in int8."""
-    return next(source for source in ("estimated", "calibrated", "measured") if source in sources)
 
 
 def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
@@ -225,10 +206,10 @@ def best_no_slower(p50_s: float, references: Iterable[Timed]) -> Timed | None:
     return max(fast, key=lambda own: own.val_map, default=None)
 
 
-def reference_to_beat(p50_s: float, references: Panel) -> tuple[Point, bool]:
+def reference_to_beat(p50_s: float, references: Sequence[Point]) -> tuple[Point, bool]:
     """The best reference that is as fast, and True; the fastest one, and False, where none is."""
-    best = best_no_slower(p50_s, references.points)
-    return best or min(references.points, key=lambda own: own.p50_s), best is not None
+    best = best_no_slower(p50_s, references)
+    return best or min(references, key=lambda own: own.p50_s), best is not None
 
 
 def _is_ahead(point: Point, control: Point) -> bool:

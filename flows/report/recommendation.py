@@ -145,7 +145,7 @@ def _recommendation(findings: Findings, number: int, compare: Compare, is_export
     difference, reference = None, None
     if choice.verdict == "recommended" and point:
         difference = compare(_artifact(findings, panel, CONTROL), _artifact(findings, panel, point.cell))
-        reference = _compare_with_reference(findings, number, point, compare)
+        reference = _compare_with_reference(findings, panel, point, compare)
     found = Recommendation(
         profile=panel.profile,
         source=panel.source,
@@ -171,12 +171,11 @@ def _recommendation(findings: Findings, number: int, compare: Compare, is_export
     return found.model_copy(update={"answer": _answer(found, panel, choice), "notes": tuple(_notes(found, panel, choice))})
 
 
-def _compare_with_reference(findings: Findings, number: int, chosen: Point, compare: Compare) -> ReferenceComparison | None:
+def _compare_with_reference(findings: Findings, panel: Panel, chosen: Point, compare: Compare) -> ReferenceComparison | None:
     """The chosen cell compared with the reference that it has to beat; nothing where times are modelled."""
-    panel, references = findings.panels[number], findings.references[number]
-    if references is None or not references.points or not panel.is_measured:
+    if not panel.references or not panel.is_measured:
         return None
-    point, is_as_fast = reference_to_beat(chosen.p50_s, references)
+    point, is_as_fast = reference_to_beat(chosen.p50_s, panel.references)
     artifact = _artifact(findings, panel, point.cell)
     return ReferenceComparison(
         reference=point.cell,
@@ -198,7 +197,8 @@ def _side(findings: Findings, panel: Panel, point: Point | None) -> Side | None:
 
 
 def _artifact(findings: Findings, panel: Panel, name: str) -> ArtifactRecord:
-    return findings.record(name).artifacts[panel.artifacts_of]
+    records = (*findings.cells.cells, *findings.cells.references)
+    return next(own for own in records if own.cell == name).artifacts[panel.artifacts_of]
 
 
 def _answer(own: Recommendation, panel: Panel, choice: Choice) -> str:

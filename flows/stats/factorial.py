@@ -78,11 +78,7 @@ def interactions(cells: CellsFile) -> tuple[Interactions, ...]:
     """Two-way interactions on val mAP, one matrix per runtime."""
     methods = methods_of(cells)
     return tuple(
-        Interactions(
-            runtime=runtime,
-            methods=methods,
-            matrix=_interaction_matrix(methods, _val_maps(cells, runtime)),
-        )
+        Interactions(runtime=runtime, methods=methods, matrix=_interaction_matrix(methods, _val_maps(cells, runtime)))
         for runtime in cells.runtimes
     )
 

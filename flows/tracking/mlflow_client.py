@@ -196,7 +196,7 @@ class Tracker:
                 _write(client, self._latest[cell], _news(self._latest[cell], metrics, {}, tags))
 
     def _write_view(self, client: MlflowClient) -> None:
-        """A sitting without latencies leaves the view that one with latencies wrote, for it has charts."""
+        """A command without latencies leaves the view that one with latencies wrote, for it has charts."""
         there = client.get_experiment(self._experiment_id).tags.get(self._view_tag, "")
         has_charts = self._parent_id in there and json.loads(there)["compareRunCharts"]
         if self._rows or not has_charts:
