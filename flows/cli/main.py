@@ -21,7 +21,7 @@ from flows.sweep import workspace
 if TYPE_CHECKING:
     from flows.records.schema import CellsFile, LatencyFile
     from flows.sweep.params import Plan
-    from flows.tracking.mlflow_client import Tracking
+    from flows.tracking.mlflow_client import Tracker
 
 STAGES = ("prepare", "teacher", "grid", "measure", "report")
 
@@ -207,8 +207,9 @@ def check(
     loaded, store = load_sweep("check", params, workspace.VERDICT if accept is None else workspace.BASELINES)
     from detection.data.dataset import load_split
     from flows.check.baseline import accept as keep
-    from flows.check.confirm import confirmer
+    from flows.check.confirm import measure_again
     from flows.check.stage import check as stage
+    from flows.check.stage import write_verdict
     from flows.measure.session import open_measuring
     from flows.records.schema import CellsFile, LatencyFile, read_records
 
@@ -221,10 +222,11 @@ def check(
         return
     truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
     settings = loaded.params.check
-    again = confirmer(open_measuring(loaded, store), latency) if confirm else None
-    code = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, workspace.VERDICT, again)
+    again = partial(measure_again, session=open_measuring(loaded, store), latency=latency) if confirm else None
+    verdict = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, again)
+    write_verdict(verdict, workspace.VERDICT)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
-    raise typer.Exit(code)
+    raise typer.Exit(verdict.exit_code)
 
 
 @app.command()
@@ -260,16 +262,16 @@ def _print_verdicts(records: CellsFile, latency: LatencyFile) -> None:
         print(line)
 
 
-def _tracker(loaded: Plan, wanted: bool, again: str) -> Tracking:
+def _tracker(loaded: Plan, wanted: bool, again: str) -> Tracker:
     """`again` is the command that shows everything where MLflow fails now."""
-    from flows.tracking.mlflow_client import NoTracking, Tracker, tracking_uri
+    from flows.tracking.mlflow_client import Tracker, tracking_uri
 
     if not wanted:
-        return NoTracking()
+        return Tracker()
     return Tracker.open(tracking_uri(Path.cwd()), loaded.params.sweep, loaded.digest, loaded.text, again)
 
 
-def _show(tracker: Tracking, records: CellsFile, latency: LatencyFile) -> None:
+def _show(tracker: Tracker, records: CellsFile, latency: LatencyFile) -> None:
     """All that the records say; what is there already is not written again."""
     for record in (*records.cells, *records.references):
         tracker.log_cell(record)

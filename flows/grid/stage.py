@@ -27,7 +27,7 @@ from flows.records.store import Store, StoreError
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
 from flows.sweep.design_profile import processor_mismatch
 from flows.sweep.params import Plan
-from flows.tracking.mlflow_client import NoTracking, Tracking
+from flows.tracking.mlflow_client import Tracker
 
 INCOMPLETE = 3
 """Exit code of a sweep with failed cells."""
@@ -41,7 +41,7 @@ def grid(
     *,
     pattern: str | None,
     executor: Executor,
-    open_tracking: Callable[[], Tracking] = NoTracking,
+    open_tracking: Callable[[], Tracker] = Tracker,
     say: Say,
 ) -> int:
     """Make what is missing and write `cells.json`; 0, or 3 where cells failed and the params do not say `continue`.
@@ -67,7 +67,7 @@ def grid(
         ) from error
 
 
-def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callable[[], Tracking], say: Say) -> CellsFile:
+def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callable[[], Tracker], say: Say) -> CellsFile:
     """Do what is left to do; the records of all cells and references."""
     tasks = tasks_of(run.graph, run.data, run.store)
     nodes, to_make = len(run.graph.nodes), sum(task.runtime is None for task in tasks)
@@ -111,7 +111,7 @@ class _Run:
     ) -> None:
         self.plan, self.prepared, self.store, self.data = plan, prepared, store, load_prepared(prepared)
         self.cells, self.references, self.graph = cells, references, graph
-        self.tracking: Tracking = NoTracking()
+        self.tracking = Tracker()
         self.failures: dict[str, Outcome] = {}
         self.tracked: set[str] = set()
         self._missing = {cell.name: self._entries(cell) for cell in (*cells, *references)}

@@ -18,9 +18,9 @@ from flows.publish.marked_page import render, rewrite, table
 from flows.records.files import write_text
 from flows.records.formatting import megabytes, permitted, with_interval
 from flows.records.schema import CONTROL, CellsFile, LatencyFile, read_records, read_schema
+from flows.report.figures import draw_pareto
 from flows.report.findings import Findings, Panel, choose, panels
 from flows.report.recommendation import RecommendationFile
-from flows.report.static_plot import draw_pareto
 from flows.report.table import as_markdown, make_table
 from flows.stats.factorial import Effect, Interactions, Quantity, interactions, main_effects
 from flows.stats.verdicts import FLAG_TITLES, flag_sentences, flags_of

@@ -19,7 +19,7 @@ from flows.grid.scoring import SECTION as SCORES
 from flows.grid.scoring import artifact_digest, score_key
 from flows.grid.stage import grid
 from flows.records.store import Store
-from flows.tracking.mlflow_client import NoTracking
+from flows.tracking.mlflow_client import Tracker
 from tests.flows.sweep_entries import CELLS, forget, graph_in, named
 from tests.flows.sweep_factory import Listener, Sweep, run_grid
 
@@ -201,9 +201,9 @@ def test_the_first_line_is_told_before_work_and_tracking(swept_copy: Sweep) -> N
     """Counts of what is there and what is to do come first, since opening MLflow takes seconds."""
     said: list[str] = []
 
-    def opened() -> NoTracking:
+    def opened() -> Tracker:
         said.append("tracking opened")
-        return NoTracking()
+        return Tracker()
 
     grid(
         swept_copy.plan, swept_copy.prepared, swept_copy.store, swept_copy.cells_path, pattern=None, executor="inline",

@@ -12,9 +12,9 @@ from flows.compare.retrain_text import sentences
 from flows.publish.marked_page import marks
 from flows.publish.page import PAGE, PART, README, RESULTS, SHOWN, main, publish, write_pages
 from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile, LatencyRow, write_records
+from flows.report.figures import FLOAT, INT8
 from flows.report.findings import Findings
 from flows.report.recommendation import recommend
-from flows.report.static_plot import FLOAT, INT8
 from flows.stats.map_bootstrap import Difference
 from flows.stats.verdicts import with_verdicts
 from flows.sweep import workspace

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flows.check.page import render
-from flows.check.stage import EXIT_CODES
+from flows.check.stage import EXIT_CODES, render
 from flows.check.verdict import Verdict, of_sweep
 from tests.flows.gate_factory import DOUBTFUL, DROPPED, GONE, OK, UNSURE, WORSE, unchanged
 from tests.golden import assert_golden

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.tracking.ui_view import shared_view as view_of
+from flows.tracking.logged_values import shared_view as view_of
 from tests.flows.records_factory import ESTIMATED, MEASURED, empty_row, estimated_row, measured_row
 
 METRICS = ("params", "map_50_95_val_onnxruntime", "map_50_95_val_openvino", f"speedup_{MEASURED}")
