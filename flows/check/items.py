@@ -22,7 +22,7 @@ from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile,
 from flows.records.store import Store
 from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
 from flows.stats.map_bootstrap import paired_map_difference
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 
 ONE_POINT = 0.01
 """A point of mAP, as a share of 1."""

@@ -16,7 +16,7 @@ from flows.records.schema import LatencyRow
 from flows.records.upgrade import RecordFile
 from flows.stats.latency import Ratio, detectable, holm, level_of_next
 from flows.stats.map_bootstrap import Difference, detectable_difference
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 
 ItemVerdict = Literal["ok", "regressed", "improved", "unconfirmed", "inconclusive", "missing"]
 """`unconfirmed`: looks slower or faster, and could not be measured again."""

@@ -62,7 +62,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
 
     from flows.grid.forecast import forecast, table_rows
     from flows.records.schema import in_numbers
-    from flows.sweep.design_profile import processor_mismatch
+    from flows.sweep.context import processor_mismatch
 
     found = forecast(loaded, workspace.PREPARED, store, cells)
     there = in_numbers(found.cells, found.references)

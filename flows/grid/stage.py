@@ -11,8 +11,7 @@ from filelock import FileLock, Timeout
 from compressors.planning.graph import Cell, Foundation, Graph, Node, Reference
 from detection.data.dataset import load_prepared
 from detection.frozen import Digest
-from flows.grid.audit import audit
-from flows.grid.budget import budget_of
+from flows.grid.audit import audit, budget_of
 from flows.grid.forecast import TimeLeft
 from flows.grid.nodes import SECTION as NODES
 from flows.grid.nodes import Context, Done, read_done
@@ -24,8 +23,7 @@ from flows.messages import Say
 from flows.progress import progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
-from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
-from flows.sweep.design_profile import processor_mismatch
+from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, processor_mismatch
 from flows.sweep.params import Plan
 from flows.tracking.mlflow_client import NoTracking, Tracking
 

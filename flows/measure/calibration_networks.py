@@ -25,8 +25,8 @@ from detection.spec import Spec
 from flows.measure.host import host_rounds, why_not_here
 from flows.messages import Say
 from flows.sweep.context import lay_foundation
-from flows.sweep.measure_settings import Measure
 from flows.sweep.params import Params, Plan, load_plan
+from flows.sweep.settings import Measure
 from flows.sweep.workspace import PREPARED
 from hardware_profiles.estimate.fit.measurements import Measurement, write_measurements
 from hardware_profiles.runtimes.table import runtime_version

@@ -18,7 +18,7 @@ from flows.measure.lock import alone
 from flows.measure.measured_rows import Rounds
 from flows.messages import Say
 from flows.progress import duration, progress
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.runtimes.table import SessionError, runtime_version
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.round import File, Job, RoundError, RoundResult, choose_cores, in_fresh_process

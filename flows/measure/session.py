@@ -17,7 +17,7 @@ from flows.records.observations import Observations
 from flows.records.schema import CellRecord, CellsFile, read_records
 from flows.records.store import Store
 from flows.sweep import workspace
-from flows.sweep.measure_settings import Measure, quick
+from flows.sweep.settings import Measure, quick
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_host_cpu, load_profile
 from hardware_profiles.schema.profile import HardwareProfile

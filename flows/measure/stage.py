@@ -16,7 +16,7 @@ from flows.messages import Say
 from flows.progress import duration
 from flows.records.schema import CONTROL, CellRecord, LatencyFile, LatencyRow
 from flows.stats.verdicts import with_verdicts
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import digest_of, environment, runtime_in
 from hardware_profiles.timing.mlperf_percentile import least_calls

@@ -26,7 +26,7 @@ from flows.stats.factorial import QuantityKind, interactions, main_effects, meth
 from flows.stats.latency import ALPHA, MIN_ROUNDS, POWER
 from flows.stats.map_bootstrap import Difference, artifact_difference
 from flows.stats.verdicts import FLAG_TITLES, flag_sentences, flags_of
-from flows.sweep.report_settings import Report
+from flows.sweep.settings import Report
 
 TEMPLATE = "page.html.j2"
 QUANTITIES: tuple[QuantityKind, ...] = ("val_map", "speed", "size", "macs")

@@ -12,7 +12,7 @@ import pytest
 import flows.measure.host as rounds_module
 import flows.measure.lock as lock_module
 from flows.measure.worker import detection_hooks
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.timing.round import File, Job, RoundResult, run_round
 from tests.hardware_profiles.tiny_model import write_model
 

@@ -16,7 +16,7 @@ from flows.check.confirm import Confirm, Fresh
 from flows.check.stage import check, judge
 from flows.check.verdict import Item, Verdict
 from flows.records.schema import CellRecord, LatencyRow
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 from tests.flows.gate_factory import (
     ALL,
     CONTROL_S,

@@ -27,7 +27,7 @@ from flows.measure.estimate_accuracy import (
 from flows.measure.session import MeasureSession
 from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.estimate.fit.measurements import read_measurements
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.library import load_profile

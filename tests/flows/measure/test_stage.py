@@ -18,7 +18,7 @@ from flows.messages import Say
 from flows.progress import duration
 from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
-from flows.sweep.measure_settings import QUICK, Measure, quick
+from flows.sweep.settings import QUICK, Measure, quick
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.timing.round import File, Job, Protocol, choose_cores, in_fresh_process
 from studies.measurement.loadgen_round import read_summary
 from tests.hardware_profiles.tiny_model import write_model
