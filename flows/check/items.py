@@ -17,9 +17,8 @@ from flows.check.verdict import (
     of_tested,
     of_unconfirmed,
 )
-from flows.records.detections import parse_detections
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
-from flows.records.store import Store
+from flows.records.store import Store, parse_detections
 from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
 from flows.stats.map_bootstrap import paired_map_difference
 from flows.sweep.settings import Check

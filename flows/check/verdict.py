@@ -12,8 +12,7 @@ from typing import Literal, NamedTuple
 
 from detection.frozen import Frozen
 from flows.records.formatting import count
-from flows.records.schema import LatencyRow
-from flows.records.upgrade import RecordFile
+from flows.records.schema import LatencyRow, RecordFile
 from flows.stats.latency import Ratio, detectable, holm, level_of_next
 from flows.stats.map_bootstrap import Difference, detectable_difference
 from flows.sweep.settings import Check

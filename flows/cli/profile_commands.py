@@ -9,14 +9,13 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import refuse, show_table
+from flows.cli.options import DEFAULT, refuse, show_table
 
 app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, benchmark, calibrate.")
 ParamsOption = Annotated[
     Path | None, typer.Option("--params", help="The params file whose measure.profiles_folder is looked into.")
 ]
 FolderOption = Annotated[Path | None, typer.Option("--folder", help="A folder with profiles of your own, instead of that setting.")]
-DEFAULT_PARAMS = Path("params.yaml")
 DEFAULT_FOLDER = "profiles"
 """Of own profiles, beside the plan: what the setting is relative to, and what no `make clean` removes."""
 DEFAULT_MEASUREMENTS = Path("calibration")
@@ -73,6 +72,7 @@ def check(
     folder: FolderOption = None,
 ) -> None:
     """Check profile files: exit 0 where all are right, else 2 with every problem of every file."""
+    from flows.records.formatting import count
     from hardware_profiles.schema.library import known_profiles, problems_of, profile_files
 
     extra = _extra_folder(params, folder)
@@ -80,16 +80,15 @@ def check(
     found: list[str] = []
     targets = wanted or list(known_profiles(extra))
     for target in targets:
-        path = Path(target) if _means_a_file(target) else files.get(target)
+        path = Path(target) if target.endswith((".yaml", ".yml")) or "/" in target else files.get(target)
         if path is None:
             found.append(f"no hardware profile {target!r}; have {', '.join(sorted(files))}, or name a .yaml file")
             continue
         beside = {other.stem: other for other in path.parent.glob("*.yaml")} if path.is_file() else {}
         found += [f"{path}: {problem}" for problem in (*_shadowing(path), *problems_of(path, beside | files))]
     if found:
-        count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
-        refuse("\n  ".join([f"{count} (docs/your-device.md explains every field)", *found]))
-    print(f"OK: {len(targets)} profile{'s' if len(targets) > 1 else ''}")
+        refuse("\n  ".join([f"{count(len(found), 'problem')} (docs/your-device.md explains every field)", *found]))
+    print(f"OK: {count(len(targets), 'profile')}")
 
 
 @app.command()
@@ -125,7 +124,7 @@ def benchmark(
     from flows.measure.calibration_networks import benchmark_networks
     from hardware_profiles.schema.library import load_profile
 
-    plans = params or [DEFAULT_PARAMS]
+    plans = params or [DEFAULT]
     extra = _extra_folder(plans[0], None)
     profile = load_profile(name, extra)
     if profile.kind != "host":
@@ -166,10 +165,10 @@ def calibrate(
 
 def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = True) -> Path | None:
     """The user's own folder: the option, else the setting of the params file, else none."""
-    if folder is None and (params is not None or DEFAULT_PARAMS.is_file()):
+    if folder is None and (params is not None or DEFAULT.is_file()):
         from flows.sweep.params import read_plan
 
-        folder = read_plan(params or DEFAULT_PARAMS).profiles_folder
+        folder = read_plan(params or DEFAULT).profiles_folder
     if must_exist and folder is not None and not folder.is_dir():
         refuse(f"{folder}: no such folder of hardware profiles. Make it with `sixfold profiles new`, or correct the setting.")
     return folder
@@ -177,7 +176,7 @@ def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = T
 
 def _plan_folder(params: Path | None) -> Path:
     """Where relative settings of the params file start: its real folder, since a workspace's is a link into `plans/`."""
-    path = params or DEFAULT_PARAMS
+    path = params or DEFAULT
     return path.resolve().parent if path.is_file() else Path.cwd()
 
 
@@ -210,18 +209,9 @@ def _say_how_to_use(name: str, place: Path, params: Path | None) -> None:
 
     setting = _extra_folder(params, None, must_exist=False)
     known = {known_place.resolve() for known_place in (FOLDER, *([setting] if setting else []))}
-    if place.resolve() not in known:
-        own = os.path.relpath(place.resolve(), _plan_folder(params))
-        print(
-            f"To use it, set measure.profiles_folder to {own} in the params file and name {name} in measure.profiles, or in "
-            f"grid.design_profile for searches that aim at it."
-        )
-    else:
-        print(f"To use it, name {name} in measure.profiles, or in grid.design_profile for searches that aim at it.")
-
-
-def _means_a_file(target: str) -> bool:
-    return target.endswith((".yaml", ".yml")) or "/" in target
+    own = os.path.relpath(place.resolve(), _plan_folder(params))
+    first = "" if place.resolve() in known else f"set measure.profiles_folder to {own} in the params file and "
+    print(f"To use it, {first}name {name} in measure.profiles, or in grid.design_profile for searches that aim at it.")
 
 
 def _shadowing(path: Path) -> list[str]:

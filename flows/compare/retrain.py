@@ -20,11 +20,9 @@ from flows.grid.nodes import Context, read_done
 from flows.grid.ray_executor import Executor, run_tasks
 from flows.grid.scoring import read_artifact
 from flows.grid.tasks import Outcome, Task, tasks_of
-from flows.messages import Say
-from flows.progress import progress
-from flows.records.detections import read_detections
+from flows.progress import Say, progress
 from flows.records.schema import CONTROL, ArtifactRecord, DatasetRecord, in_numbers, write_records
-from flows.records.store import Store, StoreError
+from flows.records.store import Store, StoreError, read_detections
 from flows.report.recommendation import RecommendationFile
 from flows.stats.map_bootstrap import mean_map_difference
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressors.lightweight import Lightweight
 from compressors.planning.graph import Foundation, Graph, Node
-from flows.grid.nodes import SECTION, Done, read_done
+from flows.grid.nodes import NODES, Done, read_done
 from flows.records.schema import BudgetRecord, CellsFile, in_numbers
 from flows.records.store import Store
 
@@ -27,9 +27,9 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
                 f"{cell.cell}: its weights have seen {cell.budget.train_epochs} epochs and "
                 f"{cell.budget.train_images} pictures, not {epochs} and {epochs * base.train_pictures}"
             )
-    made = [key for key in graph.nodes if store.has(SECTION, key)]
+    made = [key for key in graph.nodes if store.has(NODES, key)]
     pictures = sum(_pictures(key, graph, store) for key in made)
-    again = {key: times for key, times in store.times_made(SECTION, since_bytes).items() if times > 1 and key in graph.nodes}
+    again = {key: times for key, times in store.times_made(NODES, since_bytes).items() if times > 1 and key in graph.nodes}
     if again:
         key, times = next(iter(again.items()))
         raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")

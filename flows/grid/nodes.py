@@ -29,7 +29,7 @@ from flows.records.store import Store
 from hardware_profiles.runtimes import table
 from hardware_profiles.schema.profile import HardwareProfile
 
-SECTION = "nodes"
+NODES = "nodes"
 DONE_FILE = "done.json"
 SEEN: tuple[Split, Split] = ("train", "val")
 """What a node may look at."""
@@ -82,7 +82,7 @@ def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
     store = Store(context.store)
     torch.set_num_threads(node.threads)
     print(f"node {node.name} {node.key}", flush=True)
-    with store.writing(SECTION, node.key) as folder:
+    with store.writing(NODES, node.key) as folder:
 
         @cache
         def pictures(split: Split, size: tuple[int, int]) -> Images:
@@ -105,7 +105,7 @@ def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
 
 def read_done(store: Store, key: Digest) -> Done:
     """The record of a finished node."""
-    return read_json(store.folder(SECTION, key) / DONE_FILE, Done, "Run `sixfold grid` again: it replaces what is damaged.")
+    return read_json(store.folder(NODES, key) / DONE_FILE, Done, "Run `sixfold grid` again: it replaces what is damaged.")
 
 
 def model_file(folder: Path) -> Path:
@@ -142,11 +142,11 @@ def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Dete
     if node.parent is None:
         start = checkpoint.fresh(node.spec or base.teacher, base.seed)
         return start, start
-    parent = checkpoint.load(store.open(SECTION, node.parent))
+    parent = checkpoint.load(store.open(NODES, node.parent))
     ancestor = node.parent
     while (done := read_done(store, ancestor)).node.parent is not None:
         ancestor = done.node.parent
-    teacher = parent if ancestor == node.parent else checkpoint.load(store.open(SECTION, ancestor))
+    teacher = parent if ancestor == node.parent else checkpoint.load(store.open(NODES, ancestor))
     return teacher, parent
 
 
@@ -208,7 +208,7 @@ def _objective(
     if node.objective is None:
         return None
     assert node.taught_by is not None
-    teacher, base = checkpoint.load(store.open(SECTION, node.taught_by)), context.foundation
+    teacher, base = checkpoint.load(store.open(NODES, node.taught_by)), context.foundation
     device = torch.device(base.device)
     return distillation.teach(node.objective, teacher, detector, device, seed=base.seed, train=train, recipe=recipe)
 
@@ -219,7 +219,7 @@ def _train_quantization_aware(node: Node, context: Context, pictures: Pictures, 
     (config,) = node.steps
     assert isinstance(config, quantization.Quantization)
     base, recipe = context.foundation, config.qat_recipe(context.foundation.recovery)
-    detector, before = checkpoint.load(store.open(SECTION, node.parent)), read_done(store, node.parent)
+    detector, before = checkpoint.load(store.open(NODES, node.parent)), read_done(store, node.parent)
     train = pictures("train", detector.spec.input_size)
     objective = _objective(node, detector, train, recipe, context, store)
     with _epochs(node, recipe) as told:
@@ -244,7 +244,7 @@ def _quantize(node: Node, context: Context, pictures: Pictures, store: Store, fo
     assert node.runtime is not None
     (config,) = node.steps
     assert isinstance(config, quantization.Quantization)
-    parent = store.open(SECTION, node.parent)
+    parent = store.open(NODES, node.parent)
     detector, before = checkpoint.load(parent), read_done(store, node.parent)
     train, val = (pictures(split, detector.spec.input_size) for split in SEEN)
     learned = qat.load_ranges(parent)
@@ -259,7 +259,7 @@ def _pack(node: Node, store: Store, folder: Path) -> Fields:
     assert node.runtime is not None
     pack = table.RUNTIMES[node.runtime].pack
     assert pack is not None, f"{node.runtime} opens no ONNX, so its entry says how to pack"
-    pack(model_file(store.open(SECTION, node.parent)), folder)
+    pack(model_file(store.open(NODES, node.parent)), folder)
     return _same_network(read_done(store, node.parent))
 
 

@@ -13,14 +13,11 @@ from detection.data.dataset import load_prepared
 from detection.frozen import Digest
 from flows.grid.audit import audit, budget_of
 from flows.grid.forecast import TimeLeft
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Context, Done, read_done
+from flows.grid.nodes import NODES, Context, Done, read_done
 from flows.grid.ray_executor import Executor, run_tasks
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import read_artifact, score_key
+from flows.grid.scoring import SCORES, read_artifact, score_key
 from flows.grid.tasks import Outcome, Task, rank, score_name, task_name, tasks_of
-from flows.messages import Say
-from flows.progress import progress
+from flows.progress import Say, progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, processor_mismatch

@@ -7,13 +7,11 @@ from typing import Any
 
 from detection.frozen import InputError
 from flows.measure.devices.imported import imported_rounds
-from flows.measure.estimated_rows import estimated_row
-from flows.measure.exported_graphs import with_memory
+from flows.measure.estimated_rows import estimated_row, with_memory
 from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds, measured_row
 from flows.measure.session import MeasureSession
-from flows.messages import Say
-from flows.progress import duration
+from flows.progress import Say, duration
 from flows.records.schema import CONTROL, CellRecord, LatencyFile, LatencyRow
 from flows.stats.verdicts import with_verdicts
 from flows.sweep.settings import Measure

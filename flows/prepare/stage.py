@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -18,9 +17,9 @@ from detection.data.labelled import Labelled, Picture
 from detection.data.provenance import provenance
 from detection.data.sources import Data, read_source
 from detection.frozen import InputError
-from flows.messages import Say
-from flows.progress import steps
+from flows.progress import Say, steps
 from flows.records.files import whole_folder
+from hardware_profiles.timing.environment import digest_of
 
 OUTPUTS = frozenset({"prepared.json", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
 
@@ -39,13 +38,17 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
     _check_room(folder, data, labelled)
     with whole_folder(folder) as unfinished:
         splits = {split: _write_split(unfinished, split, labelled, data.input_size, report) for split in SPLITS}
-        digest = _digest(labelled.classes, data.input_size, splits)
+        content = {
+            "classes": labelled.classes,
+            "input_size": data.input_size,
+            "splits": {split: about.digest for split, about in splits.items()},
+        }
         prepared = Prepared(
             name=data.name,
             classes=labelled.classes,
             input_size=data.input_size,
             splits=splits,
-            digest=digest,
+            digest=digest_of(content),
             made_from=provenance(data, base, seed),
         )
         (unfinished / "prepared.json").write_text(prepared.model_dump_json(by_alias=True, indent=2) + "\n")
@@ -156,8 +159,3 @@ class _GroundTruth:
             f"{split}: {pictures:,} pictures, {len(self.annotations):,} boxes ({per_class}); "
             f"{self.clipped:,} clipped at the border, {self.dropped:,} dropped (no area inside the picture), {crowds:,} crowds"
         )
-
-
-def _digest(classes: tuple[str, ...], input_size: tuple[int, int], splits: dict[Split, SplitSummary]) -> str:
-    content = {"classes": classes, "input_size": input_size, "splits": {split: splits[split].digest for split in SPLITS}}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -10,12 +10,11 @@ import jinja2
 from markupsafe import Markup, escape
 
 from detection.data.dataset import Images
-from flows.messages import Say
-from flows.records.detections import read_detections
+from flows.progress import Say
 from flows.records.files import whole_folder
 from flows.records.formatting import one_line, permitted, points
 from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile
-from flows.records.store import Store
+from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
 from flows.report.findings import Findings, Panel
 from flows.report.model_export import export_best

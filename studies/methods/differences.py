@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from detection.frozen import Digest
 from flows.progress import steps
-from flows.records.detections import read_detections
 from flows.records.files import file_digest
+from flows.records.store import read_detections
 from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference, drawn_aps, drawn_difference
 
 DRAWING = 1

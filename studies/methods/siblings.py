@@ -18,7 +18,7 @@ from compressors.planning.versions import VERSIONS
 from compressors.quantization import Quantization
 from detection.data.dataset import Split, load_split
 from detection.frozen import Digest, Frozen, InputError
-from flows.grid.nodes import SECTION as NODES
+from flows.grid.nodes import NODES
 from flows.grid.scoring import PROTOCOL, artifact_digest
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, write_records
 from flows.records.store import Store

@@ -32,7 +32,8 @@ from detection.evaluation import as_input, as_planes
 from detection.frozen import Digest
 from detection.spec import Spec
 from detection.training import Recipe
-from flows.grid.nodes import SECTION, TRANSFORMS, Context, Done, make_node, model_file, read_done
+from flows.grid.nodes import NODES as SECTION
+from flows.grid.nodes import TRANSFORMS, Context, Done, make_node, model_file, read_done
 from flows.records.store import Store
 from flows.sweep.context import library_versions
 from hardware_profiles.runtimes.table import open_session

@@ -14,7 +14,7 @@ from detection.data.dataset import Images
 from flows.check.baseline import accept
 from flows.check.verdict import Item, Verdict
 from flows.measure.measured_rows import Rounds
-from flows.messages import Say
+from flows.progress import Say
 from flows.records.schema import LatencyFile, LatencyRow, write_records
 from flows.sweep.settings import Measure
 from hardware_profiles.schema.profile import HardwareProfile

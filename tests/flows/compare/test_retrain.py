@@ -15,8 +15,7 @@ from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from flows.compare.retrain import INCOMPLETE, Wanted, in_turns, recommended, retrain
 from flows.compare.retrain_text import SeedsFile, read_seeds
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Context, make_node
+from flows.grid.nodes import NODES, Context, make_node
 from flows.grid.tasks import Task
 from flows.records.schema import Source, write_records
 from flows.records.store import Store, StoreError

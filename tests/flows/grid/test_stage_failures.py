@@ -9,9 +9,8 @@ import pytest
 from filelock import FileLock
 
 import flows.grid.nodes
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import score_key
+from flows.grid.nodes import NODES
+from flows.grid.scoring import SCORES, score_key
 from flows.grid.stage import INCOMPLETE
 from flows.records.store import StoreError
 from flows.sweep.params import load_plan

@@ -14,8 +14,7 @@ from detection.data.dataset import Images
 from detection.frozen import InputError
 from flows.measure.session import MeasureSession
 from flows.measure.stage import forecast_s, measure
-from flows.messages import Say
-from flows.progress import duration
+from flows.progress import Say, duration
 from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
 from flows.sweep.settings import QUICK, Measure, quick
