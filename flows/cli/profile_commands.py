@@ -84,8 +84,8 @@ def check(
         if path is None:
             found.append(f"no hardware profile {target!r}; have {', '.join(sorted(files))}, or name a .yaml file")
             continue
-        beside = {other.stem: other for other in path.parent.glob("*.yaml")} if path.is_file() else {}
-        found += [f"{path}: {problem}" for problem in (*_shadowing(path), *problems_of(path, beside | files))]
+        neighbours = {other.stem: other for other in path.parent.glob("*.yaml")} if path.is_file() else {}
+        found += [f"{path}: {problem}" for problem in (*_shadowing(path), *problems_of(path, neighbours | files))]
     if found:
         refuse("\n  ".join([f"{count(len(found), 'problem')} (docs/your-device.md explains every field)", *found]))
     print(f"OK: {count(len(targets), 'profile')}")
@@ -99,12 +99,13 @@ def new(
     folder: FolderOption = None,
 ) -> None:
     """Write a template of a profile, with every field explained and every number left for you to fill in."""
+    from flows.records.files import write_text
     from hardware_profiles.schema.authoring import template
     from hardware_profiles.schema.library import load_profile
 
     extra = _extra_folder(params, folder, must_exist=False)
     other = load_profile(like, extra if extra and extra.is_dir() else None) if like else None
-    path = _write(name, template(name, other), extra or _default_folder(params))
+    path = write_text(_new_file(name, extra or _default_folder(params)), template(name, other))
     print(f"{path}\nNext: fill in its empty fields until `sixfold profiles check {path}` says OK.")
     _say_how_to_use(name, path.parent, params)
 
@@ -143,6 +144,7 @@ def calibrate(
 ) -> None:
     """Fit a profile's numbers to measured times, say how well they predict a network that was left out, and write a new profile."""
     from flows.cli.profile_tables import fit_table
+    from flows.records.files import write_text
     from hardware_profiles.estimate.fit.calibration import calibrate as fit
     from hardware_profiles.estimate.fit.measurements import read_measurements
     from hardware_profiles.schema.authoring import text_of
@@ -150,14 +152,13 @@ def calibrate(
 
     extra = _extra_folder(params, folder, must_exist=False)
     new_name = new_name or f"{name}-calibrated"
-    place = extra or _default_folder(params)
-    _check_free(new_name, place)
+    path = _new_file(new_name, extra or _default_folder(params))
     profile = load_profile(name, extra if extra and extra.is_dir() else None)
     anchors = read_measurements(measurements, profile.runtime)
     found = fit(profile, anchors)
     fitted = found.model_copy(update={"id": new_name, "name": f"{profile.name}, fitted to own times"})
     about = f"{profile.name}: {name} with numbers fitted to {len(anchors)} measured times of {measurements.name}."
-    path = _write(new_name, text_of(fitted, about), place)
+    write_text(path, text_of(fitted, about))
     show_table(fit_table(profile, fitted))
     print(path)
     _say_how_to_use(new_name, path.parent, params)
@@ -184,14 +185,8 @@ def _default_folder(params: Path | None) -> Path:
     return Path(os.path.relpath(_plan_folder(params) / DEFAULT_FOLDER))
 
 
-def _write(name: str, text: str, folder: Path) -> Path:
-    """The new file, whole; InputError where the name is bad or taken."""
-    from flows.records.files import write_text
-
-    return write_text(_check_free(name, folder), text)
-
-
-def _check_free(name: str, folder: Path) -> Path:
+def _new_file(name: str, folder: Path) -> Path:
+    """Where the profile of this name goes; InputError where the name is bad or taken."""
     from hardware_profiles.schema.library import known_profiles
 
     path = folder / f"{name}.yaml"

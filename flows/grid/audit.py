@@ -18,9 +18,9 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
 
     since_bytes marks the start of this run in the store's journal.
     """
-    ok, beside = ([own for own in of if own.status == "ok" and own.budget is not None] for of in (cells.cells, cells.references))
+    ok, references = ([own for own in of if own.budget is not None] for of in (cells.cells, cells.references))
     epochs = base.training.epochs + base.recovery.epochs
-    for cell in (*ok, *beside):
+    for cell in (*ok, *references):
         assert cell.budget is not None
         if cell.budget.train_epochs != epochs or cell.budget.train_images != epochs * base.train_pictures:
             raise AuditError(
@@ -36,7 +36,7 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
     inheriting = sum(cell.budget is not None and cell.budget.inherited_images > 0 for cell in ok)
     more = f" (in {inheriting} of them on top of what light blocks inherited)" if inheriting else ""
     return (
-        f"checked: {in_numbers(len(ok), len(beside))} with {epochs} train epochs each{more}; {len(made)} nodes put "
+        f"checked: {in_numbers(len(ok), len(references))} with {epochs} train epochs each{more}; {len(made)} nodes put "
         f"{pictures:,} pictures through networks, each as planned; none was made twice"
     )
 
@@ -61,8 +61,8 @@ def budget_of(lineage: list[Done], named_teachers: list[Done], aware: list[Done]
     The lineage ends with the float detector; `aware` are the trainings with rounding that followed, whose updates are extra.
     """
     with_rounding = [done.training for done in aware if done.training is not None]
-    for_lessons = [done.training for done in named_teachers if done.training is not None]
-    trained = [done.training for done in lineage if done.training is not None] + for_lessons
+    of_teachers = [done.training for done in named_teachers if done.training is not None]
+    trained = [done.training for done in lineage if done.training is not None] + of_teachers
     # A search hands on an architecture, not weights: architectures start fresh, so the teacher's epochs are not theirs.
     fresh_from = max((i for i, done in enumerate(lineage) if done.node.kind in ("teacher", "architecture")), default=0)
     own = [done.training for done in lineage[fresh_from:] if done.training is not None]
@@ -72,7 +72,7 @@ def budget_of(lineage: list[Done], named_teachers: list[Done], aware: list[Done]
         search_images=sum(done.search_images for done in lineage),
         inherited_images=trained[0].images if any(_inherits(done.node) for done in lineage) else 0,
         teacher_forwards=sum(done.teacher_forwards for done in (*lineage, *aware)),
-        teacher_images=sum(record.images for record in for_lessons),
+        teacher_images=sum(record.images for record in of_teachers),
         qat_updates=sum(record.steps for record in with_rounding),
         train_s=sum(record.train_s for record in trained + with_rounding),
     )

@@ -183,6 +183,10 @@ class _Run:
         node = self.graph.recovered[cell.name]
         whole = self._is_whole(cell)
         lineage = self._done(self.graph.own_work(node)) if whole else []
+        # A reference learns from labels, whoever taught the cell that it waits for.
+        teachers = () if isinstance(cell, Reference) else self.graph.named_teachers(node)
+        behind = (own for key in self.graph.artifacts[cell.name].values() for own in self.graph.lineage(key))
+        aware = {own.key: own for own in behind if own.kind == "quantization_aware"}
         status, error = ("ok", None) if whole else self._why(cell)
         return CellRecord(
             cell=cell.name,
@@ -206,20 +210,11 @@ class _Run:
             }
             if whole
             else {},
-            budget=budget_of(lineage, self._done(self._named_teachers(cell)), self._done(self._aware(cell))) if whole else None,
+            budget=budget_of(lineage, self._done(teachers), self._done(aware.values())) if whole else None,
         )
 
     def _done(self, nodes: Iterable[Node]) -> list[Done]:
         return [read_done(self.store, node.key) for node in nodes]
-
-    def _named_teachers(self, cell: Cell) -> tuple[Node, ...]:
-        """Teachers that the cell learns from; a reference learns from labels, whoever taught the cell that it waits for."""
-        return () if isinstance(cell, Reference) else self.graph.named_teachers(self.graph.recovered[cell.name])
-
-    def _aware(self, cell: Cell) -> list[Node]:
-        """The quantization-aware training that the cell's files come from, where there is one."""
-        lineages = [self.graph.lineage(key) for key in self.graph.artifacts[cell.name].values()]
-        return list({node.key: node for lineage in lineages for node in lineage if node.kind == "quantization_aware"}.values())
 
     def _why(self, cell: Cell) -> tuple[Status, str]:
         """The first failure on the way to a cell. It is the failure of the first cell that needs the work, the one with the fewest

@@ -60,7 +60,7 @@ class SubjectFile:
 
 
 def subjects_of(plan: Plan, start: Spec, draws: int, seed: int) -> tuple[Subject, ...]:
-    """What a plan asks about, none twice: its detector, light and narrow ones, and so many draws from all its search spaces."""
+    """What a plan asks about, none twice: its detector, light and narrow ones, and `draws` networks of its search spaces."""
     named = [("as it is", start)]
     named += [(f"light {config.block}", light_spec(start, config)) for config in plan.menu.lightweight]
     shares = [own.width_share for own in plan.params.grid.references or () if isinstance(own, NarrowReference)]

@@ -117,7 +117,7 @@ def why_not_here(profile: HardwareProfile) -> str | None:
 
 
 def pictures_as_taken(images: Images, wanted: int) -> list[NDArray[np.uint8]]:
-    """Some pictures, evenly spread over the split, blown up to the size they were taken in: prepared data keeps them packed."""
+    """Some pictures, evenly spread over the split, scaled up to the size they were taken in: prepared data keeps them packed."""
     taken = []
     for row in np.linspace(0, len(images) - 1, min(wanted, len(images))).round().astype(int):
         fit, original = images.letterboxes[row], images.ground_truth["images"][row]

@@ -27,7 +27,7 @@ multiply-adds, on one core. Other machines take half or twice as long."""
 def measure(session: MeasureSession, profiles: Sequence[HardwareProfile], say: Say = print) -> LatencyFile:
     """One row per (cell or reference, profile): measured here, or on its device and imported, otherwise estimated.
 
-    Every call times afresh; what it saw here is appended to the store's observations.
+    Every call times again; what it saw here is appended to the store's observations.
     """
     if not session.images.picture_ids:
         split = session.images.split

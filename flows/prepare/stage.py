@@ -89,8 +89,7 @@ def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tup
     for row, picture in enumerate(steps(pictures, len(pictures), f"prepare {split}", "pictures")):
         pixels[row] = letterbox(picture.pixels(), input_size)
         truth.add(picture)
-    ground_truth = truth.coco()
-    (folder / f"{split}.json").write_text(json.dumps(ground_truth, separators=(",", ":")) + "\n")
+    (folder / f"{split}.json").write_text(json.dumps(truth.coco, separators=(",", ":")) + "\n")
     if not truth.learnable:
         raise InputError(
             f"split {split}: none of its {len(pictures)} pictures has a box to find, so nothing could be learned or measured. "
@@ -101,7 +100,7 @@ def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tup
         boxes=len(truth.annotations),
         clipped_boxes=truth.clipped,
         dropped_boxes=truth.dropped,
-        digest=split_digest(pixels, ground_truth),
+        digest=split_digest(pixels, truth.coco),
     )
     report(truth.summary(split, len(pictures)))
     return summary
@@ -114,8 +113,9 @@ class _GroundTruth:
         self.classes = classes
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
-        self.clipped = 0
-        self.dropped = 0
+        categories = [{"id": label + 1, "name": name} for label, name in enumerate(classes)]
+        self.coco = {"images": self.images, "annotations": self.annotations, "categories": categories}
+        self.clipped = self.dropped = 0
 
     @property
     def learnable(self) -> int:
@@ -144,11 +144,6 @@ class _GroundTruth:
                     "iscrowd": int(crowd),
                 }
             )
-
-    def coco(self) -> dict[str, Any]:
-        """The ground truth in COCO's format."""
-        categories = [{"id": label + 1, "name": name} for label, name in enumerate(self.classes)]
-        return {"images": self.images, "annotations": self.annotations, "categories": categories}
 
     def summary(self, split: Split, pictures: int) -> str:
         """One line: boxes per class, what was cut and dropped."""

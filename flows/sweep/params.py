@@ -132,7 +132,7 @@ class Plan:
 
     @cached_property
     def references(self) -> tuple[Reference, ...]:
-        """What is made beside the cells; InputError names the setting that cannot be met."""
+        """What is made besides the cells; InputError names the setting that cannot be met."""
         return references_of(self.params.grid.references, self.menu, self.cells, self.detector, self.design_profile)
 
     @cached_property
