@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from flows.records.formatting import describe_failure
+
 INPUT, INFRASTRUCTURE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 3, 70, 130, 141
 """Exit codes besides 0 ok, 1 regression and 4 no baseline. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are what a shell reports of
 a program that SIGINT or SIGPIPE ended."""
@@ -89,10 +91,9 @@ def _message(error: BaseException) -> str:
 
 def _in_a_line(error: BaseException) -> str:
     """Kind, first line of the message, and the line of code that raised it."""
-    words = (str(error).strip().splitlines() or ["no message"])[0]
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {words}{where}"
+    return f"{describe_failure(error)}{where}"
 
 
 def _write_log(error: BaseException) -> str:

@@ -10,8 +10,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from compressors.planning.graph import Cell, Graph
 from detection.data.dataset import Prepared, load_prepared, load_split
 from detection.frozen import Frozen, InputError, read_json
@@ -68,18 +66,11 @@ def retrain(
         prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base,
     )  # fmt: skip
     work = _Work(plan, prepared, data, store, wanted, pair[1], graphs)
-    lock = FileLock(store.lock_path(plan.params.sweep))
-    try:
-        with lock.acquire(timeout=0):
-            store.sweep_partial()
-            failures = work.run(context, executor, say)
-            if failures:
-                return _conclude_failed(failures, output, say)
-            write_records(output, work.summary())
-    except Timeout as error:
-        raise StoreError(
-            f"{lock.lock_file}: a grid or a retrain of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it."
-        ) from error
+    with store.one_driver(plan.params.sweep, "a grid or a retrain"):
+        failures = work.run(context, executor, say)
+        if failures:
+            return _conclude_failed(failures, output, say)
+        write_records(output, work.summary())
     return 0
 
 

@@ -271,9 +271,3 @@ def _same_network(before: Done) -> Fields:
 def artifact_files(folder: Path) -> tuple[Path, ...]:
     """The files that make up a node's artifact: an ONNX file, or an OpenVINO pair."""
     return table.file_parts(model_file(folder))
-
-
-def describe_failure(error: BaseException) -> str:
-    """One line about what went wrong."""
-    text: Any = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"

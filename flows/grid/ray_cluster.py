@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.grid.nodes import describe_failure
+from flows.records.formatting import describe_failure
 
 CONNECT_TIMEOUT_S = 10.0
 MOST_TEMP_BYTES = 36

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compressors.contract import Each, Item, Result, in_turn
-from flows.grid.nodes import Context, describe_failure, make_node
+from flows.grid.nodes import Context, make_node
 from flows.grid.ray_cluster import ClusterError, ray_cluster
 from flows.grid.scoring import score
 from flows.grid.tasks import Outcome, Task
+from flows.records.formatting import describe_failure
 from flows.records.store import Store, StoreError
 from hardware_profiles.timing.environment import cores_here
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from compressors.planning.graph import Cell, Foundation, Graph, Node, Reference
 from detection.data.dataset import load_prepared
 from detection.frozen import Digest
@@ -46,20 +44,13 @@ def grid(
     base = lay_foundation(plan, prepared)
     cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
     graph = make_graph(plan, base, (*cells, *references))
-    lock = FileLock(store.lock_path(plan.params.sweep))
-    try:
-        with lock.acquire(timeout=0):
-            store.sweep_partial()
-            start_bytes = store.journal_bytes()
-            run = _Run(plan, prepared, store, cells, references, graph)
-            records = _make(run, base, executor, open_tracking, say)
-            write_records(output, records)
-            say(audit(records, graph, base, store, start_bytes))
-            return run.conclude(records, output, say)
-    except Timeout as error:
-        raise StoreError(
-            f"{lock.lock_file}: another grid of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it."
-        ) from error
+    with store.one_driver(plan.params.sweep, "another grid"):
+        start_bytes = store.journal_bytes()
+        run = _Run(plan, prepared, store, cells, references, graph)
+        records = _make(run, base, executor, open_tracking, say)
+        write_records(output, records)
+        say(audit(records, graph, base, store, start_bytes))
+        return run.conclude(records, output, say)
 
 
 def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callable[[], Tracking], say: Say) -> CellsFile:

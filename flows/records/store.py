@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from detection.frozen import DamagedError, Digest, Frozen, InputError
@@ -156,11 +157,23 @@ class Store:
         """Where an unfinished training keeps what it needs to go on."""
         return self.root / "unfinished" / key
 
-    def lock_path(self, name: str) -> Path:
-        """A file to lock so that one sweep is run by one driver."""
+    @contextmanager
+    def one_driver(self, sweep: str, others: str) -> Iterator[None]:
+        """Nobody else runs the sweep while the block does; what killed writers left is removed before it. StoreError where somebody
+        does: `others` says what it may be."""
+        path = self.root / "locks" / f"{sweep}.lock"
         with explained(self.root):
-            (self.root / "locks").mkdir(parents=True, exist_ok=True)
-        return self.root / "locks" / f"{name}.lock"
+            path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(f"{path}: {others} of sweep {sweep!r} is running on this store. Wait for it or end it.") from error
+        try:
+            self.sweep_partial()
+            yield
+        finally:
+            lock.release()
 
 
 @dataclass(frozen=True)

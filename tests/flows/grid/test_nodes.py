@@ -18,7 +18,7 @@ from detection.costs import count_macs, count_params
 from detection.data.dataset import load_split
 from detection.evaluation import as_input, as_planes
 from detection.training import Resume
-from flows.grid.nodes import NODES, Context, artifact_files, describe_failure, make_node, model_file, read_done
+from flows.grid.nodes import NODES, Context, artifact_files, make_node, model_file, read_done
 from flows.records.store import Store, StoreError
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from hardware_profiles.runtimes.table import open_session
@@ -182,9 +182,3 @@ def test_the_files_of_an_artifact(tmp_path: Path) -> None:
     assert artifact_files(onnx) == (onnx / "model.onnx",)
     assert artifact_files(openvino) == (openvino / "model.xml", openvino / "model.bin")
     assert model_file(openvino) == openvino / "model.xml"
-
-
-def test_a_failure_is_one_line() -> None:
-    """Kind and first line; where there are no words, that is said."""
-    assert describe_failure(ValueError("first\nsecond")) == "ValueError: first"
-    assert describe_failure(KeyError()) == "KeyError: no message"
