@@ -1,5 +1,4 @@
-"""Finished work under the name of its content, and measurements: written whole or not at all, checked on every read, never
-overwritten."""
+"""Finished work under the name of its content, and what was measured: written whole or not at all, never overwritten."""
 
 from __future__ import annotations
 
@@ -159,8 +158,7 @@ class Store:
 
     @contextmanager
     def one_driver(self, sweep: str, others: str) -> Iterator[None]:
-        """Nobody else runs the sweep while the block does; what killed writers left is removed before it. StoreError where somebody
-        does: `others` says what it may be."""
+        """Nobody else runs the sweep meanwhile; what killed writers left is removed. StoreError says that `others` may run it."""
         path = self.root / "locks" / f"{sweep}.lock"
         with explained(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)

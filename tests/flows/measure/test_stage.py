@@ -107,10 +107,10 @@ def test_a_cell_is_measured_beside_the_control_in_fresh_processes(run: Run, tmp_
     assert row.peak_rss_bytes > 20e6
     assert row.fits is None  # nobody set a budget
     assert latency.environment["versions"]["onnxruntime"] in row.runtime
-    assert [line.split(":")[1].strip().split(",")[0] for line in lines] == [
+    said = [line.split(":")[1].strip().split(",")[0] for line in lines]
+    assert [words for words in said if not words.startswith("round ")] == [  # a contended round has a line of its own
         "3 rounds of 2 files on x86-onnxruntime-1t",
         "timed_calls is 3",
-        *(f"round {n} of 3" for n in (1, 2, 3)),
         "0 of 6 blocks repeated",
     ]
 
