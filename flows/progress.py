@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 LINE_EVERY_S = 60.0
 """Without a terminal, so that a log shows that the work lives."""
@@ -25,8 +25,13 @@ SHOWN = 3
 clock = time.monotonic
 
 Item = TypeVar("Item")
+Say = Callable[[str], None]
+"""Takes one line for people: `print`, or a test's `list.append`."""
 TimeLeft = Callable[[Mapping[str, float]], float | None]
 """Seconds that the rest will take; gets what runs now and for how many seconds already."""
+Tell = Callable[[str, bool], None]
+"""Shows the state of the work. Gets what ended just now, if anything, and whether pieces like it end seldom enough to be told of
+one by one."""
 
 
 @contextmanager
@@ -42,7 +47,7 @@ def progress(
     with ExitStack() as stack:
         show = _bar(work, stream, quiet, stack) if stream.isatty() else _lines(work, stream, first_after_s, quiet, stack)
         work.tell = show
-        show("")
+        show("", False)
         try:
             yield work
         except BaseException:
@@ -69,13 +74,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if seconds < 7200 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Tell(Protocol):
-    """Shows the state of the work."""
-
-    def __call__(self, ended: str, rare: bool = False) -> None:
-        """`ended` says what ended just now, if anything; rare: pieces like it end seldom enough to be told of one by one."""
-
-
 class Work:
     """Pieces of work, of which some are done, some run and some wait."""
 
@@ -84,24 +82,24 @@ class Work:
         self.done = self.failed = 0
         self._started_s = clock()
         self._running: dict[str, float] = {}
-        self.tell: Tell = lambda ended, rare=False: None
+        self.tell: Tell = lambda ended, rare: None
 
     def start(self, name: str) -> None:
         """A piece runs from now on."""
         self._running = {**self._running, name: clock()}
-        self.tell("")
+        self.tell("", False)
 
     def finish(self, name: str, outcome: str = "", *, failed: bool = False) -> None:
         """A piece ended, whether its start was told or not."""
         self._running = {other: since for other, since in self._running.items() if other != name}
         self.failed += failed
         self.done += 1
-        self.tell(f"{name} {outcome}".strip(), rare=True)
+        self.tell(f"{name} {outcome}".strip(), True)
 
     def advance(self, count: int = 1, outcome: str = "") -> None:
         """Pieces without names ended."""
         self.done += count
-        self.tell(outcome)
+        self.tell(outcome, False)
 
     @property
     def took_s(self) -> float:
@@ -141,7 +139,7 @@ def _lines(work: Work, stream: TextIO, first_after_s: float, quiet: bool, stack:
     lock, stop = threading.Lock(), threading.Event()
     said_s: float | None = None
 
-    def tell(ended: str, rare: bool = False) -> None:
+    def tell(ended: str, rare: bool) -> None:
         nonlocal said_s
         with lock:
             due_s = work.took_s >= first_after_s if said_s is None else clock() - said_s >= (AT_ONCE_S if rare else LINE_EVERY_S)
@@ -151,7 +149,7 @@ def _lines(work: Work, stream: TextIO, first_after_s: float, quiet: bool, stack:
 
     def watch() -> None:
         while not stop.wait(LOOK_EVERY_S):
-            tell("")
+            tell("", False)
 
     if not quiet:
         thread = threading.Thread(target=watch, name=f"progress of {work.title}", daemon=True)
@@ -180,7 +178,7 @@ def _bar(work: Work, stream: TextIO, quiet: bool, stack: ExitStack) -> Tell:
     )  # fmt: skip
     stack.enter_context(live)
 
-    def tell(ended: str, rare: bool = False) -> None:
+    def tell(ended: str, rare: bool) -> None:
         nonlocal last
         last = ended if rare or ended else last
         if quiet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,5 +17,6 @@ Command = Annotated[str, typer.Option(help="What the page names as its origin.")
 
 
 def run_app(app: typer.Typer, study: str) -> NoReturn:
-    """Run the app and exit as every command of sixfold does: what is wrong ends in one message and an exit code of its own."""
-    sys.exit(exit_code(lambda: app(standalone_mode=False), f"{study} study"))
+    """Run the app; whatever goes wrong ends it with one message and an exit code of its own, as in `sixfold`."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    sys.exit(exit_code(partial(app, standalone_mode=False), verb, f"{study} study"))

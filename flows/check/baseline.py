@@ -11,9 +11,8 @@ from pathlib import Path
 
 from detection.frozen import DamagedError, Digest, InputError, read_json
 from flows.records.files import whole_folder
-from flows.records.schema import CellsFile, LatencyFile, read_records, write_records
+from flows.records.schema import CellsFile, LatencyFile, RecordFile, read_records, write_records
 from flows.records.store import Store
-from flows.records.upgrade import RecordFile
 
 MANIFEST = "baseline.json"
 """Written last: a folder with it is whole."""

@@ -9,7 +9,7 @@ from flows.measure.devices.imported import export_command
 from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import measured_row
 from flows.measure.session import MeasureSession
-from flows.messages import Say
+from flows.progress import Say
 from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import StoreError
 from flows.stats.latency import MIN_ROUNDS

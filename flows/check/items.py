@@ -9,12 +9,11 @@ from typing import Any
 from flows.check.baseline import Baseline
 from flows.check.confirm import Candidate, Confirm
 from flows.check.verdict import Item, Tested, of_counts, of_missing_times, of_second_look, of_tested, of_unconfirmed
-from flows.records.detections import parse_detections
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
-from flows.records.store import Store
+from flows.records.store import Store, parse_detections
 from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
 from flows.stats.map_bootstrap import paired_map_difference
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from flows.records.files import write_text
 from flows.records.formatting import one_line, p_value, with_interval
 from flows.records.schema import CONTROL, CellsFile, LatencyFile, write_records
 from flows.records.store import Store
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 
 EXIT_CODES: dict[Overall, int] = {"ok": 0, "regressed": 1, "not_comparable": 2, "incomplete": 3, "no_baseline": 4}
 TITLES = {"ok": "no regression", "regressed": "regression"}

@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 from detection.frozen import Frozen
 from flows.records.formatting import count
-from flows.records.schema import LatencyRow
-from flows.records.upgrade import RecordFile
+from flows.records.schema import LatencyRow, RecordFile
 from flows.stats.latency import Ratio, detectable, holm, level_of_next
 from flows.stats.map_bootstrap import Difference, detectable_difference
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 
 ItemVerdict = Literal["ok", "regressed", "improved", "unconfirmed", "inconclusive", "missing"]
 """`unconfirmed`: looks slower or faster, and could not be measured again."""

@@ -10,8 +10,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from compressors.planning.graph import Cell, Graph
 from detection.data.dataset import Prepared, load_prepared, load_split
 from detection.frozen import InputError, read_json
@@ -20,11 +18,9 @@ from flows.grid.nodes import Context, read_done
 from flows.grid.ray_executor import Executor, run_tasks
 from flows.grid.scoring import read_artifact
 from flows.grid.tasks import Outcome, Task, tasks_of
-from flows.messages import Say
-from flows.progress import progress
-from flows.records.detections import read_detections
+from flows.progress import Say, progress
 from flows.records.schema import CONTROL, DatasetRecord, in_numbers, write_records
-from flows.records.store import Store, StoreError
+from flows.records.store import Store, StoreError, read_detections
 from flows.report.recommendation import RecommendationFile
 from flows.stats.map_bootstrap import mean_map_difference
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
@@ -69,18 +65,11 @@ def retrain(
         prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base,
     )  # fmt: skip
     work = _Work(plan, prepared, data, store, wanted, pair[1], graphs)
-    lock = FileLock(store.lock_path(plan.params.sweep))
-    try:
-        with lock.acquire(timeout=0):
-            store.sweep_partial()
-            failures = work.run(context, executor, say)
-            if failures:
-                return _conclude_failed(failures, output, say)
-            write_records(output, work.summary())
-    except Timeout as error:
-        raise StoreError(
-            f"{lock.lock_file}: a grid or a retrain of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it."
-        ) from error
+    with store.one_driver(plan.params.sweep, "a grid or a retrain"):
+        failures = work.run(context, executor, say)
+        if failures:
+            return _conclude_failed(failures, output, say)
+        write_records(output, work.summary())
     return 0
 
 

@@ -11,8 +11,7 @@ from pydantic import Field
 from detection.frozen import Digest, Frozen, PositiveInt
 from flows.publish.marked_page import render
 from flows.records.formatting import megabytes, points, with_interval
-from flows.records.schema import CONTROL, CellsFile, DatasetRecord, read_schema
-from flows.records.upgrade import RecordFile
+from flows.records.schema import CONTROL, CellsFile, DatasetRecord, RecordFile, read_schema
 from flows.stats.map_bootstrap import Difference
 
 HEADS = (

@@ -10,9 +10,8 @@ from typing import Any, get_args
 from detection.data.dataset import load_prepared, load_split
 from detection.frozen import Frozen, InputError
 from flows.records.formatting import interval, larger_or_smaller, megabytes, milliseconds, p_value, points, with_interval
-from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow, ScoredSplit, artifact_runtime
+from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow, RecordFile, ScoredSplit, artifact_runtime
 from flows.records.store import Store
-from flows.records.upgrade import RecordFile
 from flows.stats.latency import EQUAL_WITHIN, Comparison, Paired, verdicts
 from flows.stats.map_bootstrap import Difference, artifact_difference
 

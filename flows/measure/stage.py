@@ -7,16 +7,14 @@ from typing import Any
 
 from detection.frozen import InputError
 from flows.measure.devices.imported import imported_rounds
-from flows.measure.estimated_rows import estimated_row
-from flows.measure.exported_graphs import with_memory
+from flows.measure.estimated_rows import estimated_row, with_memory
 from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds, measured_row
 from flows.measure.session import MeasureSession
-from flows.messages import Say
-from flows.progress import duration
+from flows.progress import Say, duration
 from flows.records.schema import CONTROL, CellRecord, LatencyFile, LatencyRow
 from flows.stats.verdicts import with_verdicts
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import digest_of, environment, runtime_in
 from hardware_profiles.timing.mlperf_percentile import least_calls
@@ -29,7 +27,7 @@ multiply-adds, on one core. Other machines take half or twice as long."""
 def measure(session: MeasureSession, profiles: Sequence[HardwareProfile], say: Say = print) -> LatencyFile:
     """One row per (cell or reference, profile): measured here, or on its device and imported, otherwise estimated.
 
-    Every call times afresh; what it saw here is appended to the store's observations.
+    Every call times again; what it saw here is appended to the store's observations.
     """
     if not session.images.picture_ids:
         split = session.images.split

@@ -17,8 +17,7 @@ from flows.records.formatting import (
     times,
     with_interval,
 )
-from flows.records.schema import CONTROL, ArtifactRecord, LatencyRow, Source, SpeedVerdict
-from flows.records.upgrade import RecordFile
+from flows.records.schema import CONTROL, ArtifactRecord, LatencyRow, RecordFile, Source, SpeedVerdict
 from flows.report.findings import Choice, Findings, Panel, Point, Tier, reference_to_beat
 from flows.stats.latency import EQUAL_WITHIN, MIN_ROUNDS, Comparison, Paired, verdicts
 from flows.stats.map_bootstrap import Difference

@@ -9,13 +9,12 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from detection.data.dataset import Images
-from flows.messages import Say
+from flows.progress import Say
 from flows.publish.marked_page import render
-from flows.records.detections import read_detections
 from flows.records.files import whole_folder
 from flows.records.formatting import one_line, permitted
 from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile
-from flows.records.store import Store
+from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
 from flows.report.findings import Findings, Panel
 from flows.report.model_export import export_best
@@ -26,7 +25,7 @@ from flows.stats.factorial import QuantityKind, interactions, main_effects, meth
 from flows.stats.latency import ALPHA, MIN_ROUNDS, POWER
 from flows.stats.map_bootstrap import Difference, artifact_difference
 from flows.stats.verdicts import FLAG_TITLES, flag_sentences, flags_of
-from flows.sweep.report_settings import Report
+from flows.sweep.settings import Report
 
 HERE = Path(__file__).parent
 QUANTITIES: tuple[QuantityKind, ...] = ("val_map", "speed", "size", "macs")

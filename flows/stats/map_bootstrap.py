@@ -14,9 +14,8 @@ from scipy.special import ndtr, ndtri
 
 from detection.frozen import Frozen, InputError
 from flows.progress import steps
-from flows.records.detections import read_detections
 from flows.records.schema import ArtifactRecord, ScoredSplit
-from flows.records.store import Store
+from flows.records.store import Store, read_detections
 from flows.stats.latency import POWER
 
 MIN_PICTURES = 2

@@ -21,7 +21,7 @@ from detection.evaluation import Accuracy, accuracy, detect
 from detection.frozen import Digest, Frozen, InputError
 from flows.compare.retrain import retrain
 from flows.compare.retrain_text import read_seeds
-from flows.grid.nodes import SECTION as NODES
+from flows.grid.nodes import NODES
 from flows.grid.ray_executor import Executor
 from flows.grid.scoring import PROTOCOL, SCORED, artifact_digest
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, read_schema, write_records

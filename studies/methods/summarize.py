@@ -12,7 +12,6 @@ from detection.frozen import Digest, InputError
 from flows.compare.retrain_text import SeedsFile, read_seeds
 from flows.grid.nodes import read_done
 from flows.progress import steps
-from flows.records.detections import read_detections
 from flows.records.files import file_digest
 from flows.records.schema import (
     CONTROL,
@@ -23,7 +22,7 @@ from flows.records.schema import (
     artifact_runtime,
     read_records,
 )
-from flows.records.store import Store
+from flows.records.store import Store, read_detections
 from flows.report.recommendation import relative_speed
 from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference, drawn_aps, drawn_difference
 from flows.sweep import workspace

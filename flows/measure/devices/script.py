@@ -52,12 +52,9 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
             raise RefusedError(f"{' '.join(arguments)}: no arguments are needed; see the first lines of {Path(__file__).name}.")
         else:
             measure(folder)
-    except (RefusedError, SessionError) as error:
+    except (RefusedError, SessionError, BrokenRoundError) as error:
         print(f"measure: {error}", file=sys.stderr)
-        return REFUSED
-    except BrokenRoundError as error:
-        print(f"measure: {error}", file=sys.stderr)
-        return BROKEN
+        return BROKEN if isinstance(error, BrokenRoundError) else REFUSED
     return 0
 
 

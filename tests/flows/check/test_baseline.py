@@ -10,7 +10,7 @@ from detection.frozen import InputError
 from flows.check.baseline import accept, read_baseline
 from flows.check.stage import check
 from flows.records.store import StoreError
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 from tests.flows.gate_factory import ALL, TRUTH, Store, cells_of, failed, latency_of, row_of
 
 

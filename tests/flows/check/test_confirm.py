@@ -15,7 +15,7 @@ from flows.measure.measured_rows import Rounds
 from flows.measure.session import MeasureSession
 from flows.records.schema import CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.timing.environment import digest_of, environment
 from hardware_profiles.timing.round import Block, RoundError, RoundResult
 from tests.flows.latency_factory import record, sweep, three_pictures

@@ -12,7 +12,7 @@ from flows.check.confirm import Candidate
 from flows.check.stage import check
 from flows.check.verdict import Item, Verdict
 from flows.records.schema import LatencyRow
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 from tests.flows.gate_factory import CONTROL_S, ROUNDS_S, TRUTH, Store, cells_of, latency_of, row_of
 
 CELLS = ("none", "nas", "pruning")

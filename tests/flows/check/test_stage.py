@@ -16,7 +16,7 @@ from flows.check.confirm import Confirm
 from flows.check.stage import check, write_verdict
 from flows.check.verdict import Item, Verdict
 from flows.records.schema import CellRecord, LatencyRow
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 from tests.flows.gate_factory import (
     ALL,
     CONTROL_S,

@@ -10,8 +10,8 @@ import pytest
 
 from detection.frozen import InputError
 from flows.grid.forecast import TimeLeft, forecast, table_rows
-from flows.grid.nodes import SECTION, read_done
-from flows.grid.scoring import SECTION as SCORES
+from flows.grid.nodes import NODES, read_done
+from flows.grid.scoring import SCORES
 from flows.grid.tasks import Task, tasks_of
 from flows.records.store import MANIFEST, Store
 from flows.sweep.context import lay_foundation
@@ -78,7 +78,7 @@ def test_what_is_missing_is_forecast_from_what_was_measured(swept_copy: Sweep) -
     """Three of four recoveries are stored: the fourth takes their time per picture, and its int8 file goes on standing."""
     store = swept_copy.store
     (control,) = [cell for cell in swept_copy.cells.cells if cell.cell == "none"]
-    shutil.rmtree(store.folder(SECTION, control.node))
+    shutil.rmtree(store.folder(NODES, control.node))
     found = forecast(swept_copy.plan, swept_copy.prepared, store, None)
     assert (found.stored["recovered"], found.to_score, found.train_images) == (3, 1, 24)
     others = [read_done(store, key) for key in {cell.node for cell in swept_copy.cells.cells} - {control.node}]
@@ -102,7 +102,7 @@ def test_planning_writes_nothing(swept_copy: Sweep) -> None:
 
 def test_planning_leaves_a_damaged_entry_where_it_is(swept_copy: Sweep) -> None:
     """To count it as missing is enough; to move it aside is for the grid, which holds the lock."""
-    for path in swept_copy.store.root.glob(f"{SECTION}/*/*/model.onnx"):
+    for path in swept_copy.store.root.glob(f"{NODES}/*/*/model.onnx"):
         path.write_bytes(b"")
     before = listing(swept_copy.folder)
     forecast(swept_copy.plan, swept_copy.prepared, swept_copy.store, None)
@@ -162,7 +162,7 @@ def test_the_time_left_follows_what_tasks_took(swept: Sweep) -> None:
 def test_a_damaged_node_is_forecast_as_one_to_make(swept_copy: Sweep) -> None:
     """Its record, which cannot be read, is not asked how long it took."""
     node = next(iter(graph_in(swept_copy).nodes.values()))
-    (swept_copy.store.folder(SECTION, node.key) / "done.json").write_bytes(b"\xff")
+    (swept_copy.store.folder(NODES, node.key) / "done.json").write_bytes(b"\xff")
     found = forecast(swept_copy.plan, swept_copy.prepared, swept_copy.store, None)
     assert found.stored == {"recovered": 4, "quantized": 4}
     assert found.measured_on == 8

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flows.grid.ray_cluster import ClusterError, ray_cluster
-from flows.grid.scoring import SECTION, score_key
+from flows.grid.scoring import SCORES, score_key
 from tests.flows.cli_runner import Sixfold
 from tests.flows.sweep_entries import forget
 from tests.flows.sweep_factory import Sweep
@@ -93,7 +93,7 @@ def test_a_refusal_is_one_message_with_its_mend(
 def test_a_refusal_ends_the_grid_with_its_code(stand_in: Callable[..., Any], sixfold: Sixfold, swept_copy: Sweep) -> None:
     """Exit 3, and nothing but the message after what the grid said of its work."""
     node = next(iter(swept_copy.cells.cells)).artifacts["onnxruntime"].url.split("/")[2]
-    forget(swept_copy, SECTION, score_key(node, "onnxruntime", swept_copy.data))
+    forget(swept_copy, SCORES, score_key(node, "onnxruntime", swept_copy.data))
     stand_in(REFUSALS[0][0])
     ended = sixfold(swept_copy.folder, "grid", "--no-tracking")
     assert ended.code == 3

@@ -13,10 +13,8 @@ import flows.grid.stage as stage_module
 import flows.grid.tasks as tasks_module
 from compressors.target import Target
 from detection.data.dataset import load_prepared
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Done, read_done
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import artifact_digest, score_key
+from flows.grid.nodes import NODES, Done, read_done
+from flows.grid.scoring import SCORES, artifact_digest, score_key
 from flows.grid.stage import grid
 from flows.records.store import Store
 from flows.tracking.mlflow_client import Tracker

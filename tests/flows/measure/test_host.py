@@ -157,8 +157,8 @@ def test_a_disturbed_round_is_reported(
     host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, disturbed: bool
 ) -> None:
     """Where others had 40 % of the core the user reads so at once, not from odd numbers later."""
-    lines = said(host, images, monkeypatch, tmp_path, cpu_share=share)[:3]
-    assert ["other work took 40% of the core" in line for line in lines] == [disturbed] * 3
+    lines = said(host, images, monkeypatch, tmp_path, cpu_share=share)
+    assert sum("other work took 40% of the core" in line for line in lines) == (3 if disturbed else 0)
 
 
 def test_a_foreign_machine_is_not_measured(host: HardwareProfile, images: Images) -> None:

@@ -37,6 +37,19 @@ def keys(graph: Graph, kind: str) -> set[str]:
     return {key for key, node in graph.nodes.items() if node.kind == kind}
 
 
+def test_options_of_a_search_are_data_like_any_other(tmp_path: Path, sweep_prepared: Path) -> None:
+    """`nas.space` is a mapping, which no set holds: cells and graph come all the same, and other options are other nodes."""
+    found = []
+    for place, space in enumerate(({}, {"head_depth": 1}, {"head_depth": 1, "block": None})):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        graph = graph_of(folder, sweep_prepared, grid__methods__nas=[{"space": space, "evaluations": 4}])
+        found.append(keys(graph, "search"))
+    plain, one, same = found
+    assert plain
+    assert plain != one == same
+
+
 def test_the_foundation_is_params_data_and_machine(tmp_path: Path, sweep_prepared: Path) -> None:
     """Classes, sizes, counts and digests are the data's; schedules the params'; versions those installed."""
     base, prepared = lay_foundation(plan_of(tmp_path), sweep_prepared), load_prepared(sweep_prepared)

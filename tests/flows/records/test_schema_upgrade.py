@@ -11,8 +11,7 @@ import pytest
 from compressors.nas import Nas
 from flows.check.baseline import read_baseline
 from flows.compare.retrain_text import SeedsFile
-from flows.records.schema import CellsFile, LatencyFile, read_records, read_schema
-from flows.records.upgrade import RENAMED, upgraded
+from flows.records.schema import RENAMED, CellsFile, LatencyFile, read_records, read_schema, upgraded
 from flows.report.recommendation import RecommendationFile
 from tests.places import ROOT
 

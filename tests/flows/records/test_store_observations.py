@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from flows.records.observations import Observations
+from flows.records.store import Observations
 from hardware_profiles.timing.environment import digest_of
 from hardware_profiles.timing.round import Block, RoundResult
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detection.frozen import DamagedError, InputError
-from flows.records.detections import read_detections
+from flows.records.store import read_detections
 from tests.flows.store_factory import perfect_detections, pictures
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from flows.records.partial_folders import ABANDONED_S, sweep_unfinished, unfinished_folder
+from flows.records.files import ABANDONED_S, sweep_unfinished, unfinished_folder
 from tests.places import ROOT
 
 WRITER = """
 import sys
 from pathlib import Path
-from flows.records.partial_folders import unfinished_folder
+from flows.records.files import unfinished_folder
 with unfinished_folder(Path(sys.argv[1]), "writer") as folder:
     (folder / "half").write_text("half")
     print(folder, flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.sweep.design_profile import mismatch_of, processor_mismatch
+from flows.sweep.context import mismatch_of, processor_mismatch
 from flows.sweep.params import load_plan
 from hardware_profiles.schema.library import load_profile
 from tests.flows.sweep_factory import write_params
@@ -31,7 +31,7 @@ def test_a_search_that_aims_at_another_processor_is_announced(name: str) -> None
 
 def test_only_plans_that_ask_the_design_profile_are_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search does, a narrow network as fast as a cell does, pruning in steps of its own does not."""
-    monkeypatch.setattr("flows.sweep.design_profile.cpu_model", lambda: "cpu family 26 model 2 stepping 1")
+    monkeypatch.setattr("flows.sweep.context.cpu_model", lambda: "cpu family 26 model 2 stepping 1")
     menu: dict[str, list[dict[str, object]]] = {"lightweight": [], "nas": [], "pruning": [], "low_rank": [], "distillation": []}
     pruning: dict[str, list[dict[str, object]]] = {"pruning": [{"round_to": 4}]}
     like: list[dict[str, object]] = [{"kind": "narrow", "like": "pruning"}]
@@ -48,5 +48,5 @@ def test_only_plans_that_ask_the_design_profile_are_warned(tmp_path: Path, monke
     assert warning("pruning", pruning, []) is None
     assert "family 26" in (warning("search", {"nas": [{}]}, []) or "")
     assert "family 26" in (warning("like", pruning, like) or "")
-    monkeypatch.setattr("flows.sweep.design_profile.cpu_model", lambda: HERE)
+    monkeypatch.setattr("flows.sweep.context.cpu_model", lambda: HERE)
     assert warning("here", {"nas": [{}]}, []) is None

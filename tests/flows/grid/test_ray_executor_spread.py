@@ -12,8 +12,8 @@ from compressors.contract import Workbench
 from compressors.nas import Nas, search
 from detection.checkpoint import Detector
 from detection.frozen import InputError
-from flows.grid.parallel_map import Spread
 from flows.grid.ray_cluster import ray_cluster
+from flows.grid.ray_executor import Spread
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

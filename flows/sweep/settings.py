@@ -1,12 +1,13 @@
-"""The params section `measure`: how latency is measured."""
+"""The params sections `measure`, `report` and `check`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from detection.evaluation import IOU_THRESHOLD
 from detection.frozen import Frozen, PositiveInt, Share
 from hardware_profiles.timing.round import Protocol
 
@@ -60,22 +61,11 @@ class Measure(Frozen):
 
     def protocol(self) -> Protocol:
         """The part of the settings that decides whether two timings are comparable."""
-        return Protocol(
-            warmup_calls=self.warmup_calls,
-            warmup_s=self.warmup_s,
-            timed_calls=self.timed_calls,
-            end_to_end_calls=self.end_to_end_calls,
-            most_repeats=self.most_repeats,
-            contention_wait_s=self.contention_wait_s,
-        )
+        return Protocol.model_validate(self.model_dump(include=set(Protocol.model_fields)))
 
     def settings(self) -> dict[str, float]:
         """What the selection after the network needs."""
-        return {
-            "score_threshold": self.score_threshold,
-            "iou_threshold": self.iou_threshold,
-            "most_detections": self.most_detections,
-        }
+        return self.model_dump(include={"score_threshold", "iou_threshold", "most_detections"})
 
     def recorded(self) -> dict[str, Any]:
         """What decides a block's numbers besides file and machine; two observations with another one are not comparable."""
@@ -85,3 +75,40 @@ class Measure(Frozen):
 def quick(config: Measure) -> Measure:
     """The same settings with QUICK's numbers where those are smaller."""
     return config.model_copy(update={name: min(getattr(config, name), most) for name, most in QUICK.items()})
+
+
+class Report(Frozen):
+    """How cells are recommended and shown."""
+
+    max_drop: Annotated[float, Field(ge=0.0, le=1.0)] = 0.02
+    """Permitted loss of val mAP against the control, in shares of 1: 0.02 is two points."""
+    pictures: Annotated[int, Field(ge=0)] = 6
+    """Test pictures on the page."""
+    score_threshold: Share = 0.35
+    """Detections below it are not drawn; also the threshold written beside the exported models."""
+    iou_threshold: Share = IOU_THRESHOLD
+    """Overlap above which a detection gives way to a better one of its class; written beside the exported models."""
+    bootstrap_draws: PositiveInt = 1000
+    """Draws behind the interval of each difference of test mAP."""
+    seed: int = 0
+    """Of those draws."""
+
+
+class Check(Frozen):
+    """What counts as a regression."""
+
+    split: Literal["val", "test"] = "test"
+    """Whose detections are compared, in the baseline and now."""
+    map_drop_points: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    """A drop of mAP 50-95 up to this many points (of 100) is accepted."""
+    latency_drop_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """A loss of up to this share of the speedup over the control is accepted: fresh processes differ by less than 5 %."""
+    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """Chance of a false alarm over all mAP comparisons together, and over all latency comparisons together (Holm)."""
+    unconfirmed: Literal["warning", "regression"] = "warning"
+    """What a cell counts as that looks slower and cannot be measured again here. The default keeps the promise that the gate calls
+    nothing slower on one look; `regression` suits a gate that must not pass while the machine that measures is away."""
+    draws: Annotated[int, Field(ge=100)] = 1000
+    """Of the bootstrap over pictures."""
+    seed: int = 0
+    """Of the bootstrap."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.measure.exported_graphs import ExportedGraphs, with_memory
+from flows.measure.estimated_rows import ExportedGraphs, with_memory
 from flows.measure.measured_rows import empty_row
 from flows.records.store import Store
 from hardware_profiles.schema.library import load_profile
@@ -48,7 +48,7 @@ def test_the_profiles_own_runtime_comes_first(model: Path, tmp_path: Path) -> No
 def test_one_file_for_two_runtimes_has_a_graph_for_each(model: Path) -> None:
     """A float file is that of both: OpenVINO leaves out the transpose that ONNX Runtime runs, whoever is asked first."""
     cell = record("none", {"openvino": model, "onnxruntime": model})
-    graphs = ExportedGraphs(Path)
+    graphs = ExportedGraphs(Store(Path()))
     own = [graphs.of(cell, profile) for profile in (HOST, load_profile("x86-openvino-1t"), HOST)]
     has_transpose = ["Transpose" in {operator.op_type for operator in graph.operators} for graph in own if graph]
     assert has_transpose == [True, False, True]

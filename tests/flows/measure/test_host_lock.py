@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-import flows.measure.lock as lock_module
-from flows.measure.lock import alone
+import flows.measure.host as host_module
+from flows.measure.host import alone
 from hardware_profiles.timing.round import RoundError
 from tests.flows.rounds_factory import replace_lock
 
@@ -21,7 +21,7 @@ def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_two_measurements_never_overlap(own_lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another holds the lock nobody gets in: the user is told, and after the timeout gets an error."""
-    monkeypatch.setattr(lock_module, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(host_module, "LOCK_TIMEOUT_S", 0.1)
     lines: list[str] = []
     entered = False
     with FileLock(own_lock), pytest.raises(RoundError, match=r"still held after 0\.1 s"), alone(lines.append):
@@ -32,7 +32,7 @@ def test_two_measurements_never_overlap(own_lock: Path, monkeypatch: pytest.Monk
 
 def test_it_is_given_back_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an error inside, the next one gets in at once and hears nothing of waiting."""
-    monkeypatch.setattr(lock_module, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(host_module, "LOCK_TIMEOUT_S", 0.1)
     lines: list[str] = []
     with pytest.raises(ZeroDivisionError), alone(lines.append):
         raise ZeroDivisionError
@@ -43,6 +43,6 @@ def test_it_is_given_back_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_lock_that_cannot_be_made_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No traceback for a folder in its place, as for a file that belongs to another user: which one, and what to do."""
-    monkeypatch.setattr(lock_module, "LOCK", tmp_path)
+    monkeypatch.setattr(host_module, "LOCK", tmp_path)
     with pytest.raises(RoundError, match=r"cannot be locked .*name another folder in TMPDIR"), alone(print):
         pass
