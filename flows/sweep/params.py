@@ -25,9 +25,8 @@ from flows.sweep.measure_settings import Measure
 from flows.sweep.plan_checks import check_plan
 from flows.sweep.report_settings import Report
 from hardware_profiles.runtimes.table import RUNTIMES
-from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.library import load_profile, load_yaml
 from hardware_profiles.schema.profile import HardwareProfile
-from hardware_profiles.schema.strict_yaml import load_yaml
 
 FAMILY = "compact"
 """Of a detector that is named by its settings alone."""
