@@ -38,10 +38,11 @@ def with_memory(row: LatencyRow, graph: Graph | None, profile: HardwareProfile) 
     """The row with what the network needs to hold; where its process was not measured, that decides whether it fits."""
     if graph is None:
         return row
-    sizes = {"parameter_bytes": graph.parameter_bytes, "peak_activation_bytes": peak_activation_bytes(graph)}
+    activation_bytes = peak_activation_bytes(graph)
+    sizes = {"parameter_bytes": graph.parameter_bytes, "peak_activation_bytes": activation_bytes}
     if row.is_measured or row.fits is not None:
         return row.model_copy(update=sizes)
-    fitting, why = fits(*sizes.values(), profile)
+    fitting, why = fits(graph.parameter_bytes, activation_bytes, profile)
     return row.model_copy(update=sizes | {"fits": fitting, "why": "; ".join(filter(None, (row.why, why))) or None})
 
 
