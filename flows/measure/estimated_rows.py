@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from flows.measure.measured_rows import empty_row, why_not_made
 from flows.records.schema import ArtifactRecord, CellRecord, LatencyRow
 from flows.records.store import Store
-from hardware_profiles.estimate.graph.graph import Graph, GraphError
-from hardware_profiles.estimate.graph.read import read_graph
-from hardware_profiles.estimate.memory import fits, needs
+from hardware_profiles.estimate.graph.graph import Graph, GraphError, read_graph
+from hardware_profiles.estimate.memory import fits, peak_activation_bytes
 from hardware_profiles.estimate.model import Estimate, Operator, cannot_run, estimate, main_dtype
 from hardware_profiles.schema.profile import HardwareProfile
 
@@ -85,12 +84,12 @@ def with_memory(row: LatencyRow, graph: Graph | None, profile: HardwareProfile) 
     """The row with what the network needs to hold; where its process was not measured, that decides whether it fits."""
     if graph is None:
         return row
-    need = needs(graph)
-    sizes = {"parameter_bytes": need.parameter_bytes, "peak_activation_bytes": need.peak_activation_bytes}
+    activation_bytes = peak_activation_bytes(graph)
+    sizes = {"parameter_bytes": graph.parameter_bytes, "peak_activation_bytes": activation_bytes}
     if row.is_measured or row.fits is not None:
         return row.model_copy(update=sizes)
-    fit = fits(need, profile)
-    return row.model_copy(update=sizes | {"fits": fit.fits, "why": "; ".join(filter(None, (row.why, fit.why))) or None})
+    fitting, why = fits(graph.parameter_bytes, activation_bytes, profile)
+    return row.model_copy(update=sizes | {"fits": fitting, "why": "; ".join(filter(None, (row.why, why))) or None})
 
 
 def _artifact(record: CellRecord, profile: HardwareProfile) -> tuple[str, ArtifactRecord] | None:

@@ -24,9 +24,8 @@ from detection.training import Recipe
 from flows.sweep.plan_checks import check_plan
 from flows.sweep.settings import Check, Measure, Report
 from hardware_profiles.runtimes.table import RUNTIMES
-from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.library import load_profile, load_yaml
 from hardware_profiles.schema.profile import HardwareProfile
-from hardware_profiles.schema.strict_yaml import load_yaml
 
 FAMILY = "compact"
 """Of a detector that is named by its settings alone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,26 @@ def narrowest(values: NDArray[np.float32]) -> NDArray[Any] | None:
         if np.array_equal(cast.astype(np.float32), values):
             return cast
     return None
+
+
+def constants_as_initializers(graph: onnx.GraphProto) -> None:
+    """Move the tensors of Constant nodes to the initializers, in place, so that all constants are in one list."""
+    rest = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            rest.append(node)
+    replace_nodes(graph, rest)
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Put these nodes, some of them the graph's own, in place of all that it has."""
+    kept = list(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from detection.data.dataset import load_split
 from detection.frozen import Digest, Frozen, PositiveInt
-from flows.measure.host import ENTRY, PICTURES, pictures_as_taken
+from flows.measure.host import ENTRY, PICTURES, alone, pictures_as_taken
 from flows.sweep.settings import Measure
 from hardware_profiles.runtimes.table import file_parts
 from hardware_profiles.timing.environment import digest_of

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from hardware_profiles.timing.process_stats import peak_resident_bytes, reset_peak, resident_bytes, steal_s, tick_s
+from hardware_profiles.timing.environment import peak_resident_bytes, reset_peak, resident_bytes, steal_s, tick_s
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="read from /proc")
 

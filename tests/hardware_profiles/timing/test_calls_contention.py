@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
-from hardware_profiles.timing.contention import ContentionProbe
+from hardware_profiles.timing.calls import ContentionProbe
 
 
 def readings(values: Iterable[float]) -> Callable[[], float]:
