@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from detection.batch import Batch
 from detection.checkpoint import Detector, freeze
-from detection.data.augmentation import Augmentation, make_batch
+from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
 from detection.family import Family, Raw
 from detection.frozen import Frozen, PositiveInt
@@ -96,10 +96,8 @@ def fit(
     images = first_epoch * len(train)
     for epoch in range(first_epoch, recipe.epochs):
         rng = np.random.default_rng((seed, epoch))  # by epoch, so that a resumed training draws what the whole one would
-        order = rng.permutation(len(train))
         total = 0.0
-        for start in range(0, len(order), recipe.batch_size):
-            batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
+        for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation, rng):
             total += run.step(batch.on(device)) * len(batch.images)
             images += len(batch.images)
         losses.append(total / len(train))
@@ -116,11 +114,25 @@ def fit(
     return freeze(detector.spec, run.average), record
 
 
-def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimizer: convolution weights decay, normalisations and biases do not."""
-    own = list(parameters)
+def optimizer_of(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW, by which convolution weights decay, and normalisations and biases do not."""
+    own, weight_decay = list(parameters), recipe.weight_decay
     weights, rest = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
+
+
+def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], loss: Tensor, learning_rate: float) -> None:
+    """One step down the gradient of the loss at this rate. Those of all parameters together are cut to GRADIENT_NORM.
+
+    Parameters that the loss does not depend on have no gradient and stay as they are.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+    optimizer.step()
 
 
 class _Run:
@@ -132,21 +144,16 @@ class _Run:
         self.network, self.family, self.objective, self.recipe, self.steps = network, family, objective, recipe, 0
         self.total_steps = steps_per_epoch * recipe.epochs
         self.average = copy.deepcopy(network)
-        self.optimizer = _optimizer([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
+        self.optimizer = optimizer_of([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def step(self, batch: Batch) -> float:
         """One update; the loss before it."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
         half = self.recipe.precision == "bfloat16"
         raw, value = self.family.learn(self.network, batch, half=half)
         if self.objective is not None:
             value = self.objective(self.network, raw, batch, value, half=half)
-        self.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
-        self.optimizer.step()
+        update(self.optimizer, self.parameters, value, self._learning_rate())
         self.steps += 1
         self._move_average()
         return float(value.detach())
@@ -207,11 +214,6 @@ class _Run:
                 }
         self.steps = state["steps"]
         return state["epoch"], list(state["losses"]), state["train_s"]
-
-
-def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    groups = decay_groups(parameters, recipe.weight_decay)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -236,12 +236,6 @@ def test_val_pictures_are_refused(tiny_detector: Detector, tiny_train: Images, t
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_runtime_is_refused(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:
-    """The message says which runtimes there are tools for."""
-    with pytest.raises(InputError, match="no runtime 'tensorrt'; have onnxruntime, openvino"):
-        quantize(tiny_detector, SMALL, "tensorrt", tiny_train, tiny_val, 0, tmp_path)
-
-
 def test_quantizing_leaves_the_detector_alone(tiny_detector: Detector, int8_files: dict[str, Path], float_file: Path) -> None:
     """Its weights still export to the same float file after both tools have been at it."""
     again = float_file.with_name("again.onnx")

@@ -9,8 +9,7 @@ import pytest
 
 from compressors.contract import Workbench
 from compressors.nas import Nas, search
-from compressors.nas.candidates import Candidate, val_map_of
-from compressors.nas.finals import Finalist, finals, winner
+from compressors.nas.candidates import Candidate, Finalist, finals, val_map_of, winner
 from detection.checkpoint import Detector, fresh
 from detection.compact.architecture import Architecture
 from detection.spec import Spec
@@ -63,7 +62,7 @@ def test_the_best_by_the_supernet_take_part(tiny_detector: Detector, bench: Work
 def test_a_search_hands_on_the_winner(tiny_detector: Detector, bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second by the supernet, if its training ends higher: fresh, within the budget, and all finalists are on record."""
     reached = iter((0.2, 0.6, 0.4))
-    monkeypatch.setattr("compressors.nas.finals.val_map_of", lambda family, network, val: next(reached))
+    monkeypatch.setattr("compressors.nas.candidates._trained_val_map", lambda *_: next(reached))
     config = QUICK.model_copy(update={"finalists": 3})
     detector, change = search(tiny_detector, config, bench)
     shown = change.details["finalists"]
@@ -87,7 +86,7 @@ def test_finals_are_charged_by_the_picture(tiny_detector: Detector, bench: Workb
 
 def test_without_finals_nothing_is_trained(tiny_detector: Detector, bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One finalist is the supernet's best."""
-    monkeypatch.setattr("compressors.nas.finals.fit", lambda *_args, **_more: pytest.fail("trained"))
+    monkeypatch.setattr("compressors.nas.candidates.fit", lambda *_args, **_more: pytest.fail("trained"))
     _, change = search(tiny_detector, QUICK, bench)
     assert change.details["finalists"] == []
     assert change.details["chosen"] in change.details["front"]
