@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.costs import OperatorCost
 from detection.frozen import Frozen, InputError
 from detection.spec import Spec
@@ -27,6 +26,21 @@ Capability = Literal["lightweight", "nas", "pruning", "low_rank", "distillation"
 """What a family may be unable to do: the methods, quantization-aware training, and the references that rebuild it."""
 Raw = Any
 """What a network says before decoding, in the family's own form; nobody else looks inside."""
+
+
+class Batch(NamedTuple):
+    """What one training step learns from: images and their boxes, padded to the largest count in the batch. B images, M boxes."""
+
+    images: Tensor  # (B, 3, height, width) in [0, 1]
+    boxes_xyxy_px: Tensor  # (B, M, 4), pixels of the letterboxed image
+    labels: Tensor  # (B, M)
+    present: Tensor  # (B, M) bool: false where padded
+
+    def on(self, device: torch.device) -> Batch:
+        """The same batch where the network is."""
+        if device.type == "cpu":
+            return self
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class Points(NamedTuple):

@@ -17,11 +17,10 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.checkpoint import Detector, freeze
 from detection.data.augmentation import Augmentation, make_batch
 from detection.data.dataset import Images
-from detection.family import Family, Raw
+from detection.family import Batch, Family, Raw
 from detection.frozen import Frozen, PositiveInt
 
 GRADIENT_NORM = 10.0
@@ -132,7 +131,9 @@ class _Run:
         self.network, self.family, self.objective, self.recipe, self.steps = network, family, objective, recipe, 0
         self.total_steps = steps_per_epoch * recipe.epochs
         self.average = copy.deepcopy(network)
-        self.optimizer = _optimizer([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
+        trained = [*network.parameters(), *(objective.parameters() if objective else ())]
+        groups = decay_groups(trained, recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def step(self, batch: Batch) -> float:
@@ -207,11 +208,6 @@ class _Run:
                 }
         self.steps = state["steps"]
         return state["epoch"], list(state["losses"]), state["train_s"]
-
-
-def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    groups = decay_groups(parameters, recipe.weight_decay)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

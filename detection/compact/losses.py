@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detection.batch import Batch
 from detection.boxes import pairwise_iou
 from detection.compact.network import Network, Outputs
+from detection.family import Batch
 
 SCORE_WEIGHT, BOX_WEIGHT, DFL_WEIGHT = 1.0, 7.5, 1.5
 """Relative weights of the three terms: those of YOLOv8 but for the score's, which is twice as large here. Trainings of a sweep

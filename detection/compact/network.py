@@ -44,7 +44,9 @@ class Network(nn.Module):
         super().__init__()
         arch = architecture_of(spec)
         self.classes = len(spec.classes)
-        self.stem = _stem(arch)
+        # A first convolution that steps by 4 looks at patches of 4x4 pixels side by side (ConvNeXt, arXiv:2201.03545, 2.2): on real
+        # pictures as accurate as 7x7, with a third of its arithmetic.
+        self.stem = _conv_norm_act(3, arch.stem_width, max(3, arch.stem_stride), arch.stem_stride)
         self.stages = nn.ModuleList(_stages(arch))
         self.neck = Neck(arch)
         self.heads = nn.ModuleList(Head(arch, self.classes) for _ in arch.levels)
@@ -163,14 +165,6 @@ class GhostUnit(nn.Module):
         """(B, outputs, height, width)."""
         maps = self.primary(x)
         return torch.cat([maps, self.cheap(maps)], 1)
-
-
-def _stem(arch: Architecture) -> nn.Sequential:
-    """The first convolution. One that steps by 4 looks at patches of 4x4 pixels side by side (ConvNeXt, arXiv:2201.03545, 2.2): on
-    real pictures as accurate as 7x7, with a third of its arithmetic."""
-    if arch.stem_stride == FIRST_STAGE_STRIDE:
-        return _conv_norm_act(3, arch.stem_width, FIRST_STAGE_STRIDE, FIRST_STAGE_STRIDE)
-    return _conv_norm_act(3, arch.stem_width, 3, arch.stem_stride)
 
 
 def conv_unit(kind: BlockKind, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:

@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.checkpoint import Detector
 from detection.data.augmentation import Augmentation
 from detection.data.dataset import Images
-from detection.family import Raw
+from detection.family import Batch, Raw
 from detection.training import Recipe, Resume, TrainingRecord, fit
 
 CPU = torch.device("cpu")

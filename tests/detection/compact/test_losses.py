@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.batch import Batch
 from detection.checkpoint import Detector
 from detection.compact.losses import TOP_CANDIDATES, Targets, _distribution_focal, as_float32, assign, complete_iou, detection_loss
 from detection.compact.network import Network, Outputs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
+from detection.family import Batch
 from tests.detection.variants import PLAIN
 
 NETWORK = Network(PLAIN)
