@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -172,17 +171,12 @@ def family_named(name: str) -> Family:
     """The family of a name; InputError where there is none."""
     if name not in FAMILIES:
         raise InputError(f"family {name!r}: no such detector family; have {', '.join(FAMILIES)}.")
-    return _family(FAMILIES[name])
+    return cast(Family, import_module(FAMILIES[name]).FAMILY)
 
 
 def family_of(spec: Spec) -> Family:
     """The family of a detector."""
     return family_named(spec.family)
-
-
-@lru_cache
-def _family(module: str) -> Family:
-    return cast(Family, import_module(module).FAMILY)
 
 
 def random_start(build: Callable[[Spec], nn.Module], spec: Spec, seed: int) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def _through_neck(costs: list[OperatorCost], neck: Neck, levels: list[Size]) -> 
 def _through_head(costs: list[OperatorCost], name: str, head: Head, size: Size) -> None:
     """Its branches, and the products that predict scores and boxes of one level, one where both read the same maps; what turns
     the maps before each."""
-    products = {"score+box": (head.score, head.box)}
+    products: dict[str, tuple[nn.Conv2d, ...]] = {"score+box": (head.score, head.box)}
     after = _through(costs, f"{name}.score_branch", head.score_branch, size)
     if head.box_branch is not None:
         products = {"score": (head.score,), "box": (head.box,)}
@@ -106,7 +106,8 @@ def _decoding(spec: Spec) -> tuple[OperatorCost, ...]:
         joined = [("concat", scores + logits, scores + logits), ("split", scores + logits, scores + logits)]
     before = [*joined, ("clip", logits, logits), ("exp", logits, logits)]  # operator, elements that it reads, that it writes
     after = [("split", 2 * sides, 2 * sides), ("div", 2 * sides, sides), ("mul", sides, sides), ("add", sides, sides)]
-    costs = [_unweighted(f"{DECODING}:{own}", *elements, 1) for own, *elements in (*before, *after, ("sigmoid", scores, scores))]
+    operators = (*before, *after, ("sigmoid", scores, scores))
+    costs = [_unweighted(f"{DECODING}:{own}", read, written, 1) for own, read, written in operators]
     costs.insert(len(before), _product(f"{DECODING}:matmul", 4 * bins, 8, points, weights=0))
     return tuple(replace(cost, predicts=True, decodes=True) for cost in costs)
 

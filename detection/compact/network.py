@@ -60,8 +60,8 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         """Raw predictions for (B, 3, height, width) pixels in [0, 1]."""
         features = self.features(images)
-        scores, boxes = self.maps(features)
-        return Outputs(scores.transpose(1, 2), boxes.transpose(1, 2), tuple(features))
+        scores, boxes = zip(*(head(feature) for head, feature in zip(self.heads, features, strict=True)), strict=True)
+        return Outputs(torch.cat(scores, 2).transpose(1, 2), torch.cat(boxes, 2).transpose(1, 2), tuple(features))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What the heads see, level by level, fine to coarse."""
@@ -72,11 +72,6 @@ class Network(nn.Module):
             levels.append(x)
         fused: list[Tensor] = self.neck(levels[-len(self.heads) :])
         return fused
-
-    def maps(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Score logits (B, C, N) and box logits (B, 4 * K, N) of all levels, points last as convolutions leave them."""
-        scores, boxes = zip(*(head(feature) for head, feature in zip(self.heads, features, strict=True)), strict=True)
-        return torch.cat(scores, 2), torch.cat(boxes, 2)
 
     def decode(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         """Boxes xyxy in pixels of the letterboxed image (B, N, 4) and class scores in [0, 1] (B, N, C)."""

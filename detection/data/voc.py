@@ -37,6 +37,7 @@ from detection.frozen import InputError, printable
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FOLDERS = {"Annotations": (".xml",), "JPEGImages": PICTURE_SUFFIXES}
+LISTS: dict[Split, str] = {split: f"ImageSets/Main/{split}.txt" for split in SPLITS}
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -87,7 +88,7 @@ def voc_files(source: VocSource, base: Path) -> Iterator[DataFile]:
     """Every file that the reader may look at: lists and annotations, and the pictures."""
     root = base / source.root
     found = (path for name, suffixes in FOLDERS.items() for path in _found(root / name, suffixes))
-    for path in (*_list_paths(root).values(), *found):
+    for path in (*(root / path for path in LISTS.values()), *found):
         by_size = path.suffix.lower() in PICTURE_SUFFIXES or not path.is_file()
         content = None if by_size else read_bytes(path)
         yield DataFile(root, path.relative_to(root).as_posix(), content)
@@ -138,13 +139,9 @@ def _chosen(folder: Path, stems: Iterable[str], files: dict[str, list[Path]]) ->
     return chosen
 
 
-def _list_paths(root: Path) -> dict[Split, Path]:
-    return {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
-
-
 def _lists(root: Path) -> dict[Split, Path] | None:
     """The lists of the splits that the data set brings along; None where it has none, InputError where one is missing."""
-    lists = _list_paths(root)
+    lists = {split: root / path for split, path in LISTS.items()}
     missing = [path for path in lists.values() if not path.is_file()]
     if len(missing) == len(SPLITS):
         return None
