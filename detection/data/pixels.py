@@ -29,7 +29,9 @@ def read_pixels(path: Path, size: tuple[int, int], orientation: ExifOrientation)
         _check_depth(path, picture)
         upright = _upright(path, picture, orientation)
         upright.load()
-        pixels = np.asarray(_to_rgb(upright))
+        if upright.mode == "P" and "transparency" in upright.info:
+            upright = upright.convert("RGBA")  # Pillow warns when it must guess this step
+        pixels = np.asarray(upright.convert("RGB"))
     if pixels.shape[:2] != size:
         raise InputError(
             f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width), but its annotation says "
@@ -130,9 +132,3 @@ def _upright(path: Path, picture: Image.Image, orientation: ExifOrientation) -> 
         f"{path}: EXIF orientation {turn} asks viewers to turn the picture, and nothing says whether its boxes were drawn before "
         f"or after the turn. Set `exif_orientation: apply` (after) or `ignore` (before), or save the picture upright."
     )
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")  # Pillow warns when it must guess this step
-    return picture.convert("RGB")
