@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -17,16 +16,17 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.checkpoint import Detector, freeze
 from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
-from detection.family import Family, Raw
+from detection.family import Batch, Family, Raw
 from detection.frozen import Frozen, PositiveInt
 
 GRADIENT_NORM = 10.0
 """Longer gradients are cut to this length: early DFL steps spike otherwise."""
 BETAS = (0.9, 0.999)
+STORED_EVERY_EPOCHS = 10
+"""How often a training that may be resumed writes its state."""
 
 
 class Recipe(Frozen):
@@ -69,14 +69,6 @@ class Objective(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Where a training keeps its state between epochs, and how often it writes it."""
-
-    folder: Path
-    every_epochs: int = 10
-
-
 def fit(
     detector: Detector,
     train: Images,
@@ -85,10 +77,13 @@ def fit(
     seed: int,
     device: torch.device,
     objective: Objective | None = None,
-    resume: Resume | None = None,
+    resume: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> tuple[Detector, TrainingRecord]:
-    """The detector after training (its moving average), and what that took. The one given is not changed."""
+    """The detector after training (its moving average), and what that took. The one given is not changed.
+
+    `resume` is a folder where the state is kept between epochs: a training that was interrupted continues from there.
+    """
     started_s = time.perf_counter()
     network = detector.network().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     run = _Run(network, detector.family, objective, recipe, steps_per_epoch=math.ceil(len(train) / recipe.batch_size))
@@ -107,8 +102,8 @@ def fit(
             )
         if on_epoch:
             on_epoch(epoch + 1, losses[-1])
-        if resume and (epoch + 1) % resume.every_epochs == 0 and epoch + 1 < recipe.epochs:
-            run.store(resume.folder, epoch + 1, losses, before_s + time.perf_counter() - started_s)
+        if resume and (epoch + 1) % STORED_EVERY_EPOCHS == 0 and epoch + 1 < recipe.epochs:
+            run.store(resume, epoch + 1, losses, before_s + time.perf_counter() - started_s)
     took_s = before_s + time.perf_counter() - started_s
     record = TrainingRecord(epochs=recipe.epochs, images=images, steps=run.steps, train_s=took_s, loss_per_epoch=tuple(losses))
     return freeze(detector.spec, run.average), record
@@ -197,12 +192,12 @@ class _Run:
             if old.name != name:
                 old.unlink()
 
-    def restore(self, resume: Resume | None) -> tuple[int, list[float], float]:
+    def restore(self, folder: Path | None) -> tuple[int, list[float], float]:
         """Epochs already done, their losses and the seconds they took; zeros for a fresh start."""
-        if resume is None or not (resume.folder / "state.json").is_file():
+        if folder is None or not (folder / "state.json").is_file():
             return 0, [], 0.0
-        state: dict[str, Any] = json.loads((resume.folder / "state.json").read_text())
-        tensors = load_file(resume.folder / state["file"])
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+        tensors = load_file(folder / state["file"])
         self.network.load_state_dict(_under(tensors, "network."))
         self.average.load_state_dict(_under(tensors, "average."))
         with torch.no_grad():

@@ -13,10 +13,9 @@ from torch.nn import functional as F
 from compressors.contract import Phase, Settings
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
 from compressors.distillation.teacher_outputs import CachedOutputs, Computed, flip_states
-from detection.batch import Batch
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
-from detection.family import Points, Raw, family_named
+from detection.family import Batch, Points, Raw, family_named
 from detection.frozen import Frozen
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe

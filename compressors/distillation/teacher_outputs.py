@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
-from detection.family import Family, Points
+from detection.family import Batch, Family, Points
 from detection.frozen import InputError
 from detection.training import Recipe
 

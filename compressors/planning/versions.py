@@ -31,7 +31,6 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "hardware_profiles/runtimes/*/shrink.py",
     ),
     "training": (
-        "detection/batch.py",
         "detection/boxes.py",
         "detection/checkpoint.py",
         "detection/costs.py",

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detection.batch import Batch
 from detection.boxes import LETTERBOX_GREY
 from detection.data.dataset import Images
+from detection.family import Batch
 from detection.frozen import Frozen
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -23,7 +23,7 @@ from detection.checkpoint import Detector
 from detection.costs import count_macs, count_params
 from detection.data.dataset import Images, Split, load_split
 from detection.frozen import Digest, Frozen, read_json
-from detection.training import Recipe, Resume, TrainingRecord, fit
+from detection.training import Recipe, TrainingRecord, fit
 from flows.progress import SHORT_S, progress
 from flows.records.store import Store
 from hardware_profiles.runtimes import table
@@ -183,7 +183,7 @@ def _train(
             device=torch.device(base.device),
             objective=objective,
             # A distilled training has adapters beside the network and is short enough to start over.
-            resume=Resume(store.scratch(node.key)) if objective is None else None,
+            resume=store.scratch(node.key) if objective is None else None,
             on_epoch=told,
         )
     return trained, record, objective.teacher_forwards if objective else 0

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from detection.boxes import letterbox
 from detection.data.dataset import SPLITS, Prepared, Split, SplitSummary, split_digest
 from detection.data.labelled import Labelled, Picture
-from detection.data.provenance import provenance
-from detection.data.sources import Data, read_source
+from detection.data.sources import Data, provenance, read_source
 from detection.frozen import InputError
 from flows.progress import Say, steps
 from flows.records.files import whole_folder

@@ -19,7 +19,7 @@ from compressors.planning.graph import Cell, Foundation, Graph, Menu, Reference,
 from compressors.quantization import refuse_few_pictures
 from detection.checkpoint import fresh
 from detection.data.dataset import Prepared, load_prepared
-from detection.data.provenance import provenance
+from detection.data.sources import provenance
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.schema import in_numbers
@@ -91,7 +91,8 @@ def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
     """Data from before a change of the params would give results under the wrong name; DVC notices, a bare command would not."""
     made_from, wanted = prepared.made_from, provenance(plan.params.data, plan.base, plan.params.seed)
     if made_from is None or made_from.settings != wanted.settings:
-        why = "it was not noted from what" if made_from is None else "`data` or `seed` of the params have changed since"
+        changed = "`data` or `seed` of the params, or the way sixfold reads them, have changed since"
+        why = "it was not noted from what" if made_from is None else changed
     elif None not in (made_from.files, wanted.files) and made_from.files != wanted.files:
         why = "the files of the data set have changed since"
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressors.planning.versions import NODE_SCHEMA, VERSIONS
 from detection.data.dataset import Provenance, load_prepared
-from detection.data.provenance import provenance
+from detection.data.sources import provenance
 from detection.frozen import DamagedError, InputError
 from flows.records.files import write_text
 from flows.sweep.context import choose_device, library_versions, profile_digest

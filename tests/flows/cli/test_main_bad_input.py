@@ -104,7 +104,7 @@ def test_data_of_other_params_is_one_message(stage: str, sixfold: Sixfold, fresh
     (fresh / "data").mkdir()
     (fresh / "data" / "prepared").symlink_to(sweep_prepared)
     before = listing(fresh)
-    refused(sixfold(fresh, stage), "`data` or `seed` of the params have changed since. Run `sixfold prepare` again.")
+    refused(sixfold(fresh, stage), "the way sixfold reads them, have changed since. Run `sixfold prepare` again.")
     assert listing(fresh) == before
 
 

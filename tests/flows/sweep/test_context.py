@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from compressors.planning.graph import Graph
+from detection.data import sources
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from flows.sweep.context import LIBRARIES, choose_device, chosen_cells, lay_foundation, make_graph
@@ -76,8 +77,19 @@ def test_data_prepared_for_other_params_is_refused(changes: dict[str, Any], tmp_
     with pytest.raises(InputError) as caught:
         lay_foundation(plan_of(tmp_path, **changes), sweep_prepared)
     assert str(caught.value) == (
-        f"{sweep_prepared}: prepared as 'tiny', but `data` or `seed` of the params have changed since. Run `sixfold prepare` again."
+        f"{sweep_prepared}: prepared as 'tiny', but `data` or `seed` of the params, or the way sixfold reads them, have changed "
+        f"since. Run `sixfold prepare` again."
     )
+
+
+def test_data_that_an_older_reader_prepared_is_refused(
+    tmp_path: Path, sweep_prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version of sixfold that reads other pixels or boxes from the same files: the message names the command."""
+    lay_foundation(plan_of(tmp_path), sweep_prepared)
+    monkeypatch.setattr(sources, "READING_VERSION", sources.READING_VERSION + 1)
+    with pytest.raises(InputError, match=r"the way sixfold reads them, have changed since\. Run `sixfold prepare` again\."):
+        lay_foundation(plan_of(tmp_path), sweep_prepared)
 
 
 def test_data_of_an_older_version_is_refused(tmp_path: Path, sweep_prepared: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detection.compact.architecture import Architecture, architecture_of
-from detection.compact.teaching import refuse_teacher, targets_of
+from detection.compact.family import refuse_teacher, targets_of
 from detection.family import Points
 from detection.spec import Spec
 from tests.conftest import TINY

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from detection.data import provenance as module
-from detection.data.provenance import provenance
-from detection.data.sources import Data
+from detection.data import sources as module
+from detection.data.sources import Data, provenance
 
 GENERATED: dict[str, Any] = {"name": "digits", "source": {"kind": "generated"}, "input_size": [64, 96]}
 VOC: dict[str, Any] = {"name": "mine", "source": {"kind": "voc", "root": "data"}}
