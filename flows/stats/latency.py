@@ -175,29 +175,6 @@ def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return unordered
 
 
-def interval_arrays(
-    logs: NDArray[np.float64], confidence: float = 0.95
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean, low, high and p of many log ratios at once, (..., rounds) -> four of (...): log_ratio_interval for simulations.
-
-    All are logarithms but p; needs MIN_ROUNDS rounds.
-    """
-    rounds = logs.shape[-1]
-    assert rounds >= MIN_ROUNDS, "fewer rounds have no interval"
-    mean = logs.mean(axis=-1)
-    error = logs.std(axis=-1, ddof=1) / math.sqrt(rounds)
-    reach = stdtrit(rounds - 1.0, 0.5 + confidence / 2.0) * error
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2.0 * stdtr(rounds - 1.0, -np.abs(mean) / error)
-    return mean, mean - reach, mean + reach, np.where(error > 0.0, p, mean == 0.0)
-
-
-def called_arrays(logs: NDArray[np.float64], alpha: float = ALPHA) -> NDArray[np.int8]:
-    """1 faster, -1 slower, 0 no difference, for whole sweeps of log ratios: (..., cells, rounds) -> (..., cells), as `verdicts`."""
-    mean, _, _, p = interval_arrays(logs)
-    return np.where(adjusted(p) < alpha, np.sign(mean), 0.0).astype(np.int8)
-
-
 def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> NDArray[np.float64]:
     """log(control / cell) of each round: above 0 the cell is faster."""
     assert len(cell_rounds_s) == len(control_rounds_s) > 0, "every round has the control in it"
