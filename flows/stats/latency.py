@@ -173,6 +173,7 @@ def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return unordered
 
 
+<<<<<<< HEAD
 def interval_arrays(
     logs: NDArray[np.float64], confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -193,6 +194,8 @@ def called_arrays(logs: NDArray[np.float64]) -> NDArray[np.int8]:
     return np.where(adjusted(p) < ALPHA, np.sign(mean), 0.0).astype(np.int8)
 
 
+=======
+>>>>>>> wt-studies
 def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> NDArray[np.float64]:
     """log(control / cell) of each round: above 0 the cell is faster."""
     assert len(cell_rounds_s) == len(control_rounds_s) > 0, "every round has the control in it"

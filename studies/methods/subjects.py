@@ -1,6 +1,6 @@
 """What the study shows of each method: which variant is trained with three seeds, and which reference each variant has to beat.
 
-That is decided by settings, val mAP and measured time; test mAP is looked at afterwards.
+The reference is chosen by settings, val mAP and measured time; test mAP is looked at afterwards.
 """
 
 from __future__ import annotations

@@ -37,8 +37,9 @@ def test_all_cells_are_made(swept: Sweep) -> None:
 def test_the_file_has_the_agreed_keys(swept: Sweep) -> None:
     """Others read cells.json by these names, at each level; written out here from the contract, not from the classes."""
     tree = json.loads(swept.cells_path.read_text())
-    assert set(tree) == {"schema", "sweep", "dataset", "runtimes", "cells", "references"}
-    assert (tree["schema"], tree["sweep"], tree["runtimes"], tree["references"]) == (1, "tiny", ["onnxruntime"], [])
+    assert set(tree) == {"schema", "sweep", "dataset", "runtimes", "cells", "references", "not_applicable"}
+    assert (tree["schema"], tree["sweep"], tree["runtimes"]) == (2, "tiny", ["onnxruntime"])
+    assert (tree["references"], tree["not_applicable"]) == ([], {})
     for cell in tree["cells"]:
         assert set(cell) == {"cell", "methods", "variant", "labels", "seed", "status", "error", "node", "params", "macs",
                              "input_size", "no_effect", "missed", "artifacts", "budget"}  # fmt: skip

