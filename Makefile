@@ -83,7 +83,7 @@ STUDY_RUN := $(if $(OWN_PLAN),$(WORKSPACE),runs/bccd)
 STUDY_ORIGIN := make measurement-study$(if $(OWN_PLAN), PLAN=$(PLAN))
 measurement-study: $(STAMP) ## does measured latency hold? docs/measurement.md, from runs/bccd or PLAN's run; an hour on an idle machine
 	"$(BIN)/python" -m studies.measurement observe --run "$(STUDY_RUN)"
-	"$(BIN)/python" -m studies.measurement page --run "$(STUDY_RUN)" --command "$(STUDY_ORIGIN)"
+	"$(BIN)/python" -m studies.measurement page --command "$(STUDY_ORIGIN)"
 
 profiles-accuracy: $(STAMP) ## how good are the estimates? docs/profiles.md, from runs/bccd or PLAN's run; minutes
 	"$(BIN)/python" -m studies.profiles accuracy --run "$(STUDY_RUN)" --command "make profiles-accuracy$(if $(OWN_PLAN), PLAN=$(PLAN))"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args
 
 import torch
+from pydantic import model_validator
 
 from compressors.target import Target
 from detection.checkpoint import Detector
@@ -20,6 +21,7 @@ from hardware_profiles.schema.profile import HardwareProfile
 Phase = Literal["architecture", "search", "reduction", "objective", "packing"]
 """Where a method takes part in making a cell. The architecture is changed, or searched for; the trained detector is reduced, and
 then recovers; an objective is lowered in the trainings of both; the recovered detector is packed for each runtime."""
+PHASES: tuple[Phase, ...] = get_args(Phase)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -68,8 +70,20 @@ class Settings(Frozen):
         return 0
 
     def final_images(self, epochs: int, train_pictures: int, val_pictures: int) -> int:
-        """Pictures of trainings that the method chooses by, each of so many epochs."""
+        """Pictures of trainings that the method chooses by, each of this number of epochs."""
         return 0
+
+    def _idle(self) -> dict[str, str]:
+        """Fields that another one makes idle -> what would have to be for them to count. At its default a field may be written out,
+        as it is in every record; any other value would promise something and rename a node whose result is the same."""
+        return {}
+
+    @model_validator(mode="after")
+    def _every_setting_has_an_effect(self) -> Self:
+        for field, condition in self._idle().items():
+            if (found := getattr(self, field)) != type(self).model_fields[field].default:
+                raise ValueError(f"{field} {found}: counts only {condition}. Leave it out, or change the other")
+        return self
 
 
 class Spent(Frozen):

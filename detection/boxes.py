@@ -94,18 +94,12 @@ def select(
         best = np.argpartition(-pair_scores, candidates)[:candidates]
         points, labels, pair_scores = points[best], labels[best], pair_scores[best]
     boxes = boxes_xyxy_px[points]
-    if not len(boxes):
-        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    if iou_threshold is None:
-        best = np.argsort(-pair_scores, kind="stable")[:most]
-        return Detections(boxes[best], pair_scores[best].astype(np.float32), labels[best].astype(np.int64))
-    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    xywh[:, :2] -= xywh[:, :2].min()  # OpenCV keeps classes apart by an offset that counts on positive coordinates
-    kept = (
-        np.asarray(cv2.dnn.NMSBoxesBatched(xywh.tolist(), pair_scores.tolist(), labels.tolist(), score_threshold, iou_threshold))
-        .reshape(-1)
-        .astype(np.int64)
-    )
+    kept = np.arange(len(boxes))
+    if iou_threshold is not None and len(boxes):
+        xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+        xywh[:, :2] -= xywh[:, :2].min()  # OpenCV keeps classes apart by an offset that counts on positive coordinates
+        pairs = xywh.tolist(), pair_scores.tolist(), labels.tolist()
+        kept = np.asarray(cv2.dnn.NMSBoxesBatched(*pairs, score_threshold, iou_threshold), dtype=np.int64).reshape(-1)
     kept = kept[np.argsort(-pair_scores[kept], kind="stable")][:most]
     return Detections(boxes[kept], pair_scores[kept].astype(np.float32), labels[kept].astype(np.int64))
 

@@ -74,28 +74,25 @@ def apply_edit(network: nn.Module, edit: KeptChannels | Factored) -> None:
     for name, ranks in edit.layers.items():
         layer = network.get_submodule(name)
         refuse_above_full(name, ranks, cast(Any, layer).weight.shape)
-        _replace(network, name, factored_linear(layer, ranks) if isinstance(layer, nn.Linear) else factored_conv(layer, ranks))
+        _replace(network, name, factored(layer, ranks))
 
 
-def factored_conv(layer: nn.Module, ranks: Ranks) -> nn.Sequential:
-    """Thin convolutions, freshly initialised, in place of a dense one: 1x1, kxk, 1x1 by Tucker-2, kx1, 1xk by SVD."""
-    assert isinstance(layer, nn.Conv2d), f"only convolutions and fully connected layers are factored, not {type(layer).__name__}"
+def factored(layer: nn.Module, ranks: Ranks) -> nn.Sequential:
+    """Thinner layers, freshly initialised, in place of a dense one: 1x1, kxk, 1x1 by Tucker-2, kx1, 1xk by SVD, and of a fully
+    connected one two."""
+    assert isinstance(layer, nn.Conv2d | nn.Linear), f"{type(layer).__name__}: only convolutions and linear layers are factored"
     has_bias = layer.bias is not None
-    (height, width), (down, right), (rows, columns) = _geometry(layer)
+    if isinstance(layer, nn.Linear):
+        last_half = nn.Linear(ranks.outputs, layer.out_features, bias=has_bias)
+        return nn.Sequential(nn.Linear(layer.in_features, ranks.outputs, bias=False), last_half)
+    kernel, stride, padding = (cast(tuple[int, int], pair) for pair in (layer.kernel_size, layer.stride, layer.padding))
     if ranks.inputs is None:
-        first = nn.Conv2d(layer.in_channels, ranks.outputs, (height, 1), (down, 1), (rows, 0), bias=False)
-        return nn.Sequential(
-            first, nn.Conv2d(ranks.outputs, layer.out_channels, (1, width), (1, right), (0, columns), bias=has_bias)
-        )
-    core = nn.Conv2d(ranks.inputs, ranks.outputs, *_geometry(layer), bias=False)
+        first = nn.Conv2d(layer.in_channels, ranks.outputs, (kernel[0], 1), (stride[0], 1), (padding[0], 0), bias=False)
+        second = nn.Conv2d(ranks.outputs, layer.out_channels, (1, kernel[1]), (1, stride[1]), (0, padding[1]), bias=has_bias)
+        return nn.Sequential(first, second)
+    core = nn.Conv2d(ranks.inputs, ranks.outputs, kernel, stride, padding, bias=False)
     last = nn.Conv2d(ranks.outputs, layer.out_channels, 1, bias=has_bias)
     return nn.Sequential(nn.Conv2d(layer.in_channels, ranks.inputs, 1, bias=False), core, last)
-
-
-def factored_linear(layer: nn.Linear, ranks: Ranks) -> nn.Sequential:
-    """Two fully connected layers, freshly initialised, in place of one."""
-    last = nn.Linear(ranks.outputs, layer.out_features, bias=layer.bias is not None)
-    return nn.Sequential(nn.Linear(layer.in_features, ranks.outputs, bias=False), last)
 
 
 def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
@@ -124,11 +121,6 @@ def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
     if callable(reset := getattr(resized, "reset_parameters", None)):
         reset()
     return resized
-
-
-def _geometry(conv: nn.Conv2d | nn.ConvTranspose2d) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Kernel, stride and padding, each as (height, width)."""
-    return cast(tuple[int, int], conv.kernel_size), cast(tuple[int, int], conv.stride), cast(tuple[int, int], conv.padding)
 
 
 def _replace(root: nn.Module, name: str, layer: nn.Module) -> None:

@@ -65,8 +65,8 @@ def accuracy(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Acc
         for category, curve in zip(sorted(names), np.moveaxis(precision[:, :, :, 0, -1], 2, 0), strict=True)
         if (curve > -1).any()
     }
-    stats = [float(value) for value in evaluation.stats]
-    return Accuracy(map_50_95=stats[0], map_50=stats[1], map_75=stats[2], per_class=per_class)
+    map_50_95, map_50, map_75 = (float(value) for value in evaluation.stats[:3])
+    return Accuracy(map_50_95=map_50_95, map_50=map_50, map_75=map_75, per_class=per_class)
 
 
 def as_input(pixels: Pixels) -> Pixels:

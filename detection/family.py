@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.costs import OperatorCost
 from detection.frozen import Frozen, InputError
 from detection.spec import Spec
@@ -27,6 +25,21 @@ Capability = Literal["lightweight", "nas", "pruning", "low_rank", "distillation"
 """What a family may be unable to do: the methods, quantization-aware training, and the references that rebuild it."""
 Raw = Any
 """What a network says before decoding, in the family's own form; nobody else looks inside."""
+
+
+class Batch(NamedTuple):
+    """What one training step learns from: images and their boxes, padded to the largest count in the batch. B images, M boxes."""
+
+    images: Tensor  # (B, 3, height, width) in [0, 1]
+    boxes_xyxy_px: Tensor  # (B, M, 4), pixels of the letterboxed image
+    labels: Tensor  # (B, M)
+    present: Tensor  # (B, M) bool: false where padded
+
+    def on(self, device: torch.device) -> Batch:
+        """The same batch where the network is."""
+        if device.type == "cpu":
+            return self
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class Points(NamedTuple):
@@ -158,17 +171,12 @@ def family_named(name: str) -> Family:
     """The family of a name; InputError where there is none."""
     if name not in FAMILIES:
         raise InputError(f"family {name!r}: no such detector family; have {', '.join(FAMILIES)}.")
-    return _family(FAMILIES[name])
+    return cast(Family, import_module(FAMILIES[name]).FAMILY)
 
 
 def family_of(spec: Spec) -> Family:
     """The family of a detector."""
     return family_named(spec.family)
-
-
-@lru_cache
-def _family(module: str) -> Family:
-    return cast(Family, import_module(module).FAMILY)
 
 
 def random_start(build: Callable[[Spec], nn.Module], spec: Spec, seed: int) -> dict[str, Tensor]:

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.checkpoint import Detector, fresh
 from detection.costs import count_macs, operator_costs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.evaluation import as_input
-from detection.family import Capability, Family, family_of
+from detection.family import Batch, Capability, Family, family_of
 from detection.spec import Spec
 
 BOX_TOLERANCE_PX, SCORE_TOLERANCE = 0.05, 1e-4

@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -17,16 +16,17 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.checkpoint import Detector, freeze
-from detection.data.augmentation import Augmentation, make_batch
+from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
-from detection.family import Family, Raw
+from detection.family import Batch, Family, Raw
 from detection.frozen import Frozen, PositiveInt
 
 GRADIENT_NORM = 10.0
 """Longer gradients are cut to this length: early DFL steps spike otherwise."""
 BETAS = (0.9, 0.999)
+STORED_EVERY_EPOCHS = 10
+"""How often a training that may be resumed writes its state."""
 
 
 class Recipe(Frozen):
@@ -69,14 +69,6 @@ class Objective(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Where a training keeps its state between epochs, and how often it writes it."""
-
-    folder: Path
-    every_epochs: int = 10
-
-
 def fit(
     detector: Detector,
     train: Images,
@@ -85,10 +77,13 @@ def fit(
     seed: int,
     device: torch.device,
     objective: Objective | None = None,
-    resume: Resume | None = None,
+    resume: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> tuple[Detector, TrainingRecord]:
-    """The detector after training (its moving average), and what that took. The one given is not changed."""
+    """The detector after training (its moving average), and what that took. The one given is not changed.
+
+    `resume` is a folder where the state is kept between epochs: a training that was interrupted continues from there.
+    """
     started_s = time.perf_counter()
     network = detector.network().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     run = _Run(network, detector.family, objective, recipe, steps_per_epoch=math.ceil(len(train) / recipe.batch_size))
@@ -96,10 +91,8 @@ def fit(
     images = first_epoch * len(train)
     for epoch in range(first_epoch, recipe.epochs):
         rng = np.random.default_rng((seed, epoch))  # by epoch, so that a resumed training draws what the whole one would
-        order = rng.permutation(len(train))
         total = 0.0
-        for start in range(0, len(order), recipe.batch_size):
-            batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
+        for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation, rng):
             total += run.step(batch.on(device)) * len(batch.images)
             images += len(batch.images)
         losses.append(total / len(train))
@@ -109,18 +102,32 @@ def fit(
             )
         if on_epoch:
             on_epoch(epoch + 1, losses[-1])
-        if resume and (epoch + 1) % resume.every_epochs == 0 and epoch + 1 < recipe.epochs:
-            run.store(resume.folder, epoch + 1, losses, before_s + time.perf_counter() - started_s)
+        if resume and (epoch + 1) % STORED_EVERY_EPOCHS == 0 and epoch + 1 < recipe.epochs:
+            run.store(resume, epoch + 1, losses, before_s + time.perf_counter() - started_s)
     took_s = before_s + time.perf_counter() - started_s
     record = TrainingRecord(epochs=recipe.epochs, images=images, steps=run.steps, train_s=took_s, loss_per_epoch=tuple(losses))
     return freeze(detector.spec, run.average), record
 
 
-def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimizer: convolution weights decay, normalisations and biases do not."""
-    own = list(parameters)
+def optimizer_of(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW, by which convolution weights decay, and normalisations and biases do not."""
+    own, weight_decay = list(parameters), recipe.weight_decay
     weights, rest = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
+
+
+def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], loss: Tensor, learning_rate: float) -> None:
+    """One step down the gradient of the loss at this rate. Those of all parameters together are cut to GRADIENT_NORM.
+
+    Parameters that the loss does not depend on have no gradient and stay as they are.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+    optimizer.step()
 
 
 class _Run:
@@ -132,21 +139,16 @@ class _Run:
         self.network, self.family, self.objective, self.recipe, self.steps = network, family, objective, recipe, 0
         self.total_steps = steps_per_epoch * recipe.epochs
         self.average = copy.deepcopy(network)
-        self.optimizer = _optimizer([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
+        self.optimizer = optimizer_of([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def step(self, batch: Batch) -> float:
         """One update; the loss before it."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
         half = self.recipe.precision == "bfloat16"
         raw, value = self.family.learn(self.network, batch, half=half)
         if self.objective is not None:
             value = self.objective(self.network, raw, batch, value, half=half)
-        self.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
-        self.optimizer.step()
+        update(self.optimizer, self.parameters, value, self._learning_rate())
         self.steps += 1
         self._move_average()
         return float(value.detach())
@@ -190,12 +192,12 @@ class _Run:
             if old.name != name:
                 old.unlink()
 
-    def restore(self, resume: Resume | None) -> tuple[int, list[float], float]:
+    def restore(self, folder: Path | None) -> tuple[int, list[float], float]:
         """Epochs already done, their losses and the seconds they took; zeros for a fresh start."""
-        if resume is None or not (resume.folder / "state.json").is_file():
+        if folder is None or not (folder / "state.json").is_file():
             return 0, [], 0.0
-        state: dict[str, Any] = json.loads((resume.folder / "state.json").read_text())
-        tensors = load_file(resume.folder / state["file"])
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+        tensors = load_file(folder / state["file"])
         self.network.load_state_dict(_under(tensors, "network."))
         self.average.load_state_dict(_under(tensors, "average."))
         with torch.no_grad():
@@ -207,11 +209,6 @@ class _Run:
                 }
         self.steps = state["steps"]
         return state["epoch"], list(state["losses"]), state["train_s"]
-
-
-def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    groups = decay_groups(parameters, recipe.weight_decay)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, TypeVar
+from typing import TextIO, TypeVar
 
 LINE_EVERY_S = 60.0
 """Without a terminal, so that a log shows that the work lives."""
@@ -25,8 +25,13 @@ SHOWN = 3
 clock = time.monotonic
 
 Item = TypeVar("Item")
+Say = Callable[[str], None]
+"""Takes one line for people: `print`, or a test's `list.append`."""
 TimeLeft = Callable[[Mapping[str, float]], float | None]
 """Seconds that the rest will take; gets what runs now and for how many seconds already."""
+Tell = Callable[[str, bool], None]
+"""Shows the state of the work. Gets what ended just now, if anything, and whether pieces like it end seldom enough to be told of
+one by one."""
 
 
 @contextmanager
@@ -38,19 +43,19 @@ def progress(
     `left_s` forecasts the rest; without it the pieces so far do. quiet: nothing wakes up or is drawn between two calls, for work
     that measures time.
     """
-    work = Work(title, total, unit, left_s)
+    work, stream = Work(title, total, unit, left_s), sys.stderr  # a task that runs meanwhile may have its own stderr
     with ExitStack() as stack:
-        show = _bar(work, quiet, stack) if sys.stderr.isatty() else _lines(work, first_after_s, quiet, stack)
+        show = _bar(work, stream, quiet, stack) if stream.isatty() else _lines(work, stream, first_after_s, quiet, stack)
         work.tell = show
-        show("")
+        show("", False)
         try:
             yield work
         except BaseException:
             stack.close()
-            _print(f"{title}: stopped after {duration(work.took_s)}, {work.so_far()}")
+            print(f"{title}: stopped after {duration(work.took_s)}, {work.so_far()}", file=stream, flush=True)
             raise
     if work.took_s >= first_after_s:
-        _print(f"{title}: {work.so_far()} in {duration(work.took_s)}")
+        print(f"{title}: {work.so_far()} in {duration(work.took_s)}", file=stream, flush=True)
 
 
 def steps(items: Iterable[Item], total: int, title: str, unit: str) -> Iterator[Item]:
@@ -69,13 +74,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if seconds < 7200 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Tell(Protocol):
-    """Shows the state of the work."""
-
-    def __call__(self, ended: str, rare: bool = False) -> None:
-        """`ended` says what ended just now, if anything; rare: pieces like it end seldom enough to be told of one by one."""
-
-
 class Work:
     """Pieces of work, of which some are done, some run and some wait."""
 
@@ -84,24 +82,24 @@ class Work:
         self.done = self.failed = 0
         self._started_s = clock()
         self._running: dict[str, float] = {}
-        self.tell: Tell = lambda ended, rare=False: None
+        self.tell: Tell = lambda ended, rare: None
 
     def start(self, name: str) -> None:
         """A piece runs from now on."""
         self._running = {**self._running, name: clock()}
-        self.tell("")
+        self.tell("", False)
 
     def finish(self, name: str, outcome: str = "", *, failed: bool = False) -> None:
         """A piece ended, whether its start was told or not."""
         self._running = {other: since for other, since in self._running.items() if other != name}
         self.failed += failed
         self.done += 1
-        self.tell(f"{name} {outcome}".strip(), rare=True)
+        self.tell(f"{name} {outcome}".strip(), True)
 
     def advance(self, count: int = 1, outcome: str = "") -> None:
         """Pieces without names ended."""
         self.done += count
-        self.tell(outcome)
+        self.tell(outcome, False)
 
     @property
     def took_s(self) -> float:
@@ -136,22 +134,22 @@ class Work:
         return self.took_s / self.done * (self.total - self.done) if self.done else None
 
 
-def _lines(work: Work, first_after_s: float, quiet: bool, stack: ExitStack) -> Tell:
+def _lines(work: Work, stream: TextIO, first_after_s: float, quiet: bool, stack: ExitStack) -> Tell:
     """Shows the work as lines, from a thread where nobody calls for long."""
     lock, stop = threading.Lock(), threading.Event()
     said_s: float | None = None
 
-    def tell(ended: str, rare: bool = False) -> None:
+    def tell(ended: str, rare: bool) -> None:
         nonlocal said_s
         with lock:
             due_s = work.took_s >= first_after_s if said_s is None else clock() - said_s >= (AT_ONCE_S if rare else LINE_EVERY_S)
             if due_s and (work.done < work.total or said_s is None):
                 said_s = clock()
-                _print(work.line() + (f"; {ended}" if ended else ""))
+                print(work.line() + (f"; {ended}" if ended else ""), file=stream, flush=True)
 
     def watch() -> None:
         while not stop.wait(LOOK_EVERY_S):
-            tell("")
+            tell("", False)
 
     if not quiet:
         thread = threading.Thread(target=watch, name=f"progress of {work.title}", daemon=True)
@@ -161,7 +159,7 @@ def _lines(work: Work, first_after_s: float, quiet: bool, stack: ExitStack) -> T
     return tell
 
 
-def _bar(work: Work, quiet: bool, stack: ExitStack) -> Tell:
+def _bar(work: Work, stream: TextIO, quiet: bool, stack: ExitStack) -> Tell:
     """Shows the work as a bar with a line above it; both vanish in the end."""
     from rich.console import Console, Group
     from rich.live import Live
@@ -175,19 +173,15 @@ def _bar(work: Work, quiet: bool, stack: ExitStack) -> Tell:
         return Group(text, ProgressBar(total=max(1, work.total), completed=work.done))
 
     live = Live(
-        get_renderable=shown, console=Console(stderr=True), auto_refresh=not quiet, refresh_per_second=1 / LOOK_EVERY_S,
+        get_renderable=shown, console=Console(file=stream), auto_refresh=not quiet, refresh_per_second=1 / LOOK_EVERY_S,
         transient=True, redirect_stdout=sys.stdout.isatty(),
     )  # fmt: skip
     stack.enter_context(live)
 
-    def tell(ended: str, rare: bool = False) -> None:
+    def tell(ended: str, rare: bool) -> None:
         nonlocal last
         last = ended if rare or ended else last
         if quiet:
             live.refresh()
 
     return tell
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

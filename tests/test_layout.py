@@ -27,7 +27,6 @@ SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rgl
 OWNERS = {
     "ray": "flows/grid/",
     "mlflow": "flows/tracking/mlflow_client.py",
-    "mlperf_loadgen": "studies/measurement/loadgen_round.py",
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
 UNSAFE_CALLS = {"torch.load", "torch.save", "torch.jit.load", "yaml.load", "yaml.unsafe_load"}

@@ -12,12 +12,10 @@ from torch.nn import functional as F
 
 from compressors.contract import Phase, Settings
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
-from compressors.distillation.teacher_outputs import CachedOutputs, Computed, TeacherOutputs, flip_states
-from compressors.unused_settings import refuse_unused
-from detection.batch import Batch
+from compressors.distillation.teacher_outputs import CachedOutputs, Computed, flip_states
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
-from detection.family import Points, Raw, family_named
+from detection.family import Batch, Points, Raw, family_named
 from detection.frozen import Frozen
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe
@@ -59,13 +57,11 @@ class Distillation(Settings):
             raise ValueError(f"features {self.features:g}: with features_by none there is nothing to weigh; leave it out or at 0")
         return self
 
-    @model_validator(mode="after")
-    def _every_setting_has_an_effect(self) -> Distillation:
+    def _idle(self) -> dict[str, str]:
         idle = {} if self.boxes else {"temperature": "with boxes above 0"}
         if not (self.scores or self.boxes or self.features):
             idle |= dict.fromkeys(("teacher", "cache"), "with scores, boxes or features above 0")
-        refuse_unused(self, idle)
-        return self
+        return idle
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params; what is not the default is in it."""
@@ -94,9 +90,7 @@ def refuse_teacher(config: Distillation, teacher: Frozen, student: Spec) -> None
 class DistillationLoss:
     """What a distilled training lowers: the loss against the labels, and the distances to the teacher's outputs."""
 
-    def __init__(
-        self, config: Distillation, specs: tuple[Spec, Spec], outputs: TeacherOutputs, features: FeatureTerm | None
-    ) -> None:
+    def __init__(self, config: Distillation, specs: tuple[Spec, Spec], outputs: Computed, features: FeatureTerm | None) -> None:
         """The specs are those of teacher and student."""
         self.config, self.outputs, self.features = config, outputs, features
         self.teacher, self.student = specs
@@ -144,7 +138,7 @@ def teach(
     # Both see the same pictures: a teacher at another input size would predict at other points.
     seen = teacher.at(student.spec.input_size)
     network = seen.network().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    outputs: TeacherOutputs = Computed(seen.family, network)
+    outputs = Computed(seen.family, network)
     if config.cache:
         if train is None or recipe is None:
             raise ValueError("cache: needs the pictures and the recipe of the training")

@@ -4,61 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detection.batch import Batch
-from detection.data.augmentation import Augmentation, make_batch
+from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
-from detection.family import Family, Points
+from detection.family import Batch, Family, Points
 from detection.frozen import InputError
 from detection.training import Recipe
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
-"""For all that is remembered: what a training may hold beside its own gigabyte on a small machine."""
+"""For all that is remembered: what a training may hold besides its own gigabyte on a small machine."""
 UNREPEATABLE = ("scale", "brightness", "contrast", "colour")
 """Settings of the augmentation that make a picture new each time. A flip has only two outcomes."""
 
 
-class TeacherOutputs(Protocol):
-    """The teacher's outputs for the pictures of a batch."""
-
-    forwards: int
-    """Pictures that went through the teacher so far."""
-
-    def __call__(self, batch: Batch, half: bool) -> Points:
-        """As the network leaves them, without a gradient; from bfloat16 convolutions where half is true."""
-        ...
-
-
 class Computed:
-    """A forward pass for every batch."""
+    """The teacher's outputs for the pictures of a batch, by a forward pass each time."""
 
     def __init__(self, family: Family, network: nn.Module) -> None:
         self.family, self.network, self.forwards = family, network, 0
 
     def __call__(self, batch: Batch, half: bool) -> Points:
-        """What the network says of this batch."""
+        """As the network leaves them, without a gradient; from bfloat16 convolutions where half is true."""
         self.forwards += len(batch.images)
-        return _points(self.family, self.network, batch.images, half)
+        with torch.no_grad(), torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
+            return self.family.points(self.network, self.family.raw(self.network, batch.images))
 
 
-class CachedOutputs:
+class CachedOutputs(Computed):
     """One forward pass for every picture and way of flipping it, all made at the first call.
 
-    Pictures are known by their pixels, so what is handed out was said of this very picture; a strange one is a KeyError.
+    Pictures are known by their pixels, so outputs are always those of this very picture; one never seen is a KeyError.
     """
 
     def __init__(self, family: Family, network: nn.Module, train: Images, recipe: Recipe) -> None:
-        self.family, self.network, self.train, self.recipe, self.forwards = family, network, train, recipe, 0
+        super().__init__(family, network)
+        self.train, self.recipe = train, recipe
         self.places: dict[bytes, int] = {}
         self.points: Points | None = None
 
     def __call__(self, batch: Batch, half: bool) -> Points:
-        """What the network said of each picture when it was asked."""
+        """The remembered outputs of each picture."""
         if self.points is None:
             self.points = self._ask(batch.images.device, half)
         places = torch.tensor([self.places[key] for key in _keys(batch.images)], device=batch.images.device)
@@ -70,12 +59,9 @@ class CachedOutputs:
         rows, size, rng = np.arange(len(self.train)), self.recipe.batch_size, np.random.default_rng(0)
         parts: list[Points] = []
         for state in flip_states(self.recipe.augmentation):
-            for start in range(0, len(rows), size):
-                images = make_batch(self.train, rows[start : start + size], state, rng).images
-                for place, key in enumerate(_keys(images), start=self.forwards):
-                    self.places[key] = place
-                self.forwards += len(images)
-                parts.append(_points(self.family, self.network, images.to(device), half))
+            for batch in batches(self.train, rows, size, state, rng):
+                self.places |= {key: place for place, key in enumerate(_keys(batch.images), start=self.forwards)}
+                parts.append(super().__call__(batch.on(device), half))
                 if len(parts) == 1:
                     self._refuse_above_limit(parts[0])
         scores, sides, features = zip(*parts, strict=True)
@@ -109,11 +95,6 @@ def flip_states(augmentation: Augmentation) -> tuple[Augmentation, ...]:
 
 def _outcomes(probability: float) -> tuple[float, ...]:
     return (probability,) if probability in (0.0, 1.0) else (0.0, 1.0)
-
-
-def _points(family: Family, network: nn.Module, images: Tensor, half: bool) -> Points:
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-        return family.points(network, family.raw(network, images))
 
 
 def _keys(images: Tensor) -> list[bytes]:

@@ -1,18 +1,15 @@
-"""lightweight: the same detector rebuilt from light blocks, to be trained from scratch or from the weights of the dense blocks.
-
-`inherit` carries them over.
-"""
+"""lightweight: the same detector rebuilt from light blocks, to be trained from scratch or from the weights of the dense blocks."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
+import numpy as np
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
-from compressors.lightweight.inherit import inherited
-from compressors.unused_settings import refuse_unused
-from detection.checkpoint import Detector, fresh
+from detection.checkpoint import Detector, fresh, inherit
+from detection.data.augmentation import batches
 from detection.family import family_of
 from detection.frozen import InputError, PositiveInt
 from detection.spec import Spec
@@ -36,10 +33,8 @@ class Lightweight(Settings):
     inheritance_pictures: PositiveInt = 48
     """Training pictures on which `inherited` looks at what the dense blocks see."""
 
-    @model_validator(mode="after")
-    def _every_setting_has_an_effect(self) -> Lightweight:
-        refuse_unused(self, {} if self.weights == "inherited" else {"inheritance_pictures": "with weights inherited"})
-        return self
+    def _idle(self) -> dict[str, str]:
+        return {} if self.weights == "inherited" else {"inheritance_pictures": "with weights inherited"}
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -63,9 +58,9 @@ def rebuild(detector: Detector, config: Lightweight, workbench: Workbench) -> tu
     rebuilt = fresh(after, workbench.seed)
     if config.weights == "fresh":
         return rebuilt, describe("lightweight", summary, before, after, {"parts": parts})
-    own = inherited(detector, rebuilt, workbench, config.inheritance_pictures)
-    details, spent = {"parts": parts, "fitted_units": own.units}, Spent(search_images=own.images)
-    return own.detector, describe("lightweight", f"{summary}, weights inherited", before, after, details, spent)
+    rebuilt, units = _inherited(detector, rebuilt, workbench, config.inheritance_pictures)
+    details, spent = {"parts": parts, "fitted_units": units}, Spent(search_images=config.search_images(len(workbench.train), 0))
+    return rebuilt, describe("lightweight", f"{summary}, weights inherited", before, after, details, spent)
 
 
 def light_spec(before: Spec, config: Lightweight) -> Spec:
@@ -75,3 +70,20 @@ def light_spec(before: Spec, config: Lightweight) -> Spec:
     light = family_of(before).light
     assert light is not None, "a family without light blocks has no cells with them"
     return light(before, config.block, config.parts)
+
+
+def _inherited(dense: Detector, light: Detector, workbench: Workbench, pictures: int) -> tuple[Detector, list[str]]:
+    """The light detector with the weights of the dense one, and the names of the light units whose weights were fitted.
+
+    Layers that both have alike are copied. Units that were light before, of another kind, keep the fresh weights.
+    """
+    fit = dense.family.light_weights
+    assert fit is not None, "a family without light blocks has no cells with them"
+    rng = np.random.default_rng((workbench.seed, 5))
+    rows = rng.permutation(len(workbench.train))[:pictures]
+    shown = (drawn.images.to(workbench.device) for drawn in batches(workbench.train, rows, workbench.recipe.batch_size, None, rng))
+    fitted, units = fit(dense.network().to(workbench.device), light.network(), shown)
+    weights = dict(inherit(dense, light).weights)
+    assert all(weights[name].shape == tensor.shape for name, tensor in fitted.items()), "units of both networks correspond"
+    weights |= {name: tensor.detach().to("cpu", weights[name].dtype, copy=True).contiguous() for name, tensor in fitted.items()}
+    return Detector(light.spec, MappingProxyType(weights)), units

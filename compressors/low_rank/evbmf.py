@@ -21,19 +21,17 @@ GRID_POINTS = 256
 """The free energy has several valleys over the noise variance; the deepest is found on a grid and then followed down."""
 
 
-def evbmf_rank(singular_values: Values, rows: int, columns: int, noise_variance: float | None = None) -> int:
+def evbmf_rank(singular_values: Values, rows: int, columns: int) -> int:
     """How many singular values of a (rows, columns) matrix stand out of its noise; 0 where none does.
 
-    All min(rows, columns) values are needed, in any order. Without a noise variance that of the least free energy is taken.
+    All min(rows, columns) values are needed, in any order. The noise variance is that of the least free energy.
     """
     short, long = sorted((rows, columns))
     squares = np.sort(np.asarray(singular_values, dtype=np.float64))[::-1] ** 2
     assert len(squares) == short, f"{len(squares)} singular values of a {rows} x {columns} matrix"
     if squares[0] == 0.0:
         return 0
-    if noise_variance is None:
-        noise_variance = estimated_noise_variance(squares, long)
-    return int((squares > long * noise_variance * detection_limit(short / long)).sum())
+    return int((squares > long * estimated_noise_variance(squares, long) * detection_limit(short / long)).sum())
 
 
 def detection_limit(alpha: float) -> float:

@@ -1,6 +1,6 @@
 """low_rank: convolutions factored into thinner ones, where the design profile says that the thinner ones are faster.
 
-The forms lie in `decompose`, the choice of layers and ranks in `ranks`, EVBMF in `evbmf`.
+The forms are in `decompose`, the choice of layers and ranks in `ranks`, EVBMF in `evbmf`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from compressors.contract import Change, Phase, Settings, Workbench, describe
 from compressors.latency import LatencyIn, latency_dtype
 from compressors.low_rank.decompose import Form, decompose
-from compressors.low_rank.ranks import Choice, Decision, Worth
+from compressors.low_rank.ranks import Choice, Decision
 from compressors.target import Target
-from compressors.unused_settings import refuse_unused
 from detection.checkpoint import Detector
 from detection.frozen import InputError, Share
 from detection.spec import Factored
@@ -67,10 +66,8 @@ class LowRank(Settings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _every_setting_has_an_effect(self) -> LowRank:
-        refuse_unused(self, {} if self.only_if_faster else {"latency_in": "with only_if_faster"})
-        return self
+    def _idle(self) -> dict[str, str]:
+        return {} if self.only_if_faster else {"latency_in": "with only_if_faster"}
 
     @property
     def asks_estimate(self) -> bool:
@@ -156,8 +153,7 @@ def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 def _choice(detector: Detector, config: LowRank, profile: HardwareProfile) -> Choice:
     asked = profile if config.only_if_faster else None
     dtype = latency_dtype(config.latency_in, asked, "low_rank") if asked else "fp32"
-    worth = Worth(config.least_saving, asked, dtype)
-    return Choice(detector.spec, factorable(detector), config.form, config.round_to, worth)
+    return Choice(detector.spec, factorable(detector), config.form, config.round_to, config.least_saving, asked, dtype)
 
 
 def _decide(choice: Choice, config: LowRank) -> tuple[Decision, float | None]:

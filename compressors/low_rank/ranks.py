@@ -47,18 +47,6 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Worth:
-    """When a layer is factored at all."""
-
-    least_saving: float
-    """Share of its multiply-adds that it has to save."""
-    profile: HardwareProfile | None
-    """On which its estimate has to fall as well; None: wherever it saves enough."""
-    dtype: DType
-    """What the estimate computes it in."""
-
-
-@dataclass(frozen=True)
 class _Cost:
     macs: int
     latency_s: float
@@ -68,10 +56,17 @@ RankOf = Callable[[Spectrum], int]
 
 
 class Choice:
-    """Ranks of the named kernels of one network, decided together."""
+    """Ranks of the named kernels of one network, decided together.
 
-    def __init__(self, spec: Spec, kernels: Mapping[str, Tensor], form: Form, round_to: int, worth: Worth) -> None:
-        self.spec, self.round_to, self.worth = spec, round_to, worth
+    A layer is factored where it saves at least this share of its multiply-adds and, where there is a profile, its estimate in this
+    type falls.
+    """
+
+    def __init__(
+        self, spec: Spec, kernels: Mapping[str, Tensor], form: Form, round_to: int, least_saving: float,
+        profile: HardwareProfile | None, dtype: DType,
+    ) -> None:  # fmt: skip
+        self.spec, self.round_to, self.least_saving, self.profile, self.dtype = spec, round_to, least_saving, profile, dtype
         self.spectra = {name: spectra_of(kernel, form) for name, kernel in kernels.items()}
         self.macs = count_macs(spec)
         self.dense = self._costs(spec)
@@ -112,9 +107,9 @@ class Choice:
         return Decision({name: ranks for name, ranks in wanted.items() if name not in dense}, dense, self.macs - saved)
 
     def _against(self, dense: _Cost, thin: _Cost) -> Reason | None:
-        if thin.macs > dense.macs * (1 - self.worth.least_saving):
+        if thin.macs > dense.macs * (1 - self.least_saving):
             return "saves too little"
-        return "not faster" if self.worth.profile is not None and thin.latency_s >= dense.latency_s else None
+        return "not faster" if self.profile is not None and thin.latency_s >= dense.latency_s else None
 
     def _thin_costs(self, wanted: dict[str, Ranks]) -> dict[str, _Cost]:
         if new := {name: ranks for name, ranks in wanted.items() if (name, ranks) not in self.thin}:
@@ -125,7 +120,7 @@ class Choice:
     def _costs(self, spec: Spec) -> dict[str, _Cost]:
         """Layer by layer, whether it is one convolution here or a row of them; what stands around it is the same in both."""
         macs, parts = dict.fromkeys(self.spectra, 0), dict[str, list[Operator]]()
-        for cost, operator in zip(operator_costs(spec), operators(spec, self.worth.dtype), strict=True):
+        for cost, operator in zip(operator_costs(spec), operators(spec, self.dtype), strict=True):
             name = cost.name if cost.name in macs else cost.name.rpartition(".")[0]
             if name in macs:
                 macs[name] += cost.macs
@@ -133,14 +128,11 @@ class Choice:
         return {name: _Cost(macs[name], self._latency_s(parts[name])) for name in macs}
 
     def _latency_s(self, row: list[Operator]) -> float:
-        profile = self.worth.profile
-        if profile is None:
-            return 0.0
         try:
-            return estimate(row, profile).point_s
+            return 0.0 if self.profile is None else estimate(row, self.profile).point_s
         except ProfileError as error:
             raise InputError(
-                f"low_rank.only_if_faster: no estimate in {self.worth.dtype}: {error}. Set low_rank.latency_in to int8 where "
+                f"low_rank.only_if_faster: no estimate in {self.dtype}: {error}. Set low_rank.latency_in to int8 where "
                 f"the device takes nothing else, or low_rank.only_if_faster to false."
             ) from error
 

@@ -1,18 +1,25 @@
-"""The candidates of a search: what they are, and how accuracy and latency of one are found."""
+"""The candidates of a search: how accuracy and latency of one are found, and the finals of the best.
+
+A supernet ranks by shared weights; networks near the top of its list differ by less than it can tell apart. In the finals they are
+trained like the one that a search returns, and the best of those is it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from compressors.contract import Workbench
 from compressors.latency import estimated_latency
 from compressors.nas.supernet import Supernet
 from detection.boxes import Array
+from detection.checkpoint import fresh
 from detection.costs import count_macs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
@@ -20,6 +27,7 @@ from detection.evaluation import Pixels, accuracy, as_planes, detect
 from detection.family import Family
 from detection.frozen import InputError
 from detection.spec import Spec
+from detection.training import Recipe, fit
 from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileError
 
 Latency = Callable[[Spec], float]
@@ -43,6 +51,13 @@ class Candidate:
             "estimated_latency_s": self.latency_s,
             "macs": count_macs(self.spec),
         }
+
+
+class Finalist(NamedTuple):
+    """A candidate and the val mAP, on the whole split, that it reached after a training of its own."""
+
+    candidate: Candidate
+    trained_val_map: float
 
 
 class Judge:
@@ -90,24 +105,44 @@ def val_map_of(family: Family, network: nn.Module, val: Images) -> float:
     return accuracy(val.ground_truth, detect(infer, val, family.select)).map_50_95
 
 
+def finals(candidates: Sequence[Candidate], count: int, splits: tuple[Images, Images], workbench: Workbench) -> list[Finalist]:
+    """The most accurate candidates by the supernet, trained from scratch by the workbench's recipe on train and judged on val.
+
+    Best by the supernet first; of equals the fastest. Trainings draw from the workbench's seed alone, so whoever does them.
+    """
+    ranked = sorted(candidates, key=lambda own: (-own.val_map, own.latency_s))[:count]
+    work = partial(_trained_val_map, splits, workbench.recipe, workbench.seed, workbench.device)
+    reached = workbench.each(work, [own.spec for own in ranked])
+    return [Finalist(own, val_map) for own, val_map in zip(ranked, reached, strict=True)]
+
+
+def winner(finalists: Sequence[Finalist]) -> Finalist:
+    """The one with the highest val mAP after its training; of equals the fastest."""
+    return max(finalists, key=lambda own: (own.trained_val_map, -own.candidate.latency_s))
+
+
+def _trained_val_map(splits: tuple[Images, Images], recipe: Recipe, seed: int, device: torch.device, spec: Spec) -> float:
+    train, val = splits
+    trained, _ = fit(fresh(spec, seed), train, recipe, seed=seed, device=device)
+    return val_map_of(trained.family, trained.network().to(device).eval(), val)
+
+
 def _first(images: Images, count: int) -> Images:
     """The first pictures of a split, ground truth included."""
     if count >= len(images):
         return images
     ids = set(images.picture_ids[:count])
     truth = images.ground_truth
-    return Images(
-        split=images.split,
+    return replace(
+        images,
         pixels=images.pixels[:count],
         boxes_xyxy_px=images.boxes_xyxy_px[:count],
         labels=images.labels[:count],
         picture_ids=images.picture_ids[:count],
         letterboxes=images.letterboxes[:count],
-        classes=images.classes,
         ground_truth=truth
         | {
             "images": [picture for picture in truth["images"] if picture["id"] in ids],
             "annotations": [annotation for annotation in truth["annotations"] if annotation["image_id"] in ids],
         },
-        digest=images.digest,
     )

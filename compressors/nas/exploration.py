@@ -16,12 +16,12 @@ from detection.frozen import InputError
 from detection.spec import Spec
 
 ASKS_PER_EVALUATION = 50
-"""Candidates over the budget and repeats cost nothing; the search gives up after so many per evaluation it may make."""
+"""Candidates over the budget and repeats cost nothing; the search gives up after this number per evaluation."""
 CLIMBS = 16
-"""Ascents to the most multiply-adds, beside the one from the smallest. In the space of plans/bccd.yaml, which can be looked
+"""Ascents to the most multiply-adds, besides the one from the smallest. In the space of plans/bccd.yaml, which can be looked
 through, they found the largest of 2,916 at all of eight limits tried; one alone ended up to a fifth below it."""
 STIRRED_FROM = 4
-"""A population that still repeats itself after so many asks per evaluation has converged: every other one is drawn at random."""
+"""After this number of asks per evaluation a population has converged, and every other candidate is drawn at random."""
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Explorer:
         )
 
     def _ask(self, study: Any, found: dict[str, Candidate], wanted: int, rng: np.random.Generator) -> list[tuple[Any, Spec]]:
-        """Trials with so many new architectures within the budget. What is too slow or known already is told at once."""
+        """Trials with the wanted number of new architectures within the budget; others are told to the study at once."""
         from optuna.trial import TrialState
 
         asked: list[tuple[Any, Spec]] = []
@@ -146,7 +146,7 @@ class Explorer:
             choice = better
 
     def _stepped(self, choice: dict[str, int], name: str, step: int) -> dict[str, int] | None:
-        """The choice with one decision so many options further; None where there is no such option."""
+        """The choice with one decision this number of options further; None where there is no such option."""
         options = self.space.options()[name]
         place = options.index(choice[name]) + step
         return choice | {name: options[place]} if 0 <= place < len(options) else None

@@ -11,16 +11,15 @@ from pydantic import Field, JsonValue, field_validator
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.latency import LatencyIn, latency_dtype
-from compressors.nas.candidates import Candidate, Judge, latency_on
+from compressors.nas.candidates import Candidate, Finalist, Judge, finals, latency_on, winner
 from compressors.nas.exploration import Explorer, front, most_accurate
-from compressors.nas.finals import Finalist, finals, winner
-from compressors.nas.space import size_of, smallest, space_below
+from compressors.nas.space import size_of, smallest
 from compressors.nas.supernet import Supernet
 from detection.checkpoint import Detector, fresh, inherit
 from detection.costs import count_macs
-from detection.family import SearchSpace
+from detection.family import SearchSpace, family_of
 from detection.frozen import InputError, PositiveInt, Share
-from detection.spec import Spec
+from detection.spec import Spec, smaller_input
 
 
 class Nas(Settings):
@@ -52,9 +51,9 @@ class Nas(Settings):
     """Candidates of one generation; they are judged side by side where the executor has room."""
     recalibration_pictures: PositiveInt = 48
     val_pictures: PositiveInt = 64
-    """The first so many of the val split judge the candidates."""
+    """The first of the val split, this number, judge the candidates."""
     finalists: PositiveInt = 1
-    """So many of the best by the supernet are trained as the one handed on will be, labels alone, and the best of them on the whole
+    """The best by the supernet, this number, are trained as the one chosen will be, labels alone, and the best of them on the whole
     val split is it; 1: the supernet's best, untrained."""
     random_baseline: bool = True
     """Judge as many random architectures within the same budget, and the one with the most multiply-adds, for the record: is the
@@ -126,7 +125,7 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
         "evaluated": len(candidates),
         "front": [candidate.as_record() for candidate in front(candidates)],
         "chosen": best.as_record(),
-        "finalists": [own.as_record() for own in finalists],
+        "finalists": [own.candidate.as_record() | {"trained_val_map": own.trained_val_map} for own in finalists],
         "random_baseline": proxies,
     }
     summary = f"{len(candidates)} of {size_of(space)} networks judged, chosen at {best.latency_s / budget_s:.0%} of the budget"
@@ -137,10 +136,21 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
 
 
 def space_to_search(spec: Spec, config: Nas) -> SearchSpace:
-    """The space below a detector; InputError where there is none, or where it holds fewer networks than the search is to judge."""
+    """What the family offers below a detector, for pictures of one size.
+
+    InputError where there is no such space, or where it holds fewer networks than the search is to judge.
+    """
     if spec.edits:
         raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
-    space = space_below(spec, config)
+    make = family_of(spec).space
+    assert make is not None, "a family without a space has no cells with a search"
+    space = make(spec, config.width_shares, config.round_to, config.space)
+    if config.input_share != 1:
+        try:
+            smaller = smaller_input(space.largest, config.input_share)
+        except InputError as error:
+            raise InputError(f"nas.{error}") from error
+        space = make(smaller, config.width_shares, config.round_to, config.space)
     if config.evaluations > size_of(space):
         raise InputError(
             f"nas.evaluations: {config.evaluations} is more than the {size_of(space)} networks of the space. Lower it, or "

@@ -13,11 +13,11 @@ from torch.func import functional_call
 
 from compressors.nas.space import draw
 from detection.checkpoint import Detector
-from detection.data.augmentation import make_batch
+from detection.data.augmentation import batches
 from detection.data.dataset import Images
 from detection.family import Raw, SearchSpace, family_named
 from detection.spec import Spec
-from detection.training import BETAS, GRADIENT_NORM, Recipe, decay_groups
+from detection.training import Recipe, optimizer_of, update
 
 
 class Supernet:
@@ -29,9 +29,9 @@ class Supernet:
 
     def __init__(self, start: Detector, device: torch.device) -> None:
         self.family, self.device = start.family, device
-        self.weights = {
-            name: nn.Parameter(tensor.to(device, copy=True)) for name, tensor in start.weights.items() if _is_learned(name)
-        }
+        counted = ("running_mean", "running_var", "num_batches_tracked")
+        learned = {name: tensor for name, tensor in start.weights.items() if not name.endswith(counted)}
+        self.weights = {name: nn.Parameter(tensor.to(device, copy=True)) for name, tensor in learned.items()}
         self._networks: dict[str, nn.Module] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -46,23 +46,15 @@ class Supernet:
         """Train along random paths; the pictures it took."""
         rng = np.random.default_rng((seed, 1))
         images, step, half = 0, 0, recipe.precision == "bfloat16"
-        groups = decay_groups(self.weights.values(), recipe.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, foreach=True)
+        optimizer = optimizer_of(self.weights.values(), recipe)
         steps = epochs * math.ceil(len(train) / recipe.batch_size)
         for _ in range(epochs):
-            order = rng.permutation(len(train))
-            for start in range(0, len(order), recipe.batch_size):
-                drawn = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng)
+            for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation, rng):
                 batch = drawn.on(self.device)
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
                 network = self._network(space.spec(draw(space, rng))).train()
                 _, loss = self.family.learn(network, batch, half=half, forward=partial(self._run, network))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                # Whole tensors outside the path have no gradient and are left alone by the optimizer.
-                nn.utils.clip_grad_norm_([p for p in self.weights.values() if p.grad is not None], GRADIENT_NORM)
-                optimizer.step()
+                rate = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+                update(optimizer, self.weights.values(), loss, rate)  # whole tensors outside the path are left alone
                 images, step = images + len(batch.images), step + 1
         return images
 
@@ -101,7 +93,3 @@ class Supernet:
             network = self.family.build(spec)
             self._networks[key] = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._networks[key]
-
-
-def _is_learned(name: str) -> bool:
-    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))

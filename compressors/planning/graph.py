@@ -8,17 +8,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
+from compressors.contract import PHASES, Phase
 from compressors.distillation import Distillation
-from compressors.lightweight import Lightweight
-from compressors.low_rank import LowRank
-from compressors.nas import Nas
 from compressors.planning.cells import REDUCTIONS, Cell, Combinations, Menu, MethodConfig, cells_of
 from compressors.planning.names import CONTROL, METHODS, MethodName
 from compressors.planning.reference_planner import Reference, references_of
-from compressors.planning.references import Narrow, ReferenceConfig, SmallerInput
+from compressors.planning.references import Rebuilding, ReferenceConfig
 from compressors.planning.versions import NODE_SCHEMA, VERSIONS
-from compressors.pruning import Pruning
-from compressors.quantization import Quantization
 from detection.family import family_of
 from detection.frozen import Digest, Frozen, PositiveInt
 from detection.spec import Spec
@@ -31,10 +27,7 @@ __all__ = [
     "references_of",
 ]  # fmt: skip
 
-Step = Annotated[
-    Lightweight | Nas | Pruning | LowRank | Distillation | Quantization | Narrow | SmallerInput,
-    Field(discriminator="method"),
-]
+Step = Annotated[MethodConfig | Rebuilding, Field(discriminator="method")]
 """What a node does to a detector before it is trained or packed."""
 NodeKind = Literal["teacher", "search", "architecture", "recovered", "packed", "quantization_aware", "quantized"]
 NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
@@ -63,7 +56,7 @@ class Node(Frozen):
     taught_by: Digest | None = None
     """Key of the teacher's node, where there is an objective."""
     spec: Spec | None = None
-    """Of a teacher that distillation names; None: the sweep's own, or what the parent hands on."""
+    """Of a teacher that distillation names; None: the sweep's own, or what comes from the parent."""
     runtime: str | None = None
     threads: PositiveInt = 1
     planned: Planned = Planned()
@@ -144,65 +137,34 @@ class _Planner:
 
     def recovered(self, cell: Cell) -> Digest:
         steps = tuple(sorted(cell.of("reduction"), key=lambda config: self.base.reduction.index(config.method)))
-        name = _node_name("recovered", cell, [c.method for c in cell.configs if c.phase != "packing"])
-        return self._add(name, "recovered", self._architecture(cell), steps, cell.one_of("objective"), recipe=self.base.recovery)
+        name, parent = _node_name("recovered", cell, *PHASES[:-1]), self._architecture(cell)
+        return self._add(name, "recovered", parent, steps, cell.one_of("objective"), recipe=self.base.recovery)
 
     def artifact(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
         """The node whose file the runtime opens; a float ONNX file serves all that open ONNX."""
-        if cell.one_of("packing") is not None:
-            return self.quantized(cell, parent, runtime)
-        if not RUNTIMES[runtime].needs_packing:
+        config = cell.one_of("packing")
+        if config is None and not RUNTIMES[runtime].needs_packing:
             return parent
-        return self._add(
-            _node_name(f"packed {runtime}", cell, [str(c.method) for c in cell.configs]), "packed", parent, runtime=runtime
-        )
-
-    def quantized(self, cell: Cell, parent: Digest, runtime: str) -> Digest:
-        config, methods = cell.one_of("packing"), [str(c.method) for c in cell.configs]
+        if config is None:
+            return self._add(_node_name(f"packed {runtime}", cell, *PHASES), "packed", parent, runtime=runtime)
         if config.qat_epochs:  # once for all runtimes
-            steps, recipe = (config.training_part(),), config.qat_recipe(self.base.recovery)
-            name = _node_name("quantization-aware", cell, methods)
+            name, steps = _node_name("quantization-aware", cell, *PHASES), (config.training_part(),)
+            recipe = config.qat_recipe(self.base.recovery)
             parent = self._add(name, "quantization_aware", parent, steps, cell.one_of("objective"), recipe=recipe)
-        return self._add(_node_name(f"quantized {runtime}", cell, methods), "quantized", parent, (config,), runtime=runtime)
+        return self._add(_node_name(f"quantized {runtime}", cell, *PHASES), "quantized", parent, (config,), runtime=runtime)
 
     def _architecture(self, cell: Cell) -> Digest:
         """The teacher itself where nothing changes its architecture: its weights have had the same epochs."""
+        name, parent = _node_name("architecture", cell, "architecture", "search", "objective"), self.teacher
         if isinstance(cell, Reference) and cell.rebuilding is not None:
-            begun_after = self.teacher if cell.like is None else self.recovered(cell.like)
-            name = _node_name("architecture", cell, [])
+            begun_after = parent if cell.like is None else self.recovered(cell.like)
             return self._add(name, "architecture", begun_after, (cell.rebuilding,), recipe=self.base.training)
-        steps, objective = cell.of("architecture", "search"), cell.one_of("objective")
+        steps = cell.of("architecture", "search")
         if not steps:
-            return self.teacher
-        parent, methods = self.teacher, [config.method for config in steps]
+            return parent
         if cell.of("search"):
-            parent, steps = self._add(_node_name("search", cell, methods), "search", self.teacher, steps), ()
-        name = _node_name("architecture", cell, methods + ([objective.method] if objective else []))
-        return self._add(name, "architecture", parent, steps, objective, recipe=self.base.training)
-
-    def _add(
-        self,
-        name: str,
-        kind: NodeKind,
-        parent: Digest | None,
-        steps: tuple[Any, ...] = (),
-        objective: Distillation | None = None,
-        runtime: str | None = None,
-        recipe: Recipe | None = None,
-        spec: Spec | None = None,
-    ) -> Digest:
-        taught_by = self._teacher_of(objective) if objective else None
-        identity = self._identity(kind, parent, steps, objective, runtime, recipe, taught_by, spec)
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-        self.nodes.setdefault(
-            key,
-            Node(
-                key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, taught_by=taught_by,
-                spec=spec, runtime=runtime,
-                threads=self._threads(kind), planned=self._planned(steps, objective, recipe),
-            ),
-        )  # fmt: skip
-        return key
+            parent, steps = self._add(_node_name("search", cell, "architecture", "search"), "search", parent, steps), ()
+        return self._add(name, "architecture", parent, steps, cell.one_of("objective"), recipe=self.base.training)
 
     def _teacher_of(self, objective: Distillation) -> Digest:
         """The sweep's teacher, or the one that the objective names, trained by the same schedule."""
@@ -212,25 +174,16 @@ class _Planner:
         name = f"teacher {family_of(spec).label(spec.settings)}"
         return self._add(name, "teacher", None, recipe=self.base.training, spec=spec)
 
-    def _identity(
-        self, kind: NodeKind, parent: Digest | None, steps: tuple[Any, ...], objective: Distillation | None,
-        runtime: str | None, recipe: Recipe | None, taught_by: Digest | None, spec: Spec | None,
-    ) -> dict[str, Any]:  # fmt: skip
-        """All that decides the result, as canonical data; what does not decide it stays out, so that it is not made again."""
-        base = self.base
-        asked = _all_settings(steps, objective)
-        methods = {config.version_name or config.method for config in asked}
-        searches, estimates = kind == "search", any(config.asks_estimate for config in asked)
-        trains = recipe is not None or searches
-        # A search hands on an architecture; every other node writes a file.
-        uses = methods | ({"training"} if trains else set()) | ({"estimate"} if estimates else set())
-        uses |= {"export"} if kind != "search" else set()
-        uses |= {"evaluation"} if any(config.looks_at_val for config in asked) else set()
-        uses |= {"quantization"} if kind == "packed" else set()  # its version is that of all writers of files
-        # ONNX Runtime runs the pictures from which the ranges of every runtime come.
-        libraries = {"torch"} if runtime is None else {"torch", "onnx", "onnxruntime", *RUNTIMES[runtime].libraries}
-        libraries = libraries.union(*(config.libraries for config in asked))
-        return {
+    def _add(
+        self, name: str, kind: NodeKind, parent: Digest | None, steps: tuple[Any, ...] = (), objective: Distillation | None = None,
+        *, runtime: str | None = None, recipe: Recipe | None = None, spec: Spec | None = None,
+    ) -> Digest:  # fmt: skip
+        """The key of the node, which is made of all that decides its result, as canonical data; what does not stays out."""
+        base, taught_by = self.base, self._teacher_of(objective) if objective else None
+        asked = steps if objective is None else (*steps, objective)
+        schedule = base.training if kind == "search" else recipe
+        threads = base.teacher_threads if kind == "teacher" else base.threads
+        identity = {
             "schema": NODE_SCHEMA,
             "kind": kind,
             "parent": parent,
@@ -238,40 +191,51 @@ class _Planner:
             "steps": [config.model_dump(mode="json") for config in steps],
             "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": taught_by},
             "runtime": runtime,
-            "recipe": recipe.model_dump(mode="json") if recipe else base.training.model_dump(mode="json") if searches else None,
+            "recipe": schedule and schedule.model_dump(mode="json"),
             "seed": base.seed,
             "train": base.train_digest,
             "val": base.val_digest if any(config.looks_at_val for config in asked) else None,
-            "versions": {name: VERSIONS[name] for name in sorted(uses)},
-            "libraries": {name: base.libraries[name] for name in sorted(libraries)},
-            "compute": {"device": base.device, "threads": self._threads(kind)},
+            "versions": {name: VERSIONS[name] for name in sorted(_versions_of(kind, asked, trains=schedule is not None))},
+            "libraries": {name: base.libraries[name] for name in sorted(_libraries_of(asked, runtime))},
+            "compute": {"device": base.device, "threads": threads},
             "design_profile": base.design_profile if any(config.asks_design_profile for config in asked) else None,
         }
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        if key not in self.nodes:
+            self.nodes[key] = Node(
+                key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, taught_by=taught_by, spec=spec,
+                runtime=runtime, threads=threads, planned=self._planned(asked, objective, recipe),
+            )  # fmt: skip
+        return key
 
-    def _threads(self, kind: NodeKind) -> int:
-        return self.base.teacher_threads if kind == "teacher" else self.base.threads
-
-    def _planned(self, steps: tuple[Any, ...], objective: Distillation | None, recipe: Recipe | None) -> Planned:
-        train, val = self.base.train_pictures, self.base.val_pictures
-        images = recipe.epochs * train if recipe else 0
-        epochs = self.base.training.epochs
-        asked = _all_settings(steps, objective)
-        searched = sum(config.search_images(train, val) + config.final_images(epochs, train, val) for config in asked)
+    def _planned(self, asked: tuple[Any, ...], objective: Distillation | None, recipe: Recipe | None) -> Planned:
+        train, val, epochs = self.base.train_pictures, self.base.val_pictures, self.base.training.epochs
         return Planned(
             train_epochs=recipe.epochs if recipe else 0,
-            train_images=images,
-            search_images=searched,
+            train_images=recipe.epochs * train if recipe else 0,
+            search_images=sum(own.search_images(train, val) + own.final_images(epochs, train, val) for own in asked),
             teacher_forwards=objective.teacher_forwards(recipe, train) if objective and recipe else 0,
         )
 
 
-def _all_settings(steps: tuple[Any, ...], objective: Distillation | None) -> tuple[Any, ...]:
-    """Whatever may decide a node's result."""
-    return steps if objective is None else (*steps, objective)
+def _versions_of(kind: NodeKind, asked: tuple[Any, ...], trains: bool) -> set[str]:
+    """Names of the versions of the code that makes a node."""
+    uses = {config.version_name or config.method for config in asked} | ({"training"} if trains else set())
+    uses |= {"estimate"} if any(config.asks_estimate for config in asked) else set()
+    # A search ends with an architecture; every other node writes a file.
+    uses |= {"export"} if kind != "search" else set()
+    uses |= {"evaluation"} if any(config.looks_at_val for config in asked) else set()
+    return uses | ({"quantization"} if kind == "packed" else set())  # its version is that of all writers of files
 
 
-def _node_name(kind: str, cell: Cell, methods: list[str]) -> str:
+def _libraries_of(asked: tuple[Any, ...], runtime: str | None) -> set[str]:
+    """Distributions that make a node; ONNX Runtime runs the pictures from which the ranges of every runtime come."""
+    libraries = {"torch"} if runtime is None else {"torch", "onnx", "onnxruntime", *RUNTIMES[runtime].libraries}
+    return libraries.union(*(config.libraries for config in asked))
+
+
+def _node_name(kind: str, cell: Cell, *phases: Phase) -> str:
+    """For people: the kind, and the methods of these phases or the reference."""
     if isinstance(cell, Reference):
         return f"{kind} {cell.name if kind.startswith('quantized') else cell.float_name}"
-    ordered = [method for method in METHODS if method in methods]
-    return f"{kind} {'+'.join(ordered) or CONTROL}"
+    return f"{kind} {'+'.join(config.method for config in cell.of(*phases)) or CONTROL}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from compressors.latency import LatencyIn, estimated_latency, latency_dtype
@@ -41,7 +42,7 @@ class Reference(Cell):
     setting: ReferenceConfig
     """Of `grid.references`, with what was left open filled in."""
     rebuilding: Rebuilding | None = None
-    """How the teacher's architecture is changed before it begins anew; None: it goes on with the trained teacher."""
+    """How the teacher's architecture is changed before it is trained from scratch; None: it goes on with the trained teacher."""
     like: Cell | None = None
     """The cell whose network says how fast its own must be."""
 
@@ -77,7 +78,7 @@ def references_of(
 
 @dataclass(frozen=True)
 class _Sweep:
-    """What references are made beside."""
+    """What references are made from."""
 
     menu: Menu
     cells: dict[str, Cell]
@@ -92,8 +93,10 @@ class _Sweep:
             found += self.references(RandomPruningReference(), "")
         searched = next((cell for cell in self.cells.values() if cell.configs and cell.configs == self.menu.nas[:1]), None)
         cannot = family_of(self.teacher).cannot(self.teacher)
-        if "narrow" not in cannot and searched is not None and self._may_be_narrow_enough(searched):
-            found += self.references(NarrowReference(like=searched.name), "")
+        if "narrow" not in cannot and searched is not None:
+            # Refused where nothing is narrow enough, or the teacher cannot fill the menu, which is told where menus are checked.
+            with suppress(InputError):
+                found += self.references(NarrowReference(like=searched.name), "")
         if "smaller_input" not in cannot and len(input_shares(self.teacher)) > 1:
             found += self.references(SmallerInputReference(), "")
         return tuple(found)
@@ -128,11 +131,12 @@ class _Sweep:
                 f"{place}.like: the network of {like.name!r} is the teacher's, so a narrower one would be compared with nothing. "
                 f"Name a cell with {', '.join(RESHAPING[:-1])} or {RESHAPING[-1]}."
             )
-        latency_in = _latency_in(like)
-        self._refuse_out_of_reach(like, latency_in, place)
         own = like.config("quantization")
+        # Files of float16 are widened when they are loaded.
+        latency_in: LatencyIn = "int8" if own is not None and own.precision == "int8" else "float"
+        self._refuse_out_of_reach(like, latency_in, place)
         quantization = self._quantization(config, place) if own is None else (_after_training(own),)
-        # a cell's name that tells of quantization tells of the reference's as well
+        # The name of a quantized cell says already that the reference is quantized.
         name = _named(f"narrow~{like.name}", quantization if own is None else ())
         rebuilding = Narrow(width_share=None, latency_in=latency_in)
         return Reference(name=name, configs=quantization, setting=config, rebuilding=rebuilding, like=like)
@@ -174,8 +178,9 @@ class _Sweep:
             raise InputError(f"{place}: the menu has no variant of pruning with keep_macs. Add one or leave this reference out.")
         quantization = self._quantization(config, place)
         found: dict[str, Reference] = {}
+        usual = Pruning().gradient_pictures  # chance looks at no pictures
         for variant in exact:
-            own = _by_chance(variant)
+            own = variant.model_copy(update={"importance": CHANCE, "gradient_pictures": usual})
             name, whole = _named(_random_name(own), quantization), config.model_copy(update={"like": variant.label()})
             found.setdefault(name, Reference(name=name, configs=(own, *quantization), setting=whole))
         return tuple(found.values())
@@ -204,13 +209,6 @@ class _Sweep:
                 f"reference out."
             )
 
-    def _may_be_narrow_enough(self, like: Cell) -> bool:
-        """Whether there can be a network as fast as the cell's."""
-        try:
-            return self._latency_s(narrowest(self.teacher), "float") <= self._slowest_s(like, "float")
-        except InputError:  # a menu that the teacher cannot fill, which is told where menus are checked
-            return False
-
     def _slowest_s(self, cell: Cell, latency_in: LatencyIn) -> float:
         """The most that the estimated latency of a cell's network can be, as far as is known before it is made."""
         light, nas = cell.config("lightweight"), cell.config("nas")
@@ -233,24 +231,12 @@ class _Sweep:
         return estimated_latency(spec, self.profile, latency_dtype(latency_in, self.profile, "narrow")).point_s
 
 
-def _latency_in(cell: Cell) -> LatencyIn:
-    """The numbers that the cell's files compute in; float16 ones are widened when they are loaded."""
-    quantization = cell.config("quantization")
-    return "int8" if quantization is not None and quantization.precision == "int8" else "float"
-
-
 def _named(words: str, quantization: tuple[Quantization, ...]) -> str:
     return PREFIX + words + (QUANTIZED if quantization else "")
 
 
 def _is_reshaped(cell: Cell) -> bool:
     return any(config.method in RESHAPING for config in cell.configs)
-
-
-def _by_chance(variant: Pruning) -> Pruning:
-    """The same share of multiply-adds, and the channels that go drawn at random."""
-    usual = Pruning().gradient_pictures  # chance looks at no pictures
-    return variant.model_copy(update={"importance": CHANCE, "gradient_pictures": usual})
 
 
 def _random_name(own: Pruning) -> str:

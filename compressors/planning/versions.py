@@ -31,7 +31,6 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "hardware_profiles/runtimes/*/shrink.py",
     ),
     "training": (
-        "detection/batch.py",
         "detection/boxes.py",
         "detection/checkpoint.py",
         "detection/costs.py",
@@ -56,9 +55,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
 """Files, as patterns relative to the checkout, that each version stands for."""
 
 UNVERSIONED: dict[str, str] = {
-    "compressors/contract.py": "types, and counts for the record",
+    "compressors/contract.py": "types, counts for the record, and refusals of settings; what is accepted is in the keys",
     "compressors/target.py": "a record",
-    "compressors/unused_settings.py": "refuses settings; what is accepted is in the keys",
     "detection/frozen.py": "types",
     "hardware_profiles/estimate/graph/graph.py": "types of a graph that was read from a file",
     "hardware_profiles/runtimes/ranges.py": "types; the calibrators that fill them belong to quantization",

@@ -80,7 +80,7 @@ def channel_groups(network: nn.Module, spec: Spec) -> Groups:
         torch.zeros(1, 3, *spec.input_size),
         output_transform=family.scalar,
         customized_pruners={type(module): _FrozenNorm() for module in network.modules() if is_frozen_norm(module)},
-        verbose=False,  # it warns of parameters outside layers, which are told of in `whole`
+        verbose=False,  # it warns of parameters outside layers, which `whole` lists
     )
     names = {module: name for name, module in network.named_modules()}
     parameters = {parameter: name for name, parameter in network.named_parameters()}
@@ -114,8 +114,8 @@ class _FrozenNorm(tp.function.BasePruningFunc):  # type: ignore[misc]
 
 def without(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> Detector:
     """The detector with only the kept units of each group, weights inherited. kept: numbers of units, ascending, group by group."""
-    edit = kept_channels(detector, groups, kept)
-    if not edit.layers:
+    spec = kept_spec(detector, groups, kept)
+    if spec is detector.spec:
         return detector
     weights = dict(detector.weights)
     for side, rows in kept_of_sides(detector, groups, kept).items():
@@ -123,11 +123,11 @@ def without(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[T
             if (name := f"{side.layer}.{part}") in weights:
                 weights[name] = weights[name].index_select(side.axis if part == "weight" else 0, rows)
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-    return Detector(detector.spec.edited(edit), MappingProxyType(contiguous))
+    return Detector(spec, MappingProxyType(contiguous))
 
 
-def kept_channels(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> KeptChannels:
-    """The edit that leaves only the kept units: the widths of every layer that becomes narrower."""
+def kept_spec(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> Spec:
+    """The spec with only the kept units: one edit more, with the widths of every layer that becomes narrower, if any does."""
     before: dict[str, LayerWidth] = {}
     after: dict[str, LayerWidth] = {}
     for side, rows in kept_of_sides(detector, groups, kept).items():
@@ -136,7 +136,8 @@ def kept_channels(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequ
         whole = LayerWidth(inputs=shape[axis_of(side.kind, "inputs")], outputs=shape[axis_of(side.kind, "outputs")])
         before[side.layer] = whole
         after[side.layer] = after.get(side.layer, whole).model_copy(update=dict.fromkeys(ends, len(rows)))
-    return KeptChannels(layers={name: width for name, width in after.items() if width != before[name]})
+    narrower = {name: width for name, width in after.items() if width != before[name]}
+    return detector.spec.edited(KeptChannels(layers=narrower)) if narrower else detector.spec
 
 
 def kept_of_sides(detector: Detector, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> dict[Side, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compressors.contract import Workbench
 from compressors.pruning.groups import ChannelGroup
-from detection.data.augmentation import make_batch
+from detection.data.augmentation import batches
 
 TINY = torch.finfo(torch.float32).tiny
 """In place of a sum of weights that are all zero."""
@@ -102,8 +102,7 @@ def taylor(groups: Sequence[ChannelGroup], network: nn.Module, workbench: Workbe
     scores = tuple(torch.zeros(group.units) for group in groups)
     learn = workbench.teacher.family.learn
     network.to(workbench.device).eval()  # the statistics the network will be folded with, and which must not move here
-    for start in range(0, len(rows), workbench.recipe.batch_size):
-        drawn = make_batch(workbench.train, rows[start : start + workbench.recipe.batch_size], None, rng)
+    for drawn in batches(workbench.train, rows, workbench.recipe.batch_size, None, rng):
         batch = drawn.on(workbench.device)
         network.zero_grad()
         _, loss = learn(network, batch, half=False)

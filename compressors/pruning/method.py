@@ -16,10 +16,9 @@ from torch import Tensor
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.latency import estimated_latency
-from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, kept_of_sides, without
+from compressors.pruning.groups import ChannelGroup, channel_groups, kept_of_sides, kept_spec, without
 from compressors.pruning.importance import BY_GRADIENTS, Importance, unit_importance
 from compressors.target import Target
-from compressors.unused_settings import refuse_unused
 from detection.checkpoint import Detector
 from detection.costs import count_macs
 from detection.frozen import InputError, PositiveInt, Share
@@ -66,11 +65,9 @@ class Pruning(Settings):
             raise ValueError(f"keep_macs, keep_latency: exactly one must be set, but {found} is; make one a share, the other null")
         return self
 
-    @model_validator(mode="after")
-    def _every_setting_has_an_effect(self) -> Self:
+    def _idle(self) -> dict[str, str]:
         only = f"with importance {' or '.join(sorted(BY_GRADIENTS))}"
-        refuse_unused(self, {} if self.importance in BY_GRADIENTS else {"gradient_pictures": only})
-        return self
+        return {} if self.importance in BY_GRADIENTS else {"gradient_pictures": only}
 
     @property
     def target(self) -> tuple[str, float]:
@@ -106,13 +103,9 @@ def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[De
     scores = unit_importance(config.importance, groups, network, workbench, config.gradient_pictures)
     ranking = _ranking(groups, scores, config, profile)
     cost = _relative_cost(detector.spec, config, profile)
-
-    def cost_of(step: int) -> float:
-        edit = kept_channels(detector, groups, ranking.kept(step))
-        return cost(detector.spec.edited(edit) if edit.layers else detector.spec)
-
     setting, wanted = config.target
-    kept = ranking.kept(least_step(cost_of, ranking.steps, wanted))
+    step = least_step(lambda step: cost(kept_spec(detector, groups, ranking.kept(step))), ranking.steps, wanted)
+    kept = ranking.kept(step)
     pruned = without(detector, groups, kept)
     reached = cost(pruned.spec)
     what = "multiply-adds" if config.keep_latency is None else f"estimated latency on {profile.id}"
@@ -140,9 +133,7 @@ def refuse_out_of_reach(config: Pruning, detector: Detector, profile: HardwarePr
     groups = channel_groups(detector.network(), detector.spec).narrow
     anything = [torch.arange(group.units, dtype=torch.float32) for group in groups]
     ranking = _ranking(groups, anything, config, profile)
-    edit = kept_channels(detector, groups, ranking.kept(ranking.steps))
-    floor = detector.spec.edited(edit) if edit.layers else detector.spec
-    least = _relative_cost(detector.spec, config, profile)(floor)
+    least = _relative_cost(detector.spec, config, profile)(kept_spec(detector, groups, ranking.kept(ranking.steps)))
     if least > wanted:
         what = "multiply-adds" if config.keep_latency is None else f"latency estimated on {profile.id}"
         origin = "" if config.round_to else f" (that of {profile.id})"
@@ -173,7 +164,7 @@ def least_step(cost_of: Callable[[int], float], steps: int, wanted: float) -> in
 
 
 class Ranking:
-    """Which units stay when so many go: at step s of `steps` every class of groups has lost s / steps of its units.
+    """Which units stay at each step: at step s of `steps` every class of groups has lost s / steps of its units.
 
     Each group keeps its best ones whatever happens, as many as the floor asks for; then its width is rounded down.
     """
@@ -183,16 +174,21 @@ class Ranking:
     ) -> None:
         self.scores, self.round_to = scores, round_to
         self.steps = sum(group.units for group in groups)
-        classes: dict[str, list[int]] = defaultdict(list)
-        for number, group in enumerate(groups):
-            classes[group.pattern if grouping == "isomorphic" else ""].append(number)
-        self.classes = tuple(_Class(members, scores, most_removed, round_to) for members in classes.values())
+        units: dict[str, int] = defaultdict(int)
+        free: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        for number, (group, own) in enumerate(zip(groups, scores, strict=True)):
+            name, ascending = group.pattern if grouping == "isomorphic" else "", sorted(own.tolist())
+            floor = math.ceil(len(ascending) * (1 - most_removed) / round_to - 1e-9) * round_to
+            units[name] += len(ascending)
+            free[name] += [(score, number) for score in ascending[: max(0, len(ascending) - floor)] if math.isfinite(score)]
+        self.classes = [(units[name], [number for _, number in sorted(entries)]) for name, entries in free.items()]
+        """Units of each class of groups, and for every one that may go its group, least important first."""
 
     def kept(self, step: int) -> tuple[Tensor, ...]:
         """For each group the units that stay, ascending."""
         gone = [0] * len(self.scores)
-        for ranked in self.classes:
-            for number in ranked.order[: ranked.units * step // self.steps]:
+        for units, order in self.classes:
+            for number in order[: units * step // self.steps]:
                 gone[number] += 1
         return tuple(self._best(scores, len(scores) - lost) for scores, lost in zip(self.scores, gone, strict=True))
 
@@ -200,19 +196,6 @@ class Ranking:
         if count < len(scores):
             count -= count % self.round_to
         return scores.sort(descending=True, stable=True).indices[:count].sort().values
-
-
-class _Class:
-    """Groups that compete. order: the group that loses a unit, for every unit that may go, least important first."""
-
-    def __init__(self, members: list[int], scores: Sequence[Tensor], most_removed: float, round_to: int) -> None:
-        self.units = sum(len(scores[number]) for number in members)
-        free: list[tuple[float, int]] = []
-        for number in members:
-            ascending = sorted(scores[number].tolist())
-            floor = math.ceil(len(ascending) * (1 - most_removed) / round_to - 1e-9) * round_to
-            free += [(score, number) for score in ascending[: max(0, len(ascending) - floor)] if math.isfinite(score)]
-        self.order = [number for _, number in sorted(free)]
 
 
 def _ranking(groups: Sequence[ChannelGroup], scores: Sequence[Tensor], config: Pruning, profile: HardwareProfile) -> Ranking:

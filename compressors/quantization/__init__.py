@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from compressors.quantization.method import (
-    Packed,
-    Quantization,
-    QuantizationRecord,
-    quantize,
-    refuse_few_pictures,
-    refuse_unsupported,
-)
+from compressors.quantization.method import Quantization, QuantizationRecord, quantize, refuse_few_pictures, refuse_unsupported
 
-__all__ = ["Packed", "Quantization", "QuantizationRecord", "quantize", "refuse_few_pictures", "refuse_unsupported"]
+__all__ = ["Quantization", "QuantizationRecord", "quantize", "refuse_few_pictures", "refuse_unsupported"]

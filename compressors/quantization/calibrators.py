@@ -40,10 +40,6 @@ class Histogram:
         """Of one bin."""
         return (self.high - self.low) / len(self.counts)
 
-    def part(self, share: float) -> Range:
-        """This share of both sides of zero."""
-        return Range(self.low * share, self.high * share)
-
 
 def observe(float_file: Path, names: Iterable[str], pictures: list[Any]) -> dict[str, Histogram]:
     """A histogram of each named tensor of the file over all pictures, (1, 3, height, width) each.
@@ -139,10 +135,9 @@ CALIBRATORS: dict[RangeCalibrator, Callable[[Histogram], Range]] = {"minmax": by
 
 
 def _best(histogram: Histogram, cost: Callable[[Range], float]) -> Range:
-    """The cheapest share of the whole range; of equals the widest."""
+    """The cheapest share of the whole range, the same of both sides of zero; of equals the widest."""
     shares = np.linspace(1.0, SHORTEST / BINS, CANDIDATES)
-    tried = [histogram.part(float(share)) for share in shares]
-    return min(tried, key=cost)
+    return min((Range(histogram.low * float(share), histogram.high * float(share)) for share in shares), key=cost)
 
 
 def _counted(values: Any, low: float, high: float) -> NDArray[np.int64]:

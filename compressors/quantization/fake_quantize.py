@@ -97,7 +97,7 @@ class FakeQuantizedNetwork:
 
 
 def place(kind: str, number: int, operand: int) -> str:
-    """The name of an input: of the so-manieth operator of an ONNX kind before the decoding, in the order of execution."""
+    """The name of an operand: operators of one ONNX kind, those before the decoding, are numbered in the order of execution."""
     return f"{kind} {number} {operand}"
 
 

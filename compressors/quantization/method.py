@@ -1,12 +1,13 @@
 """quantization: int8 by the tool of the runtime that will run it, its ranges taken from training pictures and chosen on val.
 
-calibrators.py finds the ranges, `hardware_profiles.runtimes` writes the files, mixed_precision.py ranks layers for their return to
-float, fake_quantize.py and qat.py are quantization-aware training.
+calibrators.py finds the ranges, `hardware_profiles.runtimes` writes the files, float_parts.py says what of them stays float,
+fake_quantize.py and qat.py are quantization-aware training.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -15,11 +16,9 @@ import onnx
 from pydantic import Field, model_validator
 
 from compressors.contract import Phase, Settings
-from compressors.quantization import float_parts, mixed_precision
+from compressors.quantization import float_parts
 from compressors.quantization.calibrators import RangeCalibrator, observe, ranges_of
 from compressors.quantization.fake_quantize import tensor_ranges
-from compressors.quantization.writers import float_file, int8_writer
-from compressors.unused_settings import refuse_unused
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, detect
@@ -64,7 +63,7 @@ class Quantization(Settings):
     """The most val mAP that int8 may lose, as a share of 1; null: whatever it loses. Where it loses more, the layers whose rounding
     harms the outputs most return to float, one, two, four and so on."""
     most_float_layers: Annotated[int, Field(ge=1)] = 8
-    """So many at most."""
+    """The most layers that return."""
     qat_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs of training with rounded weights and activations (QAT, arXiv:1806.08342) before; 0: none."""
     qat_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
@@ -76,21 +75,13 @@ class Quantization(Settings):
             raise ValueError(f"calibrators {self.calibrators}: each may stand once")
         return self
 
-    @model_validator(mode="after")
-    def _float16_rounds_nothing(self) -> Quantization:
-        if self.precision == "float16":
-            others = set(Quantization.model_fields) - {"method", "precision"}
-            refuse_unused(self, dict.fromkeys(sorted(others), "with precision int8"))
-        return self
-
-    @model_validator(mode="after")
-    def _every_setting_has_an_effect(self) -> Quantization:
+    def _idle(self) -> dict[str, str]:
+        if self.precision == "float16":  # it rounds nothing
+            return dict.fromkeys(sorted(set(Quantization.model_fields) - {"method", "precision"}), "with precision int8")
         idle = {} if self.qat_epochs else {"qat_learning_rate": "with qat_epochs above 0"}
         idle |= {} if self.max_drop is not None else {"most_float_layers": "with a max_drop"}
         idle |= {} if self.calibrator == "val" else {"calibrators": "with calibrator val, which tries them"}
-        idle |= {} if "percentile" in self.candidates else {"percentile": "for the percentile calibrator"}
-        refuse_unused(self, idle)
-        return self
+        return idle if "percentile" in self.candidates else idle | {"percentile": "for the percentile calibrator"}
 
     @property
     def looks_at_val(self) -> bool:
@@ -110,7 +101,7 @@ class Quantization(Settings):
         )
 
     def qat_recipe(self, recovery: Recipe) -> Recipe:
-        """The recovery's schedule for so many epochs at this rate. In float32: bfloat16 cannot tell 256 levels apart."""
+        """The recovery's schedule for `qat_epochs` at this rate. In float32: bfloat16 cannot tell 256 levels apart."""
         changed = {"epochs": self.qat_epochs, "learning_rate": self.qat_learning_rate, "precision": "float32", "warmup_steps": 0}
         return recovery.model_copy(update=changed)
 
@@ -177,11 +168,11 @@ def quantize(
     folder: Path,
     learned: Ranges | None = None,
 ) -> Packed:
-    """The file written into folder for this runtime, and what was chosen; InputError where we have no tool for it.
+    """The file written into folder for this runtime, and what was chosen.
 
     Learned ranges, by place, come from a quantization-aware training; they are one candidate more, the first.
     """
-    entry = _runtime(runtime)
+    entry = RUNTIMES[runtime]
     if (train.split, val.split) != ("train", "val"):
         raise InputError(f"quantization: calibrates on train and chooses on val, was given {train.split!r} and {val.split!r}.")
     with tempfile.TemporaryDirectory() as scratch:
@@ -191,7 +182,7 @@ def quantize(
             return Packed(entry.write_float16(exported, folder), QuantizationRecord())
         export_onnx(detector, planes_file, planes=True)
         work = _Work(config, entry, exported, planes_file, _shown(config, train, seed, planes_file), val, learned or {})
-        return work.packed(folder, keeps_stem=_keeps_stem(config, entry, work.graph))
+        return work.packed(folder)
 
 
 def refuse_unsupported(config: Quantization, profile: HardwareProfile) -> None:
@@ -221,22 +212,27 @@ class _Work:
     ) -> None:  # fmt: skip
         self.config, self.runtime, self.exported, self.pictures, self.val = config, runtime, exported, pictures, val
         self.ready = prepare(planes_file)
-        self.graph = onnx.load(self.ready)
-        self.write = int8_writer(runtime, ForInt8(planes_file, self.ready, tuple(pictures), bool(learned)))
+        self.graph, planes = onnx.load(self.ready), onnx.load(planes_file)
+        # Preparing fuses nodes, and some runtimes start from the other file.
+        self.tail = dict.fromkeys((*float_parts.float_tail(planes), *float_parts.float_tail(self.graph)))
+        self.write = runtime.int8_writer(ForInt8(planes_file, self.ready, tuple(pictures), bool(learned)))
         histograms = observe(self.ready, float_parts.activations_of(self.graph), pictures)
         found: dict[Origin, Ranges] = {name: ranges_of(histograms, name, config.percentile) for name in config.candidates}
-        places = tensor_ranges(onnx.load(planes_file), learned)
+        places = tensor_ranges(planes, learned)
         if learned:  # what a quantization-aware training was clipped to; it leaves out what only one of the runtimes rounds
             first: dict[Origin, Ranges] = {"learned": found[config.candidates[0]] | places}
             found = first | found if config.calibrator == "val" else first
         self.ranges = {name: own | {INPUT_NAME: PICTURE_RANGE} for name, own in found.items()}
 
-    def packed(self, folder: Path, keeps_stem: bool) -> Packed:
+    def packed(self, folder: Path) -> Packed:
         """The best candidate's file, in folder, with layers returned to float where that is asked for."""
+        keeps_stem = self.config.float_stem
+        if keeps_stem is None:
+            keeps_stem = self.runtime.keeps_half_stem_float and float_parts.stem_stride(self.graph) == HALF_STEM_STRIDE
         stem = tuple(float_parts.float_stem(self.graph)) if keeps_stem else ()
         files, val_map = {}, {}
         for name, ranges in self.ranges.items():
-            files[name] = self.write(ranges, stem, self._fresh(name))
+            files[name] = self.written(name, ranges, stem)
             if self.config.looks_at_val:
                 val_map[name] = self.val_map(files[name])
         chosen = max(val_map, key=lambda name: val_map[name]) if val_map else next(iter(self.ranges))
@@ -245,6 +241,12 @@ class _Work:
         if self.config.max_drop is not None:
             file, record = self._within_drop(file, record, self.config.max_drop, stem)
         return Packed(_moved(file, folder), record)
+
+    def written(self, name: str, ranges: Ranges, left_float: Iterable[str]) -> Path:
+        """The int8 file in a folder of this name; nodes of the float tail stay float whatever else does."""
+        folder = self.exported.with_name(name)
+        folder.mkdir()
+        return self.write(ranges, (*self.tail, *left_float), folder)
 
     def val_map(self, file: Path) -> float:
         """Of one file in this runtime."""
@@ -256,43 +258,27 @@ class _Work:
         """The file with the fewest float layers tried that keeps within the drop; the most accurate one where none does."""
         assert record.ranges is not None
         assert record.int8_val_map is not None
-        float_val_map, ranges = self.val_map(float_file(self.runtime, self.exported)), self.ranges[record.ranges]
+        pack, ranges = self.runtime.pack, self.ranges[record.ranges]  # a runtime that opens no ONNX packs the float file
+        float_val_map = self.val_map(self.exported if pack is None else pack(self.exported, self.exported.parent))
         tried: list[tuple[float, tuple[str, ...], Path]] = [(record.int8_val_map, (), file)]
         layers = [name for name in float_parts.layers_of(self.graph) if name not in stem]
         ranked: list[str] = []
         for count in _counts(min(self.config.most_float_layers, len(layers))):
             if tried[-1][0] >= float_val_map - max_drop:
                 break
-            ranked = ranked or mixed_precision.most_harmful(self.ready, ranges, layers, self.pictures)
+            ranked = ranked or float_parts.most_harmful(self.ready, ranges, layers, self.pictures)
             back = tuple(ranked[:count])
-            file = self.write(ranges, (*stem, *float_parts.with_relus(self.graph, back)), self._fresh(f"float-{count}"))
+            file = self.written(f"float-{count}", ranges, (*stem, *float_parts.with_relus(self.graph, back)))
             tried.append((self.val_map(file), back, file))
         good = [entry for entry in tried if entry[0] >= float_val_map - max_drop]
         val_map, back, file = good[0] if good else max(tried, key=lambda entry: entry[0])
         return file, record.model_copy(update={"float_layers": back, "float_val_map": float_val_map, "int8_val_map": val_map})
-
-    def _fresh(self, name: str) -> Path:
-        folder = self.exported.with_name(name)
-        folder.mkdir()
-        return folder
 
 
 def _counts(most: int) -> tuple[int, ...]:
     """How many layers return to float, try by try: 1, 2, 4 and so on, and at last as many as may."""
     doubled = [2**power for power in range(most.bit_length()) if 2**power < most]
     return (*doubled, most) if most else ()
-
-
-def _runtime(name: str) -> Runtime:
-    if name not in RUNTIMES:
-        raise InputError(f"quantization: no runtime {name!r}; have {', '.join(sorted(RUNTIMES))}.")
-    return RUNTIMES[name]
-
-
-def _keeps_stem(config: Quantization, runtime: Runtime, graph: onnx.ModelProto) -> bool:
-    if config.float_stem is not None:
-        return config.float_stem
-    return runtime.keeps_half_stem_float and float_parts.stem_stride(graph) == HALF_STEM_STRIDE
 
 
 def _shown(config: Quantization, train: Images, seed: int, planes_file: Path) -> list[Any]:

@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compressors.quantization.fake_quantize import fake_quantized
 from detection.checkpoint import Detector
-from detection.data.augmentation import make_batch
+from detection.data.augmentation import batches
 from detection.data.dataset import Images
 from detection.frozen import Frozen
-from detection.training import BETAS, GRADIENT_NORM, Objective, Recipe, TrainingRecord, decay_groups
+from detection.training import Objective, Recipe, TrainingRecord, optimizer_of, update
 from hardware_profiles.runtimes.ranges import Range, Ranges
 
 RANGES_FILE = "ranges.json"
@@ -61,24 +61,19 @@ def train_quantization_aware(
     network = detector.network().to(device)
     rounded = fake_quantized(network, family.protected(network), float_stem=float_stem)
     graph = rounded.graph.to(device).train()
-    groups = decay_groups([*graph.parameters(), *(objective.parameters() if objective else ())], recipe.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS)
+    optimizer = optimizer_of([*graph.parameters(), *(objective.parameters() if objective else ())], recipe)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     total_steps, steps, losses = math.ceil(len(train) / recipe.batch_size) * recipe.epochs, 0, list[float]()
     for epoch in range(recipe.epochs):
         rng = np.random.default_rng((seed, epoch))
-        order, total = rng.permutation(len(train)), 0.0
-        for start in range(0, len(order), recipe.batch_size):
-            batch = make_batch(train, order[start : start + recipe.batch_size], recipe.augmentation, rng).on(device)
-            for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(recipe, steps, total_steps)
+        total = 0.0
+        for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation, rng):
+            batch = drawn.on(device)
             raw, value = family.learn(network, batch, half=False, forward=graph)
             if objective is not None:
                 value = objective(network, raw, batch, value, half=False)
             total += _finite(value, epoch) * len(batch.images)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], GRADIENT_NORM)
-            optimizer.step()
+            update(optimizer, parameters, value, _learning_rate(recipe, steps, total_steps))
             steps += 1
         losses.append(total / len(train))
         if on_epoch:
@@ -94,7 +89,7 @@ def train_quantization_aware(
 
 
 def save_ranges(ranges: Ranges, folder: Path) -> None:
-    """Write the learned ranges beside a detector."""
+    """Write the learned ranges into the folder of a detector."""
     (folder / RANGES_FILE).write_text(LearnedRanges(places=dict(ranges.items())).model_dump_json(indent=1) + "\n")
 
 

@@ -9,7 +9,7 @@ channel pruning reconstructs its maps (arXiv:1707.06168).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,35 +39,18 @@ def light_weights(dense: nn.Module, light: nn.Module, batches: Iterable[Tensor])
     )
 
 
-class _Fit(Protocol):
-    """A light unit's weights in the making."""
-
-    def watch(self) -> torch.utils.hooks.RemovableHandle:
-        """Begin to look at what passes through the dense unit."""
-        ...
-
-    def weights(self) -> dict[str, Tensor]:
-        """Name within the light unit -> tensor."""
-        ...
-
-
-def _fits(dense: nn.Module, light: nn.Module) -> dict[str, _Fit]:
+def _fits(dense: nn.Module, light: nn.Module) -> dict[str, _PairFit | _GhostFit]:
     """Name of each light unit that takes the place of a dense one -> how its weights are found."""
-    fits: dict[str, _Fit] = {}
+    fits: dict[str, _PairFit | _GhostFit] = {}
     modules = dict(dense.named_modules())
     for name, unit in light.named_modules():
-        before = modules.get(name)
-        if not (isinstance(before, nn.Sequential) and len(before) and _is_dense(before[0])):
-            continue
-        if isinstance(unit, GhostUnit):
-            fits[name] = _GhostFit(before)
-        elif isinstance(unit, nn.Sequential) and isinstance(unit[0], nn.Sequential):
-            fits[name] = _PairFit(before)
+        match modules.get(name):
+            case nn.Sequential() as before if len(before) and isinstance(before[0], nn.Conv2d) and before[0].groups == 1:
+                if isinstance(unit, GhostUnit):
+                    fits[name] = _GhostFit(before)
+                elif isinstance(unit, nn.Sequential) and isinstance(unit[0], nn.Sequential):
+                    fits[name] = _PairFit(before)
     return fits
-
-
-def _is_dense(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.groups == 1
 
 
 class _PairFit:
@@ -79,19 +62,26 @@ class _PairFit:
         columns, strengths, rows = torch.linalg.svd(kernels, full_matrices=False)
         self.spatial = rows[:, 0].reshape(-1, 1, *self.conv.kernel_size)  # (inputs, 1, k, k)
         self.mixing = (columns[:, :, 0] * strengths[:, :1]).T[..., None, None]  # (outputs, inputs, 1, 1)
-        self.responses = _Moments(len(self.spatial), self.spatial.device)
+        self.count = 0
+        self.total, self.squares = (self.spatial.new_zeros(len(self.spatial)) for _ in range(2))  # of each input's responses
 
     def watch(self) -> torch.utils.hooks.RemovableHandle:
+        """Begin to look at what passes through the dense unit."""
         return self.conv.register_forward_hook(lambda _conv, x, _output: self._look(x[0]))
 
     def _look(self, x: Tensor) -> None:
         conv = self.conv
         kernel = self.spatial.to(x.dtype)
-        self.responses.add(F.conv2d(x, kernel, stride=conv.stride, padding=cast(tuple[int, int], conv.padding), groups=len(kernel)))
+        maps = F.conv2d(x, kernel, stride=conv.stride, padding=cast(tuple[int, int], conv.padding), groups=len(kernel)).double()
+        self.total += maps.sum((0, 2, 3))
+        self.squares += maps.square().sum((0, 2, 3))
+        self.count += maps[:, 0].numel()
 
     def weights(self) -> dict[str, Tensor]:
-        """Of either sign of a product the one whose responses are positive on average: the ReLU between passes more of them."""
-        mean, variance = self.responses.mean_and_variance()
+        """Name within the light unit -> tensor. Of either sign of a product the one whose responses are positive on average: the
+        ReLU between passes more of them."""
+        mean = self.total / self.count
+        variance = (self.squares / self.count - mean**2).clamp(min=0)
         sign = torch.where(mean < 0, -1.0, 1.0)
         between = _identity_norm(mean * sign, variance)
         return (
@@ -113,6 +103,7 @@ class _GhostFit:
         self.products = torch.zeros(cheap, 10, dtype=torch.float64, device=device)
 
     def watch(self) -> torch.utils.hooks.RemovableHandle:
+        """Begin to look at what passes through the dense unit."""
         return self.norm.register_forward_hook(lambda _norm, _x, maps: self._look(maps))
 
     def _look(self, maps: Tensor) -> None:
@@ -128,6 +119,7 @@ class _GhostFit:
         self.count += goal.shape[1]
 
     def weights(self) -> dict[str, Tensor]:
+        """Name within the light unit -> tensor."""
         squares, products = self.squares / self.count, self.products / self.count
         scale = squares.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         solved = torch.linalg.solve(squares + RIDGE * scale * torch.eye(10, dtype=torch.float64, device=squares.device), products)
@@ -142,26 +134,6 @@ class _GhostFit:
             | {f"primary.1.{name}": tensor for name, tensor in kept.items()}
             | {f"cheap.1.{name}": tensor for name, tensor in between.items()}
         )
-
-
-class _Moments:
-    """Mean and variance of channels over all pictures and points, summed first and divided once."""
-
-    def __init__(self, channels: int, device: torch.device) -> None:
-        self.count = 0
-        self.total, self.squares = (torch.zeros(channels, dtype=torch.float64, device=device) for _ in range(2))
-
-    def add(self, maps: Tensor) -> None:
-        """Maps are (B, channels, height, width)."""
-        own = maps.double()
-        self.total += own.sum((0, 2, 3))
-        self.squares += own.square().sum((0, 2, 3))
-        self.count += own[:, 0].numel()
-
-    def mean_and_variance(self) -> tuple[Tensor, Tensor]:
-        """(channels,) each."""
-        mean = self.total / self.count
-        return mean, (self.squares / self.count - mean**2).clamp(min=0)
 
 
 def _identity_norm(mean: Tensor, variance: Tensor) -> dict[str, Tensor]:

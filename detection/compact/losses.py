@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detection.batch import Batch
 from detection.boxes import pairwise_iou
 from detection.compact.network import Network, Outputs
+from detection.family import Batch
 
 SCORE_WEIGHT, BOX_WEIGHT, DFL_WEIGHT = 1.0, 7.5, 1.5
 """Relative weights of the three terms: those of YOLOv8 but for the score's, which is twice as large here. Trainings of a sweep
@@ -35,18 +35,13 @@ class Targets(NamedTuple):
 
 def detection_loss(network: Network, outputs: Outputs, batch: Batch) -> Tensor:
     """Weighted sum of the three terms, normalised by the sum of the soft targets; in float32."""
-    outputs = as_float32(outputs)
+    outputs = Outputs(outputs.score_logits.float(), outputs.box_logits.float(), outputs.features)  # autocast gives bfloat16
     boxes = network.decode_boxes(outputs.box_logits)
     targets = assign(outputs.score_logits.detach().sigmoid(), boxes.detach(), network.points_px, batch)
     scale = targets.weight.sum().clamp(min=1.0)
     score_term = F.binary_cross_entropy_with_logits(outputs.score_logits, targets.scores, reduction="sum") / scale
     box_term, dfl_term = _box_terms(network, outputs.box_logits, boxes, targets, scale)
     return SCORE_WEIGHT * score_term + BOX_WEIGHT * box_term + DFL_WEIGHT * dfl_term
-
-
-def as_float32(outputs: Outputs) -> Outputs:
-    """The same outputs in float32; logits leave autocast in bfloat16."""
-    return Outputs(outputs.score_logits.float(), outputs.box_logits.float(), outputs.features)
 
 
 def assign(scores: Tensor, boxes_xyxy_px: Tensor, points_px: Tensor, batch: Batch) -> Targets:

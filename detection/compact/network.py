@@ -44,7 +44,9 @@ class Network(nn.Module):
         super().__init__()
         arch = architecture_of(spec)
         self.classes = len(spec.classes)
-        self.stem = _stem(arch)
+        # A first convolution that steps by 4 looks at patches of 4x4 pixels side by side (ConvNeXt, arXiv:2201.03545, 2.2): on real
+        # pictures as accurate as 7x7, with a third of its arithmetic.
+        self.stem = _conv_norm_act(3, arch.stem_width, max(3, arch.stem_stride), arch.stem_stride)
         self.stages = nn.ModuleList(_stages(arch))
         self.neck = Neck(arch)
         self.heads = nn.ModuleList(Head(arch, self.classes) for _ in arch.levels)
@@ -58,8 +60,8 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         """Raw predictions for (B, 3, height, width) pixels in [0, 1]."""
         features = self.features(images)
-        scores, boxes = self.maps(features)
-        return Outputs(scores.transpose(1, 2), boxes.transpose(1, 2), tuple(features))
+        scores, boxes = zip(*(head(feature) for head, feature in zip(self.heads, features, strict=True)), strict=True)
+        return Outputs(torch.cat(scores, 2).transpose(1, 2), torch.cat(boxes, 2).transpose(1, 2), tuple(features))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What the heads see, level by level, fine to coarse."""
@@ -70,11 +72,6 @@ class Network(nn.Module):
             levels.append(x)
         fused: list[Tensor] = self.neck(levels[-len(self.heads) :])
         return fused
-
-    def maps(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Score logits (B, C, N) and box logits (B, 4 * K, N) of all levels, points last as convolutions leave them."""
-        scores, boxes = zip(*(head(feature) for head, feature in zip(self.heads, features, strict=True)), strict=True)
-        return torch.cat(scores, 2), torch.cat(boxes, 2)
 
     def decode(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         """Boxes xyxy in pixels of the letterboxed image (B, N, 4) and class scores in [0, 1] (B, N, C)."""
@@ -163,14 +160,6 @@ class GhostUnit(nn.Module):
         """(B, outputs, height, width)."""
         maps = self.primary(x)
         return torch.cat([maps, self.cheap(maps)], 1)
-
-
-def _stem(arch: Architecture) -> nn.Sequential:
-    """The first convolution. One that steps by 4 looks at patches of 4x4 pixels side by side (ConvNeXt, arXiv:2201.03545, 2.2): on
-    real pictures as accurate as 7x7, with a third of its arithmetic."""
-    if arch.stem_stride == FIRST_STAGE_STRIDE:
-        return _conv_norm_act(3, arch.stem_width, FIRST_STAGE_STRIDE, FIRST_STAGE_STRIDE)
-    return _conv_norm_act(3, arch.stem_width, 3, arch.stem_stride)
 
 
 def conv_unit(kind: BlockKind, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:

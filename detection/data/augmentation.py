@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import cv2
@@ -10,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detection.batch import Batch
 from detection.boxes import LETTERBOX_GREY
 from detection.data.dataset import Images
+from detection.family import Batch
 from detection.frozen import Frozen
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -52,6 +53,14 @@ def make_batch(images: Images, rows: NDArray[np.int64], augmentation: Augmentati
         present[i, : len(own_boxes)] = True
     nhwc = torch.from_numpy(np.stack(pixels))  # (B, height, width, 3): permuting it gives channels_last for free
     return Batch(nhwc.permute(0, 3, 1, 2).float().div_(255), padded_boxes, padded_labels, present)
+
+
+def batches(
+    images: Images, rows: NDArray[np.int64], size: int, augmentation: Augmentation | None, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """The pictures of these rows in batches of so many, the last with what is left, each made when it is asked for."""
+    for start in range(0, len(rows), size):
+        yield make_batch(images, rows[start : start + size], augmentation, rng)
 
 
 def _vary(

@@ -18,14 +18,12 @@ from detection.data.labelled import (
     FolderSource,
     Labelled,
     Picture,
-    SplitShares,
     check_splits,
     draw_splits,
     existing_folder,
     inside,
     read_bytes,
     read_text,
-    same_pictures,
 )
 from detection.data.pixels import read_pixels, size_in_header
 from detection.frozen import Frozen, InputError, PositiveInt
@@ -67,16 +65,13 @@ def read_coco(source: CocoSource, base: Path, seed: int) -> Labelled:
         contents = {split: _parse(path) for split, path in paths.items()}
         _check_same_categories(contents, paths)
         files = {split: _files(contents[split], paths[split], root / _of_split(source.images, split)) for split in SPLITS}
-        same = same_pictures(file for own in files.values() for file in own.values())
+        notes = check_splits(files, paths)
     else:
         assert isinstance(source.images, Path), "checked by the config"
         path = root / source.annotations
         content = _parse(path)
-        paths, contents = dict.fromkeys(SPLITS, path), dict.fromkeys(SPLITS, content)
-        named = _files(content, path, root / source.images)
-        same = same_pictures(named.values())
-        files = draw_splits(named, same, source.split_shares or SplitShares(), seed, path)
-    notes = check_splits(files, same, paths)
+        contents = dict.fromkeys(SPLITS, content)
+        files, notes = draw_splits(_files(content, path, root / source.images), source.split_shares, seed, path)
     categories, left_out = _categories(contents)
     labels = {category.id: label for label, category in enumerate(categories)}
     return Labelled(
@@ -230,17 +225,14 @@ def _categories(contents: dict[Split, _CocoFile]) -> tuple[list[_Category], tupl
     """The classes in the order of their ids, and what to tell of those left out: no box has them, and they only group others."""
     categories = sorted(contents["train"].categories, key=lambda category: category.id)
     carried = {annotation.category_id for content in contents.values() for annotation in content.annotations}
-    groups: dict[int, list[str]] = {
-        own.id: [other.name for other in categories if other.supercategory == own.name and other is not own]
-        for own in categories
-        if own.id not in carried
-    }
-    notes = [
-        f"class {own.name!r} is left out: no box has it, and it only groups {', '.join(groups[own.id])}"
-        for own in categories
-        if groups.get(own.id)
-    ]
-    return [own for own in categories if not groups.get(own.id)], tuple(notes)
+    kept, notes = list[_Category](), list[str]()
+    for own in categories:
+        grouped = [other.name for other in categories if other.supercategory == own.name and other is not own]
+        if own.id in carried or not grouped:
+            kept.append(own)
+        else:
+            notes.append(f"class {own.name!r} is left out: no box has it, and it only groups {', '.join(grouped)}")
+    return kept, tuple(notes)
 
 
 def _files(content: _CocoFile, path: Path, folder: Path) -> dict[str, Path]:

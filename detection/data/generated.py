@@ -103,14 +103,13 @@ class Scenes:
     split: Split
 
     def __len__(self) -> int:
-        count: int = getattr(self.source.pictures, self.split)
-        return count
+        return int(getattr(self.source.pictures, self.split))
 
     def __iter__(self) -> Iterator[Picture]:
         return (self.picture(index) for index in range(len(self)))
 
     def picture(self, index: int) -> Picture:
-        """Scene number index, composed anew."""
+        """Scene number index, composed again."""
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), index])
         pixels, boxes, labels = compose(self.source, material(self.split), rng)
         return Picture(
@@ -181,8 +180,7 @@ def _background(source: GeneratedSource, parts: Material, rng: np.random.Generat
         crop = crop[:, ::-1]
     canvas = cv2.resize(np.ascontiguousarray(crop), (width_px, height_px), interpolation=cv2.INTER_LINEAR)
     light = rng.uniform(0.6, 1.1) * rng.uniform(0.9, 1.1, 3)
-    lit: Floats = np.clip(canvas * light, 0.0, 255.0).astype(np.float32)
-    return lit
+    return np.asarray(np.clip(canvas * light, 0.0, 255.0), dtype=np.float32)
 
 
 def _glyph(source: GeneratedSource, glyphs: Floats, rng: np.random.Generator) -> Floats:
@@ -200,8 +198,7 @@ def _glyph(source: GeneratedSource, glyphs: Floats, rng: np.random.Generator) ->
     edge = np.clip((drawn - 0.2) / 0.5, 0.0, 1.0)
     coverage = edge * edge * (3 - 2 * edge)  # smoothstep: 8x8 blobs become strokes
     left, top, right, bottom = _extent(coverage > INK)
-    cut: Floats = coverage[top:bottom, left:right].astype(np.float32)
-    return cut
+    return np.asarray(coverage[top:bottom, left:right], dtype=np.float32)
 
 
 def _free_window(

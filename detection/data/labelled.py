@@ -126,22 +126,28 @@ def same_pictures(files: Iterable[Path]) -> dict[Path, Path]:
 
 
 def draw_splits(
-    files: Mapping[str, Path], same: Mapping[Path, Path], shares: SplitShares, seed: int, where: Path
-) -> dict[Split, dict[str, Path]]:
-    """Every name and its file in exactly one split, all names of one picture in the same."""
+    files: Mapping[str, Path], shares: SplitShares | None, seed: int, where: Path
+) -> tuple[dict[Split, dict[str, Path]], tuple[str, ...]]:
+    """Every name and its file in exactly one split, all names of one picture in the same; and what to tell of those."""
+    same = same_pictures(files.values())
     names: dict[Path, list[str]] = defaultdict(list)
     for name in sorted(files):
         names[same[files[name]]].append(name)
-    drawn = split_by_share([own[0] for own in names.values()], shares, seed, where)
-    return {
+    drawn = split_by_share([own[0] for own in names.values()], shares or SplitShares(), seed, where)
+    splits = {
         split: {name: files[name] for leader in leaders for name in names[same[files[leader]]]} for split, leaders in drawn.items()
     }
+    return splits, check_splits(splits, dict.fromkeys(SPLITS, where), same)
 
 
 def check_splits(
-    splits: Mapping[Split, Mapping[str, Path]], same: Mapping[Path, Path], lists: Mapping[Split, Path]
+    splits: Mapping[Split, Mapping[str, Path]], lists: Mapping[Split, Path], same: Mapping[Path, Path] | None = None
 ) -> tuple[str, ...]:
-    """What to tell of pictures that stand in one split more than once; InputError where one stands in two splits."""
+    """What to tell of pictures that stand in one split more than once; InputError where one stands in two splits.
+
+    Lists are the files that say what a split holds; same is what `same_pictures` gives, where it is known already.
+    """
+    same = same or same_pictures(file for files in splits.values() for file in files.values())
     seen: dict[Path, tuple[Split, str]] = {}
     notes = []
     for split, files in splits.items():

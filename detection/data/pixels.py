@@ -11,18 +11,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin
 
 from detection.frozen import InputError
 
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Pillow's modes that convert to RGB without loss of range; deep grey and float pictures would silently saturate."""
-EXIF_ORIENTATION = 0x0112
-"""The tag that says how a viewer must turn the stored pixels (Exif 2.32, section 4.6.4); 1 means not at all."""
 QUARTER_TURNS = (5, 6, 7, 8)
-"""Orientations that swap height and width."""
-BITS_PER_SAMPLE = 258
-"""The tag of TIFF (TIFF 6.0, section 8): one number a channel."""
+"""Orientations (Exif 2.32, section 4.6.4) that swap height and width; 1 means that the stored pixels are upright."""
 
 ExifOrientation = Literal["refuse", "apply", "ignore"]
 
@@ -33,7 +29,9 @@ def read_pixels(path: Path, size: tuple[int, int], orientation: ExifOrientation)
         _check_depth(path, picture)
         upright = _upright(path, picture, orientation)
         upright.load()
-        pixels = np.asarray(_to_rgb(upright))
+        if upright.mode == "P" and "transparency" in upright.info:
+            upright = upright.convert("RGBA")  # Pillow warns when it must guess this step
+        pixels = np.asarray(upright.convert("RGB"))
     if pixels.shape[:2] != size:
         raise InputError(
             f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width), but its annotation says "
@@ -46,7 +44,7 @@ def size_in_header(path: Path, orientation: ExifOrientation) -> tuple[int, int]:
     """(height, width) in pixels of what `read_pixels` would give, from the header alone."""
     with _reading(path), Image.open(path) as picture:
         upright = orientation != "apply" or picture.format == "TIFF"  # Pillow turns a TIFF by itself
-        if upright or picture.getexif().get(EXIF_ORIENTATION) not in QUARTER_TURNS:
+        if upright or picture.getexif().get(ExifTags.Base.Orientation) not in QUARTER_TURNS:
             return picture.height, picture.width
         return picture.width, picture.height
 
@@ -104,7 +102,7 @@ def _bits_a_channel(path: Path, picture: ImageFile.ImageFile) -> int:
             return max((value.bit_length() for value in layout or () if isinstance(value, int)), default=8)
         case "TIFF":
             assert isinstance(picture, TiffImagePlugin.TiffImageFile)
-            return max(int(bits) for bits in picture.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+            return max(int(bits) for bits in picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
         case "JPEG2000":  # ITU-T T.800, A.5.1: the segment SIZ ends with three bytes a component, the first its depth less 1
             content = path.read_bytes()
             size = content.index(b"\xff\x4f\xff\x51")
@@ -120,7 +118,7 @@ def _bits_a_channel(path: Path, picture: ImageFile.ImageFile) -> int:
 def _upright(path: Path, picture: Image.Image, orientation: ExifOrientation) -> Image.Image:
     if orientation == "ignore" and picture.format != "TIFF":
         return picture
-    turn = picture.getexif().get(EXIF_ORIENTATION, 1)
+    turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
     if turn in (0, 1):  # cameras write 0 for "unknown"
         return picture
     if orientation == "apply":
@@ -134,9 +132,3 @@ def _upright(path: Path, picture: Image.Image, orientation: ExifOrientation) -> 
         f"{path}: EXIF orientation {turn} asks viewers to turn the picture, and nothing says whether its boxes were drawn before "
         f"or after the turn. Set `exif_orientation: apply` (after) or `ignore` (before), or save the picture upright."
     )
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")  # Pillow warns when it must guess this step
-    return picture.convert("RGB")

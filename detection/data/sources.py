@@ -1,7 +1,11 @@
-"""Where pictures come from: the configuration of a data set, and the one function that reads any of them."""
+"""Where pictures come from: the configuration of a data set, the one function that reads any of them, and a digest of it all, by
+which prepared data is known to be what a params file asks for."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -9,14 +13,16 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from detection.data.coco import CocoSource, coco_files, read_coco
+from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
-from detection.data.labelled import DataFile, Labelled, Picture, SplitShares
+from detection.data.labelled import DataFile, Labelled
 from detection.data.voc import VocSource, read_voc, voc_files
-from detection.frozen import Frozen, PositiveInt
-
-__all__ = ["CocoSource", "Data", "GeneratedSource", "Labelled", "Picture", "Source", "SplitShares", "VocSource", "read_source"]
+from detection.frozen import Digest, Frozen, PositiveInt
 
 Source = GeneratedSource | CocoSource | VocSource
+READING_VERSION = 2
+"""Raise when reading, composing or letterboxing gives other pixels or boxes for the same pictures; a test notices."""
+ABSENT = "absent"
 
 
 class Reader(NamedTuple):
@@ -51,3 +57,32 @@ def read_source(source: Source, base: Path, seed: int) -> Labelled:
     The seed makes the generated pictures, or the splits of a data set that brings none. Raises InputError for bad data.
     """
     return READERS[type(source)].read(source, base, seed)
+
+
+def provenance(data: Data, base: Path, seed: int) -> Provenance:
+    """What `prepare` would work from now; paths in the data are relative to base, the folder of the params file."""
+    settings = {"reading": READING_VERSION, "data": data.model_dump(mode="json"), "seed": seed}
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return Provenance(settings=hashlib.sha256(text.encode()).hexdigest(), files=_files_digest(data, base))
+
+
+def _files_digest(data: Data, base: Path) -> Digest | None:
+    """sha256 over the data set's files: annotations by content, pictures by name and size. None where it has none, or not here.
+
+    Names and sizes cost no reading, and unlike times they are the same after a copy; annotations are small and are corrected
+    without changing their size.
+    """
+    content, found = hashlib.sha256(), False
+    for file in READERS[type(data.source)].files(data.source, base):
+        state = _size(file.root / file.name) if file.content is None else hashlib.sha256(file.content).hexdigest()
+        found |= state != ABSENT
+        content.update(f"{file.name} {state}\n".encode(errors="surrogatepass"))  # a name need not be UTF-8
+    return content.hexdigest() if found else None  # nothing at all: a mount point with nothing mounted
+
+
+def _size(path: Path) -> str:
+    try:
+        about = path.stat()
+    except (OSError, ValueError):  # not there, or a name that no file can have
+        return ABSENT
+    return str(about.st_size) if stat.S_ISREG(about.st_mode) else ABSENT

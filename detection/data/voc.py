@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 from xml.etree.ElementTree import Element, ParseError  # types only: parsing is defusedxml's
 
 import numpy as np
@@ -26,20 +25,19 @@ from detection.data.labelled import (
     FolderSource,
     Labelled,
     Picture,
-    SplitShares,
     check_splits,
     draw_splits,
     existing_folder,
     inside,
     read_bytes,
     read_text,
-    same_pictures,
 )
 from detection.data.pixels import read_pixels, size_in_header
 from detection.frozen import InputError, printable
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FOLDERS = {"Annotations": (".xml",), "JPEGImages": PICTURE_SUFFIXES}
+LISTS: dict[Split, str] = {split: f"ImageSets/Main/{split}.txt" for split in SPLITS}
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -71,16 +69,14 @@ def read_voc(source: VocSource, base: Path, seed: int) -> Labelled:
     if lists is None:
         _check_pairs(root, pictures, annotations)
         files = _chosen(root / "JPEGImages", pictures, pictures)
-        same = same_pictures(files.values())
-        splits = draw_splits(files, same, source.split_shares or SplitShares(), seed, root)
+        splits, notes = draw_splits(files, source.split_shares, seed, root)
     else:
         stems = _own_splits(root, lists, pictures, annotations)
         splits = {split: _chosen(root / "JPEGImages", own, pictures) for split, own in stems.items()}
-        same = same_pictures(file for own in splits.values() for file in own.values())
-    notes = check_splits(splits, same, lists or dict.fromkeys(SPLITS, root))
+        notes = check_splits(splits, lists)
     xmls = _chosen(root / "Annotations", [stem for own in splits.values() for stem in own], annotations)
     scenes = {split: [_read_scene(xmls[stem], file, source) for stem, file in splits[split].items()] for split in SPLITS}
-    found = {thing.name for split in SPLITS for scene in scenes[split] for thing in scene.things}
+    found = {name for own in scenes.values() for scene in own for name in scene.names}
     classes = source.classes or tuple(sorted(found))
     if not classes:
         raise InputError(f"{root / 'Annotations'}: no objects in any annotation. Label some, or correct `root`.")
@@ -92,29 +88,21 @@ def voc_files(source: VocSource, base: Path) -> Iterator[DataFile]:
     """Every file that the reader may look at: lists and annotations, and the pictures."""
     root = base / source.root
     found = (path for name, suffixes in FOLDERS.items() for path in _found(root / name, suffixes))
-    for path in (*_list_paths(root).values(), *found):
+    for path in (*(root / path for path in LISTS.values()), *found):
         by_size = path.suffix.lower() in PICTURE_SUFFIXES or not path.is_file()
         content = None if by_size else read_bytes(path)
         yield DataFile(root, path.relative_to(root).as_posix(), content)
 
 
-@dataclass(frozen=True)
-class _Thing:
-    """One annotated object, its corners as they stand in the file."""
-
-    name: str
-    corners: tuple[float, ...]  # CORNERS
-    difficult: bool
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """What one annotation file says."""
+class _Scene(NamedTuple):
+    """What one annotation file says, of n objects."""
 
     annotation: Path
     file: Path
     size: tuple[int, int]  # (height, width) in pixels
-    things: tuple[_Thing, ...]
+    names: list[str]  # (n,)
+    corners: NDArray[np.float64]  # (n, 4), CORNERS as they stand in the file
+    difficult: list[bool]  # (n,)
 
 
 def _found(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -151,13 +139,9 @@ def _chosen(folder: Path, stems: Iterable[str], files: dict[str, list[Path]]) ->
     return chosen
 
 
-def _list_paths(root: Path) -> dict[Split, Path]:
-    return {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
-
-
 def _lists(root: Path) -> dict[Split, Path] | None:
     """The lists of the splits that the data set brings along; None where it has none, InputError where one is missing."""
-    lists = _list_paths(root)
+    lists = {split: root / path for split, path in LISTS.items()}
     missing = [path for path in lists.values() if not path.is_file()]
     if len(missing) == len(SPLITS):
         return None
@@ -230,27 +214,26 @@ def _read_scene(path: Path, file: Path, source: VocSource) -> _Scene:
         raise InputError(f"{path}: declares XML entities, which can hide files or endless text. Remove the declaration.") from error
     except (ParseError, LookupError, ValueError) as error:  # the last two: encodings that expat does not know
         raise InputError(f"{path}: not well-formed XML ({error}). Correct or export it again.") from error
-    height_px, width_px = (_size(path, tree, side) for side in ("height", "width"))
-    size = (height_px, width_px)
-    if not (height_px and width_px):  # some tools leave it out, or write 0
-        size = size_in_header(file, source.exif_orientation)
-    return _Scene(path, file, size, tuple(_thing(path, thing) for thing in tree.findall("object")))
-
-
-def _size(path: Path, tree: Element, side: str) -> int:
-    return round(_number(path, tree, f"size/{side}")) if tree.find(f"size/{side}") is not None else 0
-
-
-def _thing(path: Path, thing: Element) -> _Thing:
-    name = (thing.findtext("name") or "").strip()
-    if not name:
+    height_px, width_px = (round(_number(path, tree, f"size/{side}", missing="0")) for side in ("height", "width"))
+    given = (height_px, width_px) if height_px and width_px else None  # some tools leave it out, or write 0
+    things = tree.findall("object")
+    names = [(thing.findtext("name") or "").strip() for thing in things]
+    if not all(names):
         raise InputError(f"{path}: an <object> without <name>. Name its class or remove it.")
-    difficult = thing.find("difficult") is not None and _number(path, thing, "difficult") != 0
-    return _Thing(name, tuple(_number(path, thing, f"bndbox/{corner}") for corner in CORNERS), difficult)
+    corners = [[_number(path, thing, f"bndbox/{corner}") for corner in CORNERS] for thing in things]
+    return _Scene(
+        annotation=path,
+        file=file,
+        size=given or size_in_header(file, source.exif_orientation),
+        names=names,
+        corners=np.array(corners, dtype=np.float64).reshape(-1, 4),
+        difficult=[_number(path, thing, "difficult", missing="0") != 0 for thing in things],
+    )
 
 
-def _number(path: Path, element: Element, tag: str) -> float:
-    text = element.findtext(tag)
+def _number(path: Path, element: Element, tag: str, missing: str | None = None) -> float:
+    """The number in a tag, or the one that is meant where the tag is missing."""
+    text = element.findtext(tag, missing)
     try:
         number = float(text or "")
     except ValueError:
@@ -261,19 +244,17 @@ def _number(path: Path, element: Element, tag: str) -> float:
 
 
 def _picture(root: Path, scene: _Scene, labels: dict[str, int], source: VocSource) -> Picture:
-    for thing in scene.things:
-        if thing.name not in labels:
-            raise InputError(
-                f"{scene.annotation}: unknown class {thing.name!r}; `classes` are {', '.join(labels)}. "
-                f"Add it there or correct the annotation."
-            )
-    corners = np.array([thing.corners for thing in scene.things], dtype=np.float64).reshape(-1, 4)
+    if unknown := [name for name in scene.names if name not in labels]:
+        raise InputError(
+            f"{scene.annotation}: unknown class {unknown[0]!r}; `classes` are {', '.join(labels)}. "
+            f"Add it there or correct the annotation."
+        )
     return Picture(
         file_name=printable(scene.file.relative_to(root / "JPEGImages").as_posix()),
         size=scene.size,
-        boxes_xyxy_px=_edges(corners) if source.coordinates == "pixels_from_1" else corners,
-        labels=np.array([labels[thing.name] for thing in scene.things], dtype=np.int64),
-        crowd=np.array([thing.difficult and source.difficult == "ignore" for thing in scene.things], dtype=np.bool_),
+        boxes_xyxy_px=_edges(scene.corners) if source.coordinates == "pixels_from_1" else scene.corners,
+        labels=np.array([labels[name] for name in scene.names], dtype=np.int64),
+        crowd=np.array([difficult and source.difficult == "ignore" for difficult in scene.difficult], dtype=np.bool_),
         pixels=partial(read_pixels, scene.file, scene.size, source.exif_orientation),
     )
 

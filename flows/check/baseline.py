@@ -6,15 +6,13 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from detection.frozen import DamagedError, Digest, InputError, read_json
 from flows.records.files import whole_folder
-from flows.records.schema import CellsFile, LatencyFile, read_records, write_records
+from flows.records.schema import CellsFile, LatencyFile, RecordFile, read_records, write_records
 from flows.records.store import Store
-from flows.records.upgrade import RecordFile
 
 MANIFEST = "baseline.json"
 """Written last: a folder with it is whole."""
@@ -59,7 +57,9 @@ def accept(name: str, cells: CellsFile, latency: LatencyFile, store: Store, fold
         raise InputError(f"sweep {cells.sweep!r} has no finished cell, so there is nothing to accept. Run `sixfold grid` first.")
     with whole_folder(folder / name) as fresh:
         (fresh / "detections").mkdir()
-        detections = {url: _copy_detections(store, url, fresh) for url in _detection_urls(cells)}
+        artifacts = [artifact for cell in cells.cells for artifact in cell.artifacts.values()]
+        urls = [split.detections for artifact in artifacts for split in (artifact.val, artifact.test)]
+        detections = {url: _copy_detections(store, url, fresh) for url in urls}
         write_records(fresh / "cells.json", cells)
         write_records(fresh / "latency.json", latency)
         write_records(fresh / MANIFEST, Manifest(name=name, detections=detections))
@@ -79,12 +79,6 @@ def read_baseline(folder: Path) -> Baseline:
 def baseline_names(folder: Path) -> tuple[str, ...]:
     """Names of the baselines in a folder, sorted."""
     return tuple(sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")))
-
-
-def _detection_urls(cells: CellsFile) -> Iterator[str]:
-    for cell in cells.cells:
-        for artifact in cell.artifacts.values():
-            yield from (artifact.val.detections, artifact.test.detections)
 
 
 def _copy_detections(store: Store, url: str, folder: Path) -> Digest:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from flows.measure.devices.imported import export_command
 from flows.measure.host import host_rounds, why_not_here
-from flows.measure.measured_rows import Rounds, measured_row
+from flows.measure.measured_rows import measured_row
 from flows.measure.session import MeasureSession
-from flows.messages import Say
-from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyFile
+from flows.progress import Say
+from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import StoreError
 from flows.stats.latency import MIN_ROUNDS
 from hardware_profiles.schema.profile import HardwareProfile, ProfileError
@@ -27,34 +25,20 @@ class Candidate(NamedTuple):
     profile: str
 
 
-@dataclass(frozen=True)
-class Fresh:
-    """New rounds of a candidate and the control; or why there are none."""
-
-    rounds_s: tuple[float, ...] = ()
-    control_rounds_s: tuple[float, ...] = ()
-    why: str | None = None
-
-
-Confirm = Callable[[Sequence[Candidate]], Mapping[Candidate, Fresh]]
-"""Measures again. A candidate that it does not return counts as one that could not be measured."""
-
-
-def confirmer(session: MeasureSession, latency: LatencyFile) -> Confirm:
-    """What the gate calls to have the workspace's cells measured again, as `sixfold measure` would."""
-    return partial(measure_again, session=session, latency=latency)
+Confirm = Callable[[Sequence[Candidate]], Mapping[Candidate, LatencyRow | str]]
+"""Measures again: a row of fresh rounds, or why there is none. A candidate that is not returned could not be measured."""
 
 
 def measure_again(
     candidates: Sequence[Candidate], session: MeasureSession, latency: LatencyFile, say: Say = print
-) -> dict[Candidate, Fresh]:
-    """For every candidate new rounds of its file and of the control's, or why they cannot be had here.
+) -> dict[Candidate, LatencyRow | str]:
+    """For every candidate new rounds of its file and of the control's, as `sixfold measure` would, or why they cannot be had here.
 
     At least MIN_ROUNDS rounds, in another order of files than before; what they saw is appended to the store's observations.
     """
     surroundings = environment()
     here = digest_of(surroundings)
-    found: dict[Candidate, Fresh] = {}
+    found: dict[Candidate, LatencyRow | str] = {}
     profiles: dict[str, HardwareProfile] = {}
     files: dict[str, dict[str, File]] = {}
     for place in candidates:
@@ -62,7 +46,7 @@ def measure_again(
             profile = _measurable(place, session, latency, here)
             own = session.files(profile, _with_control(place, session.cells))
         except (_NotHereError, ProfileError, StoreError) as error:
-            found[place] = Fresh(why=str(error))
+            found[place] = str(error)
             continue
         profiles[profile.id] = profile
         files.setdefault(profile.id, {}).update({file.digest: file for file in own})
@@ -77,10 +61,13 @@ def measure_again(
     try:
         rounds = host_rounds(list(profiles.values()), distinct, session.images, again, say)
     except RoundError as error:
-        return found | {place: Fresh(why=str(error)) for place in measured}
+        return found | dict.fromkeys(measured, str(error))
     for name, seen in rounds.items():
         session.observations.append(name, seen.results, surroundings, again.recorded())
-    return found | {place: _fresh(place, session.cells, profiles[place.profile], rounds[place.profile], here) for place in measured}
+    for place in measured:
+        control, cell = _with_control(place, session.cells)
+        found[place] = measured_row(cell, control, profiles[place.profile], rounds[place.profile], environment=here)
+    return found
 
 
 class _NotHereError(Exception):
@@ -105,9 +92,3 @@ def _with_control(place: Candidate, cells: CellsFile) -> list[CellRecord]:
     if control is None or own is None:
         raise _NotHereError("the sweep has no control to measure beside it")
     return [control, own]
-
-
-def _fresh(place: Candidate, cells: CellsFile, profile: HardwareProfile, rounds: Rounds, here: str) -> Fresh:
-    control, own = _with_control(place, cells)
-    row = measured_row(own, control, profile, rounds, environment=here)
-    return Fresh(row.rounds_s, row.control_rounds_s, row.why if not row.control_rounds_s else None)

@@ -7,25 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.check.baseline import Baseline
-from flows.check.confirm import Candidate, Confirm, Fresh
-from flows.check.verdict import (
-    Item,
-    Tested,
-    of_counts,
-    of_missing_times,
-    of_second_look,
-    of_tested,
-    of_unconfirmed,
-)
-from flows.records.detections import parse_detections
+from flows.check.confirm import Candidate, Confirm
+from flows.check.verdict import Item, Tested, of_counts, of_missing_times, of_second_look, of_tested, of_unconfirmed
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
-from flows.records.store import Store
+from flows.records.store import Store, parse_detections
 from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
 from flows.stats.map_bootstrap import paired_map_difference
-from flows.sweep.check_settings import Check
-
-ONE_POINT = 0.01
-"""A point of mAP, as a share of 1."""
+from flows.sweep.settings import Check
 
 
 @dataclass(frozen=True)
@@ -45,40 +33,31 @@ def compare_items(evidence: Evidence, cells: CellsFile, latency: LatencyFile) ->
     baseline = evidence.baseline
     certain: list[Item] = []
     accuracies: list[Tested] = []
-    for name, before, now in _pairs(baseline.cells, cells):
+    pairs: list[tuple[str, CellRecord | None, CellRecord | None]]
+    pairs = [(cell.cell, cell, cells.cell(cell.cell)) for cell in baseline.cells.cells]
+    pairs += [(cell.cell, None, cell) for cell in cells.cells if baseline.cells.cell(cell.cell) is None]
+    for name, before, now in pairs:
         if now is None or now.status != "ok":
             why = "not in this sweep" if now is None else f"{now.status}: {now.error or 'no reason recorded'}"
             certain.append(Item(cell=name, quantity="cell", verdict="missing", why=why))
         elif before is not None and before.status == "ok":
-            certain += [_exact(name, None, "params", before.params, now.params), _exact(name, None, "macs", before.macs, now.macs)]
+            certain += [
+                of_counts(name, None, "params", before.params, now.params),
+                of_counts(name, None, "macs", before.macs, now.macs),
+            ]
             for runtime, old in before.artifacts.items():
                 new = now.artifacts.get(runtime)
                 if new is None:
                     gone = Item(cell=name, where=runtime, quantity="artifact", verdict="missing", why="no file for this runtime")
                     certain.append(gone)
                 else:
-                    certain.append(_exact(name, runtime, "size_bytes", old.size_bytes, new.size_bytes))
+                    certain.append(of_counts(name, runtime, "size_bytes", old.size_bytes, new.size_bytes))
                     accuracies.append(_accuracy(name, runtime, old, new, evidence))
     made = {cell.cell for cell in cells.cells if cell.status == "ok"}
     before_rows = {Candidate(row.cell, row.profile): row for row in baseline.latency.rows if row.cell in made and _judged(row)}
     speeds = [_speed(row, latency.row(row.cell, row.profile), evidence.config) for row in before_rows.values()]
-    alpha = evidence.config.alpha
-    return (*certain, *of_tested(accuracies, alpha), *_confirmed(tuple(of_tested(speeds, alpha)), before_rows, evidence))
-
-
-def _pairs(before: CellsFile, now: CellsFile) -> Iterator[tuple[str, CellRecord | None, CellRecord | None]]:
-    for cell in before.cells:
-        yield cell.cell, cell, now.cell(cell.cell)
-    for cell in now.cells:
-        if before.cell(cell.cell) is None:
-            yield cell.cell, None, cell
-
-
-def _exact(cell: str, where: str | None, quantity: Any, before: int | None, now: int | None) -> Item:
-    verdict = of_counts(before, now)
-    return Item(
-        cell=cell, where=where, quantity=quantity, verdict=verdict, before=before, now=now, change=(now or 0) - (before or 0)
-    )  # fmt: skip
+    judged = tuple(of_tested(speeds, evidence.config))
+    return (*certain, *of_tested(accuracies, evidence.config), *_confirmed(judged, before_rows, evidence))
 
 
 def _accuracy(cell: str, runtime: str, before: ArtifactRecord, now: ArtifactRecord, evidence: Evidence) -> Tested:
@@ -87,13 +66,12 @@ def _accuracy(cell: str, runtime: str, before: ArtifactRecord, now: ArtifactReco
     Equal files are not enough to do without one: another version of their runtime may see other things.
     """
     config = evidence.config
-    limit = config.map_drop_points * ONE_POINT
     old, new = before.on(config.split), now.on(config.split)
     item = Item(cell=cell, where=runtime, quantity="map_50_95", verdict="ok", before=old.map_50_95, now=new.map_50_95)
     old_text, new_text = evidence.baseline.detections(old.detections), evidence.store.file(new.detections).read_bytes()
     if old_text == new_text:
         same = {"change": 0.0, "interval": (0.0, 0.0), "why": "equal detections"}
-        return Tested(item.model_copy(update=same), limit)
+        return item.model_copy(update=same), None
     difference = paired_map_difference(
         evidence.ground_truth,
         parse_detections(old_text, old.detections),
@@ -103,7 +81,7 @@ def _accuracy(cell: str, runtime: str, before: ArtifactRecord, now: ArtifactReco
         confidence=1.0 - config.alpha,
     )
     found = {"change": difference.mean, "interval": (difference.low, difference.high)}
-    return Tested(item.model_copy(update=found), limit, difference)
+    return item.model_copy(update=found), difference
 
 
 def _judged(row: LatencyRow) -> bool:
@@ -117,20 +95,20 @@ def _speed(before: LatencyRow, now: LatencyRow | None, config: Check) -> Tested:
     if now is None or not now.rounds_s:
         why = "no row" if now is None else now.why or "no rounds"
         gone = {"verdict": of_missing_times(before, now), "why": why}
-        return Tested(item.model_copy(update=gone), config.latency_drop_share)
-    return _change(item, before, now.rounds_s, now.control_rounds_s, config)
+        return item.model_copy(update=gone), None
+    return _change(item, before, now, config)
 
 
-def _change(item: Item, before: LatencyRow, rounds_s: Sequence[float], control_rounds_s: Sequence[float], config: Check) -> Tested:
-    change = speedup_change(rounds_s, control_rounds_s, before.rounds_s, before.control_rounds_s, 1.0 - config.alpha)
+def _change(item: Item, before: LatencyRow, now: LatencyRow, config: Check) -> Tested:
+    change = speedup_change(now.rounds_s, now.control_rounds_s, before.rounds_s, before.control_rounds_s, 1.0 - config.alpha)
     few = f"{change.rounds} rounds are too few for an interval; {MIN_ROUNDS} are needed, then and now"
     found = {
-        "now": log_ratio_interval(rounds_s, control_rounds_s).ratio,
+        "now": log_ratio_interval(now.rounds_s, now.control_rounds_s).ratio,
         "change": change.ratio,
         "interval": change.interval,
         "why": item.why if change.interval else few,
     }
-    return Tested(item.model_copy(update=found), config.latency_drop_share, change)
+    return item.model_copy(update=found), change
 
 
 def _confirmed(items: Sequence[Item], before: Mapping[Candidate, LatencyRow], evidence: Evidence) -> Iterator[Item]:
@@ -142,19 +120,18 @@ def _confirmed(items: Sequence[Item], before: Mapping[Candidate, LatencyRow], ev
         if item.verdict in ("regressed", "improved") and item.p_holm is not None
     }
     fresh = evidence.confirm(tuple(suspects)) if evidence.confirm and suspects else {}
-    again: dict[Candidate, Tested] = {}
-    for place, item in suspects.items():
-        rounds = fresh.get(place, Fresh())
-        if rounds.rounds_s and rounds.control_rounds_s:
-            blank = item.model_copy(update={"verdict": "ok", "p_holm": None, "minimum_detectable_effect": None})
-            again[place] = _change(blank, before[place], rounds.rounds_s, rounds.control_rounds_s, config)
-    decided = dict(zip(again, of_tested(tuple(again.values()), config.alpha), strict=True))
+    rows = {place: row for place, row in fresh.items() if isinstance(row, LatencyRow) and row.rounds_s and row.control_rounds_s}
+    again: list[Tested] = []
+    for place, row in rows.items():
+        blank = {"verdict": "ok", "p_holm": None, "minimum_detectable_effect": None}
+        again.append(_change(suspects[place].model_copy(update=blank), before[place], row, config))
+    decided = dict(zip(rows, of_tested(again, config), strict=True))
     for item in items:
         place = Candidate(item.cell, item.where or "")
         if place not in suspects:
             yield item
         elif place in decided:
-            yield of_second_look(item, decided[place], len(fresh[place].rounds_s))
+            yield of_second_look(item, decided[place], len(rows[place].rounds_s))
         else:
-            why = "not measured again (--no-confirm)" if evidence.confirm is None else fresh.get(place, Fresh()).why
-            yield of_unconfirmed(item, why or "no fresh rounds", config)
+            none = fresh.get(place) if evidence.confirm else "not measured again (--no-confirm)"
+            yield of_unconfirmed(item, (none.why if isinstance(none, LatencyRow) else none) or "no fresh rounds", config)

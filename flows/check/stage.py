@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,19 @@ from detection.frozen import DamagedError, InputError
 from flows.check.baseline import MANIFEST, Baseline, baseline_names, read_baseline
 from flows.check.confirm import Confirm
 from flows.check.items import Evidence, compare_items
-from flows.check.page import render
-from flows.check.verdict import Item, Overall, Verdict, of_sweep
+from flows.check.verdict import Item, ItemVerdict, Overall, Verdict, of_sweep
+from flows.publish.marked_page import render as filled_in
 from flows.records.files import write_text
+from flows.records.formatting import one_line, p_value, with_interval
 from flows.records.schema import CONTROL, CellsFile, LatencyFile, write_records
 from flows.records.store import Store
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 
 EXIT_CODES: dict[Overall, int] = {"ok": 0, "regressed": 1, "not_comparable": 2, "incomplete": 3, "no_baseline": 4}
+TITLES = {"ok": "no regression", "regressed": "regression"}
+"""Others are called as they are."""
+SHOWN: tuple[ItemVerdict, ...] = ("regressed", "missing", "unconfirmed", "inconclusive", "improved")
+"""Verdicts that get a table, worst first; what is ok is counted, with the minimum detectable effect where it was tested."""
 
 
 def check(
@@ -27,30 +32,13 @@ def check(
     ground_truth: dict[str, Any],
     store: Store,
     config: Check,
-    out_folder: Path,
-    confirm: Confirm | None = None,
-) -> int:
-    """The exit code of the gate: 0 ok, 1 regression, 2 not comparable, 3 incomplete, 4 no baseline.
-
-    `ground_truth` is of `config.split`; `confirm` measures again what looks slower or faster, None does not. The verdict lies in
-    `verdict.json` and `verdict.md` of the out folder, whatever the code.
-    """
-    verdict = judge(baseline_folder, cells, latency, ground_truth, store, config, confirm)
-    write_records(out_folder / "verdict.json", verdict)
-    write_text(out_folder / "verdict.md", render(verdict))
-    return verdict.exit_code
-
-
-def judge(
-    baseline_folder: Path,
-    cells: CellsFile,
-    latency: LatencyFile,
-    ground_truth: dict[str, Any],
-    store: Store,
-    config: Check,
     confirm: Confirm | None = None,
 ) -> Verdict:
-    """The verdict on the current results; nothing is written."""
+    """The verdict on the current results; nothing is written.
+
+    Its exit code: 0 ok, 1 regression, 2 not comparable, 3 incomplete, 4 no baseline. `ground_truth` is of `config.split`; `confirm`
+    measures again what looks slower or faster, None does not.
+    """
 
     def conclude(overall: Overall, answer: str, items: tuple[Item, ...] = (), notes: tuple[str, ...] = ()) -> Verdict:
         return Verdict(
@@ -135,3 +123,67 @@ def _rules(config: Check) -> tuple[str, ...]:
         "Minimum detectable effect: the smallest change that such pictures or rounds detect with a probability of 0.8 at the same "
         "chance of a false alarm.",
     )
+
+
+def write_verdict(verdict: Verdict, folder: Path) -> None:
+    """Write `verdict.json` and `verdict.md`."""
+    write_records(folder / "verdict.json", verdict)
+    write_text(folder / "verdict.md", render(verdict))
+
+
+def render(verdict: Verdict) -> str:
+    """The verdict as a Markdown page, answer first."""
+    return filled_in(
+        Path(__file__).with_name("verdict.md.j2"),
+        verdict=verdict,
+        title=TITLES.get(verdict.overall, verdict.overall.replace("_", " ")),
+        shown=SHOWN,
+        unchanged=_unchanged(verdict.items),
+        **{"number": _number, "change": _change, "detectable": _detectable, "p_value": p_value, "escaped": _escaped},
+    )
+
+
+def _number(item: Item, value: float | None) -> str:
+    if value is None:
+        return ""
+    return {"map_50_95": f"{value:.4f}", "speedup": f"{value:.2f}x"}.get(item.quantity, f"{value:,.0f}")
+
+
+def _change(item: Item) -> str:
+    """The change in the unit people speak of: points of mAP, percent of speed, plain counts."""
+    if item.change is None:
+        return ""
+    if item.quantity not in ("map_50_95", "speedup"):
+        return f"{item.change:+,.0f}"
+    start, form, unit = (0.0, "+.2f", "points") if item.quantity == "map_50_95" else (1.0, "+.1f", "%")
+
+    def show(value: float) -> str:
+        return f"{(value - start) * 100:{form}}"
+
+    return f"{with_interval(show(item.change), item.interval, show)} {unit}"
+
+
+def _detectable(item: Item) -> str:
+    """In the unit of the change, either way."""
+    if item.minimum_detectable_effect is None:
+        return ""
+    if item.quantity == "map_50_95":
+        return f"{item.minimum_detectable_effect * 100:.2f} points"
+    return f"{(item.minimum_detectable_effect - 1) * 100:.1f} %"
+
+
+def _unchanged(items: Iterable[Item]) -> list[str]:
+    """For each quantity and place the tested items that are ok, with their minimum detectable effects."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        if item.verdict == "ok" and item.minimum_detectable_effect is not None:
+            groups.setdefault((item.quantity, item.where or ""), []).append(f"`{item.cell}` ({_detectable(item)})")
+    return [
+        f"{quantity} on {where}, in brackets the change that would probably have been found: {', '.join(names)}."
+        for (quantity, where), names in groups.items()
+    ]
+
+
+def _escaped(text: str) -> str:
+    """Text that does not break a table: an error may hold line breaks and bars."""
+    return one_line(text).replace("|", "\\|")

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 from detection.frozen import Frozen
 from flows.records.formatting import count
-from flows.records.schema import LatencyRow
-from flows.records.upgrade import RecordFile
+from flows.records.schema import LatencyRow, RecordFile
 from flows.stats.latency import Ratio, detectable, holm, level_of_next
 from flows.stats.map_bootstrap import Difference, detectable_difference
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 
 ItemVerdict = Literal["ok", "regressed", "improved", "unconfirmed", "inconclusive", "missing"]
 """`unconfirmed`: looks slower or faster, and could not be measured again."""
 Overall = Literal["ok", "regressed", "not_comparable", "incomplete", "no_baseline"]
+ONE_POINT = 0.01
+"""A point of mAP, as a share of 1."""
 
 
 class Item(Frozen):
@@ -60,37 +61,16 @@ class Verdict(RecordFile):
     items: tuple[Item, ...]
 
 
-class Tested(NamedTuple):
-    """An item that chance has a part in, before the correction for being one of many."""
-
-    item: Item
-    """With its change and interval; one that is not "ok" has its verdict already."""
-    limit: float
-    """A drop up to this is accepted, in the unit of the change."""
-    estimate: Ratio | Difference | None = None
-    """What the test is of; None where nothing is tested."""
-
-    @property
-    def p(self) -> float | None:
-        """That there is no change; None where nothing was tested."""
-        return self.estimate.p if self.estimate else None
-
-    def drop(self, change: float) -> float:
-        """How much worse a change is, in the unit of the limit; below 0 when better."""
-        return 1.0 - change if self.item.quantity == "speedup" else -change
-
-    def minimum_detectable_effect(self, level: float) -> float | None:
-        """The smallest change that a test at this level would probably have found."""
-        if isinstance(self.estimate, Ratio):
-            return detectable(self.estimate, level)
-        return detectable_difference(self.estimate, level) if self.estimate else None
+Tested = tuple[Item, Ratio | Difference | None]
+"""An item that chance has a part in, and what its test is of; None where nothing is tested. What is not "ok" stays so."""
 
 
-def of_counts(before: int | None, now: int | None) -> ItemVerdict:
+def of_counts(cell: str, where: str | None, quantity: Any, before: int | None, now: int | None) -> Item:
     """Of a count without chance in it: any growth is a regression."""
     assert before is not None, "an ok cell has its counts"
     assert now is not None, "an ok cell has its counts"
-    return "ok" if now == before else "regressed" if now > before else "improved"
+    verdict: ItemVerdict = "ok" if now == before else "regressed" if now > before else "improved"
+    return Item(cell=cell, where=where, quantity=quantity, verdict=verdict, before=before, now=now, change=now - before)
 
 
 def of_missing_times(before: LatencyRow, now: LatencyRow | None) -> ItemVerdict:
@@ -98,29 +78,34 @@ def of_missing_times(before: LatencyRow, now: LatencyRow | None) -> ItemVerdict:
     return "regressed" if now is not None and now.fits is False and before.fits is not False else "missing"
 
 
-def of_tested(tested: Sequence[Tested], alpha: float) -> Iterator[Item]:
+def of_tested(tested: Sequence[Tested], config: Check) -> Iterator[Item]:
     """The items with their verdicts, their p values corrected together.
 
     Regressed: a drop beyond the limit that chance does not explain; improved: the same upwards. Otherwise ok where the
     interval stays within the limit, and inconclusive where it reaches beyond: these pictures or rounds cannot decide.
     """
-    p_values = holm([one.p for one in tested if one.p is not None])
+    alpha, p_values = config.alpha, holm([own.p for _, own in tested if own is not None and own.p is not None])
     found = sum(p < alpha for p in p_values)
     corrected = iter(p_values)
-    for one in tested:
-        p = next(corrected) if one.p is not None else None
-        item = one.item
+    for item, estimate in tested:
+        p = next(corrected) if estimate is not None and estimate.p is not None else None
         if item.verdict != "ok":
             yield item
             continue
         assert item.change is not None, "what is judged has a change"
-        drop = one.drop(item.change)
+        unchanged, limit = 0.0, config.map_drop_points * ONE_POINT
+        if item.quantity == "speedup":
+            unchanged, limit = 1.0, config.latency_drop_share
+        drop = unchanged - item.change
         verdict: ItemVerdict = "ok"
-        if p is not None and p < alpha and abs(drop) > one.limit:
+        if p is not None and p < alpha and abs(drop) > limit:
             verdict = "regressed" if drop > 0.0 else "improved"
-        elif item.interval is None or one.drop(item.interval[0]) > one.limit:
+        elif item.interval is None or unchanged - item.interval[0] > limit:
             verdict = "inconclusive"
-        effect = None if p is None else one.minimum_detectable_effect(level_of_next(alpha, len(p_values), found - (p < alpha)))
+        effect = None
+        if p is not None and estimate is not None:
+            level = level_of_next(alpha, len(p_values), found - (p < alpha))
+            effect = detectable(estimate, level) if isinstance(estimate, Ratio) else detectable_difference(estimate, level)
         yield item.model_copy(update={"verdict": verdict, "p_holm": p, "minimum_detectable_effect": effect})
 
 

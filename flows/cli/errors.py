@@ -1,7 +1,8 @@
-"""How a command ends: the exit code of every kind of error, and one message on stderr, never a bare traceback."""
+"""How the commands of every program end: an exit code for each kind of error, and one message on stderr, never a traceback."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -10,6 +11,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from flows.records.formatting import describe_failure
+
 INPUT, INFRASTRUCTURE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 3, 70, 130, 141
 """Exit codes besides 0 ok, 1 regression and 4 no baseline. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are what a shell reports of
 a program that SIGINT or SIGPIPE ended."""
@@ -17,6 +20,8 @@ CODES = {
     "detection.frozen.InputError": INPUT,
     "hardware_profiles.schema.profile.ProfileError": INPUT,
     "hardware_profiles.estimate.fit.measurements.MeasurementError": INPUT,
+    "hardware_profiles.estimate.graph.graph.GraphError": INPUT,
+    "hardware_profiles.runtimes.interface.SessionError": INPUT,
     "detection.frozen.DamagedError": INFRASTRUCTURE,
     "flows.records.store.StoreError": INFRASTRUCTURE,
     "flows.grid.ray_cluster.ClusterError": INFRASTRUCTURE,
@@ -36,21 +41,22 @@ KEPT = {
 """Verb -> what Ctrl-C leaves."""
 
 
-def exit_code(command: Callable[[], object], verb: str) -> int:
-    """Run a command; its exit code, once stderr says what went wrong, if anything did."""
+def exit_code(command: Callable[[], object], verb: str, program: str = "sixfold") -> int:
+    """Run a command of a program; its exit code, once stderr says what went wrong, if anything did."""
     try:
         returned = command()
         sys.stdout.flush()
     except KeyboardInterrupt:
         returned = INTERRUPTED
     except (Exception, SystemExit) as error:
-        return _explain(error, verb)
+        return _explain(error, verb, program)
     if returned == INTERRUPTED:
-        _print(f"stopped by Ctrl-C. {KEPT.get(verb, 'Nothing half-written is left.')} Run the same command again to resume.")
+        kept = KEPT.get(verb, "Nothing half-written is left.")
+        _print(program, f"stopped by Ctrl-C. {kept} Run the same command again to resume.")
     return returned if isinstance(returned, int) else 0
 
 
-def _explain(error: BaseException, verb: str) -> int:
+def _explain(error: BaseException, verb: str, program: str) -> int:
     cause = error.__cause__ or error.__context__
     if isinstance(error, BrokenPipeError) or (isinstance(error, SystemExit) and isinstance(cause, BrokenPipeError)):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own flush at the end would fail once more
@@ -62,10 +68,14 @@ def _explain(error: BaseException, verb: str) -> int:
         error = cause  # a truncated file, which the command line's parser takes for an end of typed input
     names = [f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__]
     code = next((CODES[name] for name in names if name in CODES), INTERNAL)
-    if code == INTERNAL:
-        _print(f"{verb}: {_in_a_line(error)}. This is a fault of sixfold, not of its input; the log is {_write_log(error)}")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        code = INPUT
+        _print(program, f"{str(error.filename)[:80]}...: no file or folder can have so long a name. Choose a shorter one.")
+    elif code == INTERNAL:
+        fault = f"{verb}: {_in_a_line(error)}. This is a fault of sixfold, not of its input; the log is {_write_log(error)}"
+        _print(program, fault)
     else:
-        _print(_message(error))
+        _print(program, _message(error))
     return code
 
 
@@ -81,10 +91,9 @@ def _message(error: BaseException) -> str:
 
 def _in_a_line(error: BaseException) -> str:
     """Kind, first line of the message, and the line of code that raised it."""
-    words = (str(error).strip().splitlines() or ["no message"])[0]
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {words}{where}"
+    return f"{describe_failure(error)}{where}"
 
 
 def _write_log(error: BaseException) -> str:
@@ -102,5 +111,5 @@ def _write_log(error: BaseException) -> str:
     return f"lost, since no folder could be written ({text.splitlines()[-1]})"
 
 
-def _print(message: str) -> None:
-    print(f"sixfold: {message}", file=sys.stderr)
+def _print(program: str, message: str) -> None:
+    print(f"{program}: {message}", file=sys.stderr)

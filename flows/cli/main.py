@@ -1,4 +1,4 @@
-"""The command line: one command per stage, each saying where its result lies and what to do next."""
+"""The command line: one command per stage, each saying where its result lies and what to do next, and those that look again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli import compare_commands, profile_commands
+from flows.cli import profile_commands
 from flows.cli.errors import exit_code
-from flows.cli.options import DEFAULT, ExecutorName, ParamsPath, executor_named, load_sweep, refuse
+from flows.cli.options import DEFAULT, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
     from flows.records.schema import CellsFile, LatencyFile
     from flows.sweep.params import Plan
-    from flows.tracking.mlflow_client import Tracking
+    from flows.tracking.mlflow_client import Tracker
 
 STAGES = ("prepare", "teacher", "grid", "measure", "report")
 
@@ -31,7 +31,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(compare_commands.app)  # without a name: its verbs stand beside the others
 app.add_typer(profile_commands.app, name="profiles")
 CellsPattern = Annotated[
     str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
@@ -62,7 +61,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
 
     from flows.grid.forecast import forecast, table_rows
     from flows.records.schema import in_numbers
-    from flows.sweep.design_profile import processor_mismatch
+    from flows.sweep.context import processor_mismatch
 
     found = forecast(loaded, workspace.PREPARED, store, cells)
     there = in_numbers(found.cells, found.references)
@@ -150,6 +149,8 @@ def measure(
     from flows.measure.session import open_measuring
     from flows.measure.stage import measure as stage
     from flows.records.schema import write_records
+    from flows.report.table import verdict_lines
+    from flows.stats.verdicts import flag_sentences, flags_of
 
     session = open_measuring(loaded, store, quick)
     if export is not None:
@@ -162,8 +163,8 @@ def measure(
     tracker = _tracker(loaded, tracking, "sixfold report")
     _show(tracker, session.cells, latency)
     tracker.close()
-    _print_verdicts(session.cells, latency)
-    for line in design_advice(session, latency, loaded.params.grid.design_profile):
+    warnings = flag_sentences(flags_of(session.cells, latency.rows))
+    for line in (*verdict_lines(latency.rows), *warnings, *design_advice(session, latency, loaded.params.grid.design_profile)):
         print(line)
     print(f"{len(latency.rows)} rows: {workspace.LATENCY}\nNext: `sixfold report`.")
 
@@ -207,8 +208,9 @@ def check(
     loaded, store = load_sweep("check", params, workspace.VERDICT if accept is None else workspace.BASELINES)
     from detection.data.dataset import load_split
     from flows.check.baseline import accept as keep
-    from flows.check.confirm import confirmer
+    from flows.check.confirm import measure_again
     from flows.check.stage import check as stage
+    from flows.check.stage import write_verdict
     from flows.measure.session import open_measuring
     from flows.records.schema import CellsFile, LatencyFile, read_records
 
@@ -221,23 +223,79 @@ def check(
         return
     truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
     settings = loaded.params.check
-    again = confirmer(open_measuring(loaded, store), latency) if confirm else None
-    code = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, workspace.VERDICT, again)
+    again = partial(measure_again, session=open_measuring(loaded, store), latency=latency) if confirm else None
+    verdict = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, again)
+    write_verdict(verdict, workspace.VERDICT)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
-    raise typer.Exit(code)
+    raise typer.Exit(verdict.exit_code)
 
 
 @app.command()
 def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSON.")] = None) -> None:
     """Print what this machine is and which versions run on it."""
+    from flows.records.files import write_text
     from hardware_profiles.timing.environment import environment
 
     workspace.require_place(*([write] if write else []))
     text = json.dumps(environment(), indent=1, sort_keys=True)
     print(text)
     if write is not None:
-        write.parent.mkdir(parents=True, exist_ok=True)
-        write.write_text(text + "\n")
+        write_text(write, text + "\n")
+
+
+@app.command()
+def retrain(
+    params: ParamsPath = DEFAULT,
+    cell: Annotated[
+        str | None, typer.Option("--cell", help="A cell or reference; without it, the cell that the report recommends.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="How many; the first is the sweep's own.")] = 3,
+    executor: ExecutorName = "ray",
+) -> None:
+    """Make one cell and the control from the root with several seeds: what it loses on average, and how sure that is."""
+    chosen = executor_named(executor)
+    loaded, store = load_sweep("retrain", params, workspace.SEEDS)
+    from flows.compare.retrain import retrain as stage
+    from flows.compare.retrain_text import HEADS, read_seeds, rows, sentences
+
+    code = stage(
+        loaded, workspace.PREPARED, store, workspace.REPORT / "recommendation.json", workspace.SEEDS, cell=cell, seeds=seeds,
+        executor=chosen, say=print,
+    )  # fmt: skip
+    if code == 0:
+        made = read_seeds(workspace.SEEDS)
+        print("\n".join(sentences(made)))
+        print_table(HEADS, rows(made))
+        print(f"seeds: {workspace.SEEDS}; docs/comparing.md says what the interval holds.")
+        print("Next: `make publish PLAN=...` in the checkout puts them on docs/results.md.")
+    raise typer.Exit(code)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A cell or reference of results/cells.json.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The cell or reference to compare with A.")],
+    params: ParamsPath = DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON and nothing else.")] = False,
+) -> None:
+    """Say what B costs and buys beside A: accuracy on the same pictures, size, and latency measured in the same rounds."""
+    loaded, store = load_sweep("compare", params)
+    from flows.compare.two_cells import HEADS, rows, sentences, truths_of
+    from flows.compare.two_cells import compare as stage
+    from flows.records.schema import CellsFile, LatencyFile, read_records
+
+    cells = read_records(workspace.CELLS, CellsFile)
+    latency = read_records(workspace.LATENCY, LatencyFile) if workspace.LATENCY.exists() else None
+    settings = loaded.params.report
+    found = stage(
+        cells, latency, (a, b), truths_of(cells, workspace.PREPARED), store, seed=settings.seed, draws=settings.bootstrap_draws
+    )
+    if as_json:
+        print(found.model_dump_json(by_alias=True, indent=1))
+        return
+    print("\n".join(sentences(found)))
+    print(f"A: {found.a}\nB: {found.b}")
+    print_table(HEADS, rows(found))
 
 
 def _note_stage(verb: str, started_s: float, code: object) -> None:
@@ -251,25 +309,16 @@ def _note_stage(verb: str, started_s: float, code: object) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def _print_verdicts(records: CellsFile, latency: LatencyFile) -> None:
-    """How the cells compare with the control on each profile, and what to warn of."""
-    from flows.report.table import verdict_lines
-    from flows.stats.verdicts import flag_sentences, flags_of
-
-    for line in (*verdict_lines(latency.rows), *flag_sentences(flags_of(records, latency.rows))):
-        print(line)
-
-
-def _tracker(loaded: Plan, wanted: bool, again: str) -> Tracking:
+def _tracker(loaded: Plan, wanted: bool, again: str) -> Tracker:
     """`again` is the command that shows everything where MLflow fails now."""
-    from flows.tracking.mlflow_client import NoTracking, Tracker, tracking_uri
+    from flows.tracking.mlflow_client import Tracker, tracking_uri
 
     if not wanted:
-        return NoTracking()
+        return Tracker()
     return Tracker.open(tracking_uri(Path.cwd()), loaded.params.sweep, loaded.digest, loaded.text, again)
 
 
-def _show(tracker: Tracking, records: CellsFile, latency: LatencyFile) -> None:
+def _show(tracker: Tracker, records: CellsFile, latency: LatencyFile) -> None:
     """All that the records say; what is there already is not written again."""
     for record in (*records.cells, *records.references):
         tracker.log_cell(record)

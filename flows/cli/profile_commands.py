@@ -9,14 +9,13 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import refuse, show_table
+from flows.cli.options import DEFAULT, refuse, show_table
 
 app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, benchmark, calibrate.")
 ParamsOption = Annotated[
     Path | None, typer.Option("--params", help="The params file whose measure.profiles_folder is looked into.")
 ]
 FolderOption = Annotated[Path | None, typer.Option("--folder", help="A folder with profiles of your own, instead of that setting.")]
-DEFAULT_PARAMS = Path("params.yaml")
 DEFAULT_FOLDER = "profiles"
 """Of own profiles, beside the plan: what the setting is relative to, and what no `make clean` removes."""
 DEFAULT_MEASUREMENTS = Path("calibration")
@@ -73,6 +72,7 @@ def check(
     folder: FolderOption = None,
 ) -> None:
     """Check profile files: exit 0 where all are right, else 2 with every problem of every file."""
+    from flows.records.formatting import count
     from hardware_profiles.schema.library import known_profiles, problems_of, profile_files
 
     extra = _extra_folder(params, folder)
@@ -80,16 +80,15 @@ def check(
     found: list[str] = []
     targets = wanted or list(known_profiles(extra))
     for target in targets:
-        path = Path(target) if _means_a_file(target) else files.get(target)
+        path = Path(target) if target.endswith((".yaml", ".yml")) or "/" in target else files.get(target)
         if path is None:
             found.append(f"no hardware profile {target!r}; have {', '.join(sorted(files))}, or name a .yaml file")
             continue
-        beside = {other.stem: other for other in path.parent.glob("*.yaml")} if path.is_file() else {}
-        found += [f"{path}: {problem}" for problem in (*_shadowing(path), *problems_of(path, beside | files))]
+        neighbours = {other.stem: other for other in path.parent.glob("*.yaml")} if path.is_file() else {}
+        found += [f"{path}: {problem}" for problem in (*_shadowing(path), *problems_of(path, neighbours | files))]
     if found:
-        count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
-        refuse("\n  ".join([f"{count} (docs/your-device.md explains every field)", *found]))
-    print(f"OK: {len(targets)} profile{'s' if len(targets) > 1 else ''}")
+        refuse("\n  ".join([f"{count(len(found), 'problem')} (docs/your-device.md explains every field)", *found]))
+    print(f"OK: {count(len(targets), 'profile')}")
 
 
 @app.command()
@@ -100,12 +99,13 @@ def new(
     folder: FolderOption = None,
 ) -> None:
     """Write a template of a profile, with every field explained and every number left for you to fill in."""
+    from flows.records.files import write_text
     from hardware_profiles.schema.authoring import template
     from hardware_profiles.schema.library import load_profile
 
     extra = _extra_folder(params, folder, must_exist=False)
     other = load_profile(like, extra if extra and extra.is_dir() else None) if like else None
-    path = _write(name, template(name, other), extra or _default_folder(params))
+    path = write_text(_new_file(name, extra or _default_folder(params)), template(name, other))
     print(f"{path}\nNext: fill in its empty fields until `sixfold profiles check {path}` says OK.")
     _say_how_to_use(name, path.parent, params)
 
@@ -125,7 +125,7 @@ def benchmark(
     from flows.measure.calibration_networks import benchmark_networks
     from hardware_profiles.schema.library import load_profile
 
-    plans = params or [DEFAULT_PARAMS]
+    plans = params or [DEFAULT]
     extra = _extra_folder(plans[0], None)
     profile = load_profile(name, extra)
     if profile.kind != "host":
@@ -144,6 +144,7 @@ def calibrate(
 ) -> None:
     """Fit a profile's numbers to measured times, say how well they predict a network that was left out, and write a new profile."""
     from flows.cli.profile_tables import fit_table
+    from flows.records.files import write_text
     from hardware_profiles.estimate.fit.calibration import calibrate as fit
     from hardware_profiles.estimate.fit.measurements import read_measurements
     from hardware_profiles.schema.authoring import text_of
@@ -151,14 +152,13 @@ def calibrate(
 
     extra = _extra_folder(params, folder, must_exist=False)
     new_name = new_name or f"{name}-calibrated"
-    place = extra or _default_folder(params)
-    _check_free(new_name, place)
+    path = _new_file(new_name, extra or _default_folder(params))
     profile = load_profile(name, extra if extra and extra.is_dir() else None)
     anchors = read_measurements(measurements, profile.runtime)
     found = fit(profile, anchors)
     fitted = found.model_copy(update={"id": new_name, "name": f"{profile.name}, fitted to own times"})
     about = f"{profile.name}: {name} with numbers fitted to {len(anchors)} measured times of {measurements.name}."
-    path = _write(new_name, text_of(fitted, about), place)
+    write_text(path, text_of(fitted, about))
     show_table(fit_table(profile, fitted))
     print(path)
     _say_how_to_use(new_name, path.parent, params)
@@ -166,10 +166,10 @@ def calibrate(
 
 def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = True) -> Path | None:
     """The user's own folder: the option, else the setting of the params file, else none."""
-    if folder is None and (params is not None or DEFAULT_PARAMS.is_file()):
+    if folder is None and (params is not None or DEFAULT.is_file()):
         from flows.sweep.params import read_plan
 
-        folder = read_plan(params or DEFAULT_PARAMS).profiles_folder
+        folder = read_plan(params or DEFAULT).profiles_folder
     if must_exist and folder is not None and not folder.is_dir():
         refuse(f"{folder}: no such folder of hardware profiles. Make it with `sixfold profiles new`, or correct the setting.")
     return folder
@@ -177,7 +177,7 @@ def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = T
 
 def _plan_folder(params: Path | None) -> Path:
     """Where relative settings of the params file start: its real folder, since a workspace's is a link into `plans/`."""
-    path = params or DEFAULT_PARAMS
+    path = params or DEFAULT
     return path.resolve().parent if path.is_file() else Path.cwd()
 
 
@@ -185,14 +185,8 @@ def _default_folder(params: Path | None) -> Path:
     return Path(os.path.relpath(_plan_folder(params) / DEFAULT_FOLDER))
 
 
-def _write(name: str, text: str, folder: Path) -> Path:
-    """The new file, whole; InputError where the name is bad or taken."""
-    from flows.records.files import write_text
-
-    return write_text(_check_free(name, folder), text)
-
-
-def _check_free(name: str, folder: Path) -> Path:
+def _new_file(name: str, folder: Path) -> Path:
+    """Where the profile of this name goes; InputError where the name is bad or taken."""
     from hardware_profiles.schema.library import known_profiles
 
     path = folder / f"{name}.yaml"
@@ -210,18 +204,9 @@ def _say_how_to_use(name: str, place: Path, params: Path | None) -> None:
 
     setting = _extra_folder(params, None, must_exist=False)
     known = {known_place.resolve() for known_place in (FOLDER, *([setting] if setting else []))}
-    if place.resolve() not in known:
-        own = os.path.relpath(place.resolve(), _plan_folder(params))
-        print(
-            f"To use it, set measure.profiles_folder to {own} in the params file and name {name} in measure.profiles, or in "
-            f"grid.design_profile for searches that aim at it."
-        )
-    else:
-        print(f"To use it, name {name} in measure.profiles, or in grid.design_profile for searches that aim at it.")
-
-
-def _means_a_file(target: str) -> bool:
-    return target.endswith((".yaml", ".yml")) or "/" in target
+    own = os.path.relpath(place.resolve(), _plan_folder(params))
+    first = "" if place.resolve() in known else f"set measure.profiles_folder to {own} in the params file and "
+    print(f"To use it, {first}name {name} in measure.profiles, or in grid.design_profile for searches that aim at it.")
 
 
 def _shadowing(path: Path) -> list[str]:

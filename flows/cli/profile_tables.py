@@ -154,7 +154,7 @@ def limits(profile: HardwareProfile, host_cpu: HardwareProfile | None) -> list[s
 
 
 def fit_table(before: HardwareProfile, fitted: HardwareProfile) -> Table:
-    """What the fit found, beside what the profile said before."""
+    """What the fit found, next to what the profile said before."""
     table = Table("type", "networks", "leave-one-out error", "number", "before", "fitted", "estimates are")
     for dtype in fitted.dtypes:
         calibration = fitted.calibration.of(dtype)

@@ -8,23 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, NamedTuple
 
 from compressors.planning.graph import Cell, Graph
 from detection.data.dataset import Prepared, load_prepared, load_split
-from detection.frozen import Frozen, InputError, read_json
+from detection.frozen import InputError, read_json
 from flows.compare.retrain_text import RuntimeSeeds, SeedRun, SeedsFile, Trained
 from flows.grid.nodes import Context, read_done
 from flows.grid.ray_executor import Executor, run_tasks
 from flows.grid.scoring import read_artifact
 from flows.grid.tasks import Outcome, Task, tasks_of
-from flows.messages import Say
-from flows.progress import progress
-from flows.records.detections import read_detections
-from flows.records.schema import CONTROL, ArtifactRecord, DatasetRecord, in_numbers, write_records
-from flows.records.store import Store, StoreError
+from flows.progress import Say, progress
+from flows.records.schema import CONTROL, DatasetRecord, in_numbers, write_records
+from flows.records.store import Store, StoreError, read_detections
 from flows.report.recommendation import RecommendationFile
 from flows.stats.map_bootstrap import mean_map_difference
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
@@ -33,15 +29,14 @@ from flows.sweep.params import Plan
 INCOMPLETE = 3
 """Exit code where a node could not be made."""
 NAMED = 4
-"""So many cells, or failures, a message names."""
+"""Cells, or failures, that a message names."""
 
 
-class Wanted(Frozen):
-    """Which cell to make again, and who chose it."""
+class Wanted(NamedTuple):
+    """Which cell to make again, and the profile whose recommendation it is; None where somebody named it."""
 
     cell: str
     recommended_on: str | None = None
-    """The profile whose recommendation it is; None where somebody named it."""
 
 
 def retrain(
@@ -70,18 +65,11 @@ def retrain(
         prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base,
     )  # fmt: skip
     work = _Work(plan, prepared, data, store, wanted, pair[1], graphs)
-    lock = FileLock(store.lock_path(plan.params.sweep))
-    try:
-        with lock.acquire(timeout=0):
-            store.sweep_partial()
-            failures = work.run(context, executor, say)
-            if failures:
-                return _conclude_failed(failures, output, say)
-            write_records(output, work.summary())
-    except Timeout as error:
-        raise StoreError(
-            f"{lock.lock_file}: a grid or a retrain of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it."
-        ) from error
+    with store.one_driver(plan.params.sweep, "a grid or a retrain"):
+        failures = work.run(context, executor, say)
+        if failures:
+            return _conclude_failed(failures, output, say)
+        write_records(output, work.summary())
     return 0
 
 
@@ -194,16 +182,9 @@ class _Work:
         report = self.plan.params.report
         runs, pairs = [], []
         for seed, graph in self.graphs.items():
-            control, cell = (self._artifact(graph, name, runtime) for name in (CONTROL, self.cell.name))
-            runs.append(
-                SeedRun(
-                    seed=seed,
-                    control=self._trained(graph, CONTROL, control),
-                    cell=self._trained(graph, self.cell.name, cell),
-                )
-            )
-            # From the cell's detections to the control's: above 0 is what the cell loses.
-            pairs.append((self._detections(cell), self._detections(control)))
+            (control, of_control), (cell, of_cell) = (self._made(graph, name, runtime) for name in (CONTROL, self.cell.name))
+            runs.append(SeedRun(seed=seed, control=control, cell=cell))
+            pairs.append((of_cell, of_control))  # from the cell's detections to the control's: above 0 is what the cell loses
         return RuntimeSeeds(
             runtime=runtime,
             seeds=tuple(runs),
@@ -213,15 +194,11 @@ class _Work:
             test_drop_sd=_spread([run.test_drop for run in runs]),
         )
 
-    def _artifact(self, graph: Graph, name: str, runtime: str) -> ArtifactRecord:
-        return read_artifact(graph.artifacts[name][runtime], runtime, self.data, self.store)
-
-    def _detections(self, artifact: ArtifactRecord) -> list[dict[str, Any]]:
-        return read_detections(self.store.file(artifact.test.detections))
-
-    def _trained(self, graph: Graph, name: str, artifact: ArtifactRecord) -> Trained:
+    def _made(self, graph: Graph, name: str, runtime: str) -> tuple[Trained, list[dict[str, Any]]]:
+        """A network of one seed, and its detections on test."""
+        artifact = read_artifact(graph.artifacts[name][runtime], runtime, self.data, self.store)
         done = read_done(self.store, graph.recovered[name])
-        return Trained(
+        trained = Trained(
             node=graph.recovered[name],
             artifact_digest=artifact.digest,
             params=done.params,
@@ -230,6 +207,7 @@ class _Work:
             val_map_50_95=artifact.val.map_50_95,
             test_map_50_95=artifact.test.map_50_95,
         )
+        return trained, read_detections(self.store.file(artifact.test.detections))
 
 
 def _spread(values: Sequence[float]) -> float | None:

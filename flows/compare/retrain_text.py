@@ -9,9 +9,9 @@ from statistics import fmean
 from pydantic import Field
 
 from detection.frozen import Digest, Frozen, PositiveInt
+from flows.publish.marked_page import render
 from flows.records.formatting import megabytes, points, with_interval
-from flows.records.schema import CONTROL, CellsFile, DatasetRecord, read_schema
-from flows.records.upgrade import RecordFile
+from flows.records.schema import CONTROL, CellsFile, DatasetRecord, RecordFile, read_schema
 from flows.stats.map_bootstrap import Difference
 
 HEADS = (
@@ -137,35 +137,15 @@ def _row(runtime: str, label: str, runs: Sequence[SeedRun], test_drop: str, val_
 
 
 def section(seeds: SeedsFile) -> list[str]:
-    """The Markdown of a page's section: the sentences, the table, and what this many images can show."""
+    """The Markdown of a page's section: the sentences, the table, and how small a difference these pictures and seeds can show."""
     often = TIMES.get(len(seeds.seeds), f"{len(seeds.seeds)} times")
-    title = f"The chosen cell, {often}" if seeds.recommended_on else f"`{seeds.cell}`, {often}"
-    why = f", recommended on `{seeds.recommended_on}`," if seeds.recommended_on else ""
-    return [
-        f"### {title}",
-        "",
-        f"`{seeds.cell}`{why} and the control, each made again from the root (teacher, search, training, packing) with the seeds "
-        f"{', '.join(map(str, seeds.seeds))} on the same prepared data: `sixfold retrain`.",
-        "",
-        *(f"- {sentence}" for sentence in sentences(seeds)),
-        "",
-        "| " + " | ".join(HEADS) + " |",
-        "|---|---|" + "---:|" * (len(HEADS) - 2),
-        *("| " + " | ".join(row) + " |" for row in rows(seeds)),
-        "",
-        "Drops are the control's mAP minus the cell's of the same seed; what their interval holds: [comparing](comparing.md).",
-        *(_resolution(seeds, own) for own in seeds.runtimes),
-        "",
-    ]
-
-
-def _resolution(seeds: SeedsFile, own: RuntimeSeeds) -> str:
-    """How small a difference these pictures and seeds can show."""
-    reach, pictures = (own.test_drop.high - own.test_drop.low) / 2, seeds.dataset.pictures["test"]
-    return (
-        f"In {own.runtime} the interval on {pictures} test pictures reaches {_points(reach)} points to either side: a smaller "
-        "difference is not statistically significant."
+    text = render(
+        Path(__file__).with_name("seeds.md.j2"),
+        title=f"The chosen cell, {often}" if seeds.recommended_on else f"`{seeds.cell}`, {often}",
+        why=f", recommended on `{seeds.recommended_on}`," if seeds.recommended_on else "",
+        **{"seeds": seeds, "sentences": sentences(seeds), "heads": HEADS, "rows": rows(seeds)},
     )
+    return text.split("\n")
 
 
 def _points(share: float) -> str:

@@ -10,9 +10,8 @@ from typing import Any, get_args
 from detection.data.dataset import load_prepared, load_split
 from detection.frozen import Frozen, InputError
 from flows.records.formatting import interval, larger_or_smaller, megabytes, milliseconds, p_value, points, with_interval
-from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow, ScoredSplit, artifact_runtime
+from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow, RecordFile, ScoredSplit, artifact_runtime
 from flows.records.store import Store
-from flows.records.upgrade import RecordFile
 from flows.stats.latency import EQUAL_WITHIN, Comparison, Paired, verdicts
 from flows.stats.map_bootstrap import Difference, artifact_difference
 
@@ -47,13 +46,13 @@ class ProfileComparison(Frozen):
     profile: str
     runtime: str
     """Name and version."""
-    p50_s: tuple[float, float] | None
+    p50_s: tuple[float, float] | None = None
     """Of A and B; None where `why` says why."""
-    comparison: Comparison | None
+    comparison: Comparison | None = None
     """Of B with A: its ratio is A's time over B's, above 1 where B is faster. None where `why` says why."""
-    is_equal_within_5_percent: bool | None
+    is_equal_within_5_percent: bool | None = None
     """Whether the whole interval of the ratio lies within 5 %; None without an interval."""
-    why: str | None
+    why: str | None = None
 
 
 class CellComparison(RecordFile):
@@ -137,9 +136,10 @@ def _on_profile(cells: CellsFile, latency: LatencyFile, profile: str, a: CellRec
     first, second = (latency.measured(record.cell, profile) for record in (a, b))
     if first is None or second is None:
         has_time = any(row.cell in (a.cell, b.cell) and row.p50_s is not None for row in rows)
-        return _no_ratio(profile, rows[0].runtime, "estimated, not measured: no ratio" if has_time else "not measured")
-    if why := _why_unpaired(cells, (a, first), (b, second)):
-        return _no_ratio(profile, first.runtime, why)
+        why = "estimated, not measured: no ratio" if has_time else "not measured"
+        return ProfileComparison(profile=profile, runtime=rows[0].runtime, why=why)
+    if unpaired := _why_unpaired(cells, (a, first), (b, second)):
+        return ProfileComparison(profile=profile, runtime=first.runtime, why=unpaired)
     pair = Paired(str(second.artifact_digest), second.rounds_s, str(first.artifact_digest), first.rounds_s)
     (comparison,) = verdicts([pair])
     assert first.p50_s is not None, "a row with rounds has their median"
@@ -151,7 +151,6 @@ def _on_profile(cells: CellsFile, latency: LatencyFile, profile: str, a: CellRec
         p50_s=(first.p50_s, second.p50_s),
         comparison=comparison,
         is_equal_within_5_percent=None if bounds is None else bounds[0] >= 1 / EQUAL_WITHIN and bounds[1] <= EQUAL_WITHIN,
-        why=None,
     )
 
 
@@ -174,12 +173,6 @@ def _why_unpaired(cells: CellsFile, *sides: tuple[CellRecord, LatencyRow]) -> st
     return None
 
 
-def _no_ratio(profile: str, runtime: str, why: str) -> ProfileComparison:
-    return ProfileComparison(
-        profile=profile, runtime=runtime, p50_s=None, comparison=None, is_equal_within_5_percent=None, why=why
-    )  # fmt: skip
-
-
 def sentences(found: CellComparison) -> tuple[str, ...]:
     """The answer: one sentence per runtime and one per profile that has measured both."""
     lines = [_runtime_sentence(found, own) for own in found.runtimes]
@@ -197,9 +190,9 @@ def _runtime_sentence(found: CellComparison, own: RuntimeComparison) -> str:
     if test.low > 0.0 or test.high < 0.0:
         accuracy = f"has {'more' if test.low > 0.0 else 'less'} test mAP than `{found.a}`"
     change = with_interval(f"{points(test.mean)} points", (test.low, test.high), points)
-    size = (
-        f"the file of `{found.b}` is {larger_or_smaller(own.size_ratio)}" if a_bytes != b_bytes else "the files are equally large"
-    )
+    size = "the files are equally large"
+    if a_bytes != b_bytes:
+        size = f"the file of `{found.b}` is {larger_or_smaller(own.size_ratio)}"
     return f"In {own.runtime} `{found.b}` {accuracy}: {change}; {size} ({megabytes(b_bytes)} MB against {megabytes(a_bytes)} MB)."
 
 

@@ -1,10 +1,11 @@
-"""What a sweep promises, checked on the run that was: equal budgets, pictures as planned, nothing made twice."""
+"""The budget of a cell, and the check of a finished run: equal budgets, pictures as planned, nothing made twice."""
 
 from __future__ import annotations
 
-from compressors.planning.graph import Foundation, Graph
-from flows.grid.nodes import SECTION, read_done
-from flows.records.schema import CellsFile, in_numbers
+from compressors.lightweight import Lightweight
+from compressors.planning.graph import Foundation, Graph, Node
+from flows.grid.nodes import NODES, Done, read_done
+from flows.records.schema import BudgetRecord, CellsFile, in_numbers
 from flows.records.store import Store
 
 
@@ -17,25 +18,25 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
 
     since_bytes marks the start of this run in the store's journal.
     """
-    ok, beside = ([own for own in of if own.status == "ok" and own.budget is not None] for of in (cells.cells, cells.references))
+    ok, references = ([own for own in of if own.budget is not None] for of in (cells.cells, cells.references))
     epochs = base.training.epochs + base.recovery.epochs
-    for cell in (*ok, *beside):
+    for cell in (*ok, *references):
         assert cell.budget is not None
         if cell.budget.train_epochs != epochs or cell.budget.train_images != epochs * base.train_pictures:
             raise AuditError(
                 f"{cell.cell}: its weights have seen {cell.budget.train_epochs} epochs and "
                 f"{cell.budget.train_images} pictures, not {epochs} and {epochs * base.train_pictures}"
             )
-    made = [key for key in graph.nodes if store.has(SECTION, key)]
+    made = [key for key in graph.nodes if store.has(NODES, key)]
     pictures = sum(_pictures(key, graph, store) for key in made)
-    again = {key: times for key, times in store.times_made(SECTION, since_bytes).items() if times > 1 and key in graph.nodes}
+    again = {key: times for key, times in store.times_made(NODES, since_bytes).items() if times > 1 and key in graph.nodes}
     if again:
         key, times = next(iter(again.items()))
         raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")
     inheriting = sum(cell.budget is not None and cell.budget.inherited_images > 0 for cell in ok)
     more = f" (in {inheriting} of them on top of what light blocks inherited)" if inheriting else ""
     return (
-        f"checked: {in_numbers(len(ok), len(beside))} with {epochs} train epochs each{more}; {len(made)} nodes put "
+        f"checked: {in_numbers(len(ok), len(references))} with {epochs} train epochs each{more}; {len(made)} nodes put "
         f"{pictures:,} pictures through networks, each as planned; none was made twice"
     )
 
@@ -52,3 +53,31 @@ def _pictures(key: str, graph: Graph, store: Store) -> int:
         if count != getattr(planned, name):
             raise AuditError(f"node {graph.nodes[key].name} {key}: {name} is {count}, planned were {getattr(planned, name)}")
     return sum(counted.values())
+
+
+def budget_of(lineage: list[Done], named_teachers: list[Done], aware: list[Done]) -> BudgetRecord:
+    """What the weights have seen over the whole lineage, and what the methods spent besides.
+
+    The lineage ends with the float detector; `aware` are the trainings with rounding that followed, whose updates are extra.
+    """
+    with_rounding = [done.training for done in aware if done.training is not None]
+    of_teachers = [done.training for done in named_teachers if done.training is not None]
+    trained = [done.training for done in lineage if done.training is not None] + of_teachers
+    # A search hands on an architecture, not weights: architectures start fresh, so the teacher's epochs are not theirs.
+    fresh_from = max((i for i, done in enumerate(lineage) if done.node.kind in ("teacher", "architecture")), default=0)
+    own = [done.training for done in lineage[fresh_from:] if done.training is not None]
+    return BudgetRecord(
+        train_epochs=sum(record.epochs for record in own),
+        train_images=sum(record.images for record in own),
+        search_images=sum(done.search_images for done in lineage),
+        inherited_images=trained[0].images if any(_inherits(done.node) for done in lineage) else 0,
+        teacher_forwards=sum(done.teacher_forwards for done in (*lineage, *aware)),
+        teacher_images=sum(record.images for record in of_teachers),
+        qat_updates=sum(record.steps for record in with_rounding),
+        train_s=sum(record.train_s for record in trained + with_rounding),
+    )
+
+
+def _inherits(node: Node) -> bool:
+    """Whether an architecture begins with what the teacher knew; one that a search hands on begins fresh."""
+    return node.kind == "architecture" and any(isinstance(s, Lightweight) and s.weights == "inherited" for s in node.steps)

@@ -94,8 +94,9 @@ class TimeLeft:
 
     def __call__(self, running: Mapping[str, float]) -> float:
         """Of the tasks that have not ended, of which `running` says how long each runs already."""
+        # Called by the thread that says a line a minute as well, so that the names are copied first.
         pace = self._took_s / self._forecast_s if self._forecast_s else 1.0
-        rest = {name: max(0.0, pace * expected_s - running.get(name, 0.0)) for name, expected_s in self._left.items()}
+        rest = {name: max(0.0, pace * expected_s - running.get(name, 0.0)) for name, expected_s in list(self._left.items())}
         at_once = max(self._slots, len(running))  # a cluster has more slots than this machine
         return max(sum(rest.values()) / at_once, *(rest[name] for name in running), 0.0)
 

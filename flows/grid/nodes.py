@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,20 @@ from detection.checkpoint import Detector
 from detection.costs import count_macs, count_params
 from detection.data.dataset import Images, Split, load_split
 from detection.frozen import Digest, Frozen, read_json
-from detection.training import Recipe, Resume, TrainingRecord, fit
+from detection.training import Recipe, TrainingRecord, fit
 from flows.progress import SHORT_S, progress
 from flows.records.store import Store
 from hardware_profiles.runtimes import table
 from hardware_profiles.schema.profile import HardwareProfile
 
-SECTION = "nodes"
+NODES = "nodes"
 DONE_FILE = "done.json"
 SEEN: tuple[Split, Split] = ("train", "val")
 """What a node may look at."""
+Pictures = Callable[[Split, tuple[int, int]], Images]
+"""A split at a size (height, width); each is read once for all that a node does."""
+Fields = dict[str, Any]
+"""Of `Done`, those that tell how a node was made: its own, its time and its machine `make_node` knows itself."""
 
 TRANSFORMS: dict[str, Transform] = {
     "lightweight": lightweight.rebuild,
@@ -77,17 +82,21 @@ def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
     store = Store(context.store)
     torch.set_num_threads(node.threads)
     print(f"node {node.name} {node.key}", flush=True)
-    with store.writing(SECTION, node.key) as folder:
-        splits = _Splits(context.prepared)
+    with store.writing(NODES, node.key) as folder:
+
+        @cache
+        def pictures(split: Split, size: tuple[int, int]) -> Images:
+            return load_split(context.prepared, split).at(size)
+
         if node.kind == "quantized":
-            done = _quantize(node, context, splits, store, folder)
+            found = _quantize(node, context, pictures, store, folder)
         elif node.kind == "packed":
-            done = _pack(node, store, folder)
+            found = _pack(node, store, folder)
         elif node.kind == "quantization_aware":
-            done = _train_quantization_aware(node, context, splits, store, folder)
+            found = _train_quantization_aware(node, context, pictures, store, folder)
         else:
-            done = _make(node, context, splits, store, folder, each)
-        done = done.model_copy(update={"made_s": time.perf_counter() - started_s})
+            found = _make(node, context, pictures, store, folder, each)
+        done = Done(node=node, made_s=time.perf_counter() - started_s, host=platform.node(), **found)
         (folder / DONE_FILE).write_text(done.model_dump_json(by_alias=True, indent=1) + "\n")
     shutil.rmtree(store.scratch(node.key), ignore_errors=True)
     print(f"made in {done.made_s:.1f} s: {done.params:,} parameters, {done.macs:,} multiply-adds", flush=True)
@@ -96,7 +105,7 @@ def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
 
 def read_done(store: Store, key: Digest) -> Done:
     """The record of a finished node."""
-    return read_json(store.folder(SECTION, key) / DONE_FILE, Done, "Run `sixfold grid` again: it replaces what is damaged.")
+    return read_json(store.folder(NODES, key) / DONE_FILE, Done, "Run `sixfold grid` again: it replaces what is damaged.")
 
 
 def model_file(folder: Path) -> Path:
@@ -106,44 +115,26 @@ def model_file(folder: Path) -> Path:
     return found
 
 
-class _Splits:
-    """The pictures of one node, each split read once, whatever the number of steps that look at it."""
-
-    def __init__(self, prepared: Path) -> None:
-        self.prepared = prepared
-        self.read: dict[tuple[Split, tuple[int, int]], Images] = {}
-
-    def __call__(self, split: Split, detector: Detector) -> Images:
-        """A split as this detector sees it."""
-        key = split, detector.spec.input_size
-        if key not in self.read:
-            self.read[key] = load_split(self.prepared, split).at(detector.spec.input_size)
-        return self.read[key]
-
-
-def _make(node: Node, context: Context, splits: _Splits, store: Store, folder: Path, each: Each) -> Done:
+def _make(node: Node, context: Context, pictures: Pictures, store: Store, folder: Path, each: Each) -> Fields:
     teacher, detector = _parents(node, context.foundation, store)
     changes: list[Change] = []
     for step in node.steps:
-        detector, change = TRANSFORMS[step.method](detector, step, _workbench(context, splits, teacher, detector, each))
+        detector, change = TRANSFORMS[step.method](detector, step, _workbench(context, pictures, teacher, detector, each))
         print(f"{change.method}: {change.summary}; multiply-adds {change.macs_before:,} -> {change.macs_after:,}", flush=True)
         changes.append(change)
-    detector, record, forwards = _train(node, detector, context, splits, store)
+    detector, record, forwards = _train(node, detector, context, pictures, store)
     checkpoint.save(detector, folder)
     if node.kind != "search":
         export.export_onnx(detector, folder / "model.onnx")
-    return Done(
-        node=node,
-        changes=tuple(changes),
-        training=record,
-        search_images=sum(change.spent.search_images for change in changes),
-        teacher_forwards=forwards,
-        params=count_params(detector.spec),
-        macs=count_macs(detector.spec),
-        input_size=detector.spec.input_size,
-        made_s=0.0,
-        host=platform.node(),
-    )
+    return {
+        "changes": tuple(changes),
+        "training": record,
+        "search_images": sum(change.spent.search_images for change in changes),
+        "teacher_forwards": forwards,
+        "params": count_params(detector.spec),
+        "macs": count_macs(detector.spec),
+        "input_size": detector.spec.input_size,
+    }
 
 
 def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Detector]:
@@ -151,20 +142,20 @@ def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Dete
     if node.parent is None:
         start = checkpoint.fresh(node.spec or base.teacher, base.seed)
         return start, start
-    parent = checkpoint.load(store.open(SECTION, node.parent))
+    parent = checkpoint.load(store.open(NODES, node.parent))
     ancestor = node.parent
     while (done := read_done(store, ancestor)).node.parent is not None:
         ancestor = done.node.parent
-    teacher = parent if ancestor == node.parent else checkpoint.load(store.open(SECTION, ancestor))
+    teacher = parent if ancestor == node.parent else checkpoint.load(store.open(NODES, ancestor))
     return teacher, parent
 
 
-def _workbench(context: Context, splits: _Splits, teacher: Detector, detector: Detector, each: Each) -> Workbench:
+def _workbench(context: Context, pictures: Pictures, teacher: Detector, detector: Detector, each: Each) -> Workbench:
     base = context.foundation
     return Workbench(
         teacher=teacher,
-        train=splits("train", detector),
-        val=splits("val", detector),
+        train=pictures("train", detector.spec.input_size),
+        val=pictures("val", detector.spec.input_size),
         device=torch.device(base.device),
         seed=base.seed,
         design_profile=context.design_profile,
@@ -174,14 +165,14 @@ def _workbench(context: Context, splits: _Splits, teacher: Detector, detector: D
 
 
 def _train(
-    node: Node, detector: Detector, context: Context, splits: _Splits, store: Store
+    node: Node, detector: Detector, context: Context, pictures: Pictures, store: Store
 ) -> tuple[Detector, TrainingRecord | None, int]:
     """The trained detector, what that took, and the teacher's forward passes; nothing happens in a search's node."""
     if node.kind == "search":
         return detector, None, 0
     base = context.foundation
     recipe = base.recovery if node.kind == "recovered" else base.training
-    train = splits("train", detector)
+    train = pictures("train", detector.spec.input_size)
     objective = _objective(node, detector, train, recipe, context, store)
     with _epochs(node, recipe) as told:
         trained, record = fit(
@@ -192,7 +183,7 @@ def _train(
             device=torch.device(base.device),
             objective=objective,
             # A distilled training has adapters beside the network and is short enough to start over.
-            resume=Resume(store.scratch(node.key)) if objective is None else None,
+            resume=store.scratch(node.key) if objective is None else None,
             on_epoch=told,
         )
     return trained, record, objective.teacher_forwards if objective else 0
@@ -217,19 +208,19 @@ def _objective(
     if node.objective is None:
         return None
     assert node.taught_by is not None
-    teacher, base = checkpoint.load(store.open(SECTION, node.taught_by)), context.foundation
+    teacher, base = checkpoint.load(store.open(NODES, node.taught_by)), context.foundation
     device = torch.device(base.device)
     return distillation.teach(node.objective, teacher, detector, device, seed=base.seed, train=train, recipe=recipe)
 
 
-def _train_quantization_aware(node: Node, context: Context, splits: _Splits, store: Store, folder: Path) -> Done:
+def _train_quantization_aware(node: Node, context: Context, pictures: Pictures, store: Store, folder: Path) -> Fields:
     """The recovered detector after a quantization-aware training, and the ranges it was rounded in."""
     assert node.parent is not None
     (config,) = node.steps
     assert isinstance(config, quantization.Quantization)
     base, recipe = context.foundation, config.qat_recipe(context.foundation.recovery)
-    detector, before = checkpoint.load(store.open(SECTION, node.parent)), read_done(store, node.parent)
-    train = splits("train", detector)
+    detector, before = checkpoint.load(store.open(NODES, node.parent)), read_done(store, node.parent)
+    train = pictures("train", detector.spec.input_size)
     objective = _objective(node, detector, train, recipe, context, store)
     with _epochs(node, recipe) as told:
         trained = qat.train_quantization_aware(
@@ -244,61 +235,39 @@ def _train_quantization_aware(node: Node, context: Context, splits: _Splits, sto
         )
     checkpoint.save(trained.detector, folder)
     qat.save_ranges(trained.ranges, folder)
-    return before.model_copy(
-        update={
-            "node": node,
-            "changes": (),
-            "training": trained.record,
-            "search_images": 0,
-            "teacher_forwards": objective.teacher_forwards if objective else 0,
-            "host": platform.node(),
-        }
-    )
+    forwards = objective.teacher_forwards if objective else 0
+    return _same_network(before) | {"training": trained.record, "teacher_forwards": forwards}
 
 
-def _quantize(node: Node, context: Context, splits: _Splits, store: Store, folder: Path) -> Done:
+def _quantize(node: Node, context: Context, pictures: Pictures, store: Store, folder: Path) -> Fields:
     assert node.parent is not None
     assert node.runtime is not None
     (config,) = node.steps
     assert isinstance(config, quantization.Quantization)
-    parent = store.open(SECTION, node.parent)
+    parent = store.open(NODES, node.parent)
     detector, before = checkpoint.load(parent), read_done(store, node.parent)
-    train, val = (splits(split, detector) for split in SEEN)
+    train, val = (pictures(split, detector.spec.input_size) for split in SEEN)
     learned = qat.load_ranges(parent)
     packed = quantization.quantize(detector, config, node.runtime, train, val, context.foundation.seed, folder, learned)
     print(f"quantization: {packed.record.summary()}", flush=True)
-    return _file_done(node, before, packed.record)
+    return _same_network(before) | {"quantization": packed.record}
 
 
-def _pack(node: Node, store: Store, folder: Path) -> Done:
+def _pack(node: Node, store: Store, folder: Path) -> Fields:
     """The float file of the recovered detector in the format of a runtime that opens no ONNX."""
     assert node.parent is not None
     assert node.runtime is not None
     pack = table.RUNTIMES[node.runtime].pack
     assert pack is not None, f"{node.runtime} opens no ONNX, so its entry says how to pack"
-    pack(model_file(store.open(SECTION, node.parent)), folder)
-    return _file_done(node, read_done(store, node.parent))
+    pack(model_file(store.open(NODES, node.parent)), folder)
+    return _same_network(read_done(store, node.parent))
 
 
-def _file_done(node: Node, before: Done, quantization: QuantizationRecord | None = None) -> Done:
-    """The record of a node that only writes the file of the detector before it."""
-    return Done(
-        node=node,
-        quantization=quantization,
-        params=before.params,
-        macs=before.macs,
-        input_size=before.input_size,
-        made_s=0.0,
-        host=platform.node(),
-    )
+def _same_network(before: Done) -> Fields:
+    """What is known of a network that goes on as it was, in other numbers or in another file."""
+    return {"params": before.params, "macs": before.macs, "input_size": before.input_size}
 
 
 def artifact_files(folder: Path) -> tuple[Path, ...]:
     """The files that make up a node's artifact: an ONNX file, or an OpenVINO pair."""
     return table.file_parts(model_file(folder))
-
-
-def describe_failure(error: BaseException) -> str:
-    """One line about what went wrong."""
-    text: Any = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"

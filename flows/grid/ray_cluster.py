@@ -9,11 +9,11 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.grid.nodes import describe_failure
+from flows.records.formatting import describe_failure
 
 CONNECT_TIMEOUT_S = 10.0
 MOST_TEMP_BYTES = 36
@@ -41,11 +41,8 @@ class ClusterError(RuntimeError):
 
 
 @contextlib.contextmanager
-def ray_cluster(cpus: int, packages: Sequence[str] = ()) -> Iterator[Any]:
-    """Ray, connected: to the cluster at RAY_ADDRESS where that is set, otherwise to a private one that ends with the block.
-
-    `packages` of ours are sent along, for machines that have no checkout.
-    """
+def ray_cluster(cpus: int) -> Iterator[Any]:
+    """Ray, connected: to the cluster at RAY_ADDRESS where that is set, otherwise to a private one that ends with the block."""
     # Ray 2.59+ writes a token on a local start that later turns authentication on behind one's back: say what is meant.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -56,8 +53,6 @@ def ray_cluster(cpus: int, packages: Sequence[str] = ()) -> Iterator[Any]:
     address = os.environ.get("RAY_ADDRESS")
     root = Path(__file__).parents[2]
     environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}}
-    if packages:
-        environment |= {"py_modules": [str(root / package) for package in packages], "excludes": ["__pycache__"]}
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error"}
         if address:

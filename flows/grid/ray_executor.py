@@ -6,18 +6,17 @@ import contextlib
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
-from compressors.contract import Each, in_turn
-from flows.grid.nodes import Context, describe_failure, make_node
-from flows.grid.parallel_map import Spread
+from compressors.contract import Each, Item, Result, in_turn
+from flows.grid.nodes import Context, make_node
 from flows.grid.ray_cluster import ClusterError, ray_cluster
 from flows.grid.scoring import score
 from flows.grid.tasks import Outcome, Task
+from flows.records.formatting import describe_failure
 from flows.records.store import Store, StoreError
 from hardware_profiles.timing.environment import cores_here
 
@@ -55,7 +54,12 @@ def perform(task: Task, context: Context, before: list[Outcome], each: Each = in
     store = Store(context.store)
     try:
         with _logged(store.log(task.node.key), append=task.runtime is not None):
-            _do(task, context, store, each)
+            if task.runtime is None:
+                make_node(task.node, task.context_of(context), each)
+            else:
+                result = score(task.node.key, task.runtime, context.prepared, store)
+                shown = ", ".join(f"{split} mAP {accuracy.map_50_95:.4f}" for split, accuracy in result.accuracy.items())
+                print(f"scored in {task.runtime}: {shown}", flush=True)
     except Exception as error:  # the one place where a task's failure becomes a record
         return Outcome(
             task=task.name,
@@ -67,29 +71,20 @@ def perform(task: Task, context: Context, before: list[Outcome], each: Each = in
     return Outcome(task=task.name, status="ok", took_s=time.perf_counter() - started_s)
 
 
-def _do(task: Task, context: Context, store: Store, each: Each) -> None:
-    try:
-        if task.runtime is None:
-            make_node(task.node, task.context_of(context), each)
-        else:
-            result = score(task.node.key, task.runtime, context.prepared, store)
-            shown = ", ".join(f"{split} mAP {accuracy.map_50_95:.4f}" for split, accuracy in result.accuracy.items())
-            print(f"scored in {task.runtime}: {shown}", flush=True)
-    except Exception:
-        traceback.print_exc()
-        raise
-
-
 @contextlib.contextmanager
 def _logged(path: Path, append: bool) -> Iterator[None]:
-    """Python's stdout and stderr go to the file while the block runs."""
+    """Python's stdout and stderr go to the file while the block runs, and its traceback where it fails."""
     with path.open("a" if append else "w") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        yield
+        try:
+            yield
+        except Exception:
+            traceback.print_exc()
+            raise
 
 
 def _run_on_ray(tasks: tuple[Task, ...], context: Context, arrived: Arrived, started: Started) -> None:
     cores, wants_gpu = cores_here(), context.foundation.device == "cuda"
-    running = _Running(context.store, tasks)
+    running = RunningTasks(context.store, tasks)
     with ray_cluster(cores) as ray:
         is_shared = bool(os.environ.get("RAY_ADDRESS"))
         if is_shared:
@@ -114,7 +109,7 @@ def _run_on_ray(tasks: tuple[Task, ...], context: Context, arrived: Arrived, sta
                 arrived(_outcome(ray, reference, names[reference]))
 
 
-class _Running:
+class RunningTasks:
     """Which tasks run now, by a file that each keeps in the store meanwhile: Ray tells this only with its dashboard on."""
 
     def __init__(self, store: Path, tasks: tuple[Task, ...]) -> None:
@@ -129,8 +124,21 @@ class _Running:
         return [self._waiting.pop(name) for name in sorted(there)]
 
 
+@contextlib.contextmanager
+def marked(store: Path, task: Task) -> Iterator[None]:
+    """The file of a task is there while the block runs; a store that cannot be written is told by the task itself."""
+    mark = _mark(store, task)
+    with contextlib.suppress(OSError):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
+
+
 def _mark(store: Path, task: Task) -> Path:
-    """The file of a task while it runs."""
     return store / RUNNING / f"{task.node.key}.{task.runtime or 'node'}"
 
 
@@ -159,17 +167,49 @@ def _outcome(ray: Any, reference: Any, name: str) -> Outcome:
 def _remote_perform(task: str, context: str, *before: str) -> str:
     """`perform` with JSON in and out, so that workers need no shared class definitions."""
     outcomes = [Outcome.model_validate_json(outcome) for outcome in before]
-    own, where = Task.model_validate_json(task), TypeAdapter(Context).validate_json(context)
+    own, where = Task.model_validate_json(task), Context.model_validate_json(context)
     import ray
 
     # An accelerator is held by the task that asked for it; what it does many times it does there, in turn.
     each = in_turn if where.foundation.device == "cuda" else Spread(ray, own.node.threads)
-    mark = _mark(where.store, own)
-    with contextlib.suppress(OSError):  # a store that cannot be written is told by the task itself
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-    try:
+    with marked(where.store, own):
         return perform(own, where, outcomes, each).model_dump_json()
-    finally:
-        with contextlib.suppress(OSError):
-            mark.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """`Each` inside a Ray task: the task does its share itself, and as many more tasks as there are idle CPUs do theirs.
+
+    It keeps its CPUs while it works, and Ray takes them back while it waits for the others: tasks that wait for tasks do not hold
+    each other up. Where no CPU is idle it does everything itself, instead of waiting behind trainings.
+    """
+
+    ray: Any
+    """The module, connected."""
+    threads: int
+    """Of the task, and of each that helps: with another number the same sums would end in other bits."""
+
+    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """work(item) of each, in the order of the items; what the work raises is raised here."""
+        idle = int(self.ray.available_resources().get("CPU", 0) // self.threads)
+        workers = 1 + max(0, min(idle, len(items) - 1))
+        if workers == 1:
+            return in_turn(work, items)
+        call = self.ray.remote(_share).options(num_cpus=self.threads, max_retries=3)
+        sent = self.ray.put(work)  # once, however many help
+        shares = [call.remote(sent, list(items[worker::workers]), self.threads) for worker in range(1, workers)]
+        done: list[Sequence[Result]] = [in_turn(work, items[::workers])]
+        for share in shares:
+            try:
+                done.append(self.ray.get(share))
+            except self.ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+        return [done[position % workers][position // workers] for position in range(len(items))]
+
+
+def _share(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """One helper's part."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return in_turn(work, items)

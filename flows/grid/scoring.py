@@ -10,15 +10,14 @@ from pathlib import Path
 from detection.data.dataset import Prepared, Split, load_prepared, load_split
 from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, Infer, accuracy, detect
 from detection.frozen import Digest, Frozen, read_json
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import artifact_files, model_file
+from flows.grid.nodes import NODES, artifact_files, model_file
 from flows.progress import SHORT_S, Work, progress
 from flows.records.files import file_digest
 from flows.records.schema import ArtifactRecord, Metrics
 from flows.records.store import Store
 from hardware_profiles.runtimes.table import Array, Pixels, Session, open_session, runtime_version
 
-SECTION = "scores"
+SCORES = "scores"
 SCORE_FILE = "score.json"
 SCORED: tuple[Split, ...] = ("val", "test")
 PROTOCOL = 1
@@ -51,9 +50,9 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
     session = open_session(runtime, model_file(folder), 1)
     found: dict[Split, Accuracy] = {}
     key = score_key(node_key, runtime, load_prepared(prepared))
-    if store.has(SECTION, key):  # of a file that was made again since, perhaps with other bytes
-        shutil.rmtree(store.quarantine(SECTION, key))
-    with store.writing(SECTION, key) as target:
+    if store.has(SCORES, key):  # of a file that was made again since, perhaps with other bytes
+        shutil.rmtree(store.quarantine(SCORES, key))
+    with store.writing(SCORES, key) as target:
         for split in SCORED:
             images = load_split(prepared, split).at(session.input_size)
             with progress(f"score in {runtime}, {split}", len(images), "pictures", first_after_s=SHORT_S) as work:
@@ -79,7 +78,7 @@ def _counted(session: Session, work: Work) -> Infer:
 
 def read_artifact(node_key: Digest, runtime: str, data: Prepared, store: Store) -> ArtifactRecord:
     """The record of a scored artifact; URLs are relative to the store."""
-    folder = store.folder(SECTION, score_key(node_key, runtime, data))
+    folder = store.folder(SCORES, score_key(node_key, runtime, data))
     result = read_json(folder / SCORE_FILE, Score, "Run `sixfold grid` again: it replaces what is damaged.")
 
     def metrics(split: Split) -> Metrics:

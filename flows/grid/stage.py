@@ -6,28 +6,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from compressors.planning.graph import Cell, Foundation, Graph, Node, Reference
 from detection.data.dataset import load_prepared
 from detection.frozen import Digest
-from flows.grid.audit import audit
-from flows.grid.budget import budget_of
+from flows.grid.audit import audit, budget_of
 from flows.grid.forecast import TimeLeft
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Context, Done, read_done
+from flows.grid.nodes import NODES, Context, Done, read_done
 from flows.grid.ray_executor import Executor, run_tasks
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import read_artifact, score_key
+from flows.grid.scoring import SCORES, read_artifact, score_key
 from flows.grid.tasks import Outcome, Task, rank, score_name, task_name, tasks_of
-from flows.messages import Say
-from flows.progress import progress
+from flows.progress import Say, progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
-from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
-from flows.sweep.design_profile import processor_mismatch
+from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, processor_mismatch
 from flows.sweep.params import Plan
-from flows.tracking.mlflow_client import NoTracking, Tracking
+from flows.tracking.mlflow_client import Tracker
 
 INCOMPLETE = 3
 """Exit code of a sweep with failed cells."""
@@ -41,7 +34,7 @@ def grid(
     *,
     pattern: str | None,
     executor: Executor,
-    open_tracking: Callable[[], Tracking] = NoTracking,
+    open_tracking: Callable[[], Tracker] = Tracker,
     say: Say,
 ) -> int:
     """Make what is missing and write `cells.json`; 0, or 3 where cells failed and the params do not say `continue`.
@@ -51,23 +44,16 @@ def grid(
     base = lay_foundation(plan, prepared)
     cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
     graph = make_graph(plan, base, (*cells, *references))
-    lock = FileLock(store.lock_path(plan.params.sweep))
-    try:
-        with lock.acquire(timeout=0):
-            store.sweep_partial()
-            start_bytes = store.journal_bytes()
-            run = _Run(plan, prepared, store, cells, references, graph)
-            records = _make(run, base, executor, open_tracking, say)
-            write_records(output, records)
-            say(audit(records, graph, base, store, start_bytes))
-            return run.conclude(records, output, say)
-    except Timeout as error:
-        raise StoreError(
-            f"{lock.lock_file}: another grid of sweep {plan.params.sweep!r} is running on this store. Wait for it or end it."
-        ) from error
+    with store.one_driver(plan.params.sweep, "another grid"):
+        start_bytes = store.journal_bytes()
+        run = _Run(plan, prepared, store, cells, references, graph)
+        records = _make(run, base, executor, open_tracking, say)
+        write_records(output, records)
+        say(audit(records, graph, base, store, start_bytes))
+        return run.conclude(records, output, say)
 
 
-def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callable[[], Tracking], say: Say) -> CellsFile:
+def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callable[[], Tracker], say: Say) -> CellsFile:
     """Do what is left to do; the records of all cells and references."""
     tasks = tasks_of(run.graph, run.data, run.store)
     nodes, to_make = len(run.graph.nodes), sum(task.runtime is None for task in tasks)
@@ -111,7 +97,7 @@ class _Run:
     ) -> None:
         self.plan, self.prepared, self.store, self.data = plan, prepared, store, load_prepared(prepared)
         self.cells, self.references, self.graph = cells, references, graph
-        self.tracking: Tracking = NoTracking()
+        self.tracking = Tracker()
         self.failures: dict[str, Outcome] = {}
         self.tracked: set[str] = set()
         self._missing = {cell.name: self._entries(cell) for cell in (*cells, *references)}
@@ -188,6 +174,10 @@ class _Run:
         node = self.graph.recovered[cell.name]
         whole = self._is_whole(cell)
         lineage = self._done(self.graph.own_work(node)) if whole else []
+        # A reference learns from labels, whoever taught the cell that it waits for.
+        teachers = () if isinstance(cell, Reference) else self.graph.named_teachers(node)
+        behind = (own for key in self.graph.artifacts[cell.name].values() for own in self.graph.lineage(key))
+        aware = {own.key: own for own in behind if own.kind == "quantization_aware"}
         status, error = ("ok", None) if whole else self._why(cell)
         return CellRecord(
             cell=cell.name,
@@ -211,20 +201,11 @@ class _Run:
             }
             if whole
             else {},
-            budget=budget_of(lineage, self._done(self._named_teachers(cell)), self._done(self._aware(cell))) if whole else None,
+            budget=budget_of(lineage, self._done(teachers), self._done(aware.values())) if whole else None,
         )
 
     def _done(self, nodes: Iterable[Node]) -> list[Done]:
         return [read_done(self.store, node.key) for node in nodes]
-
-    def _named_teachers(self, cell: Cell) -> tuple[Node, ...]:
-        """Teachers that the cell learns from; a reference learns from labels, whoever taught the cell that it waits for."""
-        return () if isinstance(cell, Reference) else self.graph.named_teachers(self.graph.recovered[cell.name])
-
-    def _aware(self, cell: Cell) -> list[Node]:
-        """The quantization-aware training that the cell's files come from, where there is one."""
-        lineages = [self.graph.lineage(key) for key in self.graph.artifacts[cell.name].values()]
-        return list({node.key: node for lineage in lineages for node in lineage if node.kind == "quantization_aware"}.values())
 
     def _why(self, cell: Cell) -> tuple[Status, str]:
         """The first failure on the way to a cell. It is the failure of the first cell that needs the work, the one with the fewest

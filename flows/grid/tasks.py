@@ -7,10 +7,8 @@ from typing import Literal
 from compressors.planning.graph import NODE_KINDS, Graph, Node
 from detection.data.dataset import Prepared
 from detection.frozen import Frozen
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Context
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import score_key
+from flows.grid.nodes import NODES, Context
+from flows.grid.scoring import SCORES, score_key
 from flows.progress import duration, steps
 from flows.records.store import Store, StoreError
 

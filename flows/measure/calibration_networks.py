@@ -23,10 +23,10 @@ from detection.export import export_onnx
 from detection.frozen import InputError
 from detection.spec import Spec
 from flows.measure.host import host_rounds, why_not_here
-from flows.messages import Say
+from flows.progress import Say
 from flows.sweep.context import lay_foundation
-from flows.sweep.measure_settings import Measure
-from flows.sweep.params import Params, Plan, load_plan
+from flows.sweep.params import Plan, load_plan
+from flows.sweep.settings import Measure
 from flows.sweep.workspace import PREPARED
 from hardware_profiles.estimate.fit.measurements import Measurement, write_measurements
 from hardware_profiles.runtimes.table import runtime_version
@@ -60,16 +60,16 @@ class SubjectFile:
 
 
 def subjects_of(plan: Plan, start: Spec, draws: int, seed: int) -> tuple[Subject, ...]:
-    """What a plan asks about, none twice: its detector, light and narrow ones, and so many draws from all its search spaces."""
+    """What a plan asks about, none twice: its detector, light and narrow ones, and `draws` networks of its search spaces."""
     named = [("as it is", start)]
     named += [(f"light {config.block}", light_spec(start, config)) for config in plan.menu.lightweight]
     shares = [own.width_share for own in plan.params.grid.references or () if isinstance(own, NarrowReference)]
     named += [("narrow", narrowed(start, share)) for share in shares if share is not None]
-    spaces = {_space_of(start, config): config for config in plan.menu.nas}  # many differ in their budgets alone
+    searched = [(space_to_search(start, config), config) for config in plan.menu.nas]  # many differ in their budgets alone
+    spaces = {f"{space.largest.model_dump_json()} {space.options()}": config for space, config in searched}
     for index, config in enumerate(spaces.values()):
         count = draws // len(spaces) + (index < draws % len(spaces))
-        own = draw(start, config, count, seed) if count else ()
-        named += own
+        named += draw(start, config, count, seed)
     first: dict[str, Subject] = {}
     for family, spec in named:
         first.setdefault(spec.model_dump_json(), Subject(spec, f"{plan.params.sweep} {family}"))
@@ -77,10 +77,7 @@ def subjects_of(plan: Plan, start: Spec, draws: int, seed: int) -> tuple[Subject
 
 
 def draw(start: Spec, config: Nas, count: int, seed: int) -> list[tuple[str, Spec]]:
-    """The first `count` different networks of the space, each with its family, the largest of the space first.
-
-    Fewer where the space hardly holds more. Networks whose depths agree are one family: widths alone tell less than depths.
-    """
+    """The first `count` networks of a search's space, each with its family, the largest first; fewer where it holds fewer."""
     space = space_to_search(start, config)
     chance, options = random.Random(seed), space.options()
     depths = [name for name in options if name.startswith("depth_")]
@@ -91,12 +88,6 @@ def draw(start: Spec, config: Nas, count: int, seed: int) -> list[tuple[str, Spe
         misses = misses + 1 if drawn in found else 0
         found += [] if drawn in found else [drawn]
     return [("depths " + "-".join(str(choice[name]) for name in depths), space.spec(choice)) for choice in found[:count]]
-
-
-def _space_of(start: Spec, config: Nas) -> str:
-    """The same for searches through the same networks."""
-    space = space_to_search(start, config)
-    return f"{space.largest.model_dump_json()} {space.options()}"
 
 
 def write_files(
@@ -114,7 +105,8 @@ def write_files(
             files.append(SubjectFile(own / "float.onnx", profile.float_dtype, subject.family))
         if "int8" in profile.dtypes:
             size = subject.spec.input_size
-            packed = quantize(detector, config, profile.runtime, train.at(size), val.at(size), index, _made(own / profile.runtime))
+            (own / profile.runtime).mkdir(exist_ok=True)
+            packed = quantize(detector, config, profile.runtime, train.at(size), val.at(size), index, own / profile.runtime)
             files.append(SubjectFile(packed.file, "int8", subject.family))
         say(f"calibration networks: {index + 1} of {len(subjects)} networks of {folder.name} written for {profile.runtime}")
     return tuple(files)
@@ -123,7 +115,7 @@ def write_files(
 def time_files(
     files: Sequence[SubjectFile], profile: HardwareProfile, images: Images, config: Measure, say: Say = print
 ) -> tuple[float, ...]:
-    """Seconds of each file: the median over fresh pinned processes, of those that nothing disturbed where there are such.
+    """Seconds of each file: the median over fresh pinned processes, of those without contention where there are such.
 
     RoundError where one could not be timed. Unlike cells, these are not compared with one another round by round.
     """
@@ -152,11 +144,14 @@ def benchmark_networks(
     """
     if why := why_not_here(profile):
         raise InputError(f"{profile.id}: cannot be timed here: {why}.")
-    asked = [_asked(path, draws, seed) for path in params_files]
-    names = [own.params.sweep for own in asked]
+    plans = [load_plan(path) for path in params_files]
+    places = [path.parent / PREPARED for path in params_files]
+    asked = [subjects_of(plan, lay_foundation(plan, place).teacher, draws, seed) for plan, place in zip(plans, places, strict=True)]
+    pictures = [(load_split(place, "train"), load_split(place, "val")) for place in places]
+    names = [plan.params.sweep for plan in plans]
     if len(set(names)) < len(names):
         raise InputError(f"--params: two plans name the same sweep ({', '.join(names)}); give each once.")
-    networks = sum(len(own.subjects) for own in asked)
+    networks = sum(map(len, asked))
     if networks < MIN_MEASURED:
         raise InputError(
             f"--count {draws}: {networks} different networks in all; a fit needs {MIN_MEASURED}. Ask for more, or name more plans."
@@ -164,10 +159,10 @@ def benchmark_networks(
     table = folder / f"{profile.id}.csv"
     table.unlink(missing_ok=True)  # it would name files that are no longer those it was timed with
     files: list[SubjectFile] = []
-    for own in asked:
-        files += write_files(own.subjects, profile, own.train, own.val, folder / profile.id / own.params.sweep, say)
-    config = asked[0].params.measure.model_copy(update={"rounds": rounds, "seed": seed})
-    seconds = time_files(files, profile, asked[0].val, config, say)
+    for name, subjects, (train, val) in zip(names, asked, pictures, strict=True):
+        files += write_files(subjects, profile, train, val, folder / profile.id / name, say)
+    config = plans[0].params.measure.model_copy(update={"rounds": rounds, "seed": seed})
+    seconds = time_files(files, profile, pictures[0][1], config, say)
     version, cpu = runtime_version(profile.runtime), cpu_model()
     timed = (
         Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.family, profile.threads, version, cpu)
@@ -175,24 +170,3 @@ def benchmark_networks(
     )
     write_measurements(timed, table)
     return table
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A plan, what it asks about, and the pictures to quantize and time with."""
-
-    params: Params
-    subjects: tuple[Subject, ...]
-    train: Images
-    val: Images
-
-
-def _asked(params_file: Path, draws: int, seed: int) -> _Asked:
-    plan, prepared = load_plan(params_file), params_file.parent / PREPARED
-    subjects = subjects_of(plan, lay_foundation(plan, prepared).teacher, draws, seed)
-    return _Asked(plan.params, subjects, load_split(prepared, "train"), load_split(prepared, "val"))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder

@@ -71,38 +71,41 @@ def design_advice(session: MeasureSession, latency: LatencyFile, design_profile:
     """
     (design,) = session.profiles((design_profile,))
     same = {profile.id for profile in session.profiles() if _measures(profile, design)}
-    rows = [row.model_copy(update={"profile": design.id}) for row in latency.rows if row.profile in same]
-    return advice(predictions(session.cells, rows, [design], session.designed), session.store, workspace.CALIBRATION)
+    rows = [row for row in latency.rows if row.profile in same]
+    return advice(predictions(session.cells, rows, design, session.designed), session.store, workspace.CALIBRATION)
 
 
-def predictions(
-    cells: CellsFile, rows: Sequence[LatencyRow], profiles: Sequence[HardwareProfile], operators_of: OperatorsOf
-) -> tuple[Predictions, ...]:
-    """Each profile with all its measured files, every file once; without profiles on which fewer than five of a type were.
+def predictions(cells: CellsFile, rows: Sequence[LatencyRow], profile: HardwareProfile, operators_of: OperatorsOf) -> Predictions:
+    """What the profile says of the files that these rows measured, every file once.
 
-    operators_of: what a search would take the networks to consist of, which is their blueprints; it has no files yet.
+    operators_of: what a search would take the networks to consist of, which is their specs; it has no files yet.
     """
     records = {record.cell: record for record in (*cells.cells, *cells.references)}
-    found = (Predictions(profile, _files(profile, records, rows, operators_of)) for profile in profiles)
-    return tuple(own for own in found if own.by_dtype)
+    timed: dict[str, FileTimes] = {}
+    for row in rows:
+        if not row.is_measured or row.p50_s is None or row.artifact_digest is None or row.artifact_digest in timed:
+            continue
+        operators = operators_of(records[row.cell], profile)
+        if cannot_run(operators, profile) is None:
+            timed[row.artifact_digest] = FileTimes(records[row.cell], row.p50_s, estimate(operators, profile).point_s)
+    return Predictions(profile, tuple(timed.values()))
 
 
-def advice(found: Sequence[Predictions], store: Store, folder: Path) -> tuple[str, ...]:
-    """A line per profile and, where the predictions are further off than a calibrated profile's may be, what to do about it.
+def advice(found: Predictions, store: Store, folder: Path) -> tuple[str, ...]:
+    """How far off the predictions are and, where that is further than a calibrated profile's may be, what to do about it.
 
-    For that the table of the times is written into the folder.
+    For that the table of the times is written into the folder. Nothing is said of fewer than five files of a type.
     """
-    lines = []
-    for own in found:
-        lines.append(own.sentence())
-        if max(prediction_error(files) for files in own.by_dtype.values()) > WORST_MAPE:
-            target = folder / f"{own.profile.id}.csv"
-            write_measurements(_measurements(own, store), target)
-            lines.append(
-                f"  What is searched for by it is made for another machine, or for other networks. `sixfold profiles calibrate "
-                f"{own.profile.id} {target}` fits it to these times; then let grid.design_profile name what it writes."
-            )
-    return tuple(lines)
+    errors = [prediction_error(files) for files in found.by_dtype.values()]
+    if max(errors, default=0.0) <= WORST_MAPE:
+        return (found.sentence(),) if errors else ()
+    target = folder / f"{found.profile.id}.csv"
+    write_measurements(_measurements(found, store), target)
+    return (
+        found.sentence(),
+        f"  What is searched for by it is made for another machine, or for other networks. `sixfold profiles calibrate "
+        f"{found.profile.id} {target}` fits it to these times; then let grid.design_profile name what it writes.",
+    )
 
 
 def _measures(profile: HardwareProfile, design: HardwareProfile) -> bool:
@@ -124,18 +127,3 @@ def _measurements(own: Predictions, store: Store) -> tuple[Measurement, ...]:
         )
         for timed in own.files
     )
-
-
-def _files(
-    profile: HardwareProfile, records: dict[str, CellRecord], rows: Sequence[LatencyRow], operators_of: OperatorsOf
-) -> tuple[FileTimes, ...]:
-    timed: dict[str, FileTimes] = {}
-    for row in rows:
-        if row.profile != profile.id or row.source != "measured" or row.p50_s is None:
-            continue
-        if row.artifact_digest is None or row.artifact_digest in timed:
-            continue
-        operators = operators_of(records[row.cell], profile)
-        if cannot_run(operators, profile) is None:
-            timed[row.artifact_digest] = FileTimes(records[row.cell], row.p50_s, estimate(operators, profile).point_s)
-    return tuple(timed.values())

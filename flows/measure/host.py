@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,19 +12,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from detection.data.dataset import Images
-from flows.measure.lock import alone
 from flows.measure.measured_rows import Rounds
-from flows.messages import Say
-from flows.sweep.measure_settings import Measure
+from flows.progress import Say, duration, progress
+from flows.sweep.settings import Measure
 from hardware_profiles.runtimes.table import SessionError, runtime_version
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.round import File, Job, RoundError, RoundResult, choose_cores, in_fresh_process
 
+LOCK = Path(tempfile.gettempdir()) / "sixfold-measure.lock"
+"""One for the machine, not for the checkout: two measurements side by side spoil each other."""
+LOCK_TIMEOUT_S = 3600.0
 ENTRY = "flows.measure.worker"
 PICTURES = "pictures.npz"
 SHORTEST_WAIT_S = 0.5
@@ -50,30 +50,58 @@ def host_rounds(
     turns = [(index, profile) for index in range(config.rounds) for profile in able]
     if not turns:
         return found
-    with alone(say), tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name, _steps(len(turns), say) as step:
+    with (
+        alone(say),
+        tempfile.TemporaryDirectory(prefix="sixfold-measure-") as name,
+        progress("measure", len(turns), quiet=True) as work,
+    ):
         folder = Path(name)
         np.savez(folder / PICTURES, *pictures_as_taken(images, config.pictures))
-        started_s, yardstick_s = time.perf_counter(), None
-        for done, (index, profile) in enumerate(turns, 1):
+        least_reading_s = None
+        for index, profile in turns:
+            title = f"round {index + 1} of {config.rounds}, {profile.id}"
             if found[profile.id].why is not None:
+                work.finish(title, "left out")
                 continue
+            work.start(title)
             round_started_s = time.perf_counter()
-            job = _job(profile, files[profile.id], index, folder, config, yardstick_s)
+            job = _job(profile, files[profile.id], index, folder, config, least_reading_s)
             try:
                 result = in_fresh_process(job, ENTRY, folder, config.round_timeout_s)
             except RoundError as error:
                 found[profile.id] = Rounds(why=str(error))
                 say(f"measure: {profile.id}: {error}")
+                work.finish(title, "failed", failed=True)
                 continue
-            yardstick_s = result.yardstick_s
+            least_reading_s = result.yardstick_s
             found[profile.id] = Rounds(results=(*found[profile.id].results, result))
-            now_s = time.perf_counter()
-            took = f"{len(job.files)} files in {now_s - round_started_s:.0f} s{_contention(result)}"
-            left_s = (now_s - started_s) / done * (len(turns) - done)
-            step(f"measure: round {index + 1} of {config.rounds}, {profile.id}: {took}; {duration_text(left_s)} left")
-    found = {name: rounds.contended_by(yardstick_s) for name, rounds in found.items()}
+            took = f"{len(job.files)} files in {duration(time.perf_counter() - round_started_s)}"
+            if why := _contention(result):  # told at once, however soon after another line
+                say(f"measure: {title}: {took}{why}")
+            work.finish(title, took)
+    found = {name: rounds.contended_by(least_reading_s) for name, rounds in found.items()}
     say(f"measure: {_repeated([result for rounds in found.values() for result in rounds.results])}")
     return found
+
+
+@contextmanager
+def alone(say: Say) -> Iterator[None]:
+    """Held by one measurement of this machine at a time; the others say that they wait, and give up after an hour."""
+    try:
+        lock = FileLock(LOCK, mode=0o666)  # whoever measures next may be another user
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"measure: another measurement runs on this machine ({LOCK}); waiting for it")
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout as error:
+            raise RoundError(f"{LOCK}: still held after {LOCK_TIMEOUT_S:g} s; end the other measurement and try again") from error
+    except OSError as error:
+        raise RoundError(f"{LOCK}: cannot be locked ({error.strerror}); remove it, or name another folder in TMPDIR") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def why_not_here(profile: HardwareProfile) -> str | None:
@@ -89,7 +117,7 @@ def why_not_here(profile: HardwareProfile) -> str | None:
 
 
 def pictures_as_taken(images: Images, wanted: int) -> list[NDArray[np.uint8]]:
-    """Some pictures, evenly spread over the split, blown up to the size they were taken in: prepared data keeps them packed."""
+    """Some pictures, evenly spread over the split, scaled up to the size they were taken in: prepared data keeps them packed."""
     taken = []
     for row in np.linspace(0, len(images) - 1, min(wanted, len(images))).round().astype(int):
         fit, original = images.letterboxes[row], images.ground_truth["images"][row]
@@ -104,13 +132,8 @@ def order_seeds(config: Measure) -> tuple[int, ...]:
     return tuple(config.seed * 10_000 + index for index in range(config.rounds))
 
 
-def duration_text(seconds: float) -> str:
-    """A forecast as people say it: seconds below two minutes, minutes above."""
-    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
-
-
 def _job(
-    profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure, yardstick_s: float | None
+    profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure, least_reading_s: float | None
 ) -> Job:
     return Job(
         runtime=profile.runtime,
@@ -122,7 +145,7 @@ def _job(
         pictures=str(folder / PICTURES),
         settings=config.settings(),
         result=str(folder / "result.json"),
-        yardstick_s=yardstick_s,
+        yardstick_s=least_reading_s,
     )
 
 
@@ -143,18 +166,3 @@ def _repeated(results: Sequence[RoundResult]) -> str:
     repeated = sum(block.repeats > 0 for block in blocks)
     still = sum(block.disturbed for block in blocks)
     return f"{repeated} of {len(blocks)} blocks repeated, {still} still contended"
-
-
-@contextmanager
-def _steps(total: int, say: Say) -> Iterator[Say]:
-    """What to call after each round: moves a bar on a terminal, says a line elsewhere. Nothing is drawn while a round runs."""
-    if not sys.stderr.isatty():
-        yield say
-        return
-    with Progress(console=Console(stderr=True), auto_refresh=False) as bar:
-        task = bar.add_task("measure", total=total)
-
-        def step(text: str) -> None:
-            bar.update(task, advance=1, description=text, refresh=True)
-
-        yield step

@@ -9,7 +9,6 @@ from typing import Any
 
 from flows.records.schema import ArtifactRecord, CellRecord, LatencyRow, Source
 from flows.stats.latency import log_ratio_interval
-from hardware_profiles.runtimes.table import SessionError, runtime_version
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.round import Block, RoundResult
 
@@ -132,15 +131,5 @@ def _known(values: Any) -> tuple[Any, ...]:
 
 
 def empty_row(record: CellRecord, profile: HardwareProfile, source: Source, **known: Any) -> LatencyRow:
-    """A row in which everything not given is empty."""
-    return LatencyRow(cell=record.cell, profile=profile.id, source=source, runtime=_runtime(profile, source), **known)
-
-
-def _runtime(profile: HardwareProfile, source: Source) -> str:
-    """Name and version of what was run; the bare name of what was not."""
-    if source != "measured":
-        return profile.runtime
-    try:
-        return runtime_version(profile.runtime)
-    except SessionError:
-        return profile.runtime
+    """A row in which everything not given is empty; the runtime without its version."""
+    return LatencyRow(cell=record.cell, profile=profile.id, source=source, runtime=profile.runtime, **known)

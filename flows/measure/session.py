@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from compressors.latency import operators
 from detection.checkpoint import load_spec
 from detection.data.dataset import Images, load_split
-from flows.grid.nodes import SECTION
-from flows.measure.exported_graphs import ExportedGraphs
-from flows.records.observations import Observations
+from flows.grid.nodes import NODES
+from flows.measure.estimated_rows import ExportedGraphs
 from flows.records.schema import CellRecord, CellsFile, read_records
-from flows.records.store import Store
+from flows.records.store import Observations, Store
 from flows.sweep import workspace
-from flows.sweep.measure_settings import Measure, quick
+from flows.sweep.settings import Measure, quick
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_host_cpu, load_profile
 from hardware_profiles.schema.profile import HardwareProfile
@@ -79,7 +78,7 @@ class MeasureSession:
 
     def designed(self, record: CellRecord, _profile: HardwareProfile) -> Sequence[Operator]:
         """What a cell's network consists of by its spec, as methods see it that design by estimates."""
-        return operators(load_spec(self.store.open(SECTION, record.node)), record.computes_in)
+        return operators(load_spec(self.store.open(NODES, record.node)), record.computes_in)
 
 
 def open_measuring(loaded: Plan, store: Store, fewer: bool = False) -> MeasureSession:

@@ -7,15 +7,14 @@ from typing import Any
 
 from detection.frozen import InputError
 from flows.measure.devices.imported import imported_rounds
-from flows.measure.estimated_rows import estimated_row
-from flows.measure.exported_graphs import with_memory
-from flows.measure.host import duration_text, host_rounds, why_not_here
+from flows.measure.estimated_rows import estimated_row, with_memory
+from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds, measured_row
 from flows.measure.session import MeasureSession
-from flows.messages import Say
+from flows.progress import Say, duration
 from flows.records.schema import CONTROL, CellRecord, LatencyFile, LatencyRow
 from flows.stats.verdicts import with_verdicts
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import digest_of, environment, runtime_in
 from hardware_profiles.timing.mlperf_percentile import least_calls
@@ -28,7 +27,7 @@ multiply-adds, on one core. Other machines take half or twice as long."""
 def measure(session: MeasureSession, profiles: Sequence[HardwareProfile], say: Say = print) -> LatencyFile:
     """One row per (cell or reference, profile): measured here, or on its device and imported, otherwise estimated.
 
-    Every call times afresh; what it saw here is appended to the store's observations.
+    Every call times again; what it saw here is appended to the store's observations.
     """
     if not session.images.picture_ids:
         split = session.images.split
@@ -66,7 +65,7 @@ def _announce(records: Sequence[CellRecord], files: Mapping[str, int], config: M
     counted = ", ".join(f"{count} files on {profile}" for profile, count in files.items() if count)
     if not counted:
         return
-    forecast = duration_text(forecast_s(records, tuple(files.values()), config))
+    forecast = f"about {duration(forecast_s(records, tuple(files.values()), config))}"
     say(f"measure: {config.rounds} rounds of {counted}: {forecast}; leave the machine alone meanwhile")
     if config.timed_calls < least_calls():
         say(f"measure: timed_calls is {config.timed_calls}: no 90th percentile, which needs {least_calls()}")

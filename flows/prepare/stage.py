@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -15,12 +14,11 @@ from numpy.typing import NDArray
 from detection.boxes import letterbox
 from detection.data.dataset import SPLITS, Prepared, Split, SplitSummary, split_digest
 from detection.data.labelled import Labelled, Picture
-from detection.data.provenance import provenance
-from detection.data.sources import Data, read_source
+from detection.data.sources import Data, provenance, read_source
 from detection.frozen import InputError
-from flows.messages import Say
-from flows.progress import steps
+from flows.progress import Say, steps
 from flows.records.files import whole_folder
+from hardware_profiles.timing.environment import digest_of
 
 OUTPUTS = frozenset({"prepared.json", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
 
@@ -39,13 +37,17 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
     _check_room(folder, data, labelled)
     with whole_folder(folder) as unfinished:
         splits = {split: _write_split(unfinished, split, labelled, data.input_size, report) for split in SPLITS}
-        digest = _digest(labelled.classes, data.input_size, splits)
+        content = {
+            "classes": labelled.classes,
+            "input_size": data.input_size,
+            "splits": {split: about.digest for split, about in splits.items()},
+        }
         prepared = Prepared(
             name=data.name,
             classes=labelled.classes,
             input_size=data.input_size,
             splits=splits,
-            digest=digest,
+            digest=digest_of(content),
             made_from=provenance(data, base, seed),
         )
         (unfinished / "prepared.json").write_text(prepared.model_dump_json(by_alias=True, indent=2) + "\n")
@@ -86,8 +88,7 @@ def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tup
     for row, picture in enumerate(steps(pictures, len(pictures), f"prepare {split}", "pictures")):
         pixels[row] = letterbox(picture.pixels(), input_size)
         truth.add(picture)
-    ground_truth = truth.coco()
-    (folder / f"{split}.json").write_text(json.dumps(ground_truth, separators=(",", ":")) + "\n")
+    (folder / f"{split}.json").write_text(json.dumps(truth.coco, separators=(",", ":")) + "\n")
     if not truth.learnable:
         raise InputError(
             f"split {split}: none of its {len(pictures)} pictures has a box to find, so nothing could be learned or measured. "
@@ -98,7 +99,7 @@ def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tup
         boxes=len(truth.annotations),
         clipped_boxes=truth.clipped,
         dropped_boxes=truth.dropped,
-        digest=split_digest(pixels, ground_truth),
+        digest=split_digest(pixels, truth.coco),
     )
     report(truth.summary(split, len(pictures)))
     return summary
@@ -111,8 +112,9 @@ class _GroundTruth:
         self.classes = classes
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
-        self.clipped = 0
-        self.dropped = 0
+        categories = [{"id": label + 1, "name": name} for label, name in enumerate(classes)]
+        self.coco = {"images": self.images, "annotations": self.annotations, "categories": categories}
+        self.clipped = self.dropped = 0
 
     @property
     def learnable(self) -> int:
@@ -142,11 +144,6 @@ class _GroundTruth:
                 }
             )
 
-    def coco(self) -> dict[str, Any]:
-        """The ground truth in COCO's format."""
-        categories = [{"id": label + 1, "name": name} for label, name in enumerate(self.classes)]
-        return {"images": self.images, "annotations": self.annotations, "categories": categories}
-
     def summary(self, split: Split, pictures: int) -> str:
         """One line: boxes per class, what was cut and dropped."""
         counts = Counter(annotation["category_id"] for annotation in self.annotations)
@@ -156,8 +153,3 @@ class _GroundTruth:
             f"{split}: {pictures:,} pictures, {len(self.annotations):,} boxes ({per_class}); "
             f"{self.clipped:,} clipped at the border, {self.dropped:,} dropped (no area inside the picture), {crowds:,} crowds"
         )
-
-
-def _digest(classes: tuple[str, ...], input_size: tuple[int, int], splits: dict[Split, SplitSummary]) -> str:
-    content = {"classes": classes, "input_size": input_size, "splits": {split: splits[split].digest for split in SPLITS}}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -39,7 +39,7 @@ def render(template: Path, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, from our own records
+        autoescape=template.name.endswith(".html.j2"),  # Markdown is from our own records
     )
     environment.globals |= {"megabytes": megabytes, "milliseconds": milliseconds, "points": points, "table": table}
     return environment.get_template(template.name).render(**values)

@@ -7,18 +7,20 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from detection.frozen import InputError
+from flows.cli.errors import INPUT, exit_code
 from flows.compare.retrain_text import SeedsFile, read_seeds, section, sentences
 from flows.publish.marked_page import render, rewrite, table
 from flows.records.files import write_text
-from flows.records.formatting import permitted, with_interval
+from flows.records.formatting import megabytes, permitted, with_interval
 from flows.records.schema import CONTROL, CellsFile, LatencyFile, read_records, read_schema
+from flows.report.figures import draw_pareto
 from flows.report.findings import Findings, Panel, choose, panels
 from flows.report.recommendation import RecommendationFile
-from flows.report.static_plot import draw_pareto
 from flows.report.table import as_markdown, make_table
 from flows.stats.factorial import Effect, Interactions, Quantity, interactions, main_effects
 from flows.stats.verdicts import FLAG_TITLES, flag_sentences, flags_of
@@ -27,8 +29,6 @@ from flows.sweep import workspace
 RESULTS, PAGE, README = Path("docs/results"), Path("docs/results.md"), Path("README.md")
 PART = "results"
 """Of the README."""
-INPUT = 2
-"""Exit code where the fault lies with what was given, as everywhere."""
 SHOWN = ("bccd",)
 """Sweeps whose headline the README shows."""
 DROPS = (0.01, 0.02, 0.05)
@@ -151,7 +151,7 @@ def _row(cells: CellsFile, panel: Panel, name: str) -> list[str]:
         "none (the control)" if name == CONTROL else name.replace("+", " + "),
         f"{1e3 * point.p50_s:.2f}",
         with_interval(f"{point.speedup or 1:.2f}", point.speedup_ci95),
-        f"{artifact.size_bytes / 1e6:.2f}",
+        megabytes(artifact.size_bytes),
         f"{point.val_map:.3f}",
         f"{artifact.test.map_50_95:.3f}",
     ]
@@ -213,12 +213,8 @@ def main(arguments: Sequence[str], checkout: Path) -> int:
     if len(arguments) not in (0, 2, 3):
         print("usage: python -m flows.publish.page [FOLDER_OF_THE_RUN COMMAND_THAT_MADE_IT [NOTE]]", file=sys.stderr)
         return INPUT
-    try:
-        print(publish(Path(arguments[0]), checkout, *arguments[1:]) if arguments else write_pages(checkout))
-    except InputError as error:
-        print(f"publish: {error}", file=sys.stderr)
-        return INPUT
-    return 0
+    made = partial(publish, Path(arguments[0]), checkout, *arguments[1:]) if arguments else partial(write_pages, checkout)
+    return exit_code(lambda: print(made()), "publish")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Numbers as people read them: points of mAP, ratios, milliseconds, megabytes, intervals, counts."""
+"""Numbers as people read them: points of mAP, ratios, milliseconds, megabytes, intervals, counts; and errors in a line."""
 
 from __future__ import annotations
 
@@ -74,3 +74,9 @@ def listed(names: Sequence[str], most: int) -> str:
 def one_line(text: str | None) -> str:
     """The words of a text that may hold line breaks; says so where there is none."""
     return " ".join((text or "no reason recorded").split())
+
+
+def describe_failure(error: BaseException) -> str:
+    """The kind of an error and the first line of its message."""
+    words = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"{type(error).__name__}: {words}"

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compressors.target import Target
 from detection.data.dataset import Prepared
 from detection.frozen import Digest, Frozen, InputError, read_json
 from flows.records.files import write_text
-from flows.records.upgrade import RecordFile
 
 Status = Literal["ok", "failed", "skipped"]
 """Of a cell. `failed`: work that no simpler cell of the sweep needs went wrong. `skipped`: it was not tried, because work that it
@@ -29,6 +28,33 @@ CONTROL = "none"
 """Name of the cell to which no method was applied."""
 REFERENCE_PREFIX = "reference:"
 """Names of references begin with it, and no cell's does."""
+RENAMED: dict[str, str] = {
+    "beside": "reference_comparison",
+    "disturbed_blocks": "contended_blocks",
+    "is_blind": "control_below_threshold",
+    "minimal_effect": "minimum_detectable_effect",
+    "not_told_apart": "indistinguishable",
+    "null_proxies": "random_baseline",
+    "patience_s": "contention_wait_s",
+}
+"""Field of schema 1 -> its name in schema 2; no two kinds of file use one of them for different things."""
+VALUES: dict[str, dict[str, str]] = {
+    "verdict": {"no difference": "not significant", "ship": "recommended", "keep_control": "keep_uncompressed"},
+}
+"""Field -> value of schema 1 -> value of schema 2."""
+SPACE_OPTIONS = ("levels", "stem_stride", "head_branches", "head_depth", "block", "least_depth")
+"""Settings of `nas` in schema 1 that are options of its `space` in schema 2."""
+
+
+class RecordFile(Frozen):
+    """A file that a stage writes and others read. Files of schema 1 are read as if they were of schema 2."""
+
+    schema_version: Literal[2] = Field(default=2, alias="schema", serialization_alias="schema")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_schema(cls, given: Any) -> Any:
+        return upgraded(given) if isinstance(given, dict) and given.get("schema") == 1 else given
 
 
 class Metrics(Frozen):
@@ -266,3 +292,31 @@ def read_schema(path: Path, kind: type[Model], maker: str) -> Model:
 def write_records(path: Path, records: Frozen) -> None:
     """Write records as JSON, whole or not at all."""
     write_text(path, records.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def upgraded(tree: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file of schema 1 in the words of schema 2; the one given stays as it was."""
+    found = _renamed(tree)
+    assert isinstance(found, dict)
+    for cell in (*found.get("cells", ()), *found.get("references", ())):
+        if isinstance(cell, dict) and isinstance(search := cell.get("variant", {}).get("nas"), dict):
+            cell["variant"]["nas"] = _with_space(search)
+    return found | {"schema": 2}
+
+
+def _renamed(node: Any) -> Any:
+    """The same with other names of fields and values, all the way down."""
+    if isinstance(node, list | tuple):
+        return [_renamed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {RENAMED.get(key, key): VALUES.get(key, {}).get(value, value) if isinstance(value, str) else _renamed(value)
+            for key, value in node.items()}  # fmt: skip
+
+
+def _with_space(search: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a search with the options of its space in a mapping of their own; what was left open stays out."""
+    options = {name: search[name] for name in SPACE_OPTIONS if search.get(name) is not None}
+    if options.get("least_depth") == 1:  # the default, which was written out
+        del options["least_depth"]
+    return {name: value for name, value in search.items() if name not in SPACE_OPTIONS} | {"space": dict(sorted(options.items()))}

@@ -1,4 +1,4 @@
-"""Finished work under the name of its content: written whole or not at all, checked on every read, never overwritten."""
+"""Finished work under the name of its content, and what was measured: written whole or not at all, never overwritten."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from detection.frozen import Digest, Frozen, InputError
-from flows.records.files import file_digest
-from flows.records.partial_folders import sweep_unfinished, unfinished_folder
+from detection.frozen import DamagedError, Digest, Frozen, InputError
+from flows.records.files import file_digest, sweep_unfinished, unfinished_folder, write_text
+from hardware_profiles.timing.environment import digest_of
+from hardware_profiles.timing.round import RoundResult
 
 MANIFEST = "manifest.json"
 PARTIAL = "partial"
 JOURNAL = "journal.jsonl"
+OBSERVATION_SCHEMA = 2
 
 
 class StoreError(RuntimeError):
@@ -151,11 +156,71 @@ class Store:
         """Where an unfinished training keeps what it needs to go on."""
         return self.root / "unfinished" / key
 
-    def lock_path(self, name: str) -> Path:
-        """A file to lock so that one sweep is run by one driver."""
+    @contextmanager
+    def one_driver(self, sweep: str, others: str) -> Iterator[None]:
+        """Nobody else runs the sweep meanwhile; what killed writers left is removed. StoreError says that `others` may run it."""
+        path = self.root / "locks" / f"{sweep}.lock"
         with explained(self.root):
-            (self.root / "locks").mkdir(parents=True, exist_ok=True)
-        return self.root / "locks" / f"{name}.lock"
+            path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(f"{path}: {others} of sweep {sweep!r} is running on this store. Wait for it or end it.") from error
+        try:
+            self.sweep_partial()
+            yield
+        finally:
+            lock.release()
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Where measurements lie in a store: appended, never overwritten."""
+
+    root: Path
+
+    @property
+    def latency(self) -> Path:
+        """One file per artifact, profile, environment and protocol, of every measurement."""
+        return self.root / "latency"
+
+    @property
+    def exports(self) -> Path:
+        """The manifests of the folders that were exported for devices."""
+        return self.root / "exports"
+
+    @property
+    def devices(self) -> Path:
+        """What was imported from devices, whole."""
+        return self.root / "devices"
+
+    def append(
+        self, profile: str, results: Sequence[RoundResult], environment: Mapping[str, Any], protocol: Mapping[str, Any]
+    ) -> tuple[Path, ...]:
+        """The new files, one per artifact with all its blocks, under (artifact digest, profile, environment, protocol).
+
+        The last two are digests of what was given here: the whole of both stands in the file. Old files stay.
+        """
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        blocks: dict[str, list[dict[str, Any]]] = {}
+        for block in (block for result in results for block in result.blocks):
+            blocks.setdefault(block.digest, []).append(block.model_dump())
+        written = []
+        for digest, rounds in blocks.items():
+            content = {
+                "schema": OBSERVATION_SCHEMA,
+                "artifact_digest": digest,
+                "profile": profile,
+                "environment_digest": digest_of(environment),
+                "environment": environment,
+                "protocol": protocol,
+                "measured_at": now,
+                "rounds": rounds,
+            }
+            folder = self.latency / digest / profile / digest_of(environment) / digest_of(protocol)
+            written.append(write_text(folder / f"{now}-{uuid.uuid4().hex}.json", json.dumps(content, indent=1) + "\n"))
+        return tuple(written)
 
 
 def open_store(url: str, base: Path) -> Store:
@@ -163,6 +228,24 @@ def open_store(url: str, base: Path) -> Store:
     if "://" in url and not url.startswith("file://"):
         raise InputError(f"store.url: {url!r} is not supported; allowed is a folder, absolute or relative to the params file.")
     return Store((base / url.removeprefix("file://")).resolve())
+
+
+def read_detections(path: Path) -> list[dict[str, Any]]:
+    """COCO results from a file of the store; the command that makes a missing or damaged one again is named."""
+    if not path.is_file():
+        raise InputError(f"{path}: detections named in cells.json are not in the store. Run `sixfold grid` to make them again.")
+    return parse_detections(path.read_bytes(), str(path))
+
+
+def parse_detections(text: bytes, source: str) -> list[dict[str, Any]]:
+    """COCO results from their JSON text; DamagedError names the source and the command that makes it again."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise DamagedError(f"{source}: damaged ({error}). Run `sixfold grid` to make it again.") from error
+    if not isinstance(found, list):
+        raise InputError(f"{source}: a COCO result list is expected, found {type(found).__name__}. Run `sixfold grid` again.")
+    return found
 
 
 @contextmanager

@@ -1,20 +1,28 @@
-"""The figures of the report: Plotly, readable offline. Measured and estimated latencies never share an axis."""
+"""The figures of the report: Plotly, readable offline; and one still plot for README and docs, by Matplotlib.
+
+Measured and estimated latencies never share an axis.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from flows.records.formatting import permitted, with_interval
 from flows.records.schema import CONTROL
-from flows.report.findings import Choice, Panel, Point
+from flows.report.findings import Choice, Findings, Panel, Point, pareto
 from flows.stats.factorial import Effect, Interactions, Quantity
 
 FLOAT_COLOUR, INT8_COLOUR, CHOSEN_COLOUR, QUIET = "#3b6ea8", "#d9822b", "#1a7f37", "#8a94a3"
 """Blue and orange stay apart for colour-blind readers."""
+INK, INT8, FLOAT, FRONT, REFERENCE = "#222222", "#d1495b", "#00798c", "#8d99ae", "#6b5b95"
+"""Of the still plot."""
 SERIES_COLOURS = ("#3b6ea8", "#d9822b", "#6b5b95", "#2a9d8f", "#8a94a3")
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "#24292f"}
 NARROW_SPAN = 0.1
@@ -28,13 +36,13 @@ TITLES = {
 }
 
 
-def plotly_script() -> str:
+def plotly_script() -> Markup:
     """Plotly's own JavaScript, to be put into a page once."""
-    return str(get_plotlyjs())
+    return Markup(get_plotlyjs())
 
 
-def as_html(figure: go.Figure, identifier: str) -> str:
-    """A figure as a piece of a page that holds `plotly_script` already."""
+def as_html(figure: go.Figure, identifier: str) -> Markup:
+    """A figure as a piece of a page that holds `plotly_script` already; Plotly's JSON escapes <, > and & itself."""
     html = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
@@ -43,27 +51,19 @@ def as_html(figure: go.Figure, identifier: str) -> str:
         default_height=f"{figure.layout.height}px",
         config={"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]},
     )
-    return str(html)
+    return Markup(html)
 
 
-def pareto_figure(panel: Panel, choice: Choice, references: Sequence[Point] = ()) -> go.Figure:
+def pareto_figure(panel: Panel, choice: Choice) -> go.Figure:
     """val mAP against latency for one profile: the front as a line, the control and the chosen cell named, references apart."""
     figure = go.Figure()
     front = [point for name in choice.front if (point := panel.point(name)) is not None]
-    figure.add_trace(
-        go.Scatter(
-            x=[point.p50_s * 1e3 for point in front],
-            y=[point.val_map for point in front],
-            mode="lines",
-            name="Pareto front",
-            line={"color": QUIET, "width": 2, "shape": "hv"},
-            hoverinfo="skip",
-        )
-    )
+    line = {"color": QUIET, "width": 2, "shape": "hv"}
+    figure.add_trace(go.Scatter(**_places(front), mode="lines", name="Pareto front", line=line, hoverinfo="skip"))
     for name, dtype, colour in (("float", "fp32", FLOAT_COLOUR), ("int8", "int8", INT8_COLOUR)):
         figure.add_trace(_cloud(panel, [point for point in panel.points if point.computes_in == dtype], name, colour))
-    if references:
-        figure.add_trace(_cloud(panel, references, "references", QUIET).update(marker={"symbol": "diamond-open", "size": 9}))
+    if panel.references:
+        figure.add_trace(_cloud(panel, panel.references, "references", QUIET).update(marker={"symbol": "diamond-open", "size": 9}))
     control = panel.point(CONTROL)
     if control is not None:
         limit = control.val_map - choice.max_drop
@@ -83,9 +83,10 @@ def pareto_figure(panel: Panel, choice: Choice, references: Sequence[Point] = ()
     if chosen is not None and chosen.cell != CONTROL:
         _name(figure, chosen, _folded(chosen.cell), CHOSEN_COLOUR, left=True)
     unit = "median latency, ms (measured)" if panel.is_measured else "ESTIMATED latency, ms (model with its interval; not measured)"
-    figure.update_layout(**_layout(440), hovermode="closest", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    figure.update_layout(**_layout(440, margin={"l": 64, "r": 16, "t": 36, "b": 52}), hovermode="closest", legend=legend)
     figure.update_xaxes(title=unit, type="log", **_latency_axis(panel))
-    maps = [point.val_map for point in (*panel.points, *references)]
+    maps = [point.val_map for point in (*panel.points, *panel.references)]
     span = max(maps) - min(maps)
     figure.update_yaxes(title=f"val mAP 50-95 ({panel.artifacts_of})", tickformat=".2f" if span > NARROW_SPAN else ".3f")
     return figure
@@ -95,11 +96,9 @@ def effects_figure(quantities: Sequence[Quantity]) -> go.Figure:
     """Mean effect of each method on one kind of number, one bar per runtime or profile; whiskers are the sd over pairs."""
     kind = quantities[0].kind
     figure = go.Figure()
-    for quantity, colour in reversed(
-        list(zip(quantities, SERIES_COLOURS, strict=False))
-    ):  # Plotly draws the first bar at the bottom
-        # mAP in points; ratios as powers of two, so that halving and doubling are equally long
-        unit = 100.0 if kind == "val_map" else 1 / math.log(2)
+    # mAP in points; ratios as powers of two, so that halving and doubling are equally long
+    unit = 100.0 if kind == "val_map" else 1 / math.log(2)
+    for quantity, colour in [*zip(quantities, SERIES_COLOURS, strict=False)][::-1]:  # Plotly draws the first bar at the bottom
         effects = quantity.effects[::-1]
         figure.add_trace(
             go.Bar(
@@ -117,10 +116,8 @@ def effects_figure(quantities: Sequence[Quantity]) -> go.Figure:
                 "%{customdata[4]}",
             )
         )
-    layout = _layout(330)
-    layout["margin"] = {"l": 8, "r": 16, "t": 66, "b": 36}
     figure.update_layout(
-        **layout,
+        **_layout(330, margin={"l": 8, "r": 16, "t": 66, "b": 36}),
         title={"text": TITLES[kind], "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.97, "yanchor": "top"},
         barmode="group",
         bargap=0.3,
@@ -137,13 +134,13 @@ def interactions_figure(found: Interactions) -> go.Figure:
     """Two-way interactions on val mAP in points, as the lower triangle of a matrix."""
     methods, size = found.methods, len(found.methods)
     points = [
-        [None if column >= row or (value := found.matrix[row][column]) is None else 100 * value for column in range(size)]
-        for row in range(size)
+        [None if column >= row or (value := found.matrix[row][column]) is None else 100 * value for column in range(size - 1)]
+        for row in range(1, size)
     ]
     reach = max([abs(value) for row in points for value in row if value is not None], default=0.0) or 1.0
     figure = go.Figure(
         go.Heatmap(
-            z=[row[:-1] for row in points[1:]],
+            z=points,
             x=methods[:-1],
             y=methods[1:],
             zmid=0,
@@ -153,19 +150,59 @@ def interactions_figure(found: Interactions) -> go.Figure:
             xgap=3,
             ygap=3,
             hoverongaps=False,
-            text=[["" if value is None else f"{value:+.1f}" for value in row[:-1]] for row in points[1:]],
+            text=[["" if value is None else f"{value:+.1f}" for value in row] for row in points],
             texttemplate="%{text}",
             hovertemplate="%{y} with %{x}<br>%{z:+.2f} points of val mAP<extra></extra>",
             colorbar={"thickness": 10, "outlinewidth": 0, "title": {"text": "points", "font": {"size": 11}}},
         )
     )
-    layout = _layout(380)
-    layout["margin"] = {"l": 8, "r": 8, "t": 44, "b": 8}
-    title = f"Interactions on val mAP, {found.runtime}"
-    figure.update_layout(**layout, title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper"})
+    title = {"text": f"Interactions on val mAP, {found.runtime}", "font": {"size": 14}, "x": 0, "xref": "paper"}
+    figure.update_layout(**_layout(380, margin={"l": 8, "r": 8, "t": 44, "b": 8}), title=title)
     figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True, ticksuffix="  ")
     figure.update_xaxes(showgrid=False, automargin=True, tickangle=-30)
     return figure
+
+
+def draw_pareto(findings: Findings, path: Path) -> None:
+    """Write one SVG: a panel per measured profile, val mAP against median latency, the front as a line, references apart."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    measured = [panel for panel in findings.panels if panel.is_measured]
+    figure = Figure(figsize=(5.6 * max(1, len(measured)), 4.4), layout="constrained")
+    FigureCanvasSVG(figure)
+    for axes, panel in zip(figure.subplots(1, max(1, len(measured)), squeeze=False)[0], measured, strict=False):
+        _draw(axes, panel)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _draw(axes: Any, panel: Panel) -> None:
+    from matplotlib.ticker import ScalarFormatter
+
+    for dtype, colour, name in (("fp32", FLOAT, "float"), ("int8", INT8, "int8")):
+        own = [point for point in panel.points if point.computes_in == dtype]
+        axes.scatter(**_places(own), s=26, color=colour, alpha=0.75, label=name, linewidths=0)
+    if panel.references:
+        axes.scatter(**_places(panel.references), s=30, marker="D", facecolors="none", edgecolors=REFERENCE, label="references")
+    axes.plot(*_places(pareto(panel.points)).values(), color=FRONT, zorder=0, label="front")
+    if control := panel.point(CONTROL):
+        place = (1e3 * control.p50_s, control.val_map)
+        axes.annotate("control", place, xytext=(-6, 8), textcoords="offset points", ha="right", color=INK)
+        axes.scatter(*place, s=70, facecolors="none", edgecolors=INK)
+    axes.set_xscale("log")
+    for axis_ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_ticks(ScalarFormatter())
+    axes.set_title(panel.profile, loc="left", fontsize=11)
+    axes.set_xlabel("median latency, ms (measured, logarithmic)")
+    axes.set_ylabel("val mAP 50-95")
+    axes.grid(visible=True, which="both", alpha=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+
+
+def _places(points: Sequence[Point]) -> dict[str, list[float]]:
+    """Milliseconds and val mAP."""
+    return {"x": [point.p50_s * 1e3 for point in points], "y": [point.val_map for point in points]}
 
 
 def _cloud(panel: Panel, points: Sequence[Point], name: str, colour: str) -> go.Scatter:
@@ -182,8 +219,7 @@ def _cloud(panel: Panel, points: Sequence[Point], name: str, colour: str) -> go.
             "arrayminus": [point.p50_s * 1e3 - low for point, (low, _) in zip(points, intervals_ms, strict=True)],
         }
     return go.Scatter(
-        x=[point.p50_s * 1e3 for point in points],
-        y=[point.val_map for point in points],
+        **_places(points),
         mode="markers",
         error_x=bars,
         name=name if panel.is_measured else f"{name} (estimate)",
@@ -257,16 +293,8 @@ def _shown(kind: str, value: float) -> str:
 
 
 def _speedup(point: Point) -> str:
-    if point.speedup is None:
-        return "speedup unknown"
-    return with_interval(f"{point.speedup:.2f}x", point.speedup_ci95)
+    return "speedup unknown" if point.speedup is None else with_interval(f"{point.speedup:.2f}x", point.speedup_ci95)
 
 
-def _layout(height_px: int) -> dict[str, object]:
-    return {
-        "template": "plotly_white",
-        "font": FONT,
-        "height": height_px,
-        "margin": {"l": 64, "r": 16, "t": 36, "b": 52},
-        "autosize": True,
-    }
+def _layout(height_px: int, margin: dict[str, int]) -> dict[str, object]:
+    return {"template": "plotly_white", "font": FONT, "height": height_px, "margin": margin, "autosize": True}

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from detection.frozen import Frozen
-from flows.records.schema import (
-    CONTROL,
-    CellRecord,
-    CellsFile,
-    ComputeType,
-    FlagKind,
-    LatencyFile,
-    LatencyRow,
-    Source,
-    SpeedVerdict,
-    artifact_runtime,
-)
+from flows.records.schema import CONTROL, CellsFile, ComputeType, LatencyFile, LatencyRow, Source, artifact_runtime
 from flows.stats.latency import EQUAL_WITHIN
 
 ROUNDING = 1e-9
 """Slack when mAPs are compared: 0.52 - 0.50 is a little more than 0.02 in floating point."""
+WEAKEST_FIRST: tuple[Source, ...] = ("estimated", "calibrated", "measured")
+"""A profile may be calibrated in float and only estimated in int8: of all together the weakest can be said."""
 TIERS = (0.99, 0.95)
 """Shares of the control's mAP that MLPerf's edge suite accepts."""
 
 
-class Point(Frozen):
-    """All that a choice may look at: cost and val accuracy of one ok cell on one profile. No test number, on purpose."""
+class Point(LatencyRow):
+    """All that a choice may look at: the row of one ok cell, which has a time, and its val accuracy. No test number, on purpose."""
 
-    cell: str
-    source: Source
+    p50_s: float
     methods: tuple[str, ...]
     computes_in: ComputeType
     val_map: float
     size_bytes: int
-    p50_s: float
-    interval_s: tuple[float, float] | None
-    speedup: float | None
-    speedup_ci95: tuple[float, float] | None
-    verdict: SpeedVerdict | None
-    """Against the control; None where nothing was tested."""
-    minimum_detectable_effect: float | None
-    """The ratio that would probably have been found."""
-    rounds: int
-    """Behind the time; 0 where it is modelled."""
-    speedup_range: tuple[float, float] | None
-    """Smallest and largest of a round; None without rounds."""
-    flags: tuple[FlagKind, ...]
 
     @property
     def is_tested(self) -> bool:
@@ -67,6 +44,8 @@ class Panel(Frozen):
     artifacts_of: str
     """Runtime whose files give accuracy and size: the profile's own, or the sweep's first where the sweep made none for it."""
     points: tuple[Point, ...]
+    references: tuple[Point, ...] = ()
+    """With a number of the same kind; never among the points."""
     validated_on: tuple[str, ...] = ()
     """Which networks the errors of its modelled times were found on; empty where measured, or fitted on none."""
 
@@ -96,8 +75,6 @@ class Tier(Frozen):
 class Choice(Frozen):
     """What is recommended on one profile, and what it was compared with."""
 
-    profile: str
-    source: Source
     verdict: Literal["recommended", "keep_uncompressed", "undecided"] = "undecided"
     """keep_uncompressed: no combination is both within the drop and faster. undecided: the control has no number here."""
     cell: str | None = None
@@ -124,22 +101,18 @@ class Findings:
     max_drop: float
     """Permitted loss of val mAP against the control, in shares of 1."""
     panels: tuple[Panel, ...]
-    references: tuple[Panel | None, ...]
-    """For each panel that of the references with the same profile and kind; None where there is none."""
     choices: tuple[Choice, ...]
     """For each panel."""
 
     @classmethod
     def of(cls, cells: CellsFile, latency: LatencyFile, max_drop: float) -> Findings:
         """The findings of a sweep."""
-        found = panels(cells, latency)
-        others = {(own.profile, own.is_measured): own for own in reference_panels(cells, latency)}
-        references = tuple(others.get((own.profile, own.is_measured)) for own in found)
-        return cls(cells, latency, max_drop, found, references, tuple(choose(panel, max_drop) for panel in found))
-
-    def record(self, name: str) -> CellRecord:
-        """The cell or reference of that name, which there must be."""
-        return next(own for own in (*self.cells.cells, *self.cells.references) if own.cell == name)
+        of_references = panels(cells.model_copy(update={"cells": cells.references}), latency)
+        points = {(own.profile, own.is_measured): own.points for own in of_references}
+        found = tuple(
+            own.model_copy(update={"references": points.get((own.profile, own.is_measured), ())}) for own in panels(cells, latency)
+        )
+        return cls(cells, latency, max_drop, found, tuple(choose(panel, max_drop) for panel in found))
 
 
 def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
@@ -155,28 +128,27 @@ def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
     found = []
     for (profile, _), rows in grouped.items():
         artifacts_of = artifact_runtime(cells.runtimes, rows[0])
-        points = (_point(ok[row.cell], artifacts_of, row) for row in rows)
+        made = [(row, ok[row.cell], own) for row in rows if (own := ok[row.cell].artifacts.get(artifacts_of))]
         found.append(
             Panel(
                 profile=profile,
-                source=weakest({row.source for row in rows}),
+                source=min((row.source for row in rows), key=WEAKEST_FIRST.index),
                 runtime=rows[0].runtime,
                 artifacts_of=artifacts_of,
-                points=tuple(point for point in points if point is not None),
+                points=tuple(
+                    Point(
+                        **dict(row),
+                        methods=cell.methods,
+                        computes_in=cell.computes_in,
+                        val_map=artifact.val.map_50_95,
+                        size_bytes=artifact.size_bytes,
+                    )
+                    for row, cell, artifact in made
+                ),
                 validated_on=tuple(dict.fromkeys(row.validated_on for row in rows if row.validated_on)),
             )
         )
     return tuple(found)
-
-
-def reference_panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
-    """As `panels`, with the references as points and no cell among them."""
-    return panels(cells.model_copy(update={"cells": cells.references}), latency)
-
-
-def weakest(sources: set[Source]) -> Source:
-    """What can be said of all: a profile may be calibrated in float and only estimated in int8."""
-    return next(source for source in ("estimated", "calibrated", "measured") if source in sources)
 
 
 def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
@@ -197,23 +169,24 @@ def choose(panel: Panel, max_drop: float) -> Choice:
     control = panel.point(CONTROL)
     others = [point for point in panel.points if point.cell != CONTROL]
     front = tuple(point.cell for point in pareto(panel.points))
-    choice = Choice(profile=panel.profile, source=panel.source, max_drop=max_drop, compared=len(others), front=front)
     if control is None:
-        return choice
+        return Choice(max_drop=max_drop, compared=len(others), front=front)
     within = [point for point in others if control.val_map - point.val_map <= max_drop + ROUNDING]
     candidates = [point for point in within if point.verdict == "faster" or (not point.is_tested and _is_ahead(point, control))]
     fastest = min([*candidates, control], key=_fastest_first)
     as_fast = [] if fastest is control else [point for point in candidates if _overlap(point, fastest)]
     best = max([fastest, *as_fast], key=lambda point: point.val_map)
-    found = {
-        "verdict": "keep_uncompressed" if best is control else "recommended",
-        "cell": best.cell,
-        "within_drop": len(within),
-        "indistinguishable": tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
-        "tiers": tuple(_tier(panel.points, control, share) for share in TIERS),
-        "control_below_threshold": control.val_map <= max_drop + ROUNDING,
-    }
-    return choice.model_copy(update=found)
+    return Choice(
+        verdict="keep_uncompressed" if best is control else "recommended",
+        cell=best.cell,
+        max_drop=max_drop,
+        compared=len(others),
+        within_drop=len(within),
+        front=front,
+        indistinguishable=tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
+        tiers=tuple(_tier(panel.points, control, share) for share in TIERS),
+        control_below_threshold=control.val_map <= max_drop + ROUNDING,
+    )
 
 
 class ReferenceTime(NamedTuple):
@@ -224,47 +197,24 @@ class ReferenceTime(NamedTuple):
     val_map: float
 
 
-def best_no_slower(p50_s: float, references: Iterable[ReferenceTime]) -> ReferenceTime | None:
+Timed = TypeVar("Timed", ReferenceTime, Point)
+
+
+def best_no_slower(p50_s: float, references: Iterable[Timed]) -> Timed | None:
     """Of the references that take no longer, within what counts as equal, the one with the best val mAP; None where none does."""
     fast = [own for own in references if own.p50_s <= p50_s * EQUAL_WITHIN]
     return max(fast, key=lambda own: own.val_map, default=None)
 
 
-def reference_to_beat(p50_s: float, references: Panel) -> tuple[Point, bool]:
+def reference_to_beat(p50_s: float, references: Sequence[Point]) -> tuple[Point, bool]:
     """The best reference that is as fast, and True; the fastest one, and False, where none is."""
-    timed = [ReferenceTime(own.cell, own.p50_s, own.val_map) for own in references.points]
-    best = best_no_slower(p50_s, timed)
-    name = (best or min(timed, key=lambda own: own.p50_s)).name
-    return next(own for own in references.points if own.cell == name), best is not None
+    best = best_no_slower(p50_s, references)
+    return best or min(references, key=lambda own: own.p50_s), best is not None
 
 
 def _is_ahead(point: Point, control: Point) -> bool:
     """Whether an untested time is below the control's; a modelled one by more than models resolve."""
     return point.p50_s * (1.0 if point.source == "measured" else EQUAL_WITHIN) < control.p50_s
-
-
-def _point(cell: CellRecord, runtime: str, row: LatencyRow) -> Point | None:
-    artifact = cell.artifacts.get(runtime)
-    if artifact is None or row.p50_s is None:
-        return None
-    ratios = [control / own for control, own in zip(row.control_rounds_s, row.rounds_s, strict=False)]  # no control, no ratios
-    return Point(
-        cell=cell.cell,
-        source=row.source,
-        methods=cell.methods,
-        computes_in=cell.computes_in,
-        val_map=artifact.val.map_50_95,
-        size_bytes=artifact.size_bytes,
-        p50_s=row.p50_s,
-        interval_s=row.interval_s,
-        speedup=row.speedup,
-        speedup_ci95=row.speedup_ci95,
-        verdict=row.verdict,
-        minimum_detectable_effect=row.minimum_detectable_effect,
-        rounds=len(row.rounds_s),
-        speedup_range=(min(ratios), max(ratios)) if ratios else None,
-        flags=row.flags,
-    )
 
 
 def _fastest_first(point: Point) -> tuple[float, float, int, str]:

@@ -12,9 +12,9 @@ from detection.boxes import LETTERBOX_GREY
 from detection.export import BOXES_NAME, INPUT_NAME, SCORES_NAME
 from detection.frozen import Digest, Frozen, InputError
 from flows.records.files import file_digest
-from flows.records.schema import ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow, Metrics
+from flows.records.schema import ArtifactRecord, CellsFile, LatencyFile, LatencyRow, Metrics
 from flows.records.store import Store
-from flows.report.recommendation import Recommendation, RecommendationFile
+from flows.report.recommendation import RecommendationFile
 from hardware_profiles.runtimes.table import file_parts
 
 
@@ -92,8 +92,26 @@ def export_best(
         row = next(row for row in latency.rows if (row.cell, row.profile, row.is_measured) == place)
         assert cell is not None, f"{own.chosen.cell} came from these records"
         (folder / own.exported_to).mkdir()
-        files = _copy(cell.artifacts[own.artifacts_of], store, folder / own.exported_to)
-        card = _card(cells, cell, own, row, thresholds=thresholds, files=files)
+        artifact = cell.artifacts[own.artifacts_of]
+        card = ModelCard(
+            profile=own.profile,
+            runtime=own.runtime,
+            cell=cell.cell,
+            methods=cell.methods,
+            variant=cell.variant,
+            seed=cell.seed,
+            node=cell.node,
+            artifact_digest=artifact.digest,
+            files=_copy(artifact, store, folder / own.exported_to),
+            classes=cells.dataset.classes,
+            input=ModelInput(size=cell.input_size or cells.dataset.input_size),
+            outputs=ModelOutputs(),
+            score_threshold=thresholds[0],
+            iou_threshold=thresholds[1],
+            val=artifact.val,
+            test=artifact.test,
+            latency=row,
+        )
         (folder / own.exported_to / "model.json").write_text(card.model_dump_json(by_alias=True, indent=1) + "\n")
 
 
@@ -107,34 +125,3 @@ def _copy(artifact: ArtifactRecord, store: Store, folder: Path) -> tuple[ModelFi
         shutil.copyfile(source, target)
         copied.append(ModelFile(name=target.name, size_bytes=target.stat().st_size, sha256=file_digest(target)))
     return tuple(copied)
-
-
-def _card(
-    cells: CellsFile,
-    cell: CellRecord,
-    own: Recommendation,
-    row: LatencyRow,
-    *,
-    thresholds: tuple[float, float],
-    files: tuple[ModelFile, ...],
-) -> ModelCard:
-    artifact = cell.artifacts[own.artifacts_of]
-    return ModelCard(
-        profile=own.profile,
-        runtime=own.runtime,
-        cell=cell.cell,
-        methods=cell.methods,
-        variant=cell.variant,
-        seed=cell.seed,
-        node=cell.node,
-        artifact_digest=artifact.digest,
-        files=files,
-        classes=cells.dataset.classes,
-        input=ModelInput(size=cell.input_size or cells.dataset.input_size),
-        outputs=ModelOutputs(),
-        score_threshold=thresholds[0],
-        iou_threshold=thresholds[1],
-        val=artifact.val,
-        test=artifact.test,
-        latency=row,
-    )

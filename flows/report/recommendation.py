@@ -17,8 +17,7 @@ from flows.records.formatting import (
     times,
     with_interval,
 )
-from flows.records.schema import CONTROL, ArtifactRecord, LatencyRow, Source, SpeedVerdict
-from flows.records.upgrade import RecordFile
+from flows.records.schema import CONTROL, ArtifactRecord, LatencyRow, RecordFile, Source, SpeedVerdict
 from flows.report.findings import Choice, Findings, Panel, Point, Tier, reference_to_beat
 from flows.stats.latency import EQUAL_WITHIN, MIN_ROUNDS, Comparison, Paired, verdicts
 from flows.stats.map_bootstrap import Difference
@@ -42,6 +41,10 @@ class Side(Frozen):
     artifact_digest: Digest
     end_to_end_p50_s: float | None = None
     """With letterboxing before and selection after; None where not measured, and in records of older versions."""
+
+
+OF_A_POINT = ("cell", "methods", "p50_s", "interval_s", "size_bytes", "val_map", "end_to_end_p50_s")
+"""What a side has of its point."""
 
 
 class ReferenceComparison(Frozen):
@@ -138,19 +141,18 @@ def _exporting(findings: Findings) -> set[int]:
 def _recommendation(findings: Findings, number: int, compare: Compare, is_exported: bool) -> Recommendation:
     panel, choice = findings.panels[number], findings.choices[number]
     point = panel.point(choice.cell) if choice.cell else None
-    chosen, control = (_side(findings, panel, own) for own in (point, panel.point(CONTROL)))
     difference, reference = None, None
-    if choice.verdict == "recommended" and chosen and control:
-        difference = compare(_artifact(findings, panel, CONTROL), _artifact(findings, panel, chosen.cell))
-        reference = _compare_with_reference(findings, number, chosen, compare)
+    if choice.verdict == "recommended" and point:
+        difference = compare(_artifact(findings, panel, CONTROL), _artifact(findings, panel, point.cell))
+        reference = _compare_with_reference(findings, panel, point, compare)
     found = Recommendation(
         profile=panel.profile,
         source=panel.source,
         runtime=panel.runtime,
         artifacts_of=panel.artifacts_of,
         verdict=choice.verdict,
-        chosen=chosen,
-        control=control,
+        chosen=_side(findings, panel, point),
+        control=_side(findings, panel, panel.point(CONTROL)),
         speedup=point.speedup if point else None,
         speedup_ci95=point.speedup_ci95 if point else None,
         speed_verdict=point.verdict if point else None,
@@ -168,15 +170,11 @@ def _recommendation(findings: Findings, number: int, compare: Compare, is_export
     return found.model_copy(update={"answer": _answer(found, panel, choice), "notes": tuple(_notes(found, panel, choice))})
 
 
-def _compare_with_reference(findings: Findings, number: int, chosen: Side, compare: Compare) -> ReferenceComparison | None:
+def _compare_with_reference(findings: Findings, panel: Panel, chosen: Point, compare: Compare) -> ReferenceComparison | None:
     """The chosen cell compared with the reference that it has to beat; nothing where times are modelled."""
-    panel, references = findings.panels[number], findings.references[number]
-    if references is None or not references.points or not panel.is_measured:
+    if not panel.references or not panel.is_measured:
         return None
-    point, is_as_fast = reference_to_beat(chosen.p50_s, references)
-    rows = [findings.latency.measured(name, panel.profile) for name in (chosen.cell, point.cell)]
-    assert rows[0] is not None, "a point of a measured panel has a row"
-    assert rows[1] is not None, "a point of a measured panel has a row"
+    point, is_as_fast = reference_to_beat(chosen.p50_s, panel.references)
     artifact = _artifact(findings, panel, point.cell)
     return ReferenceComparison(
         reference=point.cell,
@@ -185,7 +183,7 @@ def _compare_with_reference(findings: Findings, number: int, chosen: Side, compa
         size_bytes=point.size_bytes,
         val_map=point.val_map,
         test_map=artifact.test.map_50_95,
-        speed=relative_speed(rows[0], rows[1]),
+        speed=relative_speed(chosen, point),
         test_difference=compare(artifact, _artifact(findings, panel, chosen.cell)),
     )
 
@@ -193,23 +191,13 @@ def _compare_with_reference(findings: Findings, number: int, chosen: Side, compa
 def _side(findings: Findings, panel: Panel, point: Point | None) -> Side | None:
     if point is None:
         return None
-    row = findings.latency.measured(point.cell, panel.profile) if panel.is_measured else None
-    artifact = _artifact(findings, panel, point.cell)
-    return Side(
-        cell=point.cell,
-        methods=point.methods,
-        p50_s=point.p50_s,
-        interval_s=point.interval_s,
-        size_bytes=point.size_bytes,
-        val_map=point.val_map,
-        test_map=artifact.test.map_50_95,
-        artifact_digest=artifact.digest,
-        end_to_end_p50_s=row.end_to_end_p50_s if row is not None else None,
-    )
+    artifact, shared = _artifact(findings, panel, point.cell), {name: getattr(point, name) for name in OF_A_POINT}
+    return Side(**shared, test_map=artifact.test.map_50_95, artifact_digest=artifact.digest)
 
 
 def _artifact(findings: Findings, panel: Panel, name: str) -> ArtifactRecord:
-    return findings.record(name).artifacts[panel.artifacts_of]
+    records = (*findings.cells.cells, *findings.cells.references)
+    return next(own for own in records if own.cell == name).artifacts[panel.artifacts_of]
 
 
 def _answer(own: Recommendation, panel: Panel, choice: Choice) -> str:
@@ -239,17 +227,14 @@ def _why_control(panel: Panel, choice: Choice) -> str:
     if not choice.within_drop:
         return f"no combination qualifies, each of the {choice.compared} loses more than {permitted(choice.max_drop)} of val mAP"
     kept = f"{choice.within_drop} of {choice.compared} combinations stay within {permitted(choice.max_drop)} of val mAP"
-    effects = [
-        point.minimum_detectable_effect
-        for point in panel.points
-        if point.verdict == "not significant" and point.minimum_detectable_effect
-    ]
+    effects = [own.minimum_detectable_effect for own in panel.points if own.verdict == "not significant"]
+    found = [effect for effect in effects if effect]
     faster = "faster"
     if not panel.is_measured:
         faster += f" by more than {100 * (EQUAL_WITHIN - 1):.0f}\u00a0% by estimate"
     elif any(point.is_tested for point in panel.points):
         faster += " beyond chance"
-        faster += f" (a ratio of {times(max(effects))} would probably have been found in each)" if effects else ""
+        faster += f" (a ratio of {times(max(found))} would probably have been found in each)" if found else ""
     return f"{kept}, and none of them is {faster}"
 
 
@@ -301,7 +286,7 @@ def _notes(own: Recommendation, panel: Panel, choice: Choice) -> list[str]:
             "(`report.max_drop`)."
         )
     if own.verdict == "recommended" and panel.is_measured and point and not point.is_tested:
-        few = f"{count(point.rounds, 'round')} are too few to say more than their range"
+        few = f"{count(len(point.rounds_s), 'round')} are too few to say more than their range"
         lines.append(f"Not tested: {few}; {MIN_ROUNDS} are needed.")
     if own.test_difference is not None and own.test_difference.mean < -choice.max_drop:
         lines.append(f"Val chose it; on test it loses more than the {drop} permitted on val.")

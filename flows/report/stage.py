@@ -6,42 +6,34 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 
 from detection.data.dataset import Images
-from flows.messages import Say
-from flows.records.detections import read_detections
+from flows.progress import Say
+from flows.publish.marked_page import render
 from flows.records.files import whole_folder
-from flows.records.formatting import one_line, permitted, points
+from flows.records.formatting import one_line, permitted
 from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile
-from flows.records.store import Store
+from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
 from flows.report.findings import Findings, Panel
 from flows.report.model_export import export_best
 from flows.report.pictures import HOW_CHOSEN, Picture, draw_pictures
 from flows.report.recommendation import RecommendationFile, recommend
 from flows.report.table import as_markdown, make_table
-from flows.stats.factorial import QuantityKind, interactions, main_effects, methods_of, seeds_of
+from flows.stats.factorial import QuantityKind, interactions, main_effects, methods_of
 from flows.stats.latency import ALPHA, MIN_ROUNDS, POWER
 from flows.stats.map_bootstrap import Difference, artifact_difference
 from flows.stats.verdicts import FLAG_TITLES, flag_sentences, flags_of
-from flows.sweep.report_settings import Report
+from flows.sweep.settings import Report
 
-TEMPLATE = "page.html.j2"
+HERE = Path(__file__).parent
 QUANTITIES: tuple[QuantityKind, ...] = ("val_map", "speed", "size", "macs")
+MARKDOWN = {"as_markdown": as_markdown, "one_line": one_line, "permitted": permitted}
 
 
 def report(
-    cells: CellsFile,
-    latency: LatencyFile,
-    test: Images,
-    config: Report,
-    *,
-    folder: Path,
-    best_folder: Path,
-    store: Store,
-    say: Say,
+    cells: CellsFile, latency: LatencyFile, test: Images, config: Report, *, folder: Path, best_folder: Path, store: Store, say: Say
 ) -> Path:
     """The page's path. Writes `index.html`, `report.md` and `recommendation.json` to folder and the chosen models to best_folder.
 
@@ -58,7 +50,7 @@ def report(
     thresholds = (config.score_threshold, config.iou_threshold)
     with whole_folder(folder) as page, whole_folder(best_folder) as best:  # both are put in place at the end, the models first
         (page / "recommendation.json").write_text(recommended.model_dump_json(by_alias=True, indent=1) + "\n")
-        (page / "report.md").write_text(_markdown(context))
+        (page / "report.md").write_text(render(HERE / "report.md.j2", **context, **MARKDOWN))
         (page / "index.html").write_text(_html(context, findings))
         export_best(cells, latency, recommended, best, thresholds=thresholds, store=store)
     for line in (*(own.answer for own in recommended.profiles), *context["flag_sentences"]):
@@ -71,28 +63,26 @@ def _context(findings: Findings, recommended: RecommendationFile, config: Report
     """What both the page and its Markdown twin say."""
     cells, latency = findings.cells, findings.latency
     flags = flags_of(cells, latency.rows)
+    records = (*cells.cells, *cells.references)
+    made = {record.cell for record in records if record.status == "ok"}
     return {
         "cells": cells,
         "config": config,
         "recommended": recommended,
         "methods": methods_of(cells),
-        "seeds": seeds_of(cells),
+        "seeds": sorted({cell.seed for cell in cells.cells}),
         "table": make_table(findings, recommended),
         "flags": flags,
         "flag_titles": FLAG_TITLES,
         "flag_sentences": flag_sentences(flags),
         "test": {"alpha": ALPHA, "power": POWER, "min_rounds": MIN_ROUNDS},
-        "failed": [cell for cell in (*cells.cells, *cells.references) if cell.status != "ok"],
-        "unnumbered": [row for row in latency.rows if (row.p50_s is None or row.fits is False) and _is_ok(cells, row.cell)],
+        "failed": [record for record in records if record.status != "ok"],
+        "unnumbered": [row for row in latency.rows if (row.p50_s is None or row.fits is False) and row.cell in made],
         "without_panel": sorted({row.profile for row in latency.rows} - {panel.profile for panel in findings.panels}),
         "rounds": {panel.profile: _rounds(latency, panel) for panel in findings.panels if panel.is_measured},
         "environment": list(_flat("", latency.environment)),
         "best_name": best_name,
     }
-
-
-def _is_ok(cells: CellsFile, name: str) -> bool:
-    return any(cell.cell == name and cell.status == "ok" for cell in (*cells.cells, *cells.references))
 
 
 def _rounds(latency: LatencyFile, panel: Panel) -> str:
@@ -127,60 +117,17 @@ def _html(context: dict[str, Any], findings: Findings) -> str:
     by_kind = [[quantity for quantity in quantities if quantity.kind == kind and quantity.effects] for kind in QUANTITIES]
     every = interactions(findings.cells)
     matrices = [matrix for matrix in every if any(value is not None for row in matrix.matrix for value in row)]
-    panels = zip(findings.panels, findings.choices, findings.references, strict=True)
-    pareto = [(panel, pareto_figure(panel, choice, others.points if others else ())) for panel, choice, others in panels]
+    pareto = [(panel, pareto_figure(panel, choice)) for panel, choice in zip(findings.panels, findings.choices, strict=True)]
     figures = {
-        "pareto": [(panel, _safe(figure, f"pareto-{number}")) for number, (panel, figure) in enumerate(pareto)],
-        "effects": [_safe(effects_figure(own), f"effects-{number}") for number, own in enumerate(by_kind) if own],
-        "interactions": [_safe(interactions_figure(matrix), f"interactions-{number}") for number, matrix in enumerate(matrices)],
+        "pareto": [(panel, as_html(figure, f"pareto-{number}")) for number, (panel, figure) in enumerate(pareto)],
+        "effects": [as_html(effects_figure(own), f"effects-{number}") for number, own in enumerate(by_kind) if own],
+        "interactions": [as_html(interactions_figure(matrix), f"interactions-{number}") for number, matrix in enumerate(matrices)],
         "pairs": max((effect.pairs for quantity in quantities for effect in quantity.effects), default=0),
-        "plotly": Markup(plotly_script()),  # Plotly's own code, not data
+        "plotly": plotly_script(),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"code": _code, "points": points, "permitted": permitted}
-    return environment.get_template(TEMPLATE).render(**context, **figures)
-
-
-def _safe(figure: Any, identifier: str) -> Markup:
-    return Markup(as_html(figure, identifier))  # Plotly's JSON escapes <, > and & itself
+    return render(HERE / "page.html.j2", **context, **figures, code=_code, permitted=permitted).removesuffix("\n")
 
 
 def _code(text: str) -> Markup:
     """Escaped text whose backticks became code marks."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _markdown(context: dict[str, Any]) -> str:
-    cells, recommended = context["cells"], context["recommended"]
-    lines = [f"# Report: {cells.sweep}", ""]
-    for own in recommended.profiles:
-        lines += [f"- {own.answer}"] + [f"  - {note}" for note in own.notes]
-    lines += [f"- No number on `{profile}`." for profile in context["without_panel"]]
-    lines += ["", f"Chosen on val (at most {permitted(recommended.max_drop)} of mAP 50-95 lost); test is only reported.", ""]
-    lines += [f"- Not applicable to this detector: {method}. {reason}" for method, reason in cells.not_applicable.items()]
-    lines += ["## Cells", ""]
-    lines += [
-        "Columns that say estimate come from a model, not from a clock; ● marks the Pareto front (val mAP against latency).",
-        "",
-        as_markdown(context["table"]),
-    ]
-    if context["flags"]:
-        lines += ["", "## Smaller but not faster, int8 slower than float", ""]
-        lines += [*context["flag_sentences"], ""]
-        lines += [
-            f"- `{flag.cell}` on `{flag.profile}` ({flag.source}): {FLAG_TITLES[flag.kind]}; {flag.why}."
-            for flag in context["flags"]
-        ]
-    if context["failed"]:
-        lines += ["", "## Not made", ""]
-        lines += [f"- `{cell.cell}` ({cell.status}): {one_line(cell.error)}" for cell in context["failed"]]
-    if context["unnumbered"]:
-        lines += ["", "## Without latency", ""]
-        lines += [f"- `{row.cell}` on `{row.profile}`: {one_line(row.why)}" for row in context["unnumbered"]]
-    return "\n".join(lines) + "\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from detection.frozen import Frozen
+from flows.publish.marked_page import table as markdown_table
 from flows.records.formatting import interval, megabytes, milliseconds, points, times
 from flows.records.schema import CONTROL, CellRecord, CellsFile, LatencyRow, Source, SpeedVerdict, is_reference
 from flows.report.findings import Findings, Panel, Point
@@ -28,24 +30,17 @@ class Group(Frozen):
     """Columns under one heading."""
 
     title: str
-    note: str
-    is_estimate: bool
     columns: tuple[str, ...]
-
-
-class Dot(Frozen):
-    """Whether one method is in a cell, and whether it changed anything."""
-
-    method: str
-    state: str
-    """"on", "off" or "no_effect"."""
+    note: str = ""
+    is_estimate: bool = False
 
 
 class Row(Frozen):
     """One cell or reference."""
 
     cell: str
-    dots: tuple[Dot, ...]
+    dots: dict[str, Literal["on", "off", "no_effect"]]
+    """Method -> whether it is in the cell, and changed anything."""
     chosen_on: tuple[str, ...]
     values: tuple[Value, ...]
     """In the order of the groups' columns."""
@@ -66,11 +61,9 @@ MISSING = Value(text="\u2013")
 def make_table(findings: Findings, recommended: RecommendationFile) -> Table:
     """The table of a sweep; recommended.profiles are in the order of the panels."""
     cells = findings.cells
-    groups = [Group(title="network", note="", is_estimate=False, columns=("params, M", "MACs, M"))]
-    groups += [
-        Group(title=runtime, note="exported file", is_estimate=False, columns=("size, MB", "val mAP", "change, pt", "test mAP"))
-        for runtime in cells.runtimes
-    ]
+    groups = [Group(title="network", columns=("params, M", "MACs, M"))]
+    of_files = ("size, MB", "val mAP", "change, pt", "test mAP")
+    groups += [Group(title=runtime, note="exported file", columns=of_files) for runtime in cells.runtimes]
     groups += [
         Group(
             title=panel.profile,
@@ -80,10 +73,11 @@ def make_table(findings: Findings, recommended: RecommendationFile) -> Table:
         )
         for panel in findings.panels
     ]
+    of_references = [panel.model_copy(update={"points": panel.references}) for panel in findings.panels]
     return Table(
         groups=tuple(groups),
         rows=tuple(_row(cell, cells, findings.panels, recommended) for cell in cells.cells if cell.status == "ok"),
-        references=tuple(_row(own, cells, findings.references, recommended) for own in cells.references if own.status == "ok"),
+        references=tuple(_row(own, cells, of_references, recommended) for own in cells.references if own.status == "ok"),
     )
 
 
@@ -93,9 +87,8 @@ def verdict_lines(rows: Sequence[LatencyRow]) -> tuple[str, ...]:
     for (profile, source), counts in count_verdicts(rows).items():
         own = [row for row in rows if (row.profile, row.source) == (profile, source) and row.verdict == "not significant"]
         effects = sorted(row.minimum_detectable_effect for row in own if row.minimum_detectable_effect is not None)
-        would = (
-            f" (minimum detectable effect {' to '.join(dict.fromkeys((times(effects[0]), times(effects[-1]))))})" if effects else ""
-        )
+        reach = dict.fromkeys(map(times, effects[:1] + effects[-1:]))
+        would = f" (minimum detectable effect {' to '.join(reach)})" if effects else ""
         said = [
             f"{counts[verdict]} {verdict}{would if verdict == 'not significant' else ''}" for verdict in VERDICTS if counts[verdict]
         ]
@@ -107,13 +100,13 @@ def verdict_lines(rows: Sequence[LatencyRow]) -> tuple[str, ...]:
 def as_markdown(table: Table) -> str:
     """The table in Markdown, references last."""
     heads = ["cell"] + [f"{group.title}: {column}" for group in table.groups for column in group.columns]
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    lines = []
     for row in (*table.rows, *table.references):
         is_unnamed_reference = row in table.references and not is_reference(row.cell)
         mark = f" (chosen: {', '.join(row.chosen_on)})" if row.chosen_on else " (reference)" if is_unnamed_reference else ""
         values = [f"{value.text} {value.detail}".strip() + (" ●" if value.on_front else "") for value in row.values]
-        lines.append(f"| `{row.cell}`{mark} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
+        lines.append([f"`{row.cell}`{mark}", *values])
+    return markdown_table(heads, lines, left=1)
 
 
 def _sources(panel: Panel) -> tuple[Source, ...]:
@@ -121,35 +114,30 @@ def _sources(panel: Panel) -> tuple[Source, ...]:
     return tuple(dict.fromkeys(point.source for point in panel.points)) or (panel.source,)
 
 
-def _row(cell: CellRecord, cells: CellsFile, found: Sequence[Panel | None], recommended: RecommendationFile) -> Row:
+def _row(cell: CellRecord, cells: CellsFile, found: Sequence[Panel], recommended: RecommendationFile) -> Row:
     missed = "; ".join(target.in_words() for target in cell.missed)
     values = [_count(cell.params), _count(cell.macs).model_copy(update={"detail": missed})]
     for runtime in cells.runtimes:
         values += _accuracy(cell, cells.cell(CONTROL), runtime)
     is_cell = any(own is cell for own in cells.cells)
     for panel, own in zip(found, recommended.profiles, strict=True):
-        values += _latency(panel, panel.point(cell.cell) if panel else None, is_cell and cell.cell in own.front)
+        values += _latency(panel, panel.point(cell.cell), is_cell and cell.cell in own.front)
     return Row(
         cell=cell.cell,
-        dots=tuple(Dot(method=method, state=_dot(cell, method)) for method in methods_of(cells)),
+        dots={
+            own: "off" if own not in cell.methods else "no_effect" if own in cell.no_effect else "on" for own in methods_of(cells)
+        },
         chosen_on=tuple(own.profile for own in recommended.profiles if is_cell and own.chosen and own.chosen.cell == cell.cell),
         values=tuple(values),
     )
-
-
-def _dot(cell: CellRecord, method: str) -> str:
-    if method not in cell.methods:
-        return "off"
-    return "no_effect" if method in cell.no_effect else "on"
 
 
 def _count(number: int | None) -> Value:
     if number is None:
         return MISSING
     millions = number / 1e6
-    return Value(
-        text=f"{millions:.2f}" if millions < 10 else f"{millions:.1f}" if millions < 100 else f"{millions:,.0f}", sort=number
-    )
+    digits = 2 if millions < 10 else 1 if millions < 100 else 0
+    return Value(text=f"{millions:,.{digits}f}", sort=number)
 
 
 def _accuracy(cell: CellRecord, control: CellRecord | None, runtime: str) -> list[Value]:
@@ -166,30 +154,26 @@ def _accuracy(cell: CellRecord, control: CellRecord | None, runtime: str) -> lis
     ]
 
 
-def _latency(panel: Panel | None, point: Point | None, on_front: bool) -> list[Value]:
-    if panel is None or point is None:
+def _latency(panel: Panel, point: Point | None, on_front: bool) -> list[Value]:
+    if point is None:
         return [MISSING] * 2
     details = []
     if not panel.is_measured:
         details += [interval(point.interval_s, milliseconds)] if point.interval_s else []
         details += [point.source] if len(_sources(panel)) > 1 else []
-    time = Value(
-        text=f"{'' if panel.is_measured else '≈ '}{milliseconds(point.p50_s)}",
-        sort=point.p50_s,
-        on_front=on_front,
-        detail=" ".join(details),
-    )
+    about = "" if panel.is_measured else "≈ "
+    time = Value(text=about + milliseconds(point.p50_s), sort=point.p50_s, on_front=on_front, detail=" ".join(details))
     if point.speedup is None:
         return [time, MISSING]
     details = [interval(point.speedup_ci95), _verdict(point), *(FLAG_TITLES[kind] for kind in point.flags)]
-    text = f"{'' if panel.is_measured else '≈ '}{point.speedup:.2f}x"
-    return [time, Value(text=text, detail="; ".join(filter(None, details)), sort=point.speedup)]
+    return [time, Value(text=f"{about}{point.speedup:.2f}x", detail="; ".join(filter(None, details)), sort=point.speedup)]
 
 
 def _verdict(point: Point) -> str:
     """What the interval does not already say: that no difference is significant, with the minimum detectable effect."""
     if point.cell == CONTROL or point.verdict == "faster":
         return ""
-    if point.verdict == "too few rounds" and point.speedup_range:
-        return f"{point.speedup_range[0]:.2f} to {point.speedup_range[1]:.2f} in {point.rounds} rounds, too few to test"
+    if point.verdict == "too few rounds":
+        ratios = [control / own for control, own in zip(point.control_rounds_s, point.rounds_s, strict=True)]
+        return f"{min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds, too few to test"
     return verdict_text(point.verdict, point.minimum_detectable_effect)

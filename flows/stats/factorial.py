@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from functools import partial
 from itertools import combinations
 from typing import Literal
 
@@ -61,21 +59,18 @@ def methods_of(cells: CellsFile) -> tuple[str, ...]:
     return tuple(dict.fromkeys(method for cell in longest_first for method in cell.methods))
 
 
-def seeds_of(cells: CellsFile) -> tuple[int, ...]:
-    """The seeds of the sweep, ascending."""
-    return tuple(sorted({cell.seed for cell in cells.cells}))
-
-
 def main_effects(cells: CellsFile, latency: LatencyFile) -> tuple[Quantity, ...]:
     """Effects on val mAP and file size per runtime, on MACs, and on the speed of each measured profile."""
-    found = [_quantity("val_map", runtime, cells, partial(_val_map, runtime=runtime)) for runtime in cells.runtimes]
-    found += [_quantity("size", runtime, cells, partial(_log_size, runtime=runtime)) for runtime in cells.runtimes]
-    found.append(_quantity("macs", "", cells, _log_macs))
+    found = [_quantity("val_map", runtime, cells, _val_maps(cells, runtime)) for runtime in cells.runtimes]
+    made = [(_key(cell), cell) for cell in cells.cells if cell.status == "ok"]
+    for runtime in cells.runtimes:
+        sizes = {key: math.log(own.artifacts[runtime].size_bytes) for key, own in made if runtime in own.artifacts}
+        found.append(_quantity("size", runtime, cells, sizes))
+    found.append(_quantity("macs", "", cells, {key: math.log(own.macs) for key, own in made if own.macs}))
     for profile in latency.profiles():
         measured = [row for row in latency.rows if row.profile == profile and row.source == "measured"]
-        speeds = {row.cell: math.log(row.speedup) for row in measured if row.speedup}
-        if speeds:
-            found.append(_quantity("speed", profile, cells, partial(_speed, speeds=speeds)))
+        if speeds := {row.cell: math.log(row.speedup) for row in measured if row.speedup}:
+            found.append(_quantity("speed", profile, cells, {key: speeds[own.cell] for key, own in made if own.cell in speeds}))
     return tuple(found)
 
 
@@ -83,17 +78,18 @@ def interactions(cells: CellsFile) -> tuple[Interactions, ...]:
     """Two-way interactions on val mAP, one matrix per runtime."""
     methods = methods_of(cells)
     return tuple(
-        Interactions(
-            runtime=runtime,
-            methods=methods,
-            matrix=_interaction_matrix(methods, _values(cells, partial(_val_map, runtime=runtime))),
-        )
+        Interactions(runtime=runtime, methods=methods, matrix=_interaction_matrix(methods, _val_maps(cells, runtime)))
         for runtime in cells.runtimes
     )
 
 
-def _quantity(kind: QuantityKind, of: str, cells: CellsFile, value: Callable[[CellRecord], float | None]) -> Quantity:
-    values, unchanged = _values(cells, value), {_key(cell) for cell in cells.cells if cell.no_effect}
+def _val_maps(cells: CellsFile, runtime: str) -> dict[Key, float]:
+    made = [cell for cell in cells.cells if cell.status == "ok" and runtime in cell.artifacts]
+    return {_key(cell): cell.artifacts[runtime].val.map_50_95 for cell in made}
+
+
+def _quantity(kind: QuantityKind, of: str, cells: CellsFile, values: dict[Key, float]) -> Quantity:
+    unchanged = {_key(cell) for cell in cells.cells if cell.no_effect}
     effective = {key: number for key, number in values.items() if key not in unchanged}
     effects = (_effect(own, _differences(own, values), _differences(own, effective)) for own in methods_of(cells))
     return Quantity(kind=kind, of=of, effects=tuple(effect for effect in effects if effect is not None))
@@ -113,11 +109,6 @@ def _effect(method: str, differences: list[float], effective: list[float]) -> Ef
         effective_mean=float(np.mean(effective)) if effective else None,
         effective_pairs=len(effective),
     )
-
-
-def _values(cells: CellsFile, value: Callable[[CellRecord], float | None]) -> dict[Key, float]:
-    found = {_key(cell): value(cell) for cell in cells.cells if cell.status == "ok"}
-    return {key: number for key, number in found.items() if number is not None}
 
 
 def _key(cell: CellRecord) -> Key:
@@ -149,21 +140,3 @@ def _interaction_matrix(methods: tuple[str, ...], values: dict[Key, float]) -> t
 
 def _named(factors: frozenset[Factor], method: str) -> frozenset[Factor]:
     return frozenset(factor for factor in factors if factor[0] == method)
-
-
-def _val_map(cell: CellRecord, runtime: str) -> float | None:
-    artifact = cell.artifacts.get(runtime)
-    return artifact.val.map_50_95 if artifact else None
-
-
-def _log_size(cell: CellRecord, runtime: str) -> float | None:
-    artifact = cell.artifacts.get(runtime)
-    return math.log(artifact.size_bytes) if artifact else None
-
-
-def _log_macs(cell: CellRecord) -> float | None:
-    return math.log(cell.macs) if cell.macs else None
-
-
-def _speed(cell: CellRecord, speeds: dict[str, float]) -> float | None:
-    return speeds.get(cell.cell)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,21 +66,21 @@ class Comparison(Frozen):
     interval: tuple[float, float] | None
     """95 % of this ratio alone, not corrected for being one of many; None where too few rounds were timed."""
     p: float | None
-    p_corrected: float | None
+    p_corrected: float | None = None
     """Corrected for being one of a family; None where nothing was tested."""
-    minimum_detectable_effect: float | None
+    minimum_detectable_effect: float | None = None
     """The ratio, either way, that these rounds find with a probability of POWER; None where nothing was tested."""
     rounds: int
 
 
-def log_ratio_interval(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float], confidence: float = 0.95) -> Ratio:
-    """The speedup of a cell, control time over cell time, with a t-interval over the per-round log ratios.
+def log_ratio_interval(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> Ratio:
+    """The speedup of a cell, control time over cell time, with a 95 % t-interval over the per-round log ratios.
 
     Round i of both was timed side by side, so their ratio is free of what slowed the machine in that round. Rounds are the unit
     of repetition (one fresh process each), never the timed calls inside one.
     """
     logs = log_ratios(cell_rounds_s, control_rounds_s)
-    return _ratio(float(logs.mean()), _variance_of_mean(logs), len(logs) - 1.0, len(logs), confidence)
+    return _ratio(float(logs.mean()), _variance_of_mean(logs), len(logs) - 1.0, len(logs), 0.95)
 
 
 def speedup_change(
@@ -106,37 +107,33 @@ def speedup_change(
     return _ratio(change, variance, freedom, rounds, confidence)
 
 
-def verdicts(pairs: Sequence[Paired], *, alpha: float = ALPHA) -> tuple[Comparison, ...]:
+def verdicts(pairs: Sequence[Paired]) -> tuple[Comparison, ...]:
     """What can be said of each pair, in their order; together they are the family that p values are corrected for.
 
-    Faster or slower is what remains below alpha after the correction; its interval then excludes 1. A pair of equal files is not
+    Faster or slower is what remains below ALPHA after the correction; its interval then excludes 1. A pair of equal files is not
     tested, and pairs of the same two files are one test.
     """
     alone = {(own.digest, own.reference_digest): log_ratio_interval(own.rounds_s, own.reference_rounds_s) for own in pairs}
     tested = [key for key, ratio in alone.items() if key[0] != key[1] and ratio.p is not None]
-    p_values = np.array([alone[key].p for key in tested], dtype=np.float64)
-    corrected = dict(zip(tested, adjusted(p_values).tolist(), strict=True))
-    found = sum(p < alpha for p in corrected.values())
+    corrected = dict(zip(tested, holm([p for key in tested if (p := alone[key].p) is not None]), strict=True))
+    found = sum(p < ALPHA for p in corrected.values())
     compared = []
     for own in pairs:
         key = (own.digest, own.reference_digest)
         p = corrected.get(key)
-        others_found = found - (p is not None and p < alpha)
-        effect = None
-        if p is not None:
-            effect = detectable(alone[key], level_of_next(alpha, len(tested), others_found))
-        compared.append(_comparison(own, alone[key], p, alpha, effect))
+        effect = None if p is None else detectable(alone[key], level_of_next(ALPHA, len(tested), found - (p < ALPHA)))
+        compared.append(_comparison(own, alone[key], p, effect))
     return tuple(compared)
 
 
-def detectable(ratio: Ratio, level: float, power: float = POWER) -> float | None:
-    """The smallest ratio above 1 that a two-sided test at this level finds with this power, given the spread of these rounds.
+def detectable(ratio: Ratio, level: float) -> float | None:
+    """The smallest ratio above 1 that a two-sided test at this level finds with a probability of POWER, by the spread of rounds.
 
     Its reciprocal is found as often. None where the ratio has no error.
     """
     if ratio.log_error is None or ratio.freedom is None:
         return None
-    return math.exp(noncentrality(ratio.freedom, level, power) * ratio.log_error)
+    return math.exp(noncentrality(ratio.freedom, level, POWER) * ratio.log_error)
 
 
 def level_of_next(alpha: float, tests: int, others_found: int) -> float:
@@ -156,46 +153,9 @@ def noncentrality(freedom: float, level: float, power: float) -> float:
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """The p values corrected for being many (Holm 1979), in the order given."""
-    return tuple(adjusted(np.asarray(p_values, dtype=np.float64)).tolist())
+    from statsmodels.stats.multitest import multipletests
 
-
-def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The p values after Holm (1979) along the last axis, each row a family of its own: (..., tests) -> (..., tests).
-
-    What statsmodels' multipletests gives; ours takes a whole simulation at once, 10,000 families in a fraction of a second.
-    """
-    if p_values.size == 0:
-        return p_values
-    tests = p_values.shape[-1]
-    order = np.argsort(p_values, axis=-1)
-    stepped = np.take_along_axis(p_values, order, axis=-1) * np.arange(tests, 0, -1)  # smallest times all, next times one less
-    stepped = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
-    unordered = np.empty_like(stepped)
-    np.put_along_axis(unordered, order, stepped, axis=-1)
-    return unordered
-
-
-def interval_arrays(
-    logs: NDArray[np.float64], confidence: float = 0.95
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean, low, high and p of many log ratios at once, (..., rounds) -> four of (...): log_ratio_interval for simulations.
-
-    All are logarithms but p; needs MIN_ROUNDS rounds.
-    """
-    rounds = logs.shape[-1]
-    assert rounds >= MIN_ROUNDS, "fewer rounds have no interval"
-    mean = logs.mean(axis=-1)
-    error = logs.std(axis=-1, ddof=1) / math.sqrt(rounds)
-    reach = stdtrit(rounds - 1.0, 0.5 + confidence / 2.0) * error
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2.0 * stdtr(rounds - 1.0, -np.abs(mean) / error)
-    return mean, mean - reach, mean + reach, np.where(error > 0.0, p, mean == 0.0)
-
-
-def called_arrays(logs: NDArray[np.float64], alpha: float = ALPHA) -> NDArray[np.int8]:
-    """1 faster, -1 slower, 0 no difference, for whole sweeps of log ratios: (..., cells, rounds) -> (..., cells), as `verdicts`."""
-    mean, _, _, p = interval_arrays(logs)
-    return np.where(adjusted(p) < alpha, np.sign(mean), 0.0).astype(np.int8)
+    return tuple(multipletests(p_values, method="holm")[1].tolist()) if p_values else ()
 
 
 def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> NDArray[np.float64]:
@@ -204,21 +164,25 @@ def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]
     return np.log(np.asarray(control_rounds_s, dtype=np.float64)) - np.log(np.asarray(cell_rounds_s, dtype=np.float64))
 
 
-def _comparison(own: Paired, alone: Ratio, p: float | None, alpha: float, effect: float | None) -> Comparison:
+def _comparison(own: Paired, alone: Ratio, p: float | None, effect: float | None) -> Comparison:
     if own.digest == own.reference_digest:
-        return Comparison(
-            verdict="same file", ratio=1.0, range=(1.0, 1.0), interval=(1.0, 1.0), p=None, p_corrected=None,
-            minimum_detectable_effect=None,
-            rounds=alone.rounds,
-        )  # fmt: skip
+        return Comparison(verdict="same file", ratio=1.0, range=(1.0, 1.0), interval=(1.0, 1.0), p=None, rounds=alone.rounds)
     verdict: SpeedVerdict = "too few rounds"
     if p is not None:
-        verdict = "not significant" if p >= alpha else "faster" if alone.ratio > 1.0 else "slower"
+        verdict = "not significant" if p >= ALPHA else "faster" if alone.ratio > 1.0 else "slower"
     logs = log_ratios(own.rounds_s, own.reference_rounds_s)
     return Comparison(
         verdict=verdict, ratio=alone.ratio, range=(math.exp(logs.min()), math.exp(logs.max())), interval=alone.interval, p=alone.p,
         p_corrected=p, minimum_detectable_effect=effect, rounds=alone.rounds,
     )  # fmt: skip
+
+
+def _t_test(mean: Any, error: Any, freedom: float, confidence: float) -> tuple[Any, Any, Any]:
+    """Low, high and p of a number, or of an array of them; without an error p is 1 where the mean is 0, and 0 elsewhere."""
+    reach = stdtrit(freedom, 0.5 + confidence / 2.0) * error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2.0 * stdtr(freedom, -np.abs(mean) / error)
+    return mean - reach, mean + reach, np.where(error > 0.0, p, mean == 0.0)
 
 
 def _variance_of_mean(values: NDArray[np.float64]) -> float:
@@ -229,12 +193,11 @@ def _ratio(log_ratio: float, variance: float, freedom: float, rounds: int, confi
     if rounds < MIN_ROUNDS:
         return Ratio(ratio=math.exp(log_ratio), interval=None, p=None, rounds=rounds)
     error = math.sqrt(variance)
-    reach = float(stdtrit(freedom, 0.5 + confidence / 2.0)) * error
-    p = 2.0 * float(stdtr(freedom, -abs(log_ratio) / error)) if error > 0.0 else float(log_ratio == 0.0)  # 0: every round is equal
+    low, high, p = _t_test(log_ratio, error, freedom, confidence)
     return Ratio(
         ratio=math.exp(log_ratio),
-        interval=(math.exp(log_ratio - reach), math.exp(log_ratio + reach)),
-        p=p,
+        interval=(math.exp(low), math.exp(high)),
+        p=float(p),
         rounds=rounds,
         log_error=error,
         freedom=freedom,

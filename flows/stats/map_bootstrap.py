@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from detection.frozen import Frozen, InputError
-from flows.records.detections import read_detections
+from flows.progress import steps
 from flows.records.schema import ArtifactRecord, ScoredSplit
-from flows.records.store import Store
+from flows.records.store import Store, read_detections
 from flows.stats.latency import POWER
 
 MIN_PICTURES = 2
@@ -61,8 +61,7 @@ def paired_map_difference(
     of the pictures in a draw and makes intervals 24 % too narrow. p is of the normal with the bootstrap's standard error, so it
     has no floor of 1 / draws and survives a correction for a hundred comparisons.
     """
-    only = [(detections_a, detections_b)]
-    return mean_map_difference(ground_truth, only, seed=seed, draws=draws, confidence=confidence)
+    return mean_map_difference(ground_truth, [(detections_a, detections_b)], seed=seed, draws=draws, confidence=confidence)
 
 
 def artifact_difference(
@@ -96,22 +95,18 @@ def mean_map_difference(
     draws from k of them have the variance with divisor k, (k - 1) / k of the one that estimates without bias.
     """
     assert pairs, "a mean is of something"
+    generator, pictures = np.random.default_rng(seed), len(ground_truth["images"])
+    times_drawn = _times_drawn(generator, pictures, draws if pictures >= MIN_PICTURES else 0)
     sides = [f" of pair {number}" if len(pairs) > 1 else "" for number in range(1, len(pairs) + 1)]
-    matches = [
-        (_match(ground_truth, a, f"a{side}"), _match(ground_truth, b, f"b{side}"))
-        for (a, b), side in zip(pairs, sides, strict=True)
-    ]
-    pictures = len(ground_truth["images"])
-    observed = float(np.mean([_drawn_difference(*pair, np.ones((1, pictures)))[0] for pair in matches]))
+    matches = [[_match(ground_truth, own[i], f"{'ab'[i]}{side}") for i in (0, 1)] for own, side in zip(pairs, sides, strict=True)]
+    of_pairs = np.stack([_mean(_class_aps(b, times_drawn) - _class_aps(a, times_drawn)) for a, b in matches], axis=1)
+    observed = float(np.mean(of_pairs[0]))
     if math.isnan(observed):
         raise InputError("the ground truth has no box that counts, so there is no mAP. Give a split with labelled boxes.")
     if pictures < MIN_PICTURES:
         return Difference(mean=observed, low=-1.0, high=1.0, p=1.0)
-    generator = np.random.default_rng(seed)
-    times_drawn = generator.multinomial(pictures, np.full(pictures, 1.0 / pictures), size=draws)
     pairs_drawn = generator.multinomial(len(pairs), np.full(len(pairs), 1.0 / len(pairs)), size=draws)  # (draws, pairs)
-    of_pairs = np.stack([_drawn_difference(*pair, times_drawn) for pair in matches], axis=1)  # (draws, pairs)
-    return _summed_up(observed, (of_pairs * pairs_drawn).sum(axis=1) / len(pairs), confidence)
+    return _summed_up(observed, (of_pairs[1:] * pairs_drawn).sum(axis=1) / len(pairs), confidence)
 
 
 def drawn_aps(
@@ -123,8 +118,7 @@ def drawn_aps(
     """
     pictures = len(ground_truth["images"])
     assert pictures >= MIN_PICTURES, "one picture is always itself"
-    times_drawn = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1.0 / pictures), size=draws)
-    return _class_aps(_match(ground_truth, detections, name), np.concatenate([np.ones_like(times_drawn[:1]), times_drawn]))
+    return _class_aps(_match(ground_truth, detections, name), _times_drawn(np.random.default_rng(seed), pictures, draws))
 
 
 def drawn_difference(aps_a: NDArray[np.float64], aps_b: NDArray[np.float64], confidence: float = 0.95) -> Difference:
@@ -141,19 +135,20 @@ def detectable_difference(difference: Difference, level: float, power: float = P
     return float(ndtri(1.0 - level / 2.0) + ndtri(power)) * difference.error
 
 
+def _times_drawn(generator: np.random.Generator, pictures: int, draws: int) -> NDArray[np.int64]:
+    """How often each picture counts, (1 + draws, pictures): once each, then as often as it was drawn."""
+    once = np.ones((1, pictures), dtype=np.int64)
+    return np.concatenate([once, generator.multinomial(pictures, np.full(pictures, 1.0 / pictures), size=draws)]) if draws else once
+
+
 def _summed_up(observed: float, differences: NDArray[np.float64], confidence: float) -> Difference:
     """The percentile interval of drawn differences around the observed one."""
     differences = differences[~np.isnan(differences)]  # a draw without any box has no mAP
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(differences, (tail, 1.0 - tail))
     error = float(differences.std(ddof=1))
-    return Difference(mean=observed, low=float(low), high=float(high), p=_normal_p(observed, error), error=error)
-
-
-def _normal_p(difference: float, error: float) -> float:
-    if error == 0.0:
-        return float(difference == 0.0)
-    return 2.0 * float(ndtr(-abs(difference) / error))
+    p = 2.0 * float(ndtr(-abs(observed) / error)) if error else float(observed == 0.0)  # of the normal
+    return Difference(mean=observed, low=float(low), high=float(high), p=p, error=error)
 
 
 @dataclass(frozen=True)
@@ -203,13 +198,13 @@ def _join(matched: list[dict[str, Any]], rows: dict[int, int]) -> _ClassMatches:
 
 def _class_aps(matches: list[_ClassMatches], times_drawn: NDArray[Any]) -> NDArray[np.float64]:
     """AP 50-95 of each class in each draw, (draws, classes); NaN where a draw has no box of the class."""
-    return np.stack([_draw_aps(own, times_drawn) for own in matches], axis=1)
-
-
-def _draw_aps(matches: _ClassMatches, times_drawn: NDArray[Any]) -> NDArray[np.float64]:
-    draws = len(times_drawn)
-    at_once = max(1, DRAWN_WEIGHTS_AT_ONCE // max(1, len(matches.picture)))
-    return np.concatenate([_chunk_aps(matches, times_drawn[first : first + at_once]) for first in range(0, draws, at_once)])
+    classes = []
+    for own in matches:
+        at_once = max(1, DRAWN_WEIGHTS_AT_ONCE // max(1, len(own.picture)))
+        starts = range(0, len(times_drawn), at_once)
+        chunks = [_chunk_aps(own, times_drawn[at : at + at_once]) for at in steps(starts, len(starts), "bootstrap", "chunks")]
+        classes.append(np.concatenate(chunks))
+    return np.stack(classes, axis=1)
 
 
 def _chunk_aps(matches: _ClassMatches, times_drawn: NDArray[Any]) -> NDArray[np.float64]:
@@ -227,13 +222,6 @@ def _chunk_aps(matches: _ClassMatches, times_drawn: NDArray[Any]) -> NDArray[np.
             reached = np.searchsorted(RECALL_THRESHOLDS, hits / boxes[:, None], side="right")  # thresholds at or under each recall
             total += (np.diff(reached, axis=1, prepend=0) * envelope).sum(axis=1)
     return np.where(boxes > 0, total / (len(matches.hit) * len(RECALL_THRESHOLDS)), np.nan)
-
-
-def _drawn_difference(
-    matches_a: list[_ClassMatches], matches_b: list[_ClassMatches], times_drawn: NDArray[Any]
-) -> NDArray[np.float64]:
-    """The difference of mAP, b minus a, in each draw of pictures, (draws,); NaN where a draw has no box."""
-    return _mean(_class_aps(matches_b, times_drawn) - _class_aps(matches_a, times_drawn))
 
 
 def _mean(class_differences: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from flows.records.schema import (
     artifact_runtime,
     is_reference,
 )
-from flows.stats.latency import ALPHA, EQUAL_WITHIN, Comparison, Paired, verdicts
+from flows.stats.latency import EQUAL_WITHIN, Comparison, Paired, verdicts
 
 SMALLER_SHARE = 0.95
 """A file or a network counts as smaller from 5 % on: below that graph metadata decides, and no clock would tell."""
@@ -28,7 +28,6 @@ FLAG_TITLES: dict[FlagKind, str] = {
 }
 NAMED = 4
 """Cells that a sentence names; what all of them share says more than a longer list, and the rows have the flags."""
-UNTESTED = {"verdict": None, "p_holm": None, "minimum_detectable_effect": None}
 
 
 class Flag(Frozen):
@@ -42,7 +41,7 @@ class Flag(Frozen):
     """The numbers behind it."""
 
 
-def with_verdicts(cells: CellsFile, rows: Sequence[LatencyRow], alpha: float = ALPHA) -> tuple[LatencyRow, ...]:
+def with_verdicts(cells: CellsFile, rows: Sequence[LatencyRow]) -> tuple[LatencyRow, ...]:
     """The rows, in their order, with verdicts, corrected p values, minimal effects and flags.
 
     All files measured on a profile, references included, are one family of tests against the control; all int8 files there
@@ -54,16 +53,12 @@ def with_verdicts(cells: CellsFile, rows: Sequence[LatencyRow], alpha: float = A
     records = {record.cell: record for record in (*cells.cells, *cells.references)}
     done: dict[tuple[str, str, bool], LatencyRow] = {}
     for group in groups.values():
-        compared = _against_control(group, alpha)
-        slower = _slower_than_float(group, records, alpha)
+        compared = _against_control(group)
+        slower = _slower_than_float(group, records)
         for row in group:
             own = compared.get(row.cell)
-            found = (
-                {"verdict": own.verdict, "p_holm": own.p_corrected, "minimum_detectable_effect": own.minimum_detectable_effect}
-                if own
-                else UNTESTED
-            )
-            judged = row.model_copy(update=found)
+            verdict, p, effect = (own.verdict, own.p_corrected, own.minimum_detectable_effect) if own else (None, None, None)
+            judged = row.model_copy(update={"verdict": verdict, "p_holm": p, "minimum_detectable_effect": effect})
             kinds: tuple[FlagKind, ...] = ("smaller_not_faster",) if _smaller_not_faster(judged, cells, records) else ()
             kinds += ("int8_slower_than_float",) if row.cell in slower else ()
             done[_place(row)] = judged.model_copy(update={"flags": kinds})
@@ -129,7 +124,7 @@ def _place(row: LatencyRow) -> tuple[str, str, bool]:
     return row.cell, row.profile, row.is_measured
 
 
-def _against_control(group: Sequence[LatencyRow], alpha: float) -> dict[str, Comparison]:
+def _against_control(group: Sequence[LatencyRow]) -> dict[str, Comparison]:
     """Cell -> what its rounds say compared with the control's."""
     control = next((row for row in group if row.cell == CONTROL and row.rounds_s), None)
     if control is None:
@@ -137,10 +132,10 @@ def _against_control(group: Sequence[LatencyRow], alpha: float) -> dict[str, Com
     timed = [row for row in group if row.rounds_s and row.control_rounds_s]
     reference = str(control.artifact_digest)
     pairs = [Paired(str(row.artifact_digest), row.rounds_s, reference, row.control_rounds_s) for row in timed]
-    return {row.cell: own for row, own in zip(timed, verdicts(pairs, alpha=alpha), strict=True)}
+    return {row.cell: own for row, own in zip(timed, verdicts(pairs), strict=True)}
 
 
-def _slower_than_float(group: Sequence[LatencyRow], records: dict[str, CellRecord], alpha: float) -> set[str]:
+def _slower_than_float(group: Sequence[LatencyRow], records: dict[str, CellRecord]) -> set[str]:
     """Int8 cells slower than their float parents: beyond chance where tested; modelled ones by more than models resolve."""
     by_cell = {row.cell: row for row in group if row.p50_s is not None}
     slower: set[str] = set()
@@ -154,7 +149,7 @@ def _slower_than_float(group: Sequence[LatencyRow], records: dict[str, CellRecor
             pairs[name] = Paired(str(row.artifact_digest), row.rounds_s, str(other.artifact_digest), other.rounds_s)
         elif not row.rounds_s and _seconds(row) > EQUAL_WITHIN * _seconds(other):
             slower.add(name)
-    for name, own in zip(pairs, verdicts(list(pairs.values()), alpha=alpha), strict=True):
+    for name, own in zip(pairs, verdicts(list(pairs.values())), strict=True):
         if own.verdict == "slower" or (own.verdict == "too few rounds" and own.ratio < 1.0):
             slower.add(name)
     return slower

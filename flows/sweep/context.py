@@ -19,13 +19,14 @@ from compressors.planning.graph import Cell, Foundation, Graph, Menu, Reference,
 from compressors.quantization import refuse_few_pictures
 from detection.checkpoint import fresh
 from detection.data.dataset import Prepared, load_prepared
-from detection.data.provenance import provenance
+from detection.data.sources import provenance
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.schema import in_numbers
 from flows.sweep.params import Plan
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.profile import HardwareProfile
+from hardware_profiles.timing.environment import cpu_model
 
 WORDS = {"name", "sources", "calibration"}
 """Of a profile: nothing that is made by it depends on them."""
@@ -90,7 +91,8 @@ def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
     """Data from before a change of the params would give results under the wrong name; DVC notices, a bare command would not."""
     made_from, wanted = prepared.made_from, provenance(plan.params.data, plan.base, plan.params.seed)
     if made_from is None or made_from.settings != wanted.settings:
-        why = "it was not noted from what" if made_from is None else "`data` or `seed` of the params have changed since"
+        changed = "`data` or `seed` of the params, or the way sixfold reads them, have changed since"
+        why = "it was not noted from what" if made_from is None else changed
     elif None not in (made_from.files, wanted.files) and made_from.files != wanted.files:
         why = "the files of the data set have changed since"
     else:
@@ -159,3 +161,29 @@ def chosen_references(plan: Plan, pattern: str | None) -> tuple[Reference, ...]:
 def make_graph(plan: Plan, base: Foundation, cells: tuple[Cell, ...]) -> Graph:
     """The nodes that the cells, and references among them, need on the runtimes of the plan."""
     return graph_of(cells, base, plan.params.grid.runtimes)
+
+
+def processor_mismatch(plan: Plan) -> str | None:
+    """The warning of `mismatch_of` for this machine and a plan that asks its design profile anything, or None."""
+    asked = any(config.asks_design_profile for cell in plan.cells for config in cell.configs)
+    if not asked and not any(own.kind == "narrow" and own.like for own in plan.params.grid.references or ()):
+        return None
+    return mismatch_of(plan.design_profile, cpu_model())
+
+
+def mismatch_of(profile: HardwareProfile, here: str | None) -> str | None:
+    """What to say before anything is searched for by a host profile that was fitted on another processor than this one, or None."""
+    calibrations = (profile.calibration.fp32, profile.calibration.int8)
+    others = {own.cpu for own in calibrations if own is not None and own.cpu and here and _kind(own.cpu) != _kind(here)}
+    if profile.kind != "host" or not others:
+        return None
+    return (
+        f"grid.design_profile: {profile.id} was fitted on another processor ({', '.join(sorted(others))}) than this one ({here}): "
+        f"what is searched for will be fast there, and here perhaps not. `sixfold profiles benchmark {profile.id}` times here what "
+        f"the plan asks about; `calibrate` then fits a profile to it."
+    )
+
+
+def _kind(cpu: str) -> str:
+    """Without the last step of a revision, of x86 and of Arm, in which times do not differ."""
+    return cpu.partition(" stepping")[0].partition(" CPU revision")[0]

@@ -9,8 +9,9 @@ from typing import Any
 
 from compressors.planning.versions import NODE_SCHEMA, VERSIONS
 from detection.data.dataset import Provenance, load_prepared
-from detection.data.provenance import provenance
+from detection.data.sources import provenance
 from detection.frozen import DamagedError, InputError
+from flows.records.files import write_text
 from flows.sweep.context import choose_device, library_versions, profile_digest
 from flows.sweep.params import Plan
 from hardware_profiles.schema.library import load_host_cpu, load_profile
@@ -40,10 +41,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
             "profiles": {profile.id: profile.model_dump(mode="json", by_alias=True) for profile in profiles},
         },
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in found.items():
-        (folder / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    return tuple(folder / name for name in found)
+    return tuple(write_text(folder / name, json.dumps(own, indent=1, sort_keys=True) + "\n") for name, own in found.items())
 
 
 def _made_from(plan: Plan, folder: Path) -> Provenance:

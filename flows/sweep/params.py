@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,18 +21,20 @@ from detection.family import family_named, family_of
 from detection.frozen import Frozen, InputError, PositiveInt
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe
-from flows.sweep.check_settings import Check
-from flows.sweep.explain import explain
-from flows.sweep.measure_settings import Measure
 from flows.sweep.plan_checks import check_plan
-from flows.sweep.report_settings import Report
+from flows.sweep.settings import Check, Measure, Report
 from hardware_profiles.runtimes.table import RUNTIMES
-from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.library import load_profile, load_yaml
 from hardware_profiles.schema.profile import HardwareProfile
-from hardware_profiles.schema.strict_yaml import load_yaml
 
 FAMILY = "compact"
 """Of a detector that is named by its settings alone."""
+RENAMED = {
+    ("nas", "null_proxies"): "random_baseline",
+    ("measure", "patience_s"): "contention_wait_s",
+    **{("nas", name): f"space.{name}" for name in ("levels", "stem_stride", "head_branches", "head_depth", "block", "least_depth")},
+}
+"""(section or method, setting of an earlier version) -> its name now, there."""
 
 
 def _known_runtime(name: str) -> str:
@@ -127,7 +131,7 @@ class Plan:
 
     @cached_property
     def references(self) -> tuple[Reference, ...]:
-        """What is made beside the cells; InputError names the setting that cannot be met."""
+        """What is made besides the cells; InputError names the setting that cannot be met."""
         return references_of(self.params.grid.references, self.menu, self.cells, self.detector, self.design_profile)
 
     @cached_property
@@ -183,5 +187,47 @@ def read_plan(path: Path) -> Plan:
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise InputError(explain(path, error, Params)) from error
+        raise InputError(f"{path}: " + "; ".join(_problems(error))) from error
     return Plan(params, path.resolve().parent, text)
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """Each problem of a validation: field, what was found, what is allowed."""
+    for problem in error.errors():
+        if problem["type"] == "default_factory_not_called":
+            continue  # a consequence of another problem, which is in the list
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            yield f"{field}: no such setting{_renamed(problem['loc']) or _nearest(problem['loc'])}"
+        else:
+            found = "" if problem["type"] in ("missing", "value_error") else f" (found {problem['input']!r:.80})"
+            yield f"{field}: {problem['msg']}{found}"
+
+
+def _renamed(location: tuple[Any, ...]) -> str:
+    """Where a setting of an earlier version is now; empty where there was none of that name."""
+    new = next((RENAMED[part, location[-1]] for part in location[:-1] if (part, location[-1]) in RENAMED), None)
+    return f" any more; it is {new!r} now" if new else ""
+
+
+def _nearest(location: tuple[Any, ...]) -> str:
+    """A hint at the setting that was probably meant."""
+    models: list[Any] = [Params]
+    for part in location[:-1]:  # list positions and names of variants lead no deeper
+        fields = [outer.model_fields[part] for outer in models if part in outer.model_fields]
+        inner = [model for field in fields for kind in (*field.metadata, field.annotation) for model in _models(kind)]
+        models = inner or models
+    names = [name for model in models for name in model.model_fields]
+    near = difflib.get_close_matches(str(location[-1]), names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; allowed: {', '.join(names)}"
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The models anywhere inside a type: in a union, a tuple, an Annotated; of a family's settings those of the family."""
+    if isinstance(annotation, BeforeValidator) and isinstance(annotation.func, partial):
+        return [family_named(annotation.func.args[0]).settings]
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]

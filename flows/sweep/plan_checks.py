@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,42 +21,48 @@ from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import ProfileError
 
 if TYPE_CHECKING:
-    from flows.sweep.params import Grid, Plan
+    from flows.sweep.params import Plan
 
 
 def check_plan(path: Path, plan: Plan) -> None:
     """InputError names the first setting that cannot be met, and the file it stands in."""
-    _check_detector(path, plan)
-    _check_profiles(path, plan)
-    _check_distillation(path, plan)
-    _check_blocks(path, plan.params.grid)
-    _check_rounding(path, plan)
-    _check_spaces(path, plan)
-    _check_references(path, plan)
+    checks = (
+        _check_detector, _refuse_not_applicable, _check_profiles, _check_distillation, _check_blocks, _check_rounding,
+        _check_spaces, _check_references,
+    )  # fmt: skip
+    for check in checks:
+        with _within(f"{path}: "):
+            check(plan)
 
 
-def _check_detector(path: Path, plan: Plan) -> None:
-    """InputError where the pictures do not fit the detector, or the plan names what its family cannot do."""
+@contextmanager
+def _within(place: str) -> Iterator[None]:
+    """Messages of what is refused inside begin with the place."""
+    try:
+        yield
+    except (InputError, ProfileError) as error:
+        raise InputError(f"{place}{error}") from error
+
+
+def _check_detector(plan: Plan) -> None:
+    """InputError where the pictures do not fit the detector."""
     try:
         _ = plan.detector
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: data.{reason}.") from error
-    _refuse_not_applicable(path, plan)
+        raise InputError(f"data.{reason}.") from error
 
 
-def _check_spaces(path: Path, plan: Plan) -> None:
+def _check_spaces(plan: Plan) -> None:
     """InputError where a search or light blocks ask for networks that there are not."""
     methods, start = plan.menu, plan.detector
-    try:
+    with _within("grid.methods."):
         for begun in (start, *(light_spec(start, config) for config in methods.lightweight)):
             for config in methods.nas:
                 space_to_search(begun, config)
-    except InputError as error:
-        raise InputError(f"{path}: grid.methods.{error}") from error
 
 
-def _refuse_not_applicable(path: Path, plan: Plan) -> None:
+def _refuse_not_applicable(plan: Plan) -> None:
     """InputError where the plan names a method, or a reference, that the detector's family cannot do."""
     grid, cannot = plan.params.grid, family_of(plan.detector).cannot(plan.detector)
     asked: list[tuple[str, Capability]] = [
@@ -70,55 +78,51 @@ def _refuse_not_applicable(path: Path, plan: Plan) -> None:
     asked += [(f"grid.references.{position}", config.needs) for position, config in enumerate(grid.references or ())]
     for place, capability in asked:
         if capability in cannot:
-            raise InputError(f"{path}: {place}: not applicable to this detector: {cannot[capability]} Leave it out.")
+            raise InputError(f"{place}: not applicable to this detector: {cannot[capability]} Leave it out.")
 
 
-def _check_profiles(path: Path, plan: Plan) -> None:
+def _check_profiles(plan: Plan) -> None:
     params = plan.params
-    try:
-        profiles = [load_profile(name, plan.profiles_folder) for name in (*params.measure.profiles, params.grid.design_profile)]
-    except ProfileError as error:
-        raise InputError(f"{path}: {error}") from error
+    profiles = [load_profile(name, plan.profiles_folder) for name in (*params.measure.profiles, params.grid.design_profile)]
     if profiles[-1].float_dtype is None:
         raise InputError(
-            f"{path}: grid.design_profile names {profiles[-1].id}, which takes int8 alone, but a search compares float networks. "
+            f"grid.design_profile names {profiles[-1].id}, which takes int8 alone, but a search compares float networks. "
             f"Name a profile with a float type, for instance {profiles[-1].host_cpu}."
         )
-    try:
+    with _within("grid.methods."):
         for config in params.grid.methods.quantization:
             refuse_unsupported(config, profiles[-1])
         for search in params.grid.methods.nas:
             latency_dtype(search.latency_in, profiles[-1], "nas")
         for low_rank in params.grid.methods.low_rank:
             latency_dtype(low_rank.latency_in if low_rank.only_if_faster else "float", profiles[-1], "low_rank")
-    except InputError as error:
-        raise InputError(f"{path}: grid.methods.{error}") from error
     for profile in profiles[:-1]:
         if profile.kind == "host" and profile.runtime not in params.grid.runtimes:
             raise InputError(
-                f"{path}: measure.profiles names {profile.id}, which runs {profile.runtime}, but grid.runtimes has only "
+                f"measure.profiles names {profile.id}, which runs {profile.runtime}, but grid.runtimes has only "
                 f"{', '.join(params.grid.runtimes)}. Add the runtime there or drop the profile."
             )
 
 
-def _check_blocks(path: Path, grid: Grid) -> None:
+def _check_blocks(plan: Plan) -> None:
     """InputError where a search would replace the light blocks that its own cell asks for, or lose the weights they inherited."""
+    grid = plan.params.grid
     for position, light in enumerate(grid.methods.lightweight):
         if light.weights == "inherited" and grid.methods.nas and grid.combinations == "all":
             raise InputError(
-                f"{path}: grid.methods.lightweight.{position}.weights: inherited ones are lost in cells with nas, which the "
+                f"grid.methods.lightweight.{position}.weights: inherited ones are lost in cells with nas, which the "
                 f"grid crosses it with: a search hands on an architecture. Take fresh, set grid.methods.nas to [], or "
                 f"grid.combinations to alone."
             )
     for position, config in enumerate(grid.methods.nas):
         if "block" in config.space and grid.methods.lightweight and grid.combinations == "all":
             raise InputError(
-                f"{path}: grid.methods.nas.{position}.space.block: {config.space['block']} replaces lightweight's blocks, "
+                f"grid.methods.nas.{position}.space.block: {config.space['block']} replaces lightweight's blocks, "
                 f"which the grid crosses it with. Leave it out, set grid.methods.lightweight to [], or grid.combinations to alone."
             )
 
 
-def _check_rounding(path: Path, plan: Plan) -> None:
+def _check_rounding(plan: Plan) -> None:
     """InputError where every layer is narrower than the multiple to which pruned or searched widths are rounded."""
     widths, methods = family_of(plan.detector).widths, plan.params.grid.methods
     if widths is None:
@@ -129,17 +133,17 @@ def _check_rounding(path: Path, plan: Plan) -> None:
     for place, round_to in asked:
         if round_to is not None and round_to > widest:
             raise InputError(
-                f"{path}: grid.methods.{place}.round_to: {round_to} is more than the teacher's widest layer has channels "
+                f"grid.methods.{place}.round_to: {round_to} is more than the teacher's widest layer has channels "
                 f"({widest}), so nothing could become narrower. Allowed are 1 to {widest}."
             )
 
 
-def _check_distillation(path: Path, plan: Plan) -> None:
+def _check_distillation(plan: Plan) -> None:
     """InputError where a variant names a teacher that cannot teach the sweep's networks, or would remember what never returns."""
     params = plan.params
     recipes = {"teacher.training": params.teacher.training, "grid.recovery": params.grid.recovery}
     for position, config in enumerate(params.grid.methods.distillation):
-        place = f"{path}: grid.methods.distillation.{position}"
+        place = f"grid.methods.distillation.{position}"
         try:
             if config.teacher is not None:
                 refuse_teacher(config, config.teacher, plan.detector)
@@ -152,9 +156,6 @@ def _check_distillation(path: Path, plan: Plan) -> None:
                 raise InputError(f"{place}.cache, {section}.augmentation: {error}") from error
 
 
-def _check_references(path: Path, plan: Plan) -> None:
+def _check_references(plan: Plan) -> None:
     """InputError where cells could not be told apart, or a reference asks for what this sweep does not have."""
-    try:
-        _ = plan.references
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    _ = plan.references

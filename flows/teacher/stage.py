@@ -8,12 +8,10 @@ from pathlib import Path
 
 from detection.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from detection.data.dataset import load_prepared
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Context, make_node, read_done
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import read_artifact, score, score_key
+from flows.grid.nodes import NODES, Context, make_node, read_done
+from flows.grid.scoring import SCORES, read_artifact, score, score_key
 from flows.grid.tasks import usable
-from flows.messages import Say
+from flows.progress import Say
 from flows.records.files import whole_folder
 from flows.records.store import Store
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
@@ -33,10 +31,7 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
     if usable(store, NODES, node.key, repair=True):
         say(f"teacher is stored: {store.folder(NODES, node.key)}")
     else:
-        context = Context(
-            prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base,
-        )  # fmt: skip
-        make_node(node, context)
+        make_node(node, Context(prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base))
     if not usable(store, SCORES, score_key(node.key, RUNTIME, data), repair=True):
         score(node.key, RUNTIME, prepared, store)
     done, artifact = read_done(store, node.key), read_artifact(node.key, RUNTIME, data, store)
@@ -48,16 +43,13 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
         "train_s": done.training.train_s if done.training else None,
         **{split: getattr(artifact, split).model_dump(exclude={"detections"}) for split in ("val", "test")},
     }
-    _publish(store.open(NODES, node.key), folder, metrics)
+    source = store.open(NODES, node.key)
+    with whole_folder(folder) as partial:
+        for name in COPIED:
+            shutil.copy2(source / name, partial / name)
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     say(
         f"teacher: {done.params / 1e6:.2f} M parameters, {2 * done.macs / 1e9:.2f} GFLOP, val mAP {artifact.val.map_50_95:.3f}, "
         f"test mAP {artifact.test.map_50_95:.3f}: {folder}"
     )
     say("Next: `sixfold grid` (`sixfold plan` shows what it will do).")
-
-
-def _publish(source: Path, folder: Path, metrics: dict[str, object]) -> None:
-    with whole_folder(folder) as partial:
-        for name in COPIED:
-            shutil.copy2(source / name, partial / name)
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

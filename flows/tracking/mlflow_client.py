@@ -16,14 +16,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from compressors.planning.names import METHODS
 from flows.records.schema import CellRecord, LatencyRow, is_reference
-from flows.tracking.logged_values import cell_metrics, choice, latency_metrics, latency_tags
-from flows.tracking.ui_view import VIEW_TAG, shared_view
+from flows.tracking.logged_values import VIEW_TAG, cell_metrics, choice, latency_metrics, latency_tags, shared_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,49 +33,6 @@ RUN_STATUS = {"ok": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
 SQLITE = "sqlite:///"
 MOST_TEXT = 500
 """Characters of an error kept in a tag or a warning; a cell's whole error stands in its record, an artifact of the run."""
-
-
-class Tracking(Protocol):
-    """What the stages need of a tracker."""
-
-    def log_cell(self, cell: CellRecord) -> None:
-        """Show a cell, done or failed."""
-        ...
-
-    def log_not_applicable(self, reasons: Mapping[str, str]) -> None:
-        """Show on the sweep's run which methods the detector cannot take, and why."""
-        ...
-
-    def log_latency(self, *rows: LatencyRow) -> None:
-        """Show latencies, each on the run of its cell."""
-        ...
-
-    def log_recommended(self, profile: str, cell: str, folder: Path) -> None:
-        """Mark the recommended model of a profile and attach its files."""
-        ...
-
-    def close(self) -> None:
-        """End the sweep's run."""
-        ...
-
-
-class NoTracking:
-    """Tracks nothing: for --no-tracking and for tests."""
-
-    def log_cell(self, cell: CellRecord) -> None:
-        """Nothing."""
-
-    def log_not_applicable(self, reasons: Mapping[str, str]) -> None:
-        """Nothing."""
-
-    def log_latency(self, *rows: LatencyRow) -> None:
-        """Nothing."""
-
-    def log_recommended(self, profile: str, cell: str, folder: Path) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
 
 
 class TrackingWarning(UserWarning):
@@ -101,7 +56,10 @@ class _CellRun:
 
 
 class Tracker:
-    """Writes a sweep to MLflow. Only the driver has one: several writers on a fresh SQLite file break it for good."""
+    """Writes a sweep to MLflow; one that is not opened writes nothing, for --no-tracking and for tests.
+
+    Only the driver opens one: several writers on a fresh SQLite file break it for good.
+    """
 
     def __init__(self) -> None:
         self._client: MlflowClient | None = None
@@ -131,8 +89,12 @@ class Tracker:
 
     def log_not_applicable(self, reasons: Mapping[str, str]) -> None:
         """Show on the sweep's run which methods the detector cannot take, and why: a tag `not_applicable.<method>` each."""
-        for method, reason in reasons.items():
-            self._try_connected(partial(_tag, run_id=self._parent_id, key=f"not_applicable.{method}", value=reason))
+
+        def tag(client: MlflowClient) -> None:
+            for method, reason in reasons.items():
+                client.set_tag(self._parent_id, f"not_applicable.{method}", reason)
+
+        self._try_connected(tag)
 
     def log_latency(self, *rows: LatencyRow) -> None:
         """Show latencies, each on the run of its cell; rows without a number, or of a cell never logged, show nothing."""
@@ -181,23 +143,19 @@ class Tracker:
         if parents:
             self._parent_id = parents[-1].info.run_id
             client.update_run(self._parent_id, status="RUNNING")
-            self._find_runs(client)
+            for run in client.search_runs(
+                [self._experiment_id],
+                f"tags.`mlflow.parentRunId` = '{self._parent_id}'",
+                max_results=50_000,
+                order_by=["attributes.start_time ASC"],
+            ):
+                self._remember(run)
         else:
             parent = client.create_run(self._experiment_id, tags={"sweep": sweep, "params_digest": params_digest}, run_name=sweep)
             self._parent_id = parent.info.run_id
         if not any(item.path == PARAMS_FILE for item in client.list_artifacts(self._parent_id)):
             client.log_text(self._parent_id, params_text, PARAMS_FILE)
         self._client = client
-
-    def _find_runs(self, client: MlflowClient) -> None:
-        nested = client.search_runs(
-            [self._experiment_id],
-            f"tags.`mlflow.parentRunId` = '{self._parent_id}'",
-            max_results=50_000,
-            order_by=["attributes.start_time ASC"],
-        )
-        for run in nested:
-            self._remember(run)
 
     def _remember(self, run: Run) -> _CellRun:
         tags = dict(run.data.tags)
@@ -219,27 +177,26 @@ class Tracker:
         elif "error" in run.tags:
             client.delete_tag(run.run_id, "error")
             del run.tags["error"]
-        params: dict[str, str] = {method: choice(method, cell) for method in METHODS}
-        new = _news(run, cell_metrics(cell), params, tags)
-        if new or run.status != RUN_STATUS[cell.status]:
+        new = _news(run, cell_metrics(cell), {method: choice(method, cell) for method in METHODS}, tags)
+        if any(new) or run.status != RUN_STATUS[cell.status]:
             client.log_dict(run.run_id, cell.model_dump(mode="json"), "cell.json")  # first: what fails here is new the next time
             _write(client, run, new)
             client.set_terminated(run.run_id, RUN_STATUS[cell.status])
             run.status = RUN_STATUS[cell.status]
 
     def _write_latencies(self, client: MlflowClient, rows: Iterable[LatencyRow]) -> None:
-        metrics: dict[str, dict[str, float]] = {}
-        tags: dict[str, dict[str, str]] = {}
+        shown: dict[str, tuple[dict[str, float], dict[str, str]]] = {}
         for row in rows:
             self._rows.append(row)
-            metrics.setdefault(row.cell, {}).update(latency_metrics(row))
-            tags.setdefault(row.cell, {}).update(latency_tags(row))
-        for cell, numbers in metrics.items():
+            metrics, tags = shown.setdefault(row.cell, ({}, {}))
+            metrics |= latency_metrics(row)
+            tags |= latency_tags(row)
+        for cell, (metrics, tags) in shown.items():
             if cell in self._latest:
-                _write(client, self._latest[cell], _news(self._latest[cell], numbers, {}, tags[cell]))
+                _write(client, self._latest[cell], _news(self._latest[cell], metrics, {}, tags))
 
     def _write_view(self, client: MlflowClient) -> None:
-        """A sitting without latencies leaves the view that one with latencies wrote, for it has charts."""
+        """A command without latencies leaves the view that one with latencies wrote, for it has charts."""
         there = client.get_experiment(self._experiment_id).tags.get(self._view_tag, "")
         has_charts = self._parent_id in there and json.loads(there)["compareRunCharts"]
         if self._rows or not has_charts:
@@ -282,21 +239,13 @@ def _artifacts_beside(uri: str) -> str | None:
     return (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlartifacts").as_uri()
 
 
-@dataclass(frozen=True)
-class _News:
-    """What a run does not show yet."""
-
-    metrics: dict[str, float]
-    params: dict[str, str]
-    tags: dict[str, str]
-
-    def __bool__(self) -> bool:
-        return bool(self.metrics or self.params or self.tags)
+_News = tuple[dict[str, float], dict[str, str], dict[str, str]]
+"""Metrics, params and tags that a run does not show yet."""
 
 
 def _news(run: _CellRun, metrics: dict[str, float], params: dict[str, str], tags: dict[str, str]) -> _News:
     """Of these, what differs from what the run shows. Params already there are immutable and left."""
-    return _News(
+    return (
         {key: value for key, value in metrics.items() if run.metrics.get(key) != value},
         {key: value for key, value in params.items() if key not in run.params},
         {key: value for key, value in tags.items() if run.tags.get(key) != value},
@@ -307,19 +256,15 @@ def _write(client: MlflowClient, run: _CellRun, new: _News) -> None:
     """Write it in one batch."""
     from mlflow.entities import Metric, Param, RunTag
 
-    if not new:
+    if not any(new):
         return
-    now_ms = int(time.time() * 1000)
+    (metrics, params, tags), now_ms = new, int(time.time() * 1000)
     client.log_batch(
         run.run_id,
-        metrics=[Metric(key, value, now_ms, 0) for key, value in new.metrics.items()],
-        params=[Param(key, value) for key, value in new.params.items()],
-        tags=[RunTag(key, value) for key, value in new.tags.items()],
+        metrics=[Metric(key, value, now_ms, 0) for key, value in metrics.items()],
+        params=[Param(key, value) for key, value in params.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
     )
-    run.metrics |= new.metrics
-    run.params |= set(new.params)
-    run.tags |= new.tags
-
-
-def _tag(client: MlflowClient, run_id: str, key: str, value: str) -> None:
-    client.set_tag(run_id, key, value)
+    run.metrics |= metrics
+    run.params |= set(params)
+    run.tags |= tags

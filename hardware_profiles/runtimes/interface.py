@@ -118,6 +118,11 @@ class OpenedFile:
             return np.zeros((1, COLOURS * self.pixels_per_position, height_px, width_px // self.pixels_per_position), np.float32)
         return np.zeros((1, height_px, width_px, COLOURS), np.uint8)
 
+    def check_type(self, pixels: Pixels) -> None:
+        """SessionError for pixels of another type than the file takes, where the runtime would convert them without a word."""
+        if pixels.dtype != (wanted := self.blank().dtype):
+            raise SessionError(f"input {INPUT} is {pixels.dtype}; the file takes {wanted}")
+
     def accept(self, model: Path, inputs: Mapping[str, list[int | str]], outputs: Iterable[str]) -> None:
         """Note the size of the one input, by its shape; SessionError where the file is no detector of ours."""
         if list(inputs) != [INPUT] or not set(OUTPUTS) <= set(outputs):
@@ -134,6 +139,11 @@ class OpenedFile:
                 raise SessionError(
                     f"{model}: input {INPUT} has the shape {shape}; (1, height, width, 3) with fixed sizes is needed"
                 )
+
+
+def cannot_open(model: Path, runtime: str, error: Exception) -> SessionError:
+    """The error for a file that the runtime refuses, with the first line of what it says."""
+    return SessionError(f"{model}: {runtime} cannot open it: {first_line(error)}")
 
 
 def lazily(function: str) -> Callable[..., Any]:

@@ -45,6 +45,25 @@ def narrowest(values: NDArray[np.float32]) -> NDArray[Any] | None:
     return None
 
 
+def constants_as_initializers(graph: onnx.GraphProto) -> None:
+    """Move the tensors of Constant nodes to the initializers, in place, so that all constants are in one list."""
+    rest = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            rest.append(node)
+    replace_nodes(graph, rest)
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Put these nodes, some of them the graph's own, in place of all that it has."""
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """The tools print their own progress; the node's log has one line from us instead."""

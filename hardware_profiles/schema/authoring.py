@@ -79,7 +79,7 @@ def _line(key: str, tree: dict[str, Any], name: str, like: HardwareProfile | Non
     empty = f"{key}:" if about.is_required() else f"{key}: {_flow(_plain(about.default))}"
     if like is None or key == "name":
         return [empty]
-    if any(numbers_of({key: tree[key]})):
+    if numbers_of({key: tree[key]}):
         return [f"# {like.id} has {_flow(tree[key])}", empty]
     return [f"{key}: {_flow(tree[key])}"]
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from hardware_profiles.schema.profile import HardwareProfile, ProfileError
-from hardware_profiles.schema.strict_yaml import load_yaml
 
 FOLDER = Path(__file__).parents[1] / "devices"
 IN_WORDS = {
@@ -27,6 +27,7 @@ IN_WORDS = {
 REMOVED = {"requires_reduce_range": "nothing obeyed it, for int8 files are made once per runtime and not per profile"}
 """Fields of earlier versions, and why they went."""
 HELP = "docs/your-device.md explains every field"
+MERGE = "tag:yaml.org,2002:merge"
 
 
 def load_profile(name: str, extra_folder: Path | None = None) -> HardwareProfile:
@@ -139,11 +140,9 @@ def _explain(error: ValidationError) -> list[str]:
             message = f"no such field{_nearest(problem['loc'])}"
         elif kind == "missing":
             message = "missing; every profile needs it"
-        elif kind == "model_type":
-            message = f"should be {{{', '.join(_fields_at(problem['loc']))}}}"
-            message += ", but is empty" if problem["input"] is None else f", found {problem['input']!r:.80}"
         elif kind != "value_error":
-            message = f"should be {IN_WORDS[kind]}" if kind in IN_WORDS else message.replace("Input should", "should", 1)
+            kinds = IN_WORDS | {"model_type": f"{{{', '.join(_fields_at(problem['loc']))}}}"}
+            message = f"should be {kinds[kind]}" if kind in kinds else message.replace("Input should", "should", 1)
             message += ", but is empty" if problem["input"] is None else f", found {problem['input']!r:.80}"
         lines.append(f"{field}: {message}" if field else message)
     return lines
@@ -161,12 +160,30 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = HardwareProfile
     for part in location:
         field = model.model_fields.get(str(part))
-        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_model(kind)] if field else []
-        if not inner:
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is None:
             return []
-        model = inner[0]
+        model = inner
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def load_yaml(text: str) -> Any:
+    """What the text holds; ValueError in one line, with the place, where it is no YAML or a mapping has a key twice."""
+    try:
+        return _UniqueKeys(text).get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-02-30
+        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.tag == MERGE:
+                continue
+            name, line = str(self.construct_object(key, deep=True)), key.start_mark.line + 1
+            if name in lines:
+                raise yaml.YAMLError(f"{name} stands there twice, in lines {lines[name]} and {line}; leave one of them out")
+            lines[name] = line
+        return super().construct_mapping(node, deep)

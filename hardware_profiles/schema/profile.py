@@ -121,8 +121,8 @@ Calibrations = PerType[Calibration]
 
 
 def _known(runtime: str) -> str:
-    if runtime not in (*RUNTIMES, *FOREIGN_RUNTIMES):
-        raise ValueError(f"unknown runtime {runtime!r}; allowed: {', '.join((*RUNTIMES, *FOREIGN_RUNTIMES))}")
+    if runtime not in (known := (*RUNTIMES, *FOREIGN_RUNTIMES)):
+        raise ValueError(f"unknown runtime {runtime!r}; allowed: {', '.join(known)}")
     return runtime
 
 
@@ -225,16 +225,15 @@ def _contradictions(profile: HardwareProfile) -> Iterator[str]:
     yield from _types(profile)
     yield from _numbers_of_types(profile)
     yield from _memory_and_link(profile)
-    yield from _fallback(profile)
-    yield from _host(profile)
+    yield from _other_processors(profile)
 
 
 def _sources(profile: HardwareProfile) -> Iterator[str]:
-    numbers = set(numbers_of(profile.model_dump(exclude={"schema_version", "sources"})))
-    for name in sorted(numbers - set(profile.sources)):
+    numbers = numbers_of(profile.model_dump(exclude={"schema_version", "sources"}))
+    for name in sorted(numbers.keys() - profile.sources.keys()):
         if not name.startswith(OWN_SOURCE):
             yield f"sources: no source for {name}; add one, or make the number null"
-    for name in sorted(set(profile.sources) - numbers):
+    for name in sorted(profile.sources.keys() - numbers.keys()):
         yield f"sources.{name}: no number of this profile; correct the name or remove the source"
 
 
@@ -269,18 +268,9 @@ def _numbers_of_types(profile: HardwareProfile) -> Iterator[str]:
     for name, peak in (("fp32", peaks.fp32), ("fp16", peaks.fp16)):
         if peaks.int8 and peak and peaks.int8 < peak:
             yield f"peak_gops.int8: {peaks.int8:g} is below {name}'s {peak:g}; give dense peaks, null where the device has no int8"
-    for name, value in _utilisations(profile):
+    for name, value in numbers_of(profile.model_dump(include={"utilisation", "class_utilisation"})).items():
         if value > GREATEST_UTILISATION:
             yield f"{name}: {value:g} times the peak; allowed up to {GREATEST_UTILISATION:g}: give a share, 0.6 for 60 %"
-
-
-def _utilisations(profile: HardwareProfile) -> Iterator[tuple[str, float]]:
-    tree = profile.model_dump(include={"utilisation", "class_utilisation"})
-    for name in numbers_of(tree):
-        value: Any = tree
-        for part in name.split("."):
-            value = value[part]
-        yield name, value
 
 
 def _memory_and_link(profile: HardwareProfile) -> Iterator[str]:
@@ -297,7 +287,7 @@ def _memory_and_link(profile: HardwareProfile) -> Iterator[str]:
         )
 
 
-def _fallback(profile: HardwareProfile) -> Iterator[str]:
+def _other_processors(profile: HardwareProfile) -> Iterator[str]:
     if profile.float_dtype is None and profile.host_cpu is None:
         yield (
             "host_cpu: null, but the device takes int8 alone, and every detector has some float operators; "
@@ -305,21 +295,18 @@ def _fallback(profile: HardwareProfile) -> Iterator[str]:
         )
     if profile.host_cpu == profile.id:
         yield f"host_cpu: circular: {profile.id} names itself; name the profile of the processor beside it, or null"
-
-
-def _host(profile: HardwareProfile) -> Iterator[str]:
-    if profile.kind != "host":
-        return
-    if profile.runtime not in RUNTIMES:
+    if profile.kind == "host" and profile.runtime not in RUNTIMES:
         yield f"runtime: {profile.runtime} cannot be measured here; a host profile needs {' or '.join(RUNTIMES)}"
-    if profile.device_class not in CPU_CLASSES:
+    if profile.kind == "host" and profile.device_class not in CPU_CLASSES:
         yield f"device_class: {profile.device_class}, but host profiles are measured on the processor: {' or '.join(CPU_CLASSES)}"
 
 
-def numbers_of(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted names of all numbers in a tree of mappings; null, true and false are no numbers."""
+def numbers_of(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """All numbers in a tree of mappings by their dotted names; null, true and false are no numbers."""
+    found: dict[str, float] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from numbers_of(value, f"{prefix}{name}.")
+            found |= numbers_of(value, f"{prefix}{name}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield prefix + name
+            found[prefix + name] = value
+    return found

@@ -1,7 +1,8 @@
-"""The machine and the software that a measurement depends on; another environment means another measurement."""
+"""The machine and the software that a measurement depends on, and what the system tells of this process and its cores meanwhile."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -13,24 +14,9 @@ from typing import Any
 
 from hardware_profiles.runtimes.table import RUNTIMES
 
-FLAGS = (
-    "avx2",
-    "avx512f",
-    "avx512_vnni",
-    "avx_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_int8",
-    "amx_bf16",  # x86
-    "asimddp",
-    "asimdhp",
-    "i8mm",
-    "bf16",
-    "sve",  # Arm
-)
+X86_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
+ARM_FLAGS = ("asimddp", "asimdhp", "i8mm", "bf16", "sve")
 """CPU features that change which kernels the runtimes choose."""
-
-
 LIBRARIES = ("numpy", "opencv-python-headless")
 """What else is in the time of a detector: letterboxing and selection."""
 SYSTEM = Path("/sys/devices/system/cpu")
@@ -38,24 +24,23 @@ CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def environment() -> dict[str, Any]:
-    """What latency depends on besides the file: CPU, caches, cores, kernel, clock settings and versions; null where unknown."""
+    """What latency depends on besides the file, null where unknown; another environment means another measurement."""
     about_cpu = _first_cpu()
+    packages = sorted({entry.package for entry in RUNTIMES.values()} | set(LIBRARIES))
     features = set((about_cpu.get("flags") or about_cpu.get("Features") or "").split())
     return {
         "cpu": about_cpu.get("model name") or about_cpu.get("Model") or platform.processor() or None,
         "cpu_model": _cpu_model(about_cpu),
         "cache": about_cpu.get("cache size"),
         "machine": platform.machine(),
-        "flags": [flag for flag in FLAGS if flag in features],
+        "flags": [flag for flag in (*X86_FLAGS, *ARM_FLAGS) if flag in features],
         "cores": cores_here(),
         "kernel": f"{platform.system()} {platform.release()}",
         "governor": _text(SYSTEM / "cpu0/cpufreq/scaling_governor"),
         "greatest_clock_khz": _text(SYSTEM / "cpu0/cpufreq/cpuinfo_max_freq"),
         "smt": _text(SYSTEM / "smt/active"),
         "python": platform.python_version(),
-        "versions": {
-            package: _version(package) for package in sorted({entry.package for entry in RUNTIMES.values()} | set(LIBRARIES))
-        },
+        "versions": {package: _version(package) for package in packages},
     }
 
 
@@ -102,6 +87,38 @@ def digest_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def steal_s(cores: tuple[int, ...] | None) -> float | None:
+    """Seconds since boot that the hypervisor gave to others on these cores (all where None); None where the kernel does not say."""
+    wanted = {"cpu"} if cores is None else {f"cpu{core}" for core in cores}
+    rows = [line.split() for line in (_text(Path("/proc/stat")) or "").splitlines()]
+    ticks = [int(row[8]) for row in rows if row[0] in wanted and len(row) > 8]  # proc_stat(5): the eighth number is steal
+    return sum(ticks) * tick_s() if ticks else None
+
+
+def tick_s() -> float:
+    """The unit in which the kernel reports steal: 10 ms on most systems."""
+    return 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes() -> int | None:
+    """Memory that this process holds now; None where /proc does not tell."""
+    return _status_bytes("VmRSS")
+
+
+def peak_resident_bytes() -> int | None:
+    """The most this process held since `reset_peak`; None where /proc does not tell."""
+    return _status_bytes("VmHWM")
+
+
+def reset_peak() -> None:
+    """Give freed memory back and start the peak again, so that a file does not answer for the one before it."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except (OSError, AttributeError):  # no glibc, or a kernel that does not let us: the peak is then that of the process so far
+        return
+
+
 def _cpu_model(about_cpu: dict[str, str]) -> str | None:
     keys = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
     return " ".join(f"{key} {about_cpu[key]}" for key in keys if key in about_cpu) or None
@@ -112,6 +129,11 @@ def _first_cpu() -> dict[str, str]:
     first, _, _ = (_text(Path("/proc/cpuinfo")) or "").partition("\n\n")
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _status_bytes(field: str) -> int | None:
+    lines = (line.split() for line in (_text(Path("/proc/self/status")) or "").splitlines())
+    return next((int(words[1]) * 1024 for words in lines if words[0] == f"{field}:"), None)
 
 
 def _text(path: Path) -> str | None:

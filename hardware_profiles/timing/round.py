@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from hardware_profiles.runtimes.table import RUNTIMES, Pixels, Session, SessionError, open_session, write_empty_model
 from hardware_profiles.timing.calls import (
     MOST_SLOWDOWN,
+    ContentionProbe,
+    Cores,
     Hooks,
     Picture,
     Times,
@@ -28,9 +30,7 @@ from hardware_profiles.timing.calls import (
     take_times,
     warm_up,
 )
-from hardware_profiles.timing.contention import ContentionProbe
-from hardware_profiles.timing.environment import cores_here
-from hardware_profiles.timing.process_stats import peak_resident_bytes, reset_peak, resident_bytes
+from hardware_profiles.timing.environment import cores_here, peak_resident_bytes, reset_peak, resident_bytes
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -67,8 +67,7 @@ class Job(_Closed):
 
     runtime: str
     threads: Count
-    cores: tuple[int, ...] | None
-    """Where the process is pinned; None where the system cannot pin."""
+    cores: Cores
     files: tuple[File, ...]
     order_seed: int
     protocol: Protocol
@@ -169,14 +168,14 @@ def in_fresh_process(job: Job, entry: str, folder: Path, timeout_s: float) -> Ro
     return RoundResult.model_validate_json(Path(job.result).read_text())
 
 
-def pin(cores: tuple[int, ...] | None, threads: int) -> None:
+def pin(cores: Cores, threads: int) -> None:
     """Keep this process on the cores; call before a runtime is imported, for its threads inherit it."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if cores is not None:
         os.sched_setaffinity(0, cores)
 
 
-def choose_cores(threads: int) -> tuple[int, ...] | None:
+def choose_cores(threads: int) -> Cores:
     """The last cores of this process, one per thread (the first ones serve interrupts); None where the system cannot pin."""
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -207,11 +206,10 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
     finally:
         gc.enable()
         gc.unfreeze()
+    least_s = job.yardstick_s if probe is None else probe.least_s
+    waited_s = 0.0 if probe is None else max(0.0, job.protocol.contention_wait_s - probe.contention_wait_s)
     counted = tuple(_whole_process(block, baseline_bytes, runtime_bytes) for block in blocks)
-    if probe is None:
-        return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=job.yardstick_s)
-    waited_s = job.protocol.contention_wait_s - probe.contention_wait_s
-    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=probe.least_s, waited_s=max(0.0, waited_s))
+    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=least_s, waited_s=waited_s)
 
 
 def _runtime_bytes(job: Job) -> int | None:
@@ -260,10 +258,7 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
     warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
 
     def timing() -> Times:
-        calls, end_to_end_calls = job.protocol.timed_calls, job.protocol.end_to_end_calls
-        take = partial(
-            take_times, session, inputs, pictures, hooks, timed_calls=calls, end_to_end_calls=end_to_end_calls, cores=job.cores
-        )
+        take = partial(take_times, session, inputs, pictures, hooks, job.protocol, job.cores)
         if probe is None:
             return take()
         if probe.wait():  # its caches hold the probe's data by now

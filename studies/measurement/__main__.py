@@ -13,10 +13,10 @@ from studies.entry import Command, RunFolder, StoreFolder, run_app
 if TYPE_CHECKING:
     from studies.measurement.records import Summary
 
-PARTS = ("identical", "planted", "loadgen")
+PARTS = ("identical", "planted")
 WORK = Path(".sixfold/studies/measurement")
 PAGE, SUMMARY, FIGURE = Path("docs/measurement.md"), Path("docs/measurement.json"), Path("docs/measurement-detection.svg")
-RESULTS = Path("docs/results")
+MAKER = "make measurement-study"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 WorkFolder = Annotated[Path, typer.Option("--work", help="Where observations lie; those that are there are reused.")]
@@ -30,13 +30,10 @@ def observe(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts to observe; all of {', '.join(PARTS)} unless named.")] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Real A/A sessions per runtime.")] = 20,
     trials: Annotated[int, typer.Option(min=1, help="Real trials per planted slowdown.")] = 100,
-    alternations: Annotated[int, typer.Option(min=2, help="Of ours and LoadGen, per model.")] = 30,
 ) -> None:
     """Time what is missing. Nothing else may run on this machine meanwhile."""
     from studies.finished_run import open_run
-    from studies.measurement.identical import IdenticalSettings, observe_identical
-    from studies.measurement.loadgen import LoadGenSettings, observe_loadgen
-    from studies.measurement.planted import PlantedSettings, observe_planted
+    from studies.measurement.experiments import IdenticalSettings, PlantedSettings, observe_identical, observe_planted
 
     parts = only or PARTS
     for name in parts:
@@ -47,37 +44,24 @@ def observe(
         observe_identical(subject, subject.cells.runtimes, sessions, IdenticalSettings(), work)
     if "planted" in parts:
         observe_planted(subject, trials, PlantedSettings(), work)
-    if "loadgen" in parts:
-        observe_loadgen(subject, alternations, LoadGenSettings(), work)
     print(f"observations: {work}\nNext: `python -m studies.measurement page`.")
 
 
 @app.command()
-def page(
-    run: RunFolder = Path("runs/bccd"),
-    store: StoreFolder = None,
-    work: WorkFolder = WORK,
-    sweeps: Annotated[int, typer.Option(min=100, help="Simulated, per noise and model of it.")] = 10_000,
-    command: Command = "make measurement-study",
-) -> None:
-    """Simulate coverage, summarize the observations in docs/measurement.json, and write docs/measurement.md."""
+def page(work: WorkFolder = WORK, command: Command = MAKER) -> None:
+    """Summarize the observations in docs/measurement.json, and write docs/measurement.md."""
     from flows.records.schema import write_records
-    from studies.finished_run import open_run
     from studies.measurement.analysis import summarize
     from studies.measurement.records import Summary
 
-    before = _read() if SUMMARY.is_file() else Summary()
-    latencies = sorted(RESULTS.glob("*/latency.json"))
-    write_records(SUMMARY, summarize(open_run(run, store), work, latencies, sweeps, command, before))
+    write_records(SUMMARY, summarize(work, command, _read() if SUMMARY.is_file() else Summary()))
     rewrite()
 
 
 @app.command()
 def rewrite() -> None:
     """Write page and figure from docs/measurement.json: after a change of words, without a run."""
-    from studies.measurement.figure import draw_detection
-    from studies.measurement.page import write_page
-    from studies.measurement.targets import judge
+    from studies.measurement.page import draw_detection, judge, write_page
 
     found = _read()
     if found.planted is not None:
@@ -90,7 +74,7 @@ def _read() -> Summary:
     from flows.records.schema import read_schema
     from studies.measurement.records import Summary
 
-    return read_schema(SUMMARY, Summary, "make measurement-study")
+    return read_schema(SUMMARY, Summary, MAKER)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Intervals of rates and means, and the test for equivalence."""
+"""Intervals of rates and means, and how likely a test over rounds is to detect a difference."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, nct
 from scipy.stats import t as student
 
 from detection.frozen import Frozen
+from flows.stats.latency import ALPHA, log_ratios
 
 
 class Rate(Frozen):
@@ -25,17 +25,6 @@ class Rate(Frozen):
     """One-sided upper bound, 95 %, exact."""
 
 
-class Equivalence(Frozen):
-    """A mean difference and whether it is surely small. Relative differences: 0.01 is 1 %."""
-
-    pairs: int
-    mean: float
-    ci90: tuple[float, float]
-    """Inside the margin means equivalent at 5 % (two one-sided tests)."""
-    margin: float
-    equivalent: bool
-
-
 def rate(count: int, trials: int) -> Rate:
     """The share of trials with its exact intervals; without trials nothing is known, and the intervals say so."""
     if trials == 0:
@@ -45,26 +34,36 @@ def rate(count: int, trials: int) -> Rate:
     return Rate(count=count, trials=trials, share=count / trials, ci95=(float(both.low), float(both.high)), upper95=float(upper))
 
 
-def mean_interval(values: NDArray[np.float64] | Sequence[float], confidence: float) -> tuple[float, tuple[float, float]]:
-    """The mean and its t-interval; of one value the interval is unbounded in truth, and here it is that value."""
+def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The mean and its 95 % t-interval; of one value the interval is unbounded in truth, and here it is that value."""
     sample = np.asarray(values, dtype=np.float64)
     mean = float(sample.mean())
     if len(sample) < 2:
         return mean, (mean, mean)
-    reach = float(student.ppf(0.5 + confidence / 2.0, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample)))
+    reach = float(student.ppf(0.975, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample)))
     return mean, (mean - reach, mean + reach)
 
 
-def equivalence(ours_s: Sequence[float], theirs_s: Sequence[float], margin: float) -> Equivalence:
-    """The mean relative difference of paired times, ours over theirs minus 1, from the log ratios; TOST against the margin."""
-    logs = np.log(np.asarray(ours_s)) - np.log(np.asarray(theirs_s))
-    mean, (low, high) = mean_interval(logs, 0.90)
-    interval = (math.expm1(low), math.expm1(high))
-    enough = len(logs) > 1
-    return Equivalence(
-        pairs=len(logs),
-        mean=math.expm1(mean),
-        ci90=interval,
-        margin=margin,
-        equivalent=enough and -margin < interval[0] and interval[1] < margin,
-    )
+def spread_of(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> float:
+    """Standard deviation of the log ratio from round to round."""
+    return float(log_ratios(cell_rounds_s, control_rounds_s).std(ddof=1))
+
+
+def pooled(spreads: Sequence[float]) -> float:
+    """One standard deviation for several samples of equal size: the root of the mean variance."""
+    return math.sqrt(sum(spread**2 for spread in spreads) / len(spreads))
+
+
+def power(slower_by: float, spread: float, rounds: int) -> float:
+    """Probability that a two-sided t test at ALPHA over these rounds calls a file slower that is slower by this share.
+
+    The test statistic then has the noncentral t distribution.
+    """
+    freedom = rounds - 1
+    shift = math.log1p(slower_by) / (spread / math.sqrt(rounds))
+    return float(nct.sf(student.ppf(1.0 - ALPHA / 2.0, freedom), freedom, shift))
+
+
+def mean_power(slower_by: float, spreads: Sequence[float], rounds: int) -> float:
+    """The share of trials with these spreads that such a test calls slower."""
+    return sum(power(slower_by, spread, rounds) for spread in spreads) / len(spreads)

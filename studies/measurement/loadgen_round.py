@@ -16,7 +16,7 @@ import numpy as np
 from flows.measure.worker import detection_hooks
 from hardware_profiles.runtimes.table import Pixels, Session, open_session
 from hardware_profiles.timing.calls import calls_one_by_one_ns, difference, times_of, warm_up
-from hardware_profiles.timing.process_stats import steal_s
+from hardware_profiles.timing.environment import steal_s
 from hardware_profiles.timing.round import Block, Job, RoundResult, pin
 
 SUMMARY = "mlperf_log_summary.txt"

@@ -7,13 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from detection.frozen import Frozen, InputError
+from detection.frozen import Frozen, InputError, read_json
+from flows.progress import duration, progress
 from flows.records.schema import write_records
 from hardware_profiles.timing.environment import environment
-
-Say = Callable[[str], None]
 
 
 class Unit(Frozen):
@@ -32,12 +29,7 @@ UnitType = TypeVar("UnitType", bound=Unit)
 
 
 def complete(
-    folder: Path,
-    kind: type[UnitType],
-    names: Sequence[str],
-    settings: Frozen,
-    observe: Callable[[str], Mapping[str, Any]],
-    say: Say = print,
+    folder: Path, kind: type[UnitType], names: Sequence[str], settings: Frozen, observe: Callable[[str], Mapping[str, Any]]
 ) -> tuple[UnitType, ...]:
     """Every unit of the part: those in the folder are read, the named ones that are missing are observed now, in order.
 
@@ -51,37 +43,27 @@ def complete(
             differs = _difference(unit.settings, shared)
             raise InputError(f"{folder}: {unit.name} was observed {differs}. Remove the folder or give another --work.")
     missing = [name for name in names if name not in {unit.name for unit in known}]
-    say(f"{part}: {len(names) - len(missing)} of {len(names)} units are cached")
-    started_s = time.monotonic()
-    for done, name in enumerate(missing, start=1):
-        unit_started_s = time.monotonic()
-        found = observe(name)
-        now_s = time.monotonic()
-        unit = kind(
-            name=name,
-            settings=shared,
-            environment=environment(),
-            observed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            wall_s=round(now_s - unit_started_s, 3),
-            **found,
-        )
-        write_records(folder / f"{name}.json", unit)
-        left_s = (now_s - started_s) / done * (len(missing) - done)
-        say(f"{part}: {name} in {unit.wall_s:.0f} s; {len(missing) - done} to go, about {left_s / 60:.0f} min")
+    print(f"{part}: {len(names) - len(missing)} of {len(names)} units are cached")
+    with progress(part, len(missing), "units", quiet=True) as work:
+        for name in missing:
+            started_s = time.monotonic()
+            found = observe(name)
+            unit = kind(
+                name=name,
+                settings=shared,
+                environment=environment(),
+                observed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                wall_s=round(time.monotonic() - started_s, 3),
+                **found,
+            )
+            write_records(folder / f"{name}.json", unit)
+            work.finish(name, f"in {duration(unit.wall_s)}")
     return read_units(folder, kind)
 
 
 def read_units(folder: Path, kind: type[UnitType]) -> tuple[UnitType, ...]:
     """What was observed so far, in order of names; InputError where a file is not a unit of this kind."""
-    units = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            units.append(kind.model_validate_json(path.read_text()))
-        except ValidationError as error:
-            raise InputError(
-                f"{path}: not an observation of this study ({error.errors()[0]['msg']}). Remove it and run again."
-            ) from error
-    return tuple(units)
+    return tuple(read_json(path, kind, "Remove it and run again.") for path in sorted(folder.glob("*.json")))
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

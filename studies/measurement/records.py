@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from detection.frozen import Frozen
-from studies.measurement.coverage import Coverage
-from studies.measurement.intervals import Equivalence, Rate
+from studies.measurement.intervals import Rate
 
 SWEEP_FILES = 63
 """Cells compared with the control in a sweep of six methods."""
@@ -22,16 +21,9 @@ class About(Frozen):
     """CPU, cores and kernel of each machine that observations were made on."""
     versions: tuple[str, ...]
     """Of what was timed, for instance "onnxruntime 1.31.1"."""
-    days: tuple[str, str] | None
-    """The first and the last; None where the records have no date."""
+    days: tuple[str, str]
+    """The first and the last."""
     settings: dict[str, Any]
-
-
-class CoveragePart(Frozen):
-    """Coverage by simulation."""
-
-    about: About
-    results: tuple[Coverage, ...]
 
 
 class FalseAlarms(Frozen):
@@ -39,7 +31,6 @@ class FalseAlarms(Frozen):
 
     runtime: str
     sessions: int
-    """Real ones; 0 where the pairs are cells of one sweep."""
     rounds: int
     median_s: float
     """Of what was compared."""
@@ -61,13 +52,6 @@ class IdenticalPart(Frozen):
     blocks: int
     repeated_blocks: int
     contended_blocks: int
-
-
-class SameGraphPart(Frozen):
-    """Cells of a sweep that differ in the values of their weights alone."""
-
-    about: About
-    results: tuple[FalseAlarms, ...]
 
 
 class Detection(Frozen):
@@ -96,8 +80,7 @@ class PlantedPart(Frozen):
     trial_spreads: tuple[float, ...]
     """Standard deviation of the ratio from round to round, pooled over the sizes of each trial."""
     minimum_detectable_effect: float
-    """Minimum detectable effect: the slowdown, a share, that a comparison of one pair states to find in 80 of 100 cases; median
-    over the pairs."""
+    """The slowdown, a share, that a comparison of one pair states to detect in 80 of 100 cases; median over the pairs."""
     minimal_effect_in_sweep: float
     """The same where SWEEP_FILES are compared with the control and nothing else differs."""
     own_effect_reached: Rate
@@ -107,31 +90,9 @@ class PlantedPart(Frozen):
     contended_blocks: int
 
 
-class Agreement(Frozen):
-    """Ours against LoadGen on one file; differences are ours over LoadGen's minus 1."""
-
-    cell: str
-    runtime: str
-    ours_p50_s: float
-    loadgen_p50_s: float
-    p50: Equivalence
-    p90: Equivalence
-
-
-class LoadGenPart(Frozen):
-    """Ours against LoadGen."""
-
-    about: About
-    queries: int
-    results: tuple[Agreement, ...]
-
-
 class Summary(Frozen):
     """All parts; None where a part was not observed yet."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
-    coverage: CoveragePart | None = None
     identical: IdenticalPart | None = None
-    same_graph: SameGraphPart | None = None
     planted: PlantedPart | None = None
-    loadgen: LoadGenPart | None = None

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from flows.records.schema import CellRecord, LatencyFile, LatencyRow
-from hardware_profiles.estimate.graph.read import read_graph
+from hardware_profiles.estimate.graph.graph import read_graph
 from hardware_profiles.estimate.model import Operator
 from studies.finished_run import FinishedRun
 

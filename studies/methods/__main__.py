@@ -10,7 +10,6 @@ import typer
 from flows.cli.options import ExecutorName, executor_named
 from studies.entry import Command, RunFolder, StoreFolder, run_app
 
-WORK = Path(".sixfold/studies/methods")
 PAGE, SUMMARY, FIGURES = Path("docs/methods.md"), Path("docs/methods.json"), Path("docs/methods")
 
 RUN, MAKER = Path("runs/methods"), "make methods"
@@ -27,9 +26,9 @@ def seeds(
 ) -> None:
     """Train one variant of each method with several seeds; what is there is reused."""
     from studies.finished_run import open_run
-    from studies.methods.seeds import SEEDS, retrain_variants
+    from studies.methods.further_training import SEEDS, retrain_variants
 
-    code = retrain_variants(open_run(run, store, MAKER), count, executor_named(executor), print)
+    code = retrain_variants(open_run(run, store, MAKER), count, executor_named(executor))
     if code:
         raise typer.Exit(code)
     print(f"seeds: {run / SEEDS}\nNext: `python -m studies.methods siblings`.")
@@ -39,25 +38,20 @@ def seeds(
 def siblings(run: RunFolder = RUN, store: StoreFolder = None) -> None:
     """Train the control in float for as long as each variant of quantization-aware training."""
     from studies.finished_run import open_run
-    from studies.methods.siblings import SIBLINGS, make_siblings
+    from studies.methods.further_training import SIBLINGS, make_siblings
 
-    made = make_siblings(open_run(run, store, MAKER), print)
+    made = make_siblings(open_run(run, store, MAKER))
     print(f"float siblings: {len(made.siblings)} in {run / SIBLINGS}\nNext: `python -m studies.methods page`.")
 
 
 @app.command()
-def page(
-    run: RunFolder = RUN,
-    store: StoreFolder = None,
-    work: Annotated[Path, typer.Option(help="Where draws of the bootstrap are cached.")] = WORK,
-    command: Command = MAKER,
-) -> None:
+def page(run: RunFolder = RUN, store: StoreFolder = None, command: Command = MAKER) -> None:
     """Summarize the run in docs/methods.json, draw docs/methods/*.svg, and rewrite the generated parts of docs/methods.md."""
     from flows.records.schema import write_records
     from studies.finished_run import open_run
     from studies.methods.summarize import summarize
 
-    found = summarize(open_run(run, store, MAKER), work, command)
+    found = summarize(open_run(run, store, MAKER), command)
     write_records(SUMMARY, found)
     rewrite()
     for own in found.methods:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 from flows.compare import retrain_text
-from flows.records.formatting import points
+from flows.records.formatting import listed, points, with_interval
 from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference
 from studies.methods.results import FoundBy, MethodResult, Search, Shown, Summary, Timing
 from studies.methods.subjects import Rivalry
@@ -25,6 +25,8 @@ BASELINES: dict[Rivalry, str] = {
 }
 """What the variants are compared with where it is not one and the same; otherwise its name is given."""
 Named = tuple[str, Difference]
+Timed = tuple[str, Timing]
+"""Label of a variant, and what is said of it."""
 
 
 class Counts(NamedTuple):
@@ -35,20 +37,12 @@ class Counts(NamedTuple):
     neither: tuple[Named, ...]
 
 
-class Speeds(NamedTuple):
-    """Variants by their speed compared with the control on one profile; those in too few rounds are left out."""
-
-    faster: tuple[tuple[str, Timing], ...]
-    slower: tuple[tuple[str, Timing], ...]
-    neither: tuple[tuple[str, Timing], ...]
-
-
 def sentences(found: Summary, own: MethodResult) -> list[str]:
     """One line per runtime, then what a search was worth, the three seeds, and what was not made."""
     lines = [f"In {runtime}: {' '.join(said)}" for runtime in found.runtimes if (said := _in_runtime(found, own, runtime))]
     lines += _searched(own.searches)
     lines += retrain_text.sentences(own.seeds) if own.seeds is not None else []
-    return lines + ([f"Not made: {_listed(_code(own.missing))}."] if own.missing else [])
+    return lines + ([f"Not made: {listed(own.missing, MOST_NAMES)}."] if own.missing else [])
 
 
 def _in_runtime(found: Summary, own: MethodResult, runtime: str) -> list[str]:
@@ -58,15 +52,15 @@ def _in_runtime(found: Summary, own: MethodResult, runtime: str) -> list[str]:
     costs_less = any(found.control.macs > variant.macs * SAME_MACS for variant in made)
     to_control = [(variant.label, difference(variant, runtime)) for variant in made]
     lines = [_reach(found.control, made, runtime) if costs_less else _counted("the control", to_control)]
-    for profile, speeds in speeds_of(made, runtime).items():
-        lines += [_speed(profile, speeds)]
-        not_faster = [label for label, timing in sum(speeds, ()) if timing.smaller_not_faster]
-        lines += [f"Smaller but not faster: {_listed(_code(not_faster))}."] if not_faster else []
+    for profile, tested in speeds_of(made, runtime).items():
+        lines += [_speed(profile, tested)]
+        not_faster = [label for label, timing in tested if timing.smaller_not_faster]
+        lines += [f"Smaller but not faster: {listed(not_faster, MOST_NAMES)}."] if not_faster else []
     lines += [_counted(name, differences) for name, differences in compared(own, runtime).items()]
     lone = without_baseline(own, runtime)
-    lines += [f"No reference is as fast as {_listed(_code(lone))}."] if lone else []
+    lines += [f"No reference is as fast as {listed(lone, MOST_NAMES)}."] if lone else []
     unchanged = [variant.label for variant in made if variant.no_effect]
-    return lines + ([f"Changed nothing: {_listed(_code(unchanged))}."] if unchanged else [])
+    return lines + ([f"Changed nothing: {listed(unchanged, MOST_NAMES)}."] if unchanged else [])
 
 
 def reach(control: Shown, made: Sequence[Shown], runtime: str) -> tuple[Shown, bool]:
@@ -98,33 +92,33 @@ def _counted(baseline: str, differences: Sequence[Named]) -> str:
     said = [f"more test mAP in {len(more)} of {len(differences)}"]
     said += [f"less in {len(less)} ({_with_numbers(less)})"] if less else []
     if neither:
-        named = _with_numbers(neither) if len(neither) == 1 else _listed(_code(label for label, _ in neither))
+        named = _with_numbers(neither) if len(neither) == 1 else listed([label for label, _ in neither], MOST_NAMES)
         said.append(f"not statistically significant in {len(neither)} ({named})")
     return f"Compared with {baseline}: {', '.join(said)}."
 
 
-def speeds_of(made: Sequence[Shown], runtime: str) -> dict[str, Speeds]:
-    """Profile -> its variants by their verdict."""
-    found: dict[str, Speeds] = {}
+def speeds_of(made: Sequence[Shown], runtime: str) -> dict[str, list[Timed]]:
+    """Profile -> its variants with a verdict, each with its time."""
+    found: dict[str, list[Timed]] = {}
     for variant in made:
         for timing in getattr(variant.within(runtime), "timings", ()):
-            speeds = found.setdefault(timing.profile, Speeds((), (), ()))
+            tested = found.setdefault(timing.profile, [])
             if timing.verdict not in (None, "too few rounds"):
-                kind = timing.verdict if timing.verdict in ("faster", "slower") else "neither"
-                found[timing.profile] = speeds._replace(**{kind: (*getattr(speeds, kind), (variant.label, timing))})
+                tested.append((variant.label, timing))
     return found
 
 
-def _speed(profile: str, speeds: Speeds) -> str:
-    tested = sum(map(len, speeds))
+def _speed(profile: str, tested: Sequence[Timed]) -> str:
     if not tested:
         return f"{profile}: measured in too few rounds to say faster or slower."
-    text = f"Measured faster than the control in {len(speeds.faster)} of {tested}"
-    if speeds.faster:
-        label, timing = max(speeds.faster, key=lambda own: own[1].speedup or 0.0)
+    faster, slower = ([own for own in tested if own[1].verdict == verdict] for verdict in ("faster", "slower"))
+    neither = [own for own in tested if own not in faster and own not in slower]
+    text = f"Measured faster than the control in {len(faster)} of {len(tested)}"
+    if faster:
+        label, timing = max(faster, key=lambda own: own[1].speedup or 0.0)
         text += f", up to {times(timing.speedup or 0.0)} (`{label}`)"
-    text += f"; slower in {len(speeds.slower)} ({_ratios(speeds.slower)})" if speeds.slower else ""
-    text += f"; not statistically significant in {len(speeds.neither)} ({_ratios(speeds.neither)})" if speeds.neither else ""
+    text += f"; slower in {len(slower)} ({_ratios(slower)})" if slower else ""
+    text += f"; not statistically significant in {len(neither)} ({_ratios(neither)})" if neither else ""
     return f"{text} ({profile})."
 
 
@@ -175,7 +169,7 @@ def _searched(searches: Sequence[Search]) -> list[str]:
 
 def spread(change: Difference) -> str:
     """A difference in points with its interval."""
-    return f"{points(change.mean)} [{points(change.low)}, {points(change.high)}]"
+    return with_interval(points(change.mean), (change.low, change.high), points)
 
 
 def times(ratio: float) -> str:
@@ -191,18 +185,14 @@ def difference(variant: Shown, runtime: str) -> Difference:
 
 
 def _ratios(entries: Sequence[tuple[str, Timing]]) -> str:
-    return _listed([f"`{label}` {times(timing.speedup)}" if timing.speedup else f"`{label}`" for label, timing in entries])
+    return _first([f"`{label}` {times(timing.speedup)}" if timing.speedup else f"`{label}`" for label, timing in entries])
 
 
 def _with_numbers(entries: Sequence[Named]) -> str:
-    return _listed([f"`{label}` {spread(change)}" for label, change in entries])
+    return _first([f"`{label}` {spread(change)}" for label, change in entries])
 
 
-def _code(names: Iterable[str]) -> list[str]:
-    return [f"`{name}`" for name in names]
-
-
-def _listed(names: Sequence[str]) -> str:
+def _first(texts: Sequence[str]) -> str:
     """The first few, and how many more."""
-    rest = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(texts) - MOST_NAMES
+    return ", ".join(texts[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")

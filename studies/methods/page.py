@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.publish.marked_page import render, rewrite, table
-from flows.records.formatting import megabytes, milliseconds
+from flows.records.formatting import megabytes, milliseconds, with_interval
 from flows.records.schema import SpeedVerdict
 from studies.methods.findings import sentences, spread, times
 from studies.methods.results import Comparison, FoundBy, InRuntime, MethodResult, Shown, Summary, Timing
@@ -92,15 +92,11 @@ def _time(timing: Timing | None, shown: Shown) -> tuple[str, str]:
         return milliseconds(timing.p50_s), NONE
     said = [] if timing.verdict in (None, "faster") else [VERDICTS.get(timing.verdict, timing.verdict)]
     said += ["smaller, not faster"] if timing.smaller_not_faster else []
-    return milliseconds(timing.p50_s), "; ".join([times(timing.speedup) + _interval(timing.speedup_ci95), *said])
+    return milliseconds(timing.p50_s), "; ".join([with_interval(times(timing.speedup), timing.speedup_ci95), *said])
 
 
 def _comparison(entry: Comparison | None, shown: Shown) -> str:
     if entry is None or shown.role != "variant":
         return NONE
-    speed = "" if entry.speed_ratio is None else f" at {times(entry.speed_ratio)}{_interval(entry.speed_ratio_ci95)} its speed"
+    speed = "" if entry.speed_ratio is None else f" at {with_interval(times(entry.speed_ratio), entry.speed_ratio_ci95)} its speed"
     return f"`{entry.rival}` {spread(entry.difference)}{speed}"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""

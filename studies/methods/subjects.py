@@ -1,13 +1,28 @@
-"""What the study shows of each method: what its variants are compared with, and which of them is trained with three seeds."""
+"""What the study shows of each method: which variant is trained with three seeds, and which reference each variant has to beat.
+
+The reference is chosen by settings, val mAP and measured time; test mAP is looked at afterwards.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from compressors.planning.names import MethodName
 from detection.frozen import Frozen
-from flows.records.schema import REFERENCE_PREFIX, is_reference
+from flows.records.schema import (
+    REFERENCE_PREFIX,
+    CellRecord,
+    CellsFile,
+    LatencyFile,
+    LatencyRow,
+    artifact_runtime,
+    is_reference,
+)
+from flows.report.findings import ReferenceTime, best_no_slower
 
+LEFT_TO_CHANCE = ("importance", "gradient_pictures")
+"""Settings of pruning in which random pruning at equal multiply-adds differs."""
 Rivalry = Literal["equal_macs", "no_slower", "plain"]
 """What a variant has to beat. `equal_macs`: random pruning with the same settings; `no_slower`: of the references that are measured
 no slower than it, the one with the best val mAP; `plain`: the plainest variant of its own method."""
@@ -51,3 +66,72 @@ def label_of(name: str) -> str:
     if is_reference(name):
         return name.removeprefix(REFERENCE_PREFIX)
     return name.partition(":")[2] or name
+
+
+def baselines(
+    subject: Subject, variants: Sequence[CellRecord], references: Sequence[CellRecord], cells: CellsFile, latency: LatencyFile
+) -> dict[tuple[str, str], CellRecord]:
+    """(name of the variant, runtime) -> the record it has to beat; a variant without one is left out."""
+    found = {}
+    for variant in variants:
+        for runtime in cells.runtimes:
+            baseline = _baseline(subject, variant, references, runtime, cells, latency)
+            if baseline is not None and runtime in baseline.artifacts and runtime in variant.artifacts:
+                found[variant.cell, runtime] = baseline
+    return found
+
+
+def timed_row(cells: CellsFile, latency: LatencyFile, cell: str, runtime: str) -> LatencyRow | None:
+    """The measured row of a file of this runtime, on the first profile that has one."""
+    rows = (row for row in latency.rows if row.cell == cell and row.is_measured and row.rounds_s)
+    return next((row for row in rows if artifact_runtime(cells.runtimes, row) == runtime), None)
+
+
+def _baseline(
+    subject: Subject,
+    variant: CellRecord,
+    references: Sequence[CellRecord],
+    runtime: str,
+    cells: CellsFile,
+    latency: LatencyFile,
+) -> CellRecord | None:
+    match subject.rivalry:
+        case "equal_macs":
+            return next((own for own in references if _without_chance(own) == _without_chance(variant)), None)
+        case "no_slower":
+            rows = {own.cell: timed_row(cells, latency, own.cell, runtime) for own in (variant, *references)}
+            return _no_slower(rows.pop(variant.cell), references, runtime, rows)
+        case "plain":
+            plain = cells.cell(cell_of(subject.method, subject.plain or ""))
+            return plain if plain is not None and plain.status == "ok" and _is_of_its_kind(variant, plain) else None
+
+
+def _no_slower(
+    own: LatencyRow | None, references: Sequence[CellRecord], runtime: str, rows: Mapping[str, LatencyRow | None]
+) -> CellRecord | None:
+    """Of the references that take no longer (within what counts as equal) the one with the best val mAP."""
+    if own is None or own.p50_s is None:
+        return None
+    records = {reference.cell: reference for reference in references}
+    timed = [
+        ReferenceTime(row.cell, row.p50_s, records[row.cell].artifacts[runtime].val.map_50_95)
+        for row in rows.values()
+        if row is not None and row.p50_s is not None and row.profile == own.profile
+    ]
+    best = best_no_slower(own.p50_s, timed)
+    return None if best is None else records[best.name]
+
+
+def _without_chance(record: CellRecord) -> dict[str, Any] | None:
+    """The pruning of a record, but for what decides which channels go; None where it is not pruned."""
+    pruning = record.variant.get("pruning")
+    return None if pruning is None else {name: value for name, value in pruning.items() if name not in LEFT_TO_CHANCE}
+
+
+def _is_of_its_kind(variant: CellRecord, plain: CellRecord) -> bool:
+    """Whether the two differ in nothing but what the plain one lacks: float16 weights are no other way to int8, and a network of
+    quantization-aware training is compared with its float sibling."""
+    own, other = (record.variant.get("quantization") for record in (variant, plain))
+    if own is None or other is None:
+        return True
+    return bool(own["precision"] == other["precision"] and own["qat_epochs"] == other["qat_epochs"])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detection.data.dataset import load_prepared, load_split
-from detection.frozen import InputError
+from detection.frozen import Digest, InputError
 from flows.compare.retrain_text import SeedsFile, read_seeds
+from flows.grid.nodes import read_done
+from flows.progress import steps
+from flows.records.files import file_digest
 from flows.records.schema import (
     CONTROL,
     ArtifactRecord,
@@ -17,27 +22,29 @@ from flows.records.schema import (
     artifact_runtime,
     read_records,
 )
+from flows.records.store import Store, read_detections
 from flows.report.recommendation import relative_speed
-from flows.stats.map_bootstrap import NO_DIFFERENCE
+from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference, drawn_aps, drawn_difference
 from flows.sweep import workspace
 from studies.finished_run import FinishedRun
-from studies.methods.baselines import baselines, timed_row
-from studies.methods.differences import Differences
-from studies.methods.results import Comparison, InRuntime, MethodResult, Role, Shown, Summary, Timing
-from studies.methods.searches import search_of
-from studies.methods.seeds import seeds_file
-from studies.methods.siblings import Sibling, read_siblings
-from studies.methods.subjects import SUBJECTS, Subject, cell_of, label_of
+from studies.methods.further_training import Sibling, read_siblings, seeds_file
+from studies.methods.results import Comparison, Found, InRuntime, MethodResult, Role, Search, Shown, Summary, Timing
+from studies.methods.subjects import SUBJECTS, Subject, baselines, cell_of, label_of, timed_row
 
 
-def summarize(run: FinishedRun, work: Path, command: str) -> Summary:
-    """Everything the page shows; draws of the bootstrap are kept in the work folder."""
+def summarize(run: FinishedRun, command: str) -> Summary:
+    """Everything the page shows. InputError where other data is prepared now than the records were scored on."""
     control = run.cells.cell(CONTROL)
     if control is None or control.status != "ok":
         raise InputError(f"{run.folder}: the control was not made, so there is nothing to compare with. Run `make methods` again.")
     latency = read_records(run.folder / workspace.LATENCY, LatencyFile)
-    settings = run.plan.params.report
-    own = _Study(run, latency, control, _differences(run, work))
+    settings, now = run.plan.params.report, load_prepared(run.prepared)
+    if now.digest != run.cells.dataset.digest:
+        raise InputError(
+            f"{run.prepared}: holds data {now.name!r} ({now.digest[:12]}...), but {workspace.CELLS} was made on "
+            f"{run.cells.dataset.name!r} ({run.cells.dataset.digest[:12]}...). Run `make methods` again."
+        )
+    own = _Study(run, latency, control)
     own.draw()
     return Summary(
         command=command,
@@ -52,31 +59,36 @@ def summarize(run: FinishedRun, work: Path, command: str) -> Summary:
     )
 
 
-def _differences(run: FinishedRun, work: Path) -> Differences:
-    """InputError where other data is prepared now than the records were scored on."""
-    now, settings = load_prepared(run.prepared), run.plan.params.report
-    if now.digest != run.cells.dataset.digest:
-        raise InputError(
-            f"{run.prepared}: holds data {now.name!r} ({now.digest[:12]}...), but {workspace.CELLS} was made on "
-            f"{run.cells.dataset.name!r} ({run.cells.dataset.digest[:12]}...). Run `make methods` again."
-        )
-    truth = load_split(run.prepared, "test").ground_truth
-    return Differences(truth, now.splits["test"].digest, work, settings.seed, settings.bootstrap_draws)
-
-
 class _Study:
     """The records of one run, looked at method by method."""
 
-    def __init__(self, run: FinishedRun, latency: LatencyFile, control: CellRecord, differences: Differences) -> None:
-        self.run, self.cells, self.latency, self.control, self.differences = run, run.cells, latency, control, differences
+    def __init__(self, run: FinishedRun, latency: LatencyFile, control: CellRecord) -> None:
+        self.run, self.cells, self.latency, self.control = run, run.cells, latency, control
         self.siblings = read_siblings(run).siblings
+        self.drawn: dict[Digest, NDArray[np.float64]] = {}
+        """Digest of test detections -> the bootstrap's samples of their AP, the same pictures for every result."""
 
     def draw(self) -> None:
-        """The slow part, with progress: the bootstrap of every result."""
+        """The slow part, with progress: the bootstrap of every result, once each."""
         made: list[CellRecord | Sibling] = [self.control, *self.siblings]
         for subject in SUBJECTS:
             made += [*self.variants(subject), *self.references(subject)]
-        self.differences.draw(self.results(artifact) for own in made for artifact in own.artifacts.values())
+        results = {self.detections(own): own for each in made for own in each.artifacts.values()}
+        truth, settings = load_split(self.run.prepared, "test").ground_truth, self.run.plan.params.report
+        for digest, artifact in steps(results.items(), len(results), "bootstrap", "files"):
+            path = self.run.store.file(artifact.test.detections)
+            self.drawn[digest] = drawn_aps(
+                truth, read_detections(path), seed=settings.seed, draws=settings.bootstrap_draws, name=str(path)
+            )
+
+    def difference(self, a: ArtifactRecord, b: ArtifactRecord) -> Difference:
+        """Of test mAP, b minus a, as `paired_map_difference` of their detections."""
+        first, second = self.detections(a), self.detections(b)
+        return NO_DIFFERENCE if first == second else drawn_difference(self.drawn[first], self.drawn[second])
+
+    def detections(self, artifact: ArtifactRecord) -> Digest:
+        """What the bytes of a file's test detections are known by."""
+        return file_digest(self.run.store.file(artifact.test.detections))
 
     def method(self, subject: Subject) -> MethodResult:
         variants, references = self.variants(subject), self.references(subject)
@@ -92,7 +104,7 @@ class _Study:
                 *(self.shown(self.control, "reference", sibling) for sibling in siblings),
             ),
             beside=(*self.compared(subject, variants, references), *self.compared_with_siblings(variants, siblings)),
-            searches=tuple(search for record in variants if (search := search_of(self.run.store, record)) is not None),
+            searches=tuple(search for record in variants if (search := _search_of(self.run.store, record)) is not None),
             seeds=self.seeds(subject),
             missing=tuple(record.cell for record in wanted if record.cell not in made),
         )
@@ -135,13 +147,12 @@ class _Study:
     def in_runtime(self, runtime: str, artifact: ArtifactRecord, timings: Iterable[Timing]) -> InRuntime:
         """One file compared with the control's."""
         control = self.control.artifacts[runtime]
-        same = artifact.digest == control.digest
         return InRuntime(
             runtime=runtime,
             size_bytes=artifact.size_bytes,
             val_map=artifact.val.map_50_95,
             test_map=artifact.test.map_50_95,
-            difference=NO_DIFFERENCE if same else self.differences.between(self.results(control), self.results(artifact)),
+            difference=NO_DIFFERENCE if artifact.digest == control.digest else self.difference(control, artifact),
             timings=tuple(timings),
         )
 
@@ -157,12 +168,11 @@ class _Study:
             rows = [timed_row(self.cells, self.latency, cell, runtime) for cell in (name, baseline.cell)]
             own, other = rows
             speed = None if own is None or other is None else relative_speed(own, other)
-            files = [self.results(record.artifacts[runtime]) for record in (baseline, records[name])]
             yield Comparison(
                 variant=label_of(name),
                 rival=label_of(baseline.cell),
                 runtime=runtime,
-                difference=self.differences.between(*files),
+                difference=self.difference(baseline.artifacts[runtime], records[name].artifacts[runtime]),
                 profile=None if speed is None or own is None else own.profile,
                 speed_ratio=None if speed is None else speed.ratio,
                 speed_ratio_ci95=None if speed is None else speed.interval,
@@ -173,12 +183,11 @@ class _Study:
         records: Mapping[str, CellRecord] = {record.cell: record for record in variants}
         for sibling in siblings:
             for runtime, artifact in sibling.artifacts.items():
-                files = [self.results(own) for own in (artifact, records[sibling.of].artifacts[runtime])]
                 yield Comparison(
                     variant=label_of(sibling.of),
                     rival=_sibling_label(sibling),
                     runtime=runtime,
-                    difference=self.differences.between(*files),
+                    difference=self.difference(artifact, records[sibling.of].artifacts[runtime]),
                 )
 
     def seeds(self, subject: Subject) -> SeedsFile | None:
@@ -186,10 +195,6 @@ class _Study:
         path = seeds_file(self.run, subject.method)
         found = read_seeds(path) if path.is_file() else None
         return found if found is not None and found.is_of(self.cells) else None
-
-    def results(self, artifact: ArtifactRecord) -> Path:
-        """The test detections of a file."""
-        return self.run.store.file(artifact.test.detections)
 
 
 def _is_plain(subject: Subject, record: CellRecord) -> bool:
@@ -217,4 +222,27 @@ def _timing(row: LatencyRow) -> Timing:
         speedup_ci95=row.speedup_ci95,
         verdict=row.verdict,
         smaller_not_faster="smaller_not_faster" in row.flags,
+    )
+
+
+def _search_of(store: Store, record: CellRecord) -> Search | None:
+    """What the search on the way to a cell found; None where there was none, or none to compare it with."""
+    if record.methods != ("nas",):
+        return None
+    done = read_done(store, record.node)
+    while done.node.kind != "search":
+        if done.node.parent is None:
+            return None
+        done = read_done(store, done.node.parent)
+    details = next(change.details for change in done.changes if change.method == "nas")
+    proxies = details["random_baseline"]
+    if proxies is None:
+        return None
+    candidates = {"search": details["chosen"]} | {name: proxies[name] for name in ("random_search", "largest_macs")}
+    numbers = ("supernet_val_map", "estimated_latency_s", "macs")
+    return Search(
+        label=label_of(record.cell),
+        design_profile=details["design_profile"],
+        budget_s=details["budget_s"],
+        found=tuple(Found(by=by, **{name: own[name] for name in numbers}) for by, own in candidates.items()),
     )

@@ -33,9 +33,8 @@ def accuracy(
 def rewrite() -> None:
     """Write page and figure from docs/profiles.json: after a change of words, without a run."""
     from flows.records.schema import read_schema
-    from studies.profiles.figure import draw_accuracy
     from studies.profiles.host_accuracy import Summary
-    from studies.profiles.page import sentences, write_page
+    from studies.profiles.page import draw_accuracy, sentences, write_page
 
     found = read_schema(SUMMARY, Summary, "make profiles-accuracy")
     draw_accuracy(found.host, FIGURE)

@@ -146,7 +146,13 @@ def judge(run: HostRun) -> HostAccuracy:
 def predict(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str) -> list[Prediction]:
     """The cells that contain a method, predicted by a fit on those that do not."""
     kept = [cell for cell in cells if left_out not in cell.methods]
-    fitted = calibrate(profile, [_anchor(cell) for cell in kept], validated_on=ON_FAMILIES)
+    anchors = [
+        MeasuredNetwork(
+            name=own.cell, operators=own.operators, dtype=own.dtype, latency_s=own.p50_s, family=own.family, origin="measured here"
+        )
+        for own in kept
+    ]
+    fitted = calibrate(profile, anchors, validated_on=ON_FAMILIES)
     found = []
     for cell in cells:
         if left_out in cell.methods:
@@ -164,12 +170,6 @@ def predict(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str) 
                 )
             )
     return found
-
-
-def _anchor(cell: HostCell) -> MeasuredNetwork:
-    return MeasuredNetwork(
-        name=cell.cell, operators=cell.operators, dtype=cell.dtype, latency_s=cell.p50_s, family=cell.family, origin="measured here"
-    )
 
 
 def _constant(pairs: Sequence[tuple[int, float]]) -> float:
@@ -197,15 +197,11 @@ def _ranking(found: Sequence[Prediction], by: Callable[[Prediction], float]) -> 
     """Over pairs that one fit predicted; float and int8 files rank among each other, as they do for whoever chooses among them."""
     concordant = discordant = 0
     for one, other in itertools.combinations(found, 2):
-        if one.left_out != other.left_out or not _ranges_differ(one.cell, other.cell):
-            continue
-        agree = (one.cell.p50_s < other.cell.p50_s) == (by(one) < by(other))
-        concordant, discordant = concordant + agree, discordant + (not agree)
+        (low, high), (other_low, other_high) = one.cell.interval_s, other.cell.interval_s
+        if one.left_out == other.left_out and (high < other_low or other_high < low):
+            agree = (one.cell.p50_s < other.cell.p50_s) == (by(one) < by(other))
+            concordant, discordant = concordant + agree, discordant + (not agree)
     return Ranking(concordant=concordant, discordant=discordant)
-
-
-def _ranges_differ(one: HostCell, other: HostCell) -> bool:
-    return one.interval_s[1] < other.interval_s[0] or other.interval_s[1] < one.interval_s[0]
 
 
 def _coverage(found: Sequence[Prediction]) -> Share:

@@ -8,14 +8,12 @@ from pathlib import Path
 from detection.frozen import InputError
 from flows.records.schema import CellRecord, LatencyFile, LatencyRow, read_records
 from flows.sweep import workspace
-from hardware_profiles.estimate.graph.read import read_operators
+from hardware_profiles.estimate.graph.graph import read_operators
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import DType
 from studies.finished_run import FinishedRun, open_run
 
-FAMILIES = ("plain", "lightweight", "nas", "lightweight+nas")
-"""Architectures that a sweep trains; every other method keeps the architecture it is given."""
 LEFT_OUT = ("lightweight", "nas")
 """Left out of the fit in turn, each with every cell that contains it."""
 
@@ -25,7 +23,6 @@ class HostCell:
     """One exported file, measured here."""
 
     cell: str
-    path: Path
     methods: tuple[str, ...]
     dtype: DType
     operators: tuple[Operator, ...]
@@ -37,8 +34,8 @@ class HostCell:
 
     @property
     def family(self) -> str:
-        """The architecture, one of FAMILIES."""
-        return "+".join(method for method in LEFT_OUT if method in self.methods) or FAMILIES[0]
+        """The architecture that was trained; every other method keeps the one it is given."""
+        return "+".join(method for method in LEFT_OUT if method in self.methods) or "plain"
 
 
 @dataclass(frozen=True)
@@ -87,13 +84,11 @@ def _cell(run: FinishedRun, record: CellRecord, row: LatencyRow, runtime: str) -
     assert row.p50_s is not None, "rows without a time were left out"
     assert record.macs is not None, "a measured cell was made, so it was counted"
     assert record.params is not None, "a measured cell was made, so it was counted"
-    path = run.model(record.cell, runtime).path
     return HostCell(
         cell=record.cell,
-        path=path,
         methods=record.methods,
         dtype=record.computes_in,
-        operators=read_operators(path, runtime),
+        operators=read_operators(run.model(record.cell, runtime).path, runtime),
         macs=record.macs,
         params=record.params,
         p50_s=row.p50_s,

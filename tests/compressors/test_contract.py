@@ -32,7 +32,8 @@ from detection.evaluation import as_input, as_planes
 from detection.frozen import Digest
 from detection.spec import Spec
 from detection.training import Recipe
-from flows.grid.nodes import SECTION, TRANSFORMS, Context, Done, make_node, model_file, read_done
+from flows.grid.nodes import NODES as SECTION
+from flows.grid.nodes import TRANSFORMS, Context, Done, make_node, model_file, read_done
 from flows.records.store import Store
 from flows.sweep.context import library_versions
 from hardware_profiles.runtimes.table import open_session
@@ -119,7 +120,9 @@ def context(
 ) -> Context:
     """A worker's context over the tiny data and an empty store that all tests here share."""
     base = foundation(tiny_detector.spec, tiny_train.digest, tiny_val.digest)
-    return Context(prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=load_profile(DESIGN_PROFILE), foundation=base)
+    return Context(
+        prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=load_profile(DESIGN_PROFILE), foundation=base
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compressors.low_rank.decompose import decompose
 from detection.compact.network import Network
-from detection.edits import LayerKind, apply_edit, axis_of, factored_conv, is_frozen_norm, kind_of, why_whole
+from detection.edits import LayerKind, apply_edit, axis_of, factored, is_frozen_norm, kind_of, why_whole
 from detection.frozen import InputError
 from detection.spec import Factored, KeptChannels, LayerWidth, Ranks, full_ranks
 from tests.detection.variants import PLAIN
@@ -249,7 +249,7 @@ def test_factors_have_the_geometry_of_the_whole(kernel: int, ranks: Ranks, parts
     """The same output size, stride and all; the kernel and the stride are the middle one's, the bias the last one's."""
     stride = 2 if kernel == 3 else 1
     whole = nn.Conv2d(8, 12, kernel, stride, kernel // 2)
-    factors = factored_conv(whole, ranks)
+    factors = factored(whole, ranks)
     assert len(factors) == parts
     assert factors(torch.zeros(1, 8, 15, 20)).shape == whole(torch.zeros(1, 8, 15, 20)).shape
     assert [factor.bias is not None for factor in factors] == [False] * (parts - 1) + [True]

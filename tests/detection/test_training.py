@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detection.batch import Batch
 from detection.checkpoint import Detector
 from detection.data.augmentation import Augmentation
 from detection.data.dataset import Images
-from detection.family import Raw
-from detection.training import Recipe, Resume, TrainingRecord, fit
+from detection.family import Batch, Raw
+from detection.training import Recipe, TrainingRecord, fit
 
 CPU = torch.device("cpu")
 SHORT = Recipe(epochs=4, batch_size=10, augmentation=Augmentation(flip_horizontal=0.0))
@@ -30,6 +29,12 @@ class PowerCutError(Exception):
 def train(detector: Detector, images: Images, recipe: Recipe = SHORT, seed: int = 0) -> tuple[Detector, TrainingRecord]:
     """A plain training."""
     return fit(detector, images, recipe, seed=seed, device=CPU)
+
+
+@pytest.fixture(autouse=True)
+def stored_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a training is given a folder for its state."""
+    monkeypatch.setattr("detection.training.STORED_EVERY_EPOCHS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -82,25 +87,27 @@ def test_a_resumed_training_is_the_whole_one(
         if len(seen) == stop_after:
             raise PowerCutError
 
-    resume = Resume(tmp_path, every_epochs=1)
     with pytest.raises(PowerCutError):
-        fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=resume, on_epoch=watch)
-    again, record = fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=resume, on_epoch=watch)
+        fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=tmp_path, on_epoch=watch)
+    again, record = fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=tmp_path, on_epoch=watch)
     assert seen == [*range(1, stop_after + 1), *range(stop_after, 5)]
     assert again.digest == whole[0].digest
     assert record.loss_per_epoch == whole[1].loss_per_epoch
     assert (record.images, record.steps) == (whole[1].images, whole[1].steps)
 
 
-def test_state_is_kept_as_often_as_asked(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
+def test_state_is_kept_as_often_as_asked(
+    tiny_detector: Detector, tiny_train: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every second epoch but not after the last, one state at a time, and no half-written one beside it."""
     kept: list[tuple[int, list[str]]] = []
 
     def look(epoch: int, _: float) -> None:
         kept.append((epoch, sorted(path.name for path in tmp_path.iterdir())))
 
+    monkeypatch.setattr("detection.training.STORED_EVERY_EPOCHS", 2)
     recipe = SHORT.model_copy(update={"epochs": 5, "batch_size": 24})
-    fit(tiny_detector, tiny_train, recipe, seed=0, device=CPU, resume=Resume(tmp_path, every_epochs=2), on_epoch=look)
+    fit(tiny_detector, tiny_train, recipe, seed=0, device=CPU, resume=tmp_path, on_epoch=look)
     two, four = (["epoch-2.safetensors", "state.json"], ["epoch-4.safetensors", "state.json"])
     assert kept == [(1, []), (2, []), (3, two), (4, two), (5, four)]
     assert json.loads((tmp_path / "state.json").read_text())["epoch"] == 4
@@ -112,7 +119,7 @@ def test_what_a_crash_left_half_written_is_ignored(
     """Without state.json there is no state: weights or a partial manifest alone do not count, and the training starts afresh."""
     (tmp_path / "epoch-2.safetensors").write_bytes(b"half")
     (tmp_path / "state.partial").write_text('{"epoch": 2')
-    again, _ = fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=Resume(tmp_path, every_epochs=1))
+    again, _ = fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, resume=tmp_path)
     assert again.digest == whole[0].digest
 
 
@@ -154,11 +161,10 @@ def test_their_state_is_resumed_too(tiny_detector: Detector, tiny_train: Images,
         if epoch == 3:
             raise PowerCutError
 
-    resume = Resume(tmp_path, every_epochs=1)
     with pytest.raises(PowerCutError):
-        fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, objective=Adapted(), resume=resume, on_epoch=stop)
+        fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, objective=Adapted(), resume=tmp_path, on_epoch=stop)
     found = Adapted()
-    fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, objective=found, resume=resume)
+    fit(tiny_detector, tiny_train, SHORT, seed=0, device=CPU, objective=found, resume=tmp_path)
     assert found.number.item() == expected.number.item()
 
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from detection.batch import Batch
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
-from detection.family import Raw
+from detection.family import Batch, Raw
 from detection.training import Recipe, fit
 
 CPU = torch.device("cpu")

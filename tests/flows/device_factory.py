@@ -14,7 +14,7 @@ from flows.measure.devices.bundle import export
 from flows.measure.session import MeasureSession
 from flows.records.schema import CellsFile
 from flows.records.store import Store
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.schema.library import FOLDER, load_profile
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import digest_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.records.schema import CellsFile, LatencyFile
 from flows.report.stage import report
-from flows.sweep.report_settings import Report
+from flows.sweep.settings import Report
 from tests.flows.store_factory import pictures, write_store
 
 FEW_DRAWS = Report(bootstrap_draws=50, pictures=2)

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import flows.measure.host as rounds_module
-import flows.measure.lock as lock_module
 from flows.measure.worker import detection_hooks
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.timing.round import File, Job, RoundResult, run_round
 from tests.hardware_profiles.tiny_model import write_model
 
@@ -52,7 +51,7 @@ def replace_process(monkeypatch: pytest.MonkeyPatch, run: Round) -> list[Job]:
 
 def replace_lock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     """A lock of the test's own: tests must neither wait for a real measurement nor hold it up."""
-    monkeypatch.setattr(lock_module, "LOCK", folder / "measure.lock")
+    monkeypatch.setattr(rounds_module, "LOCK", folder / "measure.lock")
     return folder / "measure.lock"
 
 

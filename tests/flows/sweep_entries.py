@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compressors.planning.graph import Graph, Node
 from detection.data.dataset import load_prepared
-from detection.data.provenance import provenance
+from detection.data.sources import provenance
 from flows.records.store import JOURNAL, MANIFEST
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from flows.sweep.params import Plan

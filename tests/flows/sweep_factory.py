@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from flows.grid.stage import grid
 from flows.records.schema import CellsFile, read_records
 from flows.records.store import Store
 from flows.sweep.params import Plan, load_plan
-from flows.tracking.mlflow_client import NoTracking, Tracking
+from flows.tracking.mlflow_client import Tracker
 
 _RECIPE = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001, "augmentation": {"flip_horizontal": 0.0}}
 TINY_TREE: dict[str, Any] = {
@@ -130,12 +130,12 @@ class Sweep:
         )  # fmt: skip
 
 
-@dataclass
-class Listener(NoTracking):
+class Listener(Tracker):
     """Remembers which cells it was told of, in order."""
 
-    cells: list[tuple[str, str]] = field(default_factory=list)
-    """(cell, status)."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[tuple[str, str]] = []  # (cell, status)
 
     def log_cell(self, cell: Any) -> None:
         self.cells.append((cell.cell, cell.status))
@@ -145,14 +145,14 @@ def run_grid(
     sweep: Sweep,
     plan: Plan | None = None,
     pattern: str | None = None,
-    tracking: Tracking | None = None,
+    tracking: Tracker | None = None,
     executor: Executor = "inline",
 ) -> tuple[int, list[str]]:
     """The exit code of a grid in the sweep's folder, and the lines it said."""
     said: list[str] = []
     code = grid(
         plan or sweep.plan, sweep.prepared, sweep.store, sweep.cells_path, pattern=pattern, executor=executor,
-        open_tracking=lambda: tracking or NoTracking(), say=said.append,
+        open_tracking=lambda: tracking or Tracker(), say=said.append,
     )  # fmt: skip
     return code, said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import threading
@@ -111,6 +112,16 @@ def test_a_line_a_minute_comes_by_itself(clock: Clock, capsys: pytest.CaptureFix
         clock.now_s += 61.0
         assert said.wait(10.0)
     assert "grid: 0 of 2 done, 1 running (teacher for 61 s), 1 waiting" in ear.getvalue()
+
+
+def test_a_task_that_redirects_its_output_does_not_get_the_lines(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tasks that run in this process write to their own logs meanwhile."""
+    log = io.StringIO()
+    with progress("grid", 2) as work, contextlib.redirect_stderr(log):
+        clock.now_s += 60.0
+        work.finish("a", "ok")
+    assert "1 of 2 done" in capsys.readouterr().err
+    assert log.getvalue() == ""
 
 
 def test_quiet_work_has_no_thread(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,10 @@ from flows.measure.devices.imported import DeviceSession, ExportManifest, Model,
 from flows.measure.host import order_seeds, pictures_as_taken
 from flows.measure.session import MeasureSession
 from flows.measure.stage import measure
-from flows.messages import Say
+from flows.progress import Say
 from flows.records.files import file_digest, write_text
-from flows.records.observations import Observations
-from flows.records.schema import CONTROL, CellRecord, LatencyFile, read_records, write_records
+from flows.records.schema import CONTROL, LatencyFile, read_records, write_records
+from flows.records.store import Observations
 from flows.sweep import workspace
 from hardware_profiles.runtimes.table import RUNTIMES, file_parts, open_session
 from hardware_profiles.schema.profile import HardwareProfile
@@ -136,14 +136,16 @@ def _fill(folder: Path, profile: HardwareProfile, session: MeasureSession, pictu
     if not files:
         raise InputError(f"{profile.id}: no cell has a file for {profile.runtime}. Add it to grid.runtimes and run `sixfold grid`.")
     models: dict[Digest, Model] = {}
-    sizes: set[tuple[int, int]] = set()
+    inputs: dict[tuple[int, int], Picture] = {}
     for file in files:
         path = _copy_model(file, folder)
         size = open_session(profile.runtime, Path(file.path), 1).input_size
-        sizes.add(size)
-        models[file.digest] = Model(path=path, inputs=_inputs_name(size), cells=_sharing(file, session.records))
-    inputs: dict[str, Any] = _letterboxed(pictures, sizes)
-    np.savez_compressed(folder / script.PIXELS_NAME, **inputs)
+        if size not in inputs:
+            inputs[size] = np.stack([letterbox(picture, size) for picture in pictures])  # (N, height, width, 3)
+        sharing = [own.cell for own in session.records if any(one.digest == file.digest for one in own.artifacts.values())]
+        models[file.digest] = Model(path=path, inputs=_inputs_name(size), cells=tuple(sharing))
+    named: dict[str, Any] = {_inputs_name(size): inputs[size] for size in sorted(inputs)}
+    np.savez_compressed(folder / script.PIXELS_NAME, **named)
     _copy_code(folder)
     control = session.cells.cell(CONTROL)
     manifest = ExportManifest(
@@ -160,11 +162,6 @@ def _fill(folder: Path, profile: HardwareProfile, session: MeasureSession, pictu
     )
     write_records(folder / script.MANIFEST_NAME, manifest)
     return manifest
-
-
-def _sharing(file: File, records: Sequence[CellRecord]) -> tuple[str, ...]:
-    """Names of the cells and references whose file this is."""
-    return tuple(record.cell for record in records if any(own.digest == file.digest for own in record.artifacts.values()))
 
 
 def _copy_model(file: File, folder: Path) -> str:
@@ -186,11 +183,6 @@ def _copy_code(folder: Path) -> None:
         target = folder / CODE.name / path.relative_to(CODE)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-
-
-def _letterboxed(pictures: Sequence[Picture], sizes: set[tuple[int, int]]) -> dict[str, Picture]:
-    """Input size -> all pictures as networks of this size see them, (N, height, width, 3)."""
-    return {_inputs_name(size): np.stack([letterbox(picture, size) for picture in pictures]) for size in sorted(sizes)}
 
 
 def _inputs_name(size: tuple[int, int]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from detection.frozen import Digest, Frozen, InputError, PositiveInt
 from flows.measure.measured_rows import Rounds
-from flows.messages import Say
+from flows.progress import Say
 from flows.records.schema import ArtifactRecord
 from hardware_profiles.timing.calls import difference, times_of
 from hardware_profiles.timing.environment import digest_of
@@ -121,11 +120,6 @@ class DeviceSession(Frozen):
     manifest: ExportManifest
     results: DeviceResults
 
-    @property
-    def environment_digest(self) -> Digest:
-        """Of the device and its software."""
-        return digest_of(self.results.environment)
-
     def rounds(self) -> tuple[RoundResult, ...]:
         """The rounds in the form in which this machine's own are kept; end-to-end numbers are None."""
         return tuple(_round(raw) for raw in self.results.rounds)
@@ -138,7 +132,13 @@ def session_file(session: DeviceSession, folder: Path) -> Path:
 
 def newest_session(profile: str, folder: Path) -> DeviceSession | None:
     """The session of a profile that was imported last, or None."""
-    return max(_sessions(folder / profile), key=lambda session: session.imported_at, default=None)
+    sessions = []
+    for path in sorted((folder / profile).glob("*.json")):
+        try:
+            sessions.append(DeviceSession.model_validate_json(path.read_text()))
+        except ValidationError as error:
+            raise InputError(f"{path}: {_explain(error)}. Remove it and import the device's results again.") from error
+    return max(sessions, key=lambda session: session.imported_at, default=None)
 
 
 def imported_rounds(profile: str, control: ArtifactRecord | None, folder: Path, say: Say) -> Rounds:
@@ -200,14 +200,6 @@ def mismatch(manifest: ExportManifest, results: DeviceResults) -> str | None:
         if calls - {manifest.protocol.timed_calls}:
             return f"round {index} has blocks of {sorted(calls)} calls, the protocol asked for {manifest.protocol.timed_calls}"
     return None
-
-
-def _sessions(folder: Path) -> Iterator[DeviceSession]:
-    for path in sorted(folder.glob("*.json")):
-        try:
-            yield DeviceSession.model_validate_json(path.read_text())
-        except ValidationError as error:
-            raise InputError(f"{path}: {_explain(error)}. Remove it and import the device's results again.") from error
 
 
 def _round(raw: RawRound) -> RoundResult:

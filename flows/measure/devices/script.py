@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.runtimes.table import Pixels, Session, SessionError, open_session, runtime_version, write_empty_model
 from hardware_profiles.timing.calls import calls_one_by_one_ns, difference, times_of, warm_up
-from hardware_profiles.timing.environment import digest_of, environment
-from hardware_profiles.timing.process_stats import peak_resident_bytes, reset_peak, resident_bytes, steal_s
+from hardware_profiles.timing.environment import digest_of, environment, peak_resident_bytes, reset_peak, resident_bytes, steal_s
 
 RESULTS_SCHEMA = 1
 MANIFEST_NAME, RESULTS_NAME, PIXELS_NAME = "manifest.json", "results.json", "inputs.npz"
@@ -52,12 +51,9 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
             raise RefusedError(f"{' '.join(arguments)}: no arguments are needed; see the first lines of {Path(__file__).name}.")
         else:
             measure(folder)
-    except (RefusedError, SessionError) as error:
+    except (RefusedError, SessionError, BrokenRoundError) as error:
         print(f"measure: {error}", file=sys.stderr)
-        return REFUSED
-    except BrokenRoundError as error:
-        print(f"measure: {error}", file=sys.stderr)
-        return BROKEN
+        return BROKEN if isinstance(error, BrokenRoundError) else REFUSED
     return 0
 
 

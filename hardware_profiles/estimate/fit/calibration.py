@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardware_profiles.estimate.fit.coefficients import FORMS, Coefficients, Form
-from hardware_profiles.estimate.fit.least_squares import solve
+from hardware_profiles.estimate.fit.least_squares import FORMS, Coefficients, Form, networks_of, solve
 from hardware_profiles.estimate.fit.measurements import MeasuredNetwork, MeasurementError
-from hardware_profiles.estimate.fit.networks import networks_of
 from hardware_profiles.estimate.model import cannot_run, computed_as
 from hardware_profiles.schema.profile import MIN_MEASURED, Calibration, DType, HardwareProfile, PerClass, numbers_of
 
@@ -52,22 +50,18 @@ class HeldOut:
 
 
 def calibrate(
-    profile: HardwareProfile,
-    measured: Sequence[MeasuredNetwork],
-    validated_on: str = "networks like the measured ones",
-    origin: str | None = None,
+    profile: HardwareProfile, measured: Sequence[MeasuredNetwork], validated_on: str = "networks like the measured ones"
 ) -> HardwareProfile:
     """The profile with numbers fitted to the networks, type by type; MeasurementError where they do not suit it or are too few.
 
-    Error and interval are those of networks, or of whole families where they have names, that were left out in turn. `origin`
-    says where the times come from; otherwise the networks do.
+    Error and interval are those of networks, or of whole families where they have names, that were left out in turn.
     """
     for dtype in _dtypes(profile, measured):
         profile = _without_fits(profile, dtype)
         own = [network for network in measured if network.dtype == dtype]
         form, seen = _best_form(profile, own, dtype)
         fitted = solve(networks_of(profile, own, dtype), profile, dtype, form)
-        whence = origin or "; ".join(dict.fromkeys(network.origin for network in own if network.origin)) or "measured by the user"
+        whence = "; ".join(dict.fromkeys(network.origin for network in own if network.origin)) or "measured by the user"
         if versions := sorted({network.runtime_version for network in own if network.runtime_version}):
             whence += f" ({', '.join(versions)})"
         calibration = Calibration(
@@ -144,19 +138,15 @@ def _best_form(profile: HardwareProfile, measured: Sequence[MeasuredNetwork], dt
     count = len({network.operators for network in measured})
     allowed = [form for form in FORMS if count >= form.fewest]
     known = dtype == "int8" and profile.zero_point_us is not None
-    if known and count >= ZERO_POINT_MEASURED and _zero_points_vary(measured):
-        with_overhead = (form for form in allowed if "op_overhead_us" in form.fields)
-        changed = {form: replace(form, fields=(*form.fields, "zero_point_us")) for form in with_overhead}
-        allowed = [changed.get(form, form) for form in allowed]
+    with_zero_points = {any(operator.zero_point for operator in network.operators) for network in measured}
+    if known and count >= ZERO_POINT_MEASURED and len(with_zero_points) == 2:
+        allowed = [
+            replace(form, fields=(*form.fields, "zero_point_us")) if "op_overhead_us" in form.fields else form for form in allowed
+        ]
     alone = [replace(network, family=None) for network in measured]  # families are too few to choose by: two or three draws
     errors = [math.log(held_out(profile, alone, form).interval_factor) for form in allowed]
     best = next(form for form, error in zip(allowed, errors, strict=True) if error <= min(errors) * WORTH)
     return best, held_out(profile, measured, best)
-
-
-def _zero_points_vary(measured: Sequence[MeasuredNetwork]) -> bool:
-    """Whether some networks have zero points and others none."""
-    return len({any(operator.zero_point for operator in network.operators) for network in measured}) == 2
 
 
 def _recorded(
@@ -174,6 +164,6 @@ def _recorded(
     document = changed.model_dump(by_alias=True)
     document["interval_factor"][dtype] = math.ceil(max(factor, 1.0) * 100) / 100
     document["calibration"][dtype] = calibration.model_dump()
-    numbers = set(numbers_of(document))
+    numbers = numbers_of(document)
     document["sources"] = {field: text for field, text in (changed.sources | new).items() if field in numbers}
     return HardwareProfile.model_validate(document)

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hardware_profiles.estimate.graph.graph import Graph, Operator, OperatorKind, Step
-from hardware_profiles.estimate.graph.layers import DEQUANTIZE, QUANTIZE, WEIGHTED, Fusions, Layer, Layers, simplified
+from hardware_profiles.estimate.graph.layers import (
+    DEQUANTIZE,
+    QUANTIZE,
+    WEIGHTED,
+    Fusions,
+    Layer,
+    Layers,
+    readers_in,
+    with_swish,
+    without_free,
+)
 
 FLOAT = ":float"
 """What the name of an int8 tensor gets when it is dequantized."""
@@ -23,7 +33,7 @@ KEEP_INT8 = frozenset({"MaxPool", "Resize", "Concat", "Split", "Slice", "Transpo
 
 def fused(file: Layers, fusions: Fusions) -> Graph:
     """The operators in the order of execution."""
-    return _Fusion(simplified(file, fusions), fusions).graph()
+    return _Fusion(without_free(with_swish(file), fusions), fusions).graph()
 
 
 class _Fusion:
@@ -31,11 +41,7 @@ class _Fusion:
 
     def __init__(self, file: Layers, fusions: Fusions) -> None:
         self.file, self.fusions = file, fusions
-        self.readers: dict[str, list[int]] = {}
-        for index, layer in enumerate(file.layers):
-            for name in layer.reads:
-                self.readers.setdefault(name, []).append(index)
-        self.writer = {name: index for index, layer in enumerate(file.layers) for name in layer.writes}
+        self.readers = readers_in(file)
         self.quantized_tensors = self._int8_tensors(zero_point=False)
         self.zero_point_tensors = self._int8_tensors(zero_point=True)
         self.taken: set[int] = set()
@@ -46,7 +52,7 @@ class _Fusion:
         for group in sorted((group for group in groups if group), key=lambda group: group[-1]):
             steps += self._steps(group)
         names = {name for step in steps for name in (*step.reads, *step.writes)} | set(self.file.inputs)
-        sizes = {name: math.prod(self.file.shapes[name.removesuffix(FLOAT)]) * self._bytes(name) for name in names}
+        sizes = {name: self._elements((name,)) * (1 if name in self.quantized_tensors else 4) for name in names}
         return Graph(tuple(steps), sizes, self.file.inputs, self.file.outputs, self.file.parameter_bytes)
 
     def _heads_first(self) -> list[int]:
@@ -72,7 +78,8 @@ class _Fusion:
         while self._follow(group, {"BatchNormalization"}) or self._follow_scaling(group):
             pass
         activated = self._follow(group, activations)
-        int8 = self._int8_kernel(self.file.layers[group[0]], group)
+        reader = self._only_reader(group[-1])
+        int8 = self._runs_in_int8(self.file.layers[group[0]], self.file.layers[group[-1] if reader is None else reader])
         if int8:
             self._follow(group, {QUANTIZE})
         # A sum joins a convolution whose result nobody else reads and that has no activation yet, in int8 not in every runtime.
@@ -104,13 +111,6 @@ class _Fusion:
             return None
         return self.readers[writes[0]][0]
 
-    def _int8_kernel(self, layer: Layer, group: Sequence[int]) -> bool:
-        """Whether the group is computed in int8; some runtimes also want an int8 result."""
-        if not (layer.int8_weights and self._reads_int8(layer)):
-            return False
-        reader = self._only_reader(group[-1])
-        return self.fusions.int8_adds or (reader is not None and self.file.layers[reader].op_type == QUANTIZE)
-
     def _reads_int8(self, layer: Layer) -> bool:
         return bool(layer.reads) and all(name in self.quantized_tensors for name in layer.reads)
 
@@ -125,10 +125,11 @@ class _Fusion:
 
     def _steps(self, group: list[int]) -> list[Step]:
         """The group as one step, after the dequantizations that it needs."""
-        head, last = self.file.layers[group[0]], self.file.layers[group[-1]]
-        inside = {name for index in group for name in self.file.layers[index].writes}
-        reads = tuple(dict.fromkeys(name for index in group for name in self.file.layers[index].reads if name not in inside))
-        quantized = self._runs_in_int8(head, group)
+        layers = [self.file.layers[index] for index in group]
+        head, last = layers[0], layers[-1]
+        inside = {name for layer in layers for name in layer.writes}
+        reads = tuple(dict.fromkeys(name for layer in layers for name in layer.reads if name not in inside))
+        quantized = self._runs_in_int8(head, last)
         steps: list[Step] = []
         if not quantized and head.op_type != QUANTIZE:
             for name in reads:
@@ -137,23 +138,17 @@ class _Fusion:
                     border = Layer(DEQUANTIZE, (name,), (name,), source=shape, result=shape)
                     steps.append(Step(self._operator(border, (name,), (name,), False), (name,), (name + FLOAT,)))
             reads = tuple(name + FLOAT if name in self.quantized_tensors else name for name in reads)
-        biases = tuple(shape for index in group[1:] for shape in self.file.layers[index].constants if self._is_bias(index))
+        biases = tuple(shape for layer in layers[1:] if layer.op_type in ("Add", "Sub") for shape in layer.constants)
         own = replace(head, constants=head.constants + biases)
         return [*steps, Step(self._operator(own, reads, last.writes, quantized), reads, last.writes)]
 
-    def _is_bias(self, index: int) -> bool:
-        return self.file.layers[index].op_type in ("Add", "Sub")
-
-    def _runs_in_int8(self, head: Layer, group: Sequence[int]) -> bool:
+    def _runs_in_int8(self, head: Layer, last: Layer) -> bool:
+        """Whether a group from head to last is computed in int8; of a product some runtimes also want the result in int8."""
+        if head.op_type == QUANTIZE or not self._reads_int8(head):
+            return False
         if head.op_type in WEIGHTED:
-            last = self.file.layers[group[-1]]
-            ends_in_int8 = self.fusions.int8_adds or last.op_type == QUANTIZE
-            return head.int8_weights and self._reads_int8(head) and ends_in_int8
-        return (
-            head.op_type != QUANTIZE
-            and self._reads_int8(head)
-            and all(name in self.quantized_tensors for name in self.file.layers[group[-1]].writes)
-        )
+            return head.int8_weights and (self.fusions.int8_adds or last.op_type == QUANTIZE)
+        return all(name in self.quantized_tensors for name in last.writes)
 
     def _operator(self, layer: Layer, reads: Sequence[str], writes: Sequence[str], quantized: bool) -> Operator:
         return Operator(
@@ -171,9 +166,6 @@ class _Fusion:
 
     def _elements(self, names: Sequence[str]) -> int:
         return sum(math.prod(self.file.shapes[name.removesuffix(FLOAT)]) for name in names)
-
-    def _bytes(self, name: str) -> int:
-        return 1 if name in self.quantized_tensors else 4
 
 
 def _kind(layer: Layer) -> OperatorKind:

@@ -78,11 +78,6 @@ class Layers:
     """Inputs whose bytes are int8 activations as they are."""
 
 
-def simplified(file: Layers, fusions: Fusions) -> Layers:
-    """The same without layers that cost nothing, and with x * sigmoid(x) as one layer."""
-    return _without_free(_with_swish(file), fusions)
-
-
 def product_macs(op_type: str, operands: Sequence[tuple[int, ...]], result: tuple[int, ...], transposed: bool = False) -> int:
     """Multiply-adds of a product, by the shapes of its two operands, constant or computed; `transposed`: the first one is.
 
@@ -116,12 +111,18 @@ def moves_channels_last(axes: Sequence[int]) -> bool:
     return len(axes) > 2 and list(axes) == [0, *range(2, len(axes)), 1]
 
 
-def _with_swish(file: Layers) -> Layers:
-    """x * sigmoid(x) as one layer."""
+def readers_in(file: Layers) -> dict[str, list[int]]:
+    """Tensor -> indices of the layers that read it, one twice where it reads it twice."""
     readers: dict[str, list[int]] = {}
     for index, layer in enumerate(file.layers):
         for name in layer.reads:
             readers.setdefault(name, []).append(index)
+    return readers
+
+
+def with_swish(file: Layers) -> Layers:
+    """x * sigmoid(x) as one layer."""
+    readers = readers_in(file)
     layers: list[Layer | None] = list(file.layers)
     for index, layer in enumerate(file.layers):
         after = readers.get(layer.writes[0], []) if layer.op_type == "Sigmoid" else []
@@ -131,8 +132,8 @@ def _with_swish(file: Layers) -> Layers:
     return replace(file, layers=tuple(layer for layer in layers if layer is not None))
 
 
-def _without_free(file: Layers, fusions: Fusions) -> Layers:
-    """What costs nothing left out, its readers reading what it read."""
+def without_free(file: Layers, fusions: Fusions) -> Layers:
+    """The file without what costs nothing, whose readers read what it read."""
     same: dict[str, tuple[str, ...]] = {}
 
     def sources(names: Sequence[str]) -> tuple[str, ...]:

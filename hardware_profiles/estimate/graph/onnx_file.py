@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from onnx.reference import ReferenceEvaluator
 from hardware_profiles.estimate.graph import layers
 from hardware_profiles.estimate.graph.graph import GraphError
 from hardware_profiles.estimate.graph.layers import DEQUANTIZE, QUANTIZE, WEIGHTED, Layer, Layers
+from hardware_profiles.runtimes.interface import first_line
+from hardware_profiles.runtimes.writing import constants_as_initializers, replace_nodes
 
 SHAPE_ONLY = frozenset({"Shape", "Size"})
 """Their results are known as soon as the shape of what they look at is."""
@@ -28,11 +29,12 @@ def read_onnx(path: Path) -> Layers:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
         model = onnx.inliner.inline_local_functions(model) if model.functions else model
-        stored_bytes = sum(_bytes(tensor) for tensor in _stored(model.graph))
+        constants_as_initializers(model.graph)
+        model.ir_version = max(model.ir_version, 4)  # before, every initializer had to be an input as well
+        stored_bytes = sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
         model = _with_sizes(model)
     except Exception as error:  # protobuf, the checker and shape inference have no common base
-        first = str(error).strip().splitlines()
-        raise GraphError(f"{path}: not a readable ONNX file: {first[0] if first else type(error).__name__}") from error
+        raise GraphError(f"{path}: not a readable ONNX file: {first_line(error)}") from error
     return _Reader(path, model.graph).layers(stored_bytes)
 
 
@@ -43,7 +45,7 @@ class _Reader:
         self.constants = {tensor.name for tensor in graph.initializer}
         self.int8_constants: set[str] = set()
         self.zero_points = {
-            tensor.name for tensor in _stored(graph) if not tensor.dims and onnx.numpy_helper.to_array(tensor).any()
+            tensor.name for tensor in graph.initializer if not tensor.dims and onnx.numpy_helper.to_array(tensor).any()
         }
         self.dequantized: dict[str, str] = {}
 
@@ -118,19 +120,18 @@ def _with_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _fold(model: onnx.ModelProto) -> bool:
     """Turn nodes whose result is known into small initializers, in place; whether there were any."""
-    shapes, values = _shapes(model.graph), {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in _stored(model.graph)}
+    shapes, values = _shapes(model.graph), {own.name: onnx.numpy_helper.to_array(own) for own in model.graph.initializer}
     known = {name: value for name, value in values.items() if value.size <= SMALL_ELEMENTS}
     left: list[onnx.NodeProto] = []
     folded: list[onnx.TensorProto] = []
     for node in model.graph.node:
         result = _result(node, known, shapes)
-        if result is None or node.op_type == "Constant":
+        if result is None:
             left.append(node)
         else:
             known[node.output[0]] = result
             folded.append(onnx.numpy_helper.from_array(result, node.output[0]))
-    del model.graph.node[:]
-    model.graph.node.extend(left)
+    replace_nodes(model.graph, left)
     model.graph.initializer.extend(folded)
     return bool(folded)
 
@@ -149,20 +150,8 @@ def _result(node: onnx.NodeProto, known: dict[str, NDArray[Any]], shapes: dict[s
     return result if result.size <= SMALL_ELEMENTS else None
 
 
-def _stored(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    """Initializers, and the tensors of Constant nodes under the names of their outputs."""
-    tensors = list(graph.initializer)
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
-            tensor = onnx.TensorProto()
-            tensor.CopyFrom(node.attribute[0].t)
-            tensor.name = node.output[0]
-            tensors.append(tensor)
-    return tensors
-
-
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in _stored(graph)}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         sides = value.type.tensor_type.shape.dim
         if value.type.tensor_type.HasField("shape") and all(side.HasField("dim_value") for side in sides):
@@ -180,8 +169,3 @@ def _live(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[int]:
             live.add(index)
             waiting += list(nodes[index].input)
     return sorted(live)
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    item_bytes: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return math.prod(int(side) for side in tensor.dims) * item_bytes

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hardware_profiles.runtimes.interface import COLOURS, INPUT, MODEL, ForInt8, WriteInt8
 from hardware_profiles.runtimes.onnxruntime.shrink import shrink
 from hardware_profiles.runtimes.ranges import Ranges
-from hardware_profiles.runtimes.writing import CHANNELS_FIRST, planes_size, quiet
+from hardware_profiles.runtimes.writing import CHANNELS_FIRST, planes_size, quiet, replace_nodes
 
 PLANES, BYTES, POSITIONS, POSITIONS_SHAPE = "planes", "bytes", "positions", "shape of positions"
 
@@ -95,5 +95,4 @@ def take_pictures(model: onnx.ModelProto) -> None:
             node.input[position] = renamed.get(name, name)
     width_px = positions * channels // COLOURS
     planes.CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, height_px, width_px, COLOURS]))
-    del graph.node[:]
-    graph.node.extend([*before, *kept])
+    replace_nodes(graph, [*before, *kept])

@@ -5,17 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from pathlib import Path
 
-from hardware_profiles.runtimes.interface import (
-    INPUT,
-    OUTPUTS,
-    Array,
-    OpenedFile,
-    Pixels,
-    Runtime,
-    SessionError,
-    first_line,
-    lazily,
-)
+from hardware_profiles.runtimes.interface import INPUT, OUTPUTS, Array, OpenedFile, Pixels, Runtime, cannot_open, lazily
 
 EMPTY_ONNX = b64decode(
     "CAg6mwEKFQoGaW1hZ2VzEgVib3hlcyIEUmVsdQoWCgZpbWFnZXMSBnNjb3JlcyIEUmVsdRIFZW1wdHlaIAoGaW1hZ2VzEhYKFAgBEhAKAggBCgII"
@@ -38,7 +28,7 @@ class OnnxRuntimeSession(OpenedFile):
         try:
             self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base and no public names
-            raise SessionError(f"{model}: onnxruntime cannot open it: {first_line(error)}") from error
+            raise cannot_open(model, "onnxruntime", error) from error
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
         self.accept(model, inputs, [node.name for node in self._session.get_outputs()])
 

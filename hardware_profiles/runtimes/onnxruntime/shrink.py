@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from hardware_profiles.runtimes.interface import MODEL
-from hardware_profiles.runtimes.writing import SMALL, narrowest
+from hardware_profiles.runtimes.writing import SMALL, constants_as_initializers, narrowest, replace_nodes
 
 NAMED = frozenset({"Constant", "Cast", "QuantizeLinear", "DequantizeLinear"})
 """Operators whose nodes lose their names: profiles show them under the name of what they surround."""
@@ -28,7 +28,7 @@ def shrink(model: onnx.ModelProto) -> None:
     type exactly are stored in it.
     """
     graph = model.graph
-    _constants_as_initializers(graph)
+    constants_as_initializers(graph)
     _drop_zero_points(graph)
     _narrow_constants(graph)
     _share_equals(graph)
@@ -55,26 +55,13 @@ def write_float16(float_file: Path, folder: Path) -> Path:
 def halve_weights(model: onnx.ModelProto) -> None:
     """Store the float32 constants of the model as float16, each with a Cast that its runtime folds when it loads the file."""
     graph = model.graph
-    _constants_as_initializers(graph)
+    constants_as_initializers(graph)
     greatest, halved = float(np.finfo(np.float16).max), {}
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         if values.dtype == np.float32 and values.size >= SMALL:
             halved[tensor.name] = np.clip(values, -greatest, greatest).astype(np.float16)
     _store_as(graph, halved)
-
-
-def _constants_as_initializers(graph: onnx.GraphProto) -> None:
-    """Constants in one place, so that equal ones can be found and narrow ones cast."""
-    rest = []
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
-            tensor = graph.initializer.add()
-            tensor.CopyFrom(node.attribute[0].t)
-            tensor.name = node.output[0]
-        else:
-            rest.append(node)
-    _replace_nodes(graph, rest)
 
 
 def _drop_zero_points(graph: onnx.GraphProto) -> None:
@@ -105,7 +92,7 @@ def _store_as(graph: onnx.GraphProto, stored: dict[str, NDArray[Any]]) -> None:
             name = tensor.name
             tensor.CopyFrom(numpy_helper.from_array(stored[name], f"{name}/stored"))
             casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    _replace_nodes(graph, [*casts, *graph.node])
+    replace_nodes(graph, [*casts, *graph.node])
 
 
 def _share_equals(graph: onnx.GraphProto) -> None:
@@ -146,8 +133,3 @@ def _short_names() -> Iterator[str]:
     """a, b, ..., z, aa, ab, ..."""
     for length in itertools.count(1):
         yield from map("".join, itertools.product(string.ascii_lowercase, repeat=length))
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    del graph.node[:]
-    graph.node.extend(nodes)

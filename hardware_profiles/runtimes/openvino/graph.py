@@ -13,6 +13,7 @@ from hardware_profiles.estimate.graph.fusion import fused
 from hardware_profiles.estimate.graph.graph import Graph, GraphError
 from hardware_profiles.estimate.graph.layers import QUANTIZE, WEIGHTED, Fusions, Layer, Layers
 from hardware_profiles.estimate.graph.onnx_file import read_onnx
+from hardware_profiles.runtimes.interface import first_line
 from hardware_profiles.runtimes.openvino.runtime import import_openvino
 
 FUSIONS = Fusions(
@@ -55,7 +56,7 @@ def read_ir(path: Path) -> Layers:
     try:
         model = import_openvino().Core().read_model(path)
     except RuntimeError as error:
-        raise GraphError(f"{path}: not a readable OpenVINO file: {str(error).strip().splitlines()[0]}") from error
+        raise GraphError(f"{path}: not a readable OpenVINO file: {first_line(error)}") from error
     return _Reader(path, model).layers()
 
 
@@ -129,7 +130,7 @@ def _rounded_bytes(node: Any) -> Any | None:
     """The byte input that this node rounds in levels of 1 from 0 on, which changes nothing; None for any other node."""
     if node.get_type_name() != "FakeQuantize":
         return None
-    low, high = (_constant_values(node.input_value(port).get_node()) for port in (1, 2))
+    low, high = _ends(node)
     if low is None or high is None or np.any(low != 0) or not np.allclose(high, node.get_attributes()["levels"] - 1):
         return None
     port = node.input_value(0)
@@ -141,22 +142,20 @@ def _rounded_bytes(node: Any) -> Any | None:
 
 def _moves_channels_last(transpose: Any) -> bool:
     order = transpose.input_value(1).get_node()
-    if order.get_type_name() != "Constant":
-        return False
-    return layers.moves_channels_last([int(axis) for axis in order.data])
+    return order.get_type_name() == "Constant" and layers.moves_channels_last([int(axis) for axis in order.data])
 
 
 def _has_zero_point(fake_quantize: Any) -> bool:
     """Whether the range begins neither at 0 nor as far below it as it ends above (one step of 256 more)."""
-    low, high = (_constant_values(fake_quantize.input_value(port).get_node()) for port in (1, 2))
+    low, high = _ends(fake_quantize)
     if low is None or high is None:
         return False
     least, greatest = float(np.min(low)), float(np.max(high))
     return least != 0 and not math.isclose(least, -greatest, rel_tol=0.01)
 
 
-def _constant_values(node: Any) -> Any:
-    """What a constant holds, also one that is stored in a narrower type and widened by a Convert; None for anything computed."""
-    if node.get_type_name() == "Convert":
-        node = node.input_value(0).get_node()
-    return node.data if node.get_type_name() == "Constant" else None
+def _ends(fake_quantize: Any) -> list[Any | None]:
+    """Least and greatest values of its range, stored as they are or in a narrower type that a Convert widens; None if computed."""
+    ends = [fake_quantize.input_value(port).get_node() for port in (1, 2)]
+    stored = [node.input_value(0).get_node() if node.get_type_name() == "Convert" else node for node in ends]
+    return [node.data if node.get_type_name() == "Constant" else None for node in stored]

@@ -1,7 +1,9 @@
-"""An int8 OpenVINO file: NNCF places the quantizers and rounds the weights, ranges other than its own are written over its own."""
+"""OpenVINO files in int8 or float16, in few bytes. NNCF places quantizers and rounds weights; given ranges replace its own."""
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,14 @@ import numpy as np
 
 from hardware_profiles.runtimes.interface import COLOURS, INPUT, MODEL, ForInt8, WriteInt8
 from hardware_profiles.runtimes.openvino.runtime import import_openvino
-from hardware_profiles.runtimes.openvino.shrink import compact_xml, narrow_constants, share_constants
 from hardware_profiles.runtimes.ranges import Ranges
-from hardware_profiles.runtimes.writing import CHANNELS_FIRST, quiet
+from hardware_profiles.runtimes.writing import CHANNELS_FIRST, narrowest, quiet
+
+ENDS = frozenset({"Parameter", "Result"})
+"""Layers whose names callers use."""
+MODEL_NAME = "detector"
+NUMBERED = re.compile(r"[A-Z][A-Za-z0-9]*_[0-9]+")
+"""What OpenVINO calls an operator that nobody named: its type, or that of what it replaces, and a counter of the whole process."""
 
 
 def int8_writer(made_from: ForInt8) -> WriteInt8:
@@ -86,8 +93,8 @@ def with_ranges(model: Any, ranges: Ranges) -> Any:
 
 def write(model: Any, target: Path, *, float16: bool = False) -> None:
     """Write target (.xml) and its weights (.bin), as short as its reader allows; the model itself is narrowed on the way."""
-    narrow_constants(model)
-    share_constants(model)
+    _narrow_constants(model)
+    _share_constants(model)
     with quiet():
         import_openvino().save_model(model, target, compress_to_fp16=float16)
     compact_xml(target)
@@ -109,3 +116,59 @@ def take_pictures(model: Any) -> Any:
     planes.output(0).replace(transposed.output(0))
     picture.output(0).set_names({INPUT})
     return openvino.Model(model.outputs, [picture])
+
+
+def _share_constants(model: Any) -> None:
+    """Store equal constants of the model once, in place; four in five of a quantizer's bounds are zeros or repetitions."""
+    first: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "Constant":
+            key = str(op.get_element_type()), tuple(op.get_output_shape(0)), op.get_data().tobytes()
+            if key in first:
+                op.output(0).replace(first[key].output(0))
+            else:
+                first[key] = op
+
+
+def _narrow_constants(model: Any) -> None:
+    """Store large float32 constants that fit a smaller type exactly in it, in place; the runtime widens them when it loads them."""
+    operators = import_openvino().opset13
+    for op in model.get_ordered_ops():
+        values = narrowest(op.get_data()) if op.get_type_name() == "Constant" else None
+        if values is not None:
+            wide = operators.convert(operators.constant(values), "f32")
+            op.output(0).replace(wide.output(0))
+
+
+def compact_xml(path: Path) -> None:
+    """Rewrite the .xml in place without indentation, notes of the tools, what is inferred of ports, names of inner tensors.
+
+    The reader infers sizes from the input's and takes types from where a tensor is written. Names of layers stay, since profiles
+    and other readers show them, but for constants. Layers without a name are numbered in the order of the file: what the process
+    did before must not be in it, or equal work would give files of other digests and sizes.
+    """
+    tree = ET.parse(path)
+    root = tree.getroot()
+    root.set("name", MODEL_NAME)
+    for note in root.findall("rt_info"):
+        root.remove(note)
+    for layer in root.iter("layer"):
+        for note in layer.findall("rt_info"):
+            layer.remove(note)
+        if layer.get("type") == "Const":
+            layer.set("name", f"c{layer.get('id')}")
+        elif NUMBERED.fullmatch(layer.get("name", "")):
+            layer.set("name", f"{layer.get('type')}_{layer.get('id')}")
+        for port in layer.iterfind("input/port"):
+            port.attrib.pop("precision", None)
+        for port in layer.iter("port"):
+            for size in port.findall("dim"):
+                port.remove(size)
+            if layer.get("type") not in ENDS:
+                port.attrib.pop("names", None)
+    for element in root.iter():
+        element.tail = None
+        if element.text is not None and not element.text.strip():
+            element.text = None
+    text = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    path.write_bytes(text.replace(b" />", b"/>"))  # no attribute holds a bare ">": it is escaped there

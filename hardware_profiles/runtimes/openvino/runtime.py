@@ -7,17 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardware_profiles.runtimes.interface import (
-    INPUT,
-    OUTPUTS,
-    Array,
-    OpenedFile,
-    Pixels,
-    Runtime,
-    SessionError,
-    first_line,
-    lazily,
-)
+from hardware_profiles.runtimes.interface import INPUT, OUTPUTS, Array, OpenedFile, Pixels, Runtime, cannot_open, lazily
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -67,13 +57,12 @@ class OpenVinoSession(OpenedFile):
             self.accept(model, inputs, [name for node in network.outputs for name in node.names])
             self.compiled: Any = openvino.Core().compile_model(network, "CPU", how)
         except RuntimeError as error:
-            raise SessionError(f"{model}: openvino cannot open it: {first_line(error)}") from error
+            raise cannot_open(model, "openvino", error) from error
         self._request = self.compiled.create_infer_request()
 
     def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
         """As `Session` says."""
-        if pixels.dtype != self.blank().dtype:  # it would convert without a word, and see next to nothing
-            raise SessionError(f"input {INPUT} is {pixels.dtype}; the file takes {self.blank().dtype}")
+        self.check_type(pixels)
         results = self._request.infer({INPUT: pixels}, share_inputs=True, share_outputs=False)
         return results[OUTPUTS[0]], results[OUTPUTS[1]]
 

@@ -15,13 +15,13 @@ from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy
 from compressors.distillation.method import Distillation, DistillationLoss, feature_widths, refuse_teacher, teach
 from compressors.distillation.teacher_outputs import Computed
 from compressors.pruning import Pruning, prune
-from detection.batch import Batch
 from detection.checkpoint import Detector, fresh
 from detection.compact.architecture import Architecture
 from detection.compact.losses import detection_loss
 from detection.compact.network import Network, Outputs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
+from detection.family import Batch
 from detection.training import Recipe, fit
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.low_rank.decompose import Form, decompose, unfoldings
-from detection.edits import factored_conv
+from detection.edits import factored
 from detection.frozen import InputError
 from detection.spec import Ranks, full_ranks
 
@@ -17,7 +17,7 @@ OUTPUTS, INPUTS = 20, 12
 
 def row_of(conv: nn.Conv2d, ranks: Ranks) -> nn.Sequential:
     """The thin convolutions that take the place of a dense one, with its kernel decomposed into them."""
-    row = factored_conv(conv, ranks)
+    row = factored(conv, ranks)
     for thin, kernel in zip(row, decompose(conv.weight, ranks), strict=True):
         assert isinstance(thin, nn.Conv2d)
         assert thin.weight.shape == kernel.shape

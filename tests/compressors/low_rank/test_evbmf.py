@@ -86,11 +86,6 @@ def test_the_noise_variance_has_the_least_energy() -> None:
     assert free_energy(found, squares, 64, limit) <= min(energies) + 1e-9
 
 
-def test_a_given_noise_variance_is_used() -> None:
-    """By hand, 4 x 4, variance 1: the limit is sqrt(4 * 4.9108) = 4.43; of 5, 4.5, 4.4 and 1 two are above."""
-    assert evbmf_rank(np.array([5.0, 4.5, 4.4, 1.0]), 4, 4, noise_variance=1.0) == 2
-
-
 def test_without_noise_the_rank_is_the_algebraic_one() -> None:
     """A float32 product of 20 x 4 and 4 x 30 matrices has rank 4; a matrix of zeros has rank 0."""
     rng = np.random.default_rng(0)

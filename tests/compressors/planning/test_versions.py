@@ -16,7 +16,7 @@ import pytest
 
 from compressors.planning.names import METHODS
 from compressors.planning.versions import SOURCES, UNVERSIONED, VERSIONS
-from detection.data.provenance import READING_VERSION
+from detection.data.sources import READING_VERSION
 
 ROOT = Path(__file__).parents[3]
 TABLE = Path(__file__).with_name("source_digests.json")
@@ -26,7 +26,7 @@ READING = (
     "flows/prepare/stage.py",
 )
 """What `READING_VERSION` stands for: it is part of the prepared data's digest, not of node keys."""
-PLACES = {"reading": "READING_VERSION in detection/data/provenance.py"}
+PLACES = {"reading": "READING_VERSION in detection/data/sources.py"}
 CURRENT = VERSIONS | {"reading": READING_VERSION}
 ALWAYS = ("training", "export", "estimate", "evaluation")
 """Versions that the keys of a method's nodes hold besides its own, as far as its settings ask for them."""

@@ -9,7 +9,7 @@ import torch
 
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
-from compressors.pruning.groups import ChannelGroup, channel_groups, kept_channels, without
+from compressors.pruning.groups import ChannelGroup, channel_groups, kept_spec, without
 from detection.checkpoint import Detector
 from detection.costs import count_params
 
@@ -115,7 +115,7 @@ def test_keeping_all_changes_nothing(any_detector: Detector) -> None:
     """With every unit kept there is no edit, and the detector comes back as it is."""
     groups = groups_of(any_detector)
     everything = [torch.arange(group.units) for group in groups]
-    assert kept_channels(any_detector, groups, everything).layers == {}
+    assert kept_spec(any_detector, groups, everything) is any_detector.spec
     assert without(any_detector, groups, everything) is any_detector
 
 

@@ -14,11 +14,10 @@ from compressors.quantization import Quantization, quantize
 from compressors.quantization.calibrators import Range
 from compressors.quantization.fake_quantize import PREDICTION, FakeQuantizedMap
 from compressors.quantization.qat import Rounded, load_ranges, save_ranges, train_quantization_aware
-from detection.batch import Batch
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
-from detection.family import Raw
+from detection.family import Batch, Raw
 from detection.training import Recipe, fit
 from hardware_profiles.runtimes.table import RUNTIMES, open_session
 from tests.compressors.quantization.test_fake_quantize import lively, rounded_of

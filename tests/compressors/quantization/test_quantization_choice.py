@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from compressors.quantization import Quantization, QuantizationRecord, float_parts, method, quantize, refuse_unsupported
 from compressors.quantization.calibrators import observe, ranges_of
-from compressors.quantization.mixed_precision import most_harmful
+from compressors.quantization.float_parts import most_harmful
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, as_planes, detect

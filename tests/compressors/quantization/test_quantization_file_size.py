@@ -17,10 +17,10 @@ from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.export import export_onnx
 from detection.spec import Spec
-from hardware_profiles.estimate.graph.read import read_graph
+from hardware_profiles.estimate.graph.graph import read_graph
 from hardware_profiles.runtimes.onnxruntime.shrink import halve_weights, shrink
+from hardware_profiles.runtimes.openvino.int8 import compact_xml
 from hardware_profiles.runtimes.openvino.runtime import import_openvino
-from hardware_profiles.runtimes.openvino.shrink import compact_xml
 from hardware_profiles.runtimes.table import open_session
 from hardware_profiles.runtimes.writing import narrowest
 from tests.compressors.quantization.test_fake_quantize import lively

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.batch import Batch
 from detection.checkpoint import Detector
-from detection.compact.losses import TOP_CANDIDATES, Targets, _distribution_focal, as_float32, assign, complete_iou, detection_loss
+from detection.compact.losses import TOP_CANDIDATES, Targets, _distribution_focal, assign, complete_iou, detection_loss
 from detection.compact.network import Network, Outputs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
+from detection.family import Batch
 from tests.detection.variants import PLAIN
 
 NETWORK = Network(PLAIN)
@@ -210,7 +210,6 @@ def test_the_right_answer_costs_nothing_and_every_mistake_does() -> None:
 def test_half_precision_outputs_give_a_float32_loss() -> None:
     """Logits leave autocast in bfloat16; sums over points need more digits."""
     outputs = Outputs(torch.zeros(1, POINTS, 3, dtype=torch.bfloat16), torch.zeros(1, POINTS, 16, dtype=torch.bfloat16), ())
-    assert {tensor.dtype for tensor in as_float32(outputs)[:2]} == {torch.float32}
     assert detection_loss(NETWORK, outputs, batch_of([(0, (8.0, 8.0, 40.0, 40.0))])).dtype == torch.float32
 
 

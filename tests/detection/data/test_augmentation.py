@@ -7,10 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from detection.batch import Batch
 from detection.boxes import Letterbox
 from detection.data.augmentation import Augmentation, _move_boxes, make_batch
 from detection.data.dataset import Images
+from detection.family import Batch
 
 HEIGHT, WIDTH = 64, 96
 ALIKE = Augmentation(flip_horizontal=0.0, flip_vertical=0.0, scale=0.0, brightness=0.0, contrast=0.0, colour=0.0)

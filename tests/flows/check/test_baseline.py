@@ -8,9 +8,9 @@ import pytest
 
 from detection.frozen import InputError
 from flows.check.baseline import accept, read_baseline
-from flows.check.stage import judge
+from flows.check.stage import check
 from flows.records.store import StoreError
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 from tests.flows.gate_factory import ALL, TRUTH, Store, cells_of, failed, latency_of, row_of
 
 
@@ -73,6 +73,6 @@ def test_a_damaged_baseline_makes_an_incomplete_check(store: Store, tmp_path: Pa
     paths = list((main / "detections").iterdir()) if damage == "detections" else [main / damage]
     for path in paths:
         path.write_bytes(path.read_bytes()[:-20])
-    verdict = judge(main, cells, latency_of(), TRUTH, store, Check())
+    verdict = check(main, cells, latency_of(), TRUTH, store, Check())
     assert (verdict.overall, verdict.exit_code) == ("incomplete", 3)
     assert "sixfold check --accept main" in verdict.answer

@@ -10,12 +10,12 @@ import pytest
 
 import flows.check.confirm as confirm_module
 from detection.data.dataset import Images
-from flows.check.confirm import Candidate, Fresh, measure_again
+from flows.check.confirm import Candidate, measure_again
 from flows.measure.measured_rows import Rounds
 from flows.measure.session import MeasureSession
 from flows.records.schema import CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.timing.environment import digest_of, environment
 from hardware_profiles.timing.round import Block, RoundError, RoundResult
 from tests.flows.latency_factory import record, sweep, three_pictures
@@ -53,7 +53,7 @@ class Gate:
         result = RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)
         return {profile.id: Rounds(results=(result,) * config.rounds) for profile in profiles}
 
-    def again(self, candidates: Sequence[Candidate], latency: LatencyFile | None = None) -> dict[Candidate, Fresh]:
+    def again(self, candidates: Sequence[Candidate], latency: LatencyFile | None = None) -> dict[Candidate, LatencyRow | str]:
         """What is found on a second look."""
         known = latency or latency_file([self.row("nas"), self.row("pruning")])
         session = MeasureSession(Store(self.folder), self.cells, three_pictures(), FEW)
@@ -69,7 +69,9 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
 def test_only_candidate_and_control_are_timed(gate: Gate) -> None:
     """Two files of three, at least eight rounds whatever the settings say, in an order of their own."""
     found = gate.again([PRUNED])
-    assert found == {PRUNED: Fresh((0.01,) * 8, (0.02,) * 8)}
+    row = found[PRUNED]
+    assert isinstance(row, LatencyRow)
+    assert (len(found), row.rounds_s, row.control_rounds_s) == (1, (0.01,) * 8, (0.02,) * 8)
     ((files, config),) = gate.asked
     assert (files, config.rounds, config.seed) == ({HOST: 2}, 8, 5)
 
@@ -84,14 +86,14 @@ def test_a_missing_file_spares_the_others(gate: Gate) -> None:
     """Its candidate says what is not there, the other one is measured."""
     (gate.folder / "pruning").unlink()
     found = gate.again([PRUNED, Candidate("nas", HOST)])
-    assert "not in the store" in (found[PRUNED].why or "")
-    assert len(found[Candidate("nas", HOST)].rounds_s) == 8
+    assert "not in the store" in str(found[PRUNED])
+    assert isinstance(found[Candidate("nas", HOST)], LatencyRow)
 
 
 def test_another_machine_is_not_asked(gate: Gate) -> None:
     """Rows of another environment cannot be confirmed here; nothing is timed."""
     elsewhere = latency_file([gate.row("pruning", environment="f" * 64)])
-    assert "another machine" in (gate.again([PRUNED], elsewhere)[PRUNED].why or "")
+    assert "another machine" in str(gate.again([PRUNED], elsewhere)[PRUNED])
     assert gate.asked == []
 
 
@@ -100,18 +102,18 @@ def test_devices_and_unknown_profiles_are_not_asked(gate: Gate) -> None:
     places = [Candidate("pruning", "raspberry-pi-5"), Candidate("pruning", "no-such-profile")]
     rows = [gate.row("pruning", profile=place.profile) for place in places]
     found = gate.again(places, latency_file(rows))
-    assert "another device" in (found[places[0]].why or "")
-    assert "no-such-profile" in (found[places[1]].why or "")
+    assert "another device" in str(found[places[0]])
+    assert "no-such-profile" in str(found[places[1]])
     assert gate.asked == []
 
 
 def test_rounds_that_end_badly_are_a_reason(gate: Gate) -> None:
     """No candidate is lost: each has the reason."""
     gate.error = "another measurement holds the machine"
-    assert gate.again([PRUNED]) == {PRUNED: Fresh(why="another measurement holds the machine")}
+    assert gate.again([PRUNED]) == {PRUNED: "another measurement holds the machine"}
 
 
 def test_without_a_control_nothing_is_compared(gate: Gate) -> None:
     """A sweep that lost its control cannot say how fast anything is beside it."""
     gate.cells = gate.cells.model_copy(update={"cells": gate.cells.cells[1:]})
-    assert "no control" in (gate.again([PRUNED])[PRUNED].why or "")
+    assert "no control" in str(gate.again([PRUNED])[PRUNED])

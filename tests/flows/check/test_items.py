@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from flows.check.baseline import accept
-from flows.check.confirm import Candidate, Fresh
-from flows.check.stage import judge
+from flows.check.confirm import Candidate
+from flows.check.stage import check
 from flows.check.verdict import Item, Verdict
 from flows.records.schema import LatencyRow
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 from tests.flows.gate_factory import CONTROL_S, ROUNDS_S, TRUTH, Store, cells_of, latency_of, row_of
 
 CELLS = ("none", "nas", "pruning")
@@ -30,15 +30,15 @@ class Gate:
         rows = (row_of("none", CONTROL_S), row_of("nas"), row_of("pruning"))
         accept("main", self.cells, latency_of(*rows), self.store, folder)
 
-    def judge(self, *rows: LatencyRow, fresh: Mapping[str, Fresh] | None = None, config: Check | None = None) -> Verdict:
+    def judge(self, *rows: LatencyRow, fresh: Mapping[str, LatencyRow | str] | None = None, config: Check | None = None) -> Verdict:
         """The verdict on rows, given what a fresh measurement of a cell finds; without `fresh` nothing is measured again."""
 
-        def confirm(candidates: Sequence[Candidate]) -> Mapping[Candidate, Fresh]:
+        def confirm(candidates: Sequence[Candidate]) -> Mapping[Candidate, LatencyRow | str]:
             self.asked.append(tuple(candidates))
             return {place: fresh[place.cell] for place in candidates if fresh and place.cell in fresh}
 
         latency = latency_of(row_of("none", CONTROL_S), *rows)
-        return judge(self.folder / "main", self.cells, latency, TRUTH, self.store, config or Check(), confirm if fresh else None)
+        return check(self.folder / "main", self.cells, latency, TRUTH, self.store, config or Check(), confirm if fresh else None)
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def speed(verdict: Verdict, cell: str) -> Item:
     return item
 
 
-def rounds(times_s: Sequence[float]) -> Fresh:
+def rounds(times_s: Sequence[float]) -> LatencyRow:
     """Fresh rounds beside the control of the baseline."""
-    return Fresh(tuple(times_s), CONTROL_S)
+    return row_of("any", times_s)
 
 
 def test_a_confirmed_slowdown_is_a_regression(gate: Gate) -> None:
@@ -117,13 +117,13 @@ def test_the_second_look_is_corrected_for_its_own_candidates(gate: Gate) -> None
 @pytest.mark.parametrize(
     ("fresh", "why"),
     [
-        ({"pruning": Fresh(why="this is another machine")}, "this is another machine"),
+        ({"pruning": "this is another machine"}, "this is another machine"),
         ({"nas": rounds(SLOWER)}, "no fresh rounds"),
         (None, "not measured again (--no-confirm)"),
     ],
     ids=["elsewhere", "not returned", "not asked"],
 )
-def test_what_cannot_be_measured_again_is_unconfirmed(gate: Gate, fresh: Mapping[str, Fresh] | None, why: str) -> None:
+def test_what_cannot_be_measured_again_is_unconfirmed(gate: Gate, fresh: Mapping[str, LatencyRow | str] | None, why: str) -> None:
     """It passes by default, and says why nobody knows."""
     verdict = gate.judge(row_of("nas"), row_of("pruning", SLOWER), fresh=fresh)
     item = speed(verdict, "pruning")

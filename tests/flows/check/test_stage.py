@@ -12,11 +12,11 @@ import pytest
 from statsmodels.stats.power import TTestIndPower
 
 from flows.check.baseline import accept
-from flows.check.confirm import Confirm, Fresh
-from flows.check.stage import check, judge
+from flows.check.confirm import Confirm
+from flows.check.stage import check, write_verdict
 from flows.check.verdict import Item, Verdict
 from flows.records.schema import CellRecord, LatencyRow
-from flows.sweep.check_settings import Check
+from flows.sweep.settings import Check
 from tests.flows.gate_factory import (
     ALL,
     CONTROL_S,
@@ -52,14 +52,14 @@ def gate(store: Store, tmp_path: Path) -> Gate:
     ) -> Verdict:
         cells = cells_of(store.cell("none"), cell or store.cell("pruning"))
         latency = latency_of(row_of("none", CONTROL_S), row or row_of("pruning"))
-        return judge(tmp_path / "baselines" / "main", cells, latency, TRUTH, store, config or Check(), confirm)
+        return check(tmp_path / "baselines" / "main", cells, latency, TRUTH, store, config or Check(), confirm)
 
     return verdict_on
 
 
 def again(rounds_s: Sequence[float], control_s: Sequence[float] = CONTROL_S) -> Confirm:
     """Measures every candidate again, and always finds these rounds."""
-    return lambda candidates: {candidate: Fresh(tuple(rounds_s), tuple(control_s)) for candidate in candidates}
+    return lambda candidates: {candidate: row_of(candidate.cell, rounds_s, control_s) for candidate in candidates}
 
 
 def item_of(verdict: Verdict, quantity: str, cell: str = "pruning") -> Item:
@@ -174,7 +174,7 @@ def test_estimates_are_not_judged(store: Store, tmp_path: Path) -> None:
     """A modelled latency of the baseline asks for nothing: it follows from counts that are judged."""
     estimated = row_of("pruning", (), (), source="estimated", profile="pi")
     accept("main", cells_of(store.cell("pruning")), latency_of(estimated), store, tmp_path)
-    verdict = judge(tmp_path / "main", cells_of(store.cell("pruning")), latency_of(), TRUTH, store, Check())
+    verdict = check(tmp_path / "main", cells_of(store.cell("pruning")), latency_of(), TRUTH, store, Check())
     assert {item.quantity for item in verdict.items} == {"params", "macs", "size_bytes", "map_50_95"}
 
 
@@ -187,7 +187,7 @@ def test_a_failed_cell_makes_the_sweep_incomplete(gate: Gate) -> None:
 
 def test_a_cell_that_is_gone_makes_the_sweep_incomplete(store: Store, gate: Gate, tmp_path: Path) -> None:
     """It is not among the cells any more."""
-    verdict = judge(tmp_path / "baselines" / "main", cells_of(store.cell("none")), latency_of(), TRUTH, store, Check())
+    verdict = check(tmp_path / "baselines" / "main", cells_of(store.cell("none")), latency_of(), TRUTH, store, Check())
     assert (item_of(verdict, "cell").why, verdict.exit_code) == ("not in this sweep", 3)
 
 
@@ -224,7 +224,7 @@ def test_many_comparisons_are_corrected_together(store: Store, tmp_path: Path) -
     accept("main", cells_of(*map(store.cell, names)), latency_of(), store, tmp_path)
 
     def verdicts(now: Sequence[CellRecord]) -> set[str]:
-        verdict = judge(tmp_path / "main", cells_of(*now), latency_of(), TRUTH, store, Check())
+        verdict = check(tmp_path / "main", cells_of(*now), latency_of(), TRUTH, store, Check())
         return {item.verdict for item in verdict.items if item.quantity == "map_50_95"} - {"ok"}
 
     assert verdicts([store.cell("a", lost), *map(store.cell, names[1:])]) == {"regressed"}
@@ -234,7 +234,7 @@ def test_many_comparisons_are_corrected_together(store: Store, tmp_path: Path) -
 def test_other_data_cannot_be_compared(store: Store, gate: Gate, tmp_path: Path) -> None:
     """Another data set digest: exit 2, both names in the answer, no item judged."""
     now = cells_of(store.cell("none"), store.cell("pruning"), data="other")
-    verdict = judge(tmp_path / "baselines" / "main", now, latency_of(), TRUTH, store, Check())
+    verdict = check(tmp_path / "baselines" / "main", now, latency_of(), TRUTH, store, Check())
     assert (verdict.overall, verdict.exit_code, verdict.items) == ("not_comparable", 2, ())
     assert "'data'" in verdict.answer
     assert "'other'" in verdict.answer
@@ -243,14 +243,14 @@ def test_other_data_cannot_be_compared(store: Store, gate: Gate, tmp_path: Path)
 def test_ground_truth_of_another_split_is_refused(store: Store, gate: Gate, tmp_path: Path) -> None:
     """Its pictures are not as many as the records say."""
     short = TRUTH | {"images": TRUTH["images"][:-1]}
-    verdict = judge(tmp_path / "baselines" / "main", cells_of(store.cell("none")), latency_of(), short, store, Check())
+    verdict = check(tmp_path / "baselines" / "main", cells_of(store.cell("none")), latency_of(), short, store, Check())
     assert verdict.exit_code == 2
     assert "39 pictures, cells.json speaks of 40" in verdict.answer
 
 
 def test_without_a_baseline_the_answer_says_how_to_make_one(store: Store, gate: Gate, tmp_path: Path) -> None:
     """Exit 4, with the baselines there are."""
-    verdict = judge(tmp_path / "baselines" / "mian", cells_of(store.cell("none")), latency_of(), TRUTH, store, Check())
+    verdict = check(tmp_path / "baselines" / "mian", cells_of(store.cell("none")), latency_of(), TRUTH, store, Check())
     assert (verdict.overall, verdict.exit_code) == ("no_baseline", 4)
     assert "known: main" in verdict.answer
     assert "sixfold check --accept mian" in verdict.answer
@@ -260,7 +260,7 @@ def test_new_cells_and_another_environment_are_noted(gate: Gate, store: Store, t
     """A cell the baseline does not have is not judged but named; so is another runtime version."""
     cells = cells_of(store.cell("none"), store.cell("pruning"), store.cell("nas"))
     latency = latency_of(row_of("none", CONTROL_S, runtime="onnxruntime 2.0"), row_of("pruning"))
-    verdict = judge(tmp_path / "baselines" / "main", cells, latency, TRUTH, store, Check())
+    verdict = check(tmp_path / "baselines" / "main", cells, latency, TRUTH, store, Check())
     assert verdict.exit_code == 0
     assert any("not judged: nas" in note for note in verdict.notes)
     assert any("onnxruntime 1.0, then onnxruntime 2.0" in note for note in verdict.notes)
@@ -293,7 +293,7 @@ def test_what_became_of_the_control_is_noted(
     """Its time always; that it is another file, or measured elsewhere, only where it is. Nothing of it is judged."""
     cells = cells_of(store.cell("none"), store.cell("pruning"))
     latency = latency_of(row_of("none", CONTROL_S, **control), row_of("pruning"))
-    verdict = judge(tmp_path / "baselines" / "main", cells, latency, TRUTH, store, Check())
+    verdict = check(tmp_path / "baselines" / "main", cells, latency, TRUTH, store, Check())
     assert verdict.notes == tuple(f"x86-1t: {note}" for note in notes)
     assert verdict.exit_code == 0
 
@@ -302,19 +302,20 @@ def test_what_the_baseline_could_not_make_is_noted(store: Store, tmp_path: Path)
     """Two cells that failed then: the one that is ok now is not judged, and the note names both."""
     accept("main", cells_of(store.cell("none"), failed("nas"), failed("pruning")), latency_of(), store, tmp_path)
     now = cells_of(store.cell("none"), store.cell("nas"), failed("pruning"))
-    verdict = judge(tmp_path / "main", now, latency_of(), TRUTH, store, Check())
+    verdict = check(tmp_path / "main", now, latency_of(), TRUTH, store, Check())
     assert verdict.notes == ("Not ok in the baseline, so nothing to compare with: nas, pruning.",)
     assert {item.cell for item in verdict.items if item.verdict == "ok"} == {"none"}
 
 
 def test_the_verdict_is_written_for_machines_and_people(store: Store, gate: Gate, tmp_path: Path) -> None:
-    """verdict.json reads back with the returned code; verdict.md opens with the answer, and an error cannot break its table."""
+    """verdict.json reads back; verdict.md opens with the answer, and an error cannot break its table."""
     cells = cells_of(store.cell("none", size_bytes=2000), failed("pruning"))
     out = tmp_path / "check"
-    code = check(tmp_path / "baselines" / "main", cells, latency_of(row_of("none", CONTROL_S)), TRUTH, store, Check(), out)
+    latency = latency_of(row_of("none", CONTROL_S))
+    write_verdict(check(tmp_path / "baselines" / "main", cells, latency, TRUTH, store, Check()), out)
     verdict = Verdict.model_validate_json((out / "verdict.json").read_text())
     page = (out / "verdict.md").read_text().splitlines()
-    assert (code, verdict.exit_code, json.loads((out / "verdict.json").read_text())["schema"]) == (1, 1, 2)
+    assert (verdict.exit_code, json.loads((out / "verdict.json").read_text())["schema"]) == (1, 2)
     assert page[:3] == ["# Verdict: regression", "", verdict.answer]
     assert "| `none` | onnxruntime | size_bytes | 1,000 | 2,000 | +1,000 |  |  |  |" in page
     assert "| `pruning` |  | cell |  |  |  |  |  | failed: out of memory see \\| log |" in page
@@ -323,5 +324,5 @@ def test_the_verdict_is_written_for_machines_and_people(store: Store, gate: Gate
 
 def test_a_refusal_is_written_too(store: Store, tmp_path: Path) -> None:
     """Without a baseline the verdict of an earlier run does not stay behind."""
-    assert check(tmp_path / "absent", cells_of(store.cell("none")), latency_of(), TRUTH, store, Check(), tmp_path / "out") == 4
+    write_verdict(check(tmp_path / "absent", cells_of(store.cell("none")), latency_of(), TRUTH, store, Check()), tmp_path / "out")
     assert Verdict.model_validate_json((tmp_path / "out" / "verdict.json").read_text()).overall == "no_baseline"

@@ -19,6 +19,7 @@ from flows.check.baseline import accept
 from flows.cli import errors
 from flows.cli.errors import CODES, exit_code
 from flows.records.schema import LatencyFile, write_records
+from hardware_profiles.runtimes.table import SessionError
 from tests.flows.cli_runner import Sixfold, refused
 from tests.flows.records_factory import latency_file, measured_row
 from tests.flows.sweep_factory import Sweep, listing
@@ -205,6 +206,24 @@ def test_the_log_goes_where_it_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "temp").write_text("a file")
     assert exit_code(fail, "grid") == 70
     assert "ZeroDivisionError: by" in capsys.readouterr().err
+
+
+def test_other_programs_end_alike(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`publish` and the studies name themselves: a wrong input is exit 2, a fault of ours exit 70 and a log."""
+    monkeypatch.setattr(errors.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def refuse() -> None:
+        raise SessionError("opens nothing")
+
+    def fail() -> None:
+        raise KeyError("seventeen")
+
+    assert exit_code(refuse, "noise", "measurement study") == 2
+    assert capsys.readouterr().err == "measurement study: opens nothing\n"
+    assert exit_code(fail, "page", "publish") == 70
+    assert capsys.readouterr().err.startswith("publish: page: KeyError: 'seventeen' (test_errors.py:")
+    assert len(list(tmp_path.glob("crash-*.log"))) == 1
 
 
 @pytest.mark.parametrize("code", [0, 1, "words"])

@@ -64,6 +64,17 @@ def test_a_missing_data_folder_is_one_message(kind: str, sixfold: Sixfold, fresh
     assert listing(fresh) == before
 
 
+@pytest.mark.parametrize("root", ["x" * 300, "x/" * 3000], ids=["name", "path"])
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_a_data_folder_that_no_system_can_have_is_one_message(kind: str, root: str, sixfold: Sixfold, fresh: Path) -> None:
+    """A name too long for the file system is a typing error in the params, not a full disk."""
+    source: dict[str, Any] = {"kind": kind, "root": root}
+    if kind == "coco":
+        source["annotations"] = {split: f"{split}.json" for split in ("train", "val", "test")}
+    write_params(fresh, data__source=source)
+    refused(sixfold(fresh, "prepare"), "no file or folder can have so long a name. Choose a shorter one.", out="reading ")
+
+
 @pytest.mark.parametrize("stage", ["plan", "teacher"])
 def test_nothing_prepared_is_one_message(stage: str, sixfold: Sixfold, fresh: Path) -> None:
     """The command that prepares is named; nothing is written."""
@@ -93,7 +104,7 @@ def test_data_of_other_params_is_one_message(stage: str, sixfold: Sixfold, fresh
     (fresh / "data").mkdir()
     (fresh / "data" / "prepared").symlink_to(sweep_prepared)
     before = listing(fresh)
-    refused(sixfold(fresh, stage), "`data` or `seed` of the params have changed since. Run `sixfold prepare` again.")
+    refused(sixfold(fresh, stage), "the way sixfold reads them, have changed since. Run `sixfold prepare` again.")
     assert listing(fresh) == before
 
 

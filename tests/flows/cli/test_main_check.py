@@ -14,9 +14,9 @@ from detection.data.dataset import Images
 from flows.check.baseline import accept
 from flows.check.verdict import Item, Verdict
 from flows.measure.measured_rows import Rounds
-from flows.messages import Say
+from flows.progress import Say
 from flows.records.schema import LatencyFile, LatencyRow, write_records
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import digest_of, environment
 from hardware_profiles.timing.round import Block, File, RoundResult

@@ -129,7 +129,7 @@ def test_a_stage_does_not_fail_for_want_of_its_note(sixfold: Sixfold, fresh: Pat
 
 def test_a_second_grid_is_one_message(sixfold: Sixfold, swept_copy: Sweep) -> None:
     """Another driver on the same sweep and store is infrastructure: exit 3."""
-    with FileLock(swept_copy.store.lock_path("tiny")):
+    with FileLock(swept_copy.store.root / "locks" / "tiny.lock"):
         ended = sixfold(swept_copy.folder, "grid", "--executor", "inline", "--no-tracking")
     refused(ended, "another grid of sweep 'tiny' is running on this store", code=3)
 

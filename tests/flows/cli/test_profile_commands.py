@@ -13,8 +13,8 @@ from flows.measure.session import MeasureSession
 from flows.measure.stage import measure
 from flows.records.schema import CellRecord, LatencyRow
 from flows.records.store import Store
-from flows.sweep.measure_settings import Measure
 from flows.sweep.params import load_plan
+from flows.sweep.settings import Measure
 from hardware_profiles.estimate.fit.measurements import MeasuredNetwork
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.library import FOLDER, known_profiles, load_host_cpu, load_profile

@@ -15,8 +15,7 @@ from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from flows.compare.retrain import INCOMPLETE, Wanted, in_turns, recommended, retrain
 from flows.compare.retrain_text import SeedsFile, read_seeds
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Context, make_node
+from flows.grid.nodes import NODES, Context, make_node
 from flows.grid.tasks import Task
 from flows.records.schema import Source, write_records
 from flows.records.store import Store, StoreError
@@ -159,7 +158,8 @@ def test_a_failure_writes_nothing_and_says_what_failed(swept_copy: Sweep, monkey
 
 def test_a_sweep_that_is_being_made_is_left_alone(swept_copy: Sweep) -> None:
     """A grid and a retrain of one sweep take turns."""
-    with FileLock(swept_copy.store.lock_path("tiny")), pytest.raises(StoreError, match="a grid or a retrain of sweep 'tiny'"):
+    lock = FileLock(swept_copy.store.root / "locks" / "tiny.lock")
+    with lock, pytest.raises(StoreError, match="a grid or a retrain of sweep 'tiny'"):
         run(swept_copy)
 
 

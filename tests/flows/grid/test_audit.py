@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flows.grid.audit import AuditError, audit
-from flows.grid.nodes import SECTION
+from flows.grid.nodes import NODES
 from flows.records.schema import CellsFile
 from flows.records.store import JOURNAL
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
@@ -29,7 +29,7 @@ def test_a_node_made_twice_is_named(swept_copy: Sweep) -> None:
     key = swept_copy.cells.cells[0].node
     journal = swept_copy.store.root / JOURNAL
     mark = swept_copy.store.journal_bytes()
-    journal.write_text(journal.read_text() + json.dumps({"section": SECTION, "key": key, "pid": 1, "time": 0}) + "\n")
+    journal.write_text(journal.read_text() + json.dumps({"section": NODES, "key": key, "pid": 1, "time": 0}) + "\n")
     with pytest.raises(AuditError, match="was made 2 times"):
         checked(swept_copy)
     assert "none was made twice" in checked(swept_copy, mark)
@@ -37,7 +37,7 @@ def test_a_node_made_twice_is_named(swept_copy: Sweep) -> None:
 
 def test_pictures_other_than_planned_are_named(swept_copy: Sweep) -> None:
     """One picture too many in one training breaks the promise of equal budgets."""
-    path = swept_copy.store.folder(SECTION, swept_copy.cells.cells[0].node) / "done.json"
+    path = swept_copy.store.folder(NODES, swept_copy.cells.cells[0].node) / "done.json"
     done = json.loads(path.read_text())
     done["training"]["images"] += 1
     path.unlink()

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from detection.frozen import InputError
-from flows.grid.forecast import forecast, table_rows
-from flows.grid.nodes import SECTION, read_done
-from flows.grid.scoring import SECTION as SCORES
+from flows.grid.forecast import TimeLeft, forecast, table_rows
+from flows.grid.nodes import NODES, read_done
+from flows.grid.scoring import SCORES
+from flows.grid.tasks import Task, tasks_of
 from flows.records.store import MANIFEST, Store
 from flows.sweep.context import lay_foundation
 from flows.sweep.params import load_plan
 from hardware_profiles.timing.environment import cores_here
-from tests.flows.sweep_entries import lend
+from tests.flows.sweep_entries import graph_in, lend
 from tests.flows.sweep_factory import Sweep, listing
 from tests.places import ROOT
 
@@ -77,7 +78,7 @@ def test_what_is_missing_is_forecast_from_what_was_measured(swept_copy: Sweep) -
     """Three of four recoveries are stored: the fourth takes their time per picture, and its int8 file goes on standing."""
     store = swept_copy.store
     (control,) = [cell for cell in swept_copy.cells.cells if cell.cell == "none"]
-    shutil.rmtree(store.folder(SECTION, control.node))
+    shutil.rmtree(store.folder(NODES, control.node))
     found = forecast(swept_copy.plan, swept_copy.prepared, store, None)
     assert (found.stored["recovered"], found.to_score, found.train_images) == (3, 1, 24)
     others = [read_done(store, key) for key in {cell.node for cell in swept_copy.cells.cells} - {control.node}]
@@ -101,7 +102,7 @@ def test_planning_writes_nothing(swept_copy: Sweep) -> None:
 
 def test_planning_leaves_a_damaged_entry_where_it_is(swept_copy: Sweep) -> None:
     """To count it as missing is enough; to move it aside is for the grid, which holds the lock."""
-    for path in swept_copy.store.root.glob(f"{SECTION}/*/*/model.onnx"):
+    for path in swept_copy.store.root.glob(f"{NODES}/*/*/model.onnx"):
         path.write_bytes(b"")
     before = listing(swept_copy.folder)
     forecast(swept_copy.plan, swept_copy.prepared, swept_copy.store, None)
@@ -126,3 +127,42 @@ def test_the_teacher_s_threads_do_not_shorten_the_grid(swept: Sweep) -> None:
     """The forecast divides the machine by the threads of a grid's task."""
     assert lay_foundation(swept.plan, swept.prepared).threads == 1
     assert swept.forecast.wall_s == pytest.approx(swept.forecast.cpu_s / cores_here())
+
+
+def left_of(swept: Sweep) -> tuple[TimeLeft, list[Task], float]:
+    """The time left of the tiny sweep from an empty store, its tasks, and their forecast."""
+    base, graph = lay_foundation(swept.plan, swept.prepared), graph_in(swept)
+    empty = Store(swept.folder / "empty")
+    tasks = tasks_of(graph, swept.data, empty)
+    return TimeLeft(tasks, graph, empty, base), list(tasks), swept.forecast.cpu_s
+
+
+def test_the_time_left_starts_as_the_forecast(swept: Sweep) -> None:
+    """Nothing done and nothing running: what `sixfold plan` says."""
+    left, _, cpu_s = left_of(swept)
+    assert left({}) == pytest.approx(cpu_s / cores_here())
+
+
+def test_the_time_left_follows_what_tasks_took(swept: Sweep) -> None:
+    """A task that took twice its forecast makes the others twice as long; one that runs counts by what is left of it."""
+    left, tasks, cpu_s = left_of(swept)
+    first, second = tasks[:2]
+    before = left({}) * cores_here()
+    left.finished(first.name, 0.0)  # skipped: tells nothing of how fast the others are
+    own_s = before - left({}) * cores_here()
+    left, _, _ = left_of(swept)
+    left.finished(first.name, 2 * own_s)
+    rest = left({}) * cores_here()
+    assert rest == pytest.approx(2 * (cpu_s - own_s))
+    assert left({second.name: 0.25}) * cores_here() == pytest.approx(rest - 0.25)
+    running = {task.name: 1e6 for task in tasks[1:]}
+    assert left(running) == 0.0
+
+
+def test_a_damaged_node_is_forecast_as_one_to_make(swept_copy: Sweep) -> None:
+    """Its record, which cannot be read, is not asked how long it took."""
+    node = next(iter(graph_in(swept_copy).nodes.values()))
+    (swept_copy.store.folder(NODES, node.key) / "done.json").write_bytes(b"\xff")
+    found = forecast(swept_copy.plan, swept_copy.prepared, swept_copy.store, None)
+    assert found.stored == {"recovered": 4, "quantized": 4}
+    assert found.measured_on == 8

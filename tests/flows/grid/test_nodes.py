@@ -17,8 +17,7 @@ from detection.checkpoint import Detector
 from detection.costs import count_macs, count_params
 from detection.data.dataset import load_split
 from detection.evaluation import as_input, as_planes
-from detection.training import Resume
-from flows.grid.nodes import SECTION, Context, artifact_files, describe_failure, make_node, model_file, read_done
+from flows.grid.nodes import NODES, Context, artifact_files, make_node, model_file, read_done
 from flows.records.store import Store, StoreError
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from hardware_profiles.runtimes.table import open_session
@@ -51,7 +50,7 @@ def named(graph: Graph, name: str) -> Node:
 def test_what_a_float_node_holds(swept: Sweep, graph: Graph) -> None:
     """A detector without pickles, its ONNX file, and the record; nothing else."""
     for node in graph.nodes.values():
-        names = {path.name for path in swept.store.open(SECTION, node.key).iterdir()}
+        names = {path.name for path in swept.store.open(NODES, node.key).iterdir()}
         float_files = {"spec.json", "weights.safetensors", "model.onnx", "done.json", "manifest.json"}
         assert names == ({"model.onnx", "done.json", "manifest.json"} if node.kind == "quantized" else float_files)
 
@@ -62,7 +61,7 @@ def test_the_record_counts_what_is_stored(swept: Sweep, graph: Graph) -> None:
         done = read_done(swept.store, node.key)
         float_key = node.parent if node.kind == "quantized" else node.key
         assert float_key is not None
-        spec = checkpoint.load(swept.store.folder(SECTION, float_key)).spec
+        spec = checkpoint.load(swept.store.folder(NODES, float_key)).spec
         assert (done.params, done.macs) == (count_params(spec), count_macs(spec))
         assert done.node == node
         assert done.made_s > 0
@@ -92,7 +91,7 @@ def test_the_exported_file_is_the_stored_detector(swept: Sweep, graph: Graph) ->
     """ONNX Runtime and torch say the same of a picture, to float32 rounding, for a pruned and an untouched network."""
     picture = load_split(swept.prepared, "val").pixels[0]
     for name in ("recovered none", "recovered pruning"):
-        folder = swept.store.open(SECTION, named(graph, name).key)
+        folder = swept.store.open(NODES, named(graph, name).key)
         boxes, scores = open_session("onnxruntime", model_file(folder), 1)(as_input(picture))
         network = checkpoint.load(folder).network().eval()
         with torch.no_grad():
@@ -105,10 +104,10 @@ def test_a_node_made_twice_has_the_same_weights(swept: Sweep, graph: Graph, cont
     """Same key, same content: on one thread the second making is equal to the last bit."""
     for name in ("recovered pruning", "recovered distillation"):
         node = named(graph, name)
-        shutil.rmtree(Store(context.store).folder(SECTION, node.key))
+        shutil.rmtree(Store(context.store).folder(NODES, node.key))
         make_node(node, context)
         ours, first = (
-            hashlib.sha256((store.folder(SECTION, node.key) / "weights.safetensors").read_bytes()).hexdigest()
+            hashlib.sha256((store.folder(NODES, node.key) / "weights.safetensors").read_bytes()).hexdigest()
             for store in (Store(context.store), swept.store)
         )
         assert ours == first, name
@@ -117,7 +116,7 @@ def test_a_node_made_twice_has_the_same_weights(swept: Sweep, graph: Graph, cont
 def test_a_node_says_what_it_does(graph: Graph, context: Context, capsys: pytest.CaptureFixture[str]) -> None:
     """Its output is its log: name and key, what each step changed, each epoch, and what came out."""
     node = named(graph, "recovered pruning")
-    shutil.rmtree(Store(context.store).folder(SECTION, node.key))
+    shutil.rmtree(Store(context.store).folder(NODES, node.key))
     make_node(node, context)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"node recovered pruning {node.key}"
@@ -130,18 +129,18 @@ def test_a_missing_parent_is_the_store_s_failure(graph: Graph, context: Context)
     store, node = Store(context.store), named(graph, "quantized onnxruntime quantization")
     assert node.parent is not None
     for key in (node.key, node.parent):
-        shutil.rmtree(store.folder(SECTION, key))
+        shutil.rmtree(store.folder(NODES, key))
     with pytest.raises(StoreError, match=r"no such entry. `sixfold grid` makes it"):
         make_node(node, context)
-    assert not store.has(SECTION, node.key)
+    assert not store.has(NODES, node.key)
 
 
 def test_a_damaged_parent_is_not_built_upon(graph: Graph, context: Context) -> None:
     """Weights that changed on the disk are noticed before they are trained further."""
     store, node = Store(context.store), named(graph, "recovered none")
     assert node.parent is not None
-    shutil.rmtree(store.folder(SECTION, node.key))
-    weights = store.folder(SECTION, node.parent) / "weights.safetensors"
+    shutil.rmtree(store.folder(NODES, node.key))
+    weights = store.folder(NODES, node.parent) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x00")
     with pytest.raises(StoreError, match="differs from its manifest"):
         make_node(node, context)
@@ -150,7 +149,7 @@ def test_a_damaged_parent_is_not_built_upon(graph: Graph, context: Context) -> N
 def test_a_node_that_fails_stores_nothing(graph: Graph, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """The export is the last step; when it raises, the trained weights before it are no entry."""
     store, node = Store(context.store), named(graph, "recovered none")
-    shutil.rmtree(store.folder(SECTION, node.key))
+    shutil.rmtree(store.folder(NODES, node.key))
 
     def fails(_detector: Detector, _path: Path) -> None:
         raise RuntimeError("an operator without a name")
@@ -158,16 +157,16 @@ def test_a_node_that_fails_stores_nothing(graph: Graph, context: Context, monkey
     monkeypatch.setattr(flows.grid.nodes.export, "export_onnx", fails)
     with pytest.raises(RuntimeError, match="without a name"):
         make_node(node, context)
-    assert not store.has(SECTION, node.key)
+    assert not store.has(NODES, node.key)
     assert list((store.root / "partial").iterdir()) == []
 
 
 def test_a_finished_training_leaves_no_scratch(graph: Graph, context: Context) -> None:
     """What an interrupted training kept to go on with is removed when its node is stored."""
     store, node = Store(context.store), named(graph, "recovered none")
-    shutil.rmtree(store.folder(SECTION, node.key))
+    shutil.rmtree(store.folder(NODES, node.key))
     store.scratch(node.key).mkdir(parents=True)
-    assert Resume(store.scratch(node.key)).folder.is_dir()
+    assert store.scratch(node.key).is_dir()
     make_node(node, context)
     assert not store.scratch(node.key).exists()
 
@@ -182,9 +181,3 @@ def test_the_files_of_an_artifact(tmp_path: Path) -> None:
     assert artifact_files(onnx) == (onnx / "model.onnx",)
     assert artifact_files(openvino) == (openvino / "model.xml", openvino / "model.bin")
     assert model_file(openvino) == openvino / "model.xml"
-
-
-def test_a_failure_is_one_line() -> None:
-    """Kind and first line; where there are no words, that is said."""
-    assert describe_failure(ValueError("first\nsecond")) == "ValueError: first"
-    assert describe_failure(KeyError()) == "KeyError: no message"

@@ -11,10 +11,10 @@ import pytest
 
 from compressors.planning.graph import Menu, cells_of, graph_of
 from detection.frozen import InputError
-from flows.grid.nodes import SECTION, read_done
+from flows.grid.nodes import NODES, read_done
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from flows.sweep.params import load_plan
-from hardware_profiles.estimate.graph.read import read_operators
+from hardware_profiles.estimate.graph.graph import read_operators
 from hardware_profiles.runtimes.interface import ForInt8, Runtime, WriteInt8
 from hardware_profiles.runtimes.ranges import Ranges
 from hardware_profiles.runtimes.table import RUNTIMES
@@ -75,7 +75,7 @@ def test_it_is_planned_packed_quantized_scored_and_read(swept_copy: Sweep, int8_
         assert operators[0] == operators[1]
     (control,) = [node for node in added if node.name == f"packed {NAME} none"]
     assert read_done(swept_copy.store, control.key).macs == read_done(swept_copy.store, str(control.parent)).macs
-    assert [path.suffix for path in swept_copy.store.open(SECTION, control.key).glob("model.*")] == [SUFFIX]
+    assert [path.suffix for path in swept_copy.store.open(NODES, control.key).glob("model.*")] == [SUFFIX]
 
 
 def test_a_runtime_more_changes_no_key() -> None:

@@ -12,7 +12,7 @@ from detection import checkpoint
 from detection.compact.architecture import architecture_of
 from detection.frozen import InputError
 from flows.grid.forecast import forecast
-from flows.grid.nodes import SECTION, read_done
+from flows.grid.nodes import NODES, read_done
 from flows.records.store import Store
 from flows.sweep.params import load_plan
 from flows.teacher.stage import teacher
@@ -46,7 +46,7 @@ def test_the_larger_teacher_taught(taught: Sweep) -> None:
     made = graph_in(taught)
     pupil = made.nodes[made.recovered["distillation"]]
     assert pupil.taught_by is not None
-    larger = checkpoint.load(taught.store.open(SECTION, pupil.taught_by)).spec
+    larger = checkpoint.load(taught.store.open(NODES, pupil.taught_by)).spec
     assert architecture_of(larger).stage_widths == (16, 24, 32, 48)
     assert read_done(taught.store, pupil.key).teacher_forwards == RECOVERY_EPOCHS * TRAIN
     control, own = taught.cells.cells
@@ -87,7 +87,7 @@ def test_without_its_teacher_a_pupil_is_not_made(taught: Sweep, tmp_path: Path) 
     pupil = made.nodes[made.recovered["distillation"]]
     assert pupil.taught_by is not None
     for key in (pupil.key, pupil.taught_by):
-        forget(copy, SECTION, key)
+        forget(copy, NODES, key)
     code, said = run_grid(copy)
     assert code == 0, said
     assert "4 nodes: 2 stored, 2 to make" in said[0]

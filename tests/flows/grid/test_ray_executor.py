@@ -15,7 +15,7 @@ from compressors.planning.graph import Node
 from flows.grid import ray_executor
 from flows.grid.nodes import Context
 from flows.grid.ray_cluster import ClusterError
-from flows.grid.ray_executor import check_room, perform, run_tasks
+from flows.grid.ray_executor import RunningTasks, check_room, marked, perform, run_tasks
 from flows.grid.tasks import Outcome, Task
 from flows.records.store import Store, StoreError
 from flows.sweep.context import lay_foundation
@@ -217,3 +217,29 @@ def test_importing_the_module_does_not_import_ray() -> None:
     """Ray takes seconds to load; only a run with work pays for it."""
     code = "import sys, flows.grid.ray_executor; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_start_is_told_before_its_outcome(context: Context, made: list[str]) -> None:
+    """So that whoever watches knows what runs; a task that is skipped is told as well, and ends at once."""
+    told: list[str] = []
+    run_tasks(
+        (task("bad", digit="1"), task("child", "bad")), context, "inline",
+        lambda outcome: told.append(f"{outcome.task} {outcome.status}"), lambda name: told.append(f"{name} starts"),
+    )  # fmt: skip
+    assert told == ["bad starts", "bad failed", "child starts", "child skipped"]
+    assert made == ["bad"]
+
+
+def test_what_runs_is_seen_in_the_store(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker keeps a file while its task runs, seen once; what a killed one left does not count."""
+    own, other = task("own", digit="1"), task("other", digit="2")
+    (context.store / "running").mkdir(parents=True)
+    (context.store / "running" / f"{'2' * 64}.node").touch()
+    running = RunningTasks(context.store, (own, other))
+    assert running.new() == []
+    seen: list[list[str]] = []
+    monkeypatch.setattr(ray_executor, "make_node", lambda *_args: seen.append(running.new() + running.new()))
+    with marked(context.store, own):
+        perform(own, context, [])
+    assert seen == [["own"]]
+    assert list((context.store / "running").iterdir()) == []

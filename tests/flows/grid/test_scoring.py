@@ -12,8 +12,8 @@ import pytest
 from detection.data.dataset import load_split
 from detection.evaluation import accuracy
 from flows.grid import scoring
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.scoring import SECTION, artifact_digest, read_artifact, score, score_key
+from flows.grid.nodes import NODES
+from flows.grid.scoring import SCORES, artifact_digest, read_artifact, score, score_key
 from flows.records.store import Store, StoreError
 from tests.flows.sweep_factory import Sweep
 
@@ -30,7 +30,7 @@ def test_a_score_reads_back_as_it_was_given(swept_copy: Sweep, control: str) -> 
     """Scored again into an empty section: equal numbers, equal detections, and the record that cells.json has."""
     first = swept_copy.cells.cells[0].artifacts[RUNTIME]
     before = (swept_copy.store.root / first.val.detections).read_bytes()
-    shutil.rmtree(swept_copy.store.root / SECTION)
+    shutil.rmtree(swept_copy.store.root / SCORES)
     result = score(control, RUNTIME, swept_copy.prepared, swept_copy.store)
     assert read_artifact(control, RUNTIME, swept_copy.data, swept_copy.store) == first
     assert (swept_copy.store.root / first.val.detections).read_bytes() == before
@@ -93,12 +93,12 @@ def test_only_val_and_test_name_a_score(split: str, other: bool, swept_copy: Swe
 
 def test_a_damaged_artifact_is_not_scored(swept_copy: Sweep, control: str) -> None:
     """The file is compared with its digest before it is run; no score is left."""
-    shutil.rmtree(swept_copy.store.root / SECTION)
+    shutil.rmtree(swept_copy.store.root / SCORES)
     model = swept_copy.store.folder(NODES, control) / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1])
     with pytest.raises(StoreError, match="differs from its manifest"):
         score(control, RUNTIME, swept_copy.prepared, swept_copy.store)
-    assert not (swept_copy.store.root / SECTION).exists()
+    assert not (swept_copy.store.root / SCORES).exists()
 
 
 def test_an_artifact_that_is_not_there_says_so(tmp_path: Path, swept: Sweep) -> None:

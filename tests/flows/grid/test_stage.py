@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+import flows.grid.stage as stage_module
+import flows.grid.tasks as tasks_module
 from compressors.target import Target
 from detection.data.dataset import load_prepared
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import Done, read_done
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import artifact_digest, score_key
+from flows.grid.nodes import NODES, Done, read_done
+from flows.grid.scoring import SCORES, artifact_digest, score_key
+from flows.grid.stage import grid
 from flows.records.store import Store
+from flows.tracking.mlflow_client import Tracker
 from tests.flows.sweep_entries import CELLS, forget, graph_in, named
 from tests.flows.sweep_factory import Listener, Sweep, run_grid
 
@@ -32,8 +37,9 @@ def test_all_cells_are_made(swept: Sweep) -> None:
 def test_the_file_has_the_agreed_keys(swept: Sweep) -> None:
     """Others read cells.json by these names, at each level; written out here from the contract, not from the classes."""
     tree = json.loads(swept.cells_path.read_text())
-    assert set(tree) == {"schema", "sweep", "dataset", "runtimes", "cells", "references"}
-    assert (tree["schema"], tree["sweep"], tree["runtimes"], tree["references"]) == (1, "tiny", ["onnxruntime"], [])
+    assert set(tree) == {"schema", "sweep", "dataset", "runtimes", "cells", "references", "not_applicable"}
+    assert (tree["schema"], tree["sweep"], tree["runtimes"]) == (2, "tiny", ["onnxruntime"])
+    assert (tree["references"], tree["not_applicable"]) == ([], {})
     for cell in tree["cells"]:
         assert set(cell) == {"cell", "methods", "variant", "labels", "seed", "status", "error", "node", "params", "macs",
                              "input_size", "no_effect", "missed", "artifacts", "budget"}  # fmt: skip
@@ -165,3 +171,49 @@ def test_cells_are_tracked_once_each_as_they_become_whole(swept_copy: Sweep) -> 
     listener = Listener()
     assert run_grid(swept_copy, tracking=listener)[0] == 0
     assert listener.cells == [(name, "ok") for name in (*CELLS[1:], "none")]
+
+
+def test_work_is_done_once(swept_copy: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One foundation and one graph a command; prepared.json and score keys are not read anew for every cell and outcome."""
+    counted: Counter[str] = Counter()
+
+    def count(module: ModuleType, name: str) -> None:
+        whole = getattr(module, name)
+
+        def counting(*arguments: Any, **options: Any) -> Any:
+            counted[name] += 1
+            return whole(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counting)
+
+    for name in ("lay_foundation", "make_graph", "load_prepared", "score_key"):
+        count(stage_module, name)
+    count(tasks_module, "score_key")
+    for key, node in graph_in(swept_copy).nodes.items():
+        if node.kind == "quantized":
+            forget(swept_copy, SCORES, score_key(key, "onnxruntime", swept_copy.data))
+    assert run_grid(swept_copy)[0] == 0
+    assert counted == {"lay_foundation": 1, "make_graph": 1, "load_prepared": 1, "score_key": 8 + 8}
+
+
+def test_the_first_line_is_told_before_work_and_tracking(swept_copy: Sweep) -> None:
+    """Counts of what is there and what is to do come first, since opening MLflow takes seconds."""
+    said: list[str] = []
+
+    def opened() -> Tracker:
+        said.append("tracking opened")
+        return Tracker()
+
+    grid(
+        swept_copy.plan, swept_copy.prepared, swept_copy.store, swept_copy.cells_path, pattern=None, executor="inline",
+        open_tracking=opened, say=said.append,
+    )  # fmt: skip
+    assert said[:2] == ["8 cells, 9 nodes: 9 stored, 0 to make, 0 to score", "tracking opened"]
+
+
+def test_records_have_the_label_of_each_variant(swept: Sweep) -> None:
+    """As the methods call themselves, so that nobody has to understand a stored setting to name it."""
+    by_name = {cell.cell: cell for cell in swept.cells.cells}
+    assert by_name["none"].labels == {}
+    assert set(by_name["pruning+quantization"].labels) == {"pruning", "quantization"}
+    assert by_name["pruning"].labels["pruning"] == swept.plan.params.grid.methods.pruning[0].label()

@@ -10,9 +10,8 @@ import sys
 
 import pytest
 
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import artifact_digest, score_key
+from flows.grid.nodes import NODES
+from flows.grid.scoring import SCORES, artifact_digest, score_key
 from flows.grid.tasks import tasks_of
 from tests.flows.sweep_entries import forget, graph_in, named, spoil, times_in
 from tests.flows.sweep_factory import Sweep, run_grid

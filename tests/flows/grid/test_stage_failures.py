@@ -9,9 +9,8 @@ import pytest
 from filelock import FileLock
 
 import flows.grid.nodes
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.scoring import SECTION as SCORES
-from flows.grid.scoring import score_key
+from flows.grid.nodes import NODES
+from flows.grid.scoring import SCORES, score_key
 from flows.grid.stage import INCOMPLETE
 from flows.records.store import StoreError
 from flows.sweep.params import load_plan
@@ -98,12 +97,12 @@ def test_a_failure_is_tried_again_and_only_it(swept_copy: Sweep, monkeypatch: py
 def test_another_grid_of_the_same_sweep_is_refused(swept_copy: Sweep) -> None:
     """The lock is per store and sweep: the message names both and what to do; the records stay as they were."""
     records = swept_copy.cells_path.read_text()
-    with FileLock(swept_copy.store.lock_path("tiny")), pytest.raises(StoreError) as caught:
+    with FileLock(swept_copy.store.root / "locks" / "tiny.lock"), pytest.raises(StoreError) as caught:
         run_grid(swept_copy)
     assert "another grid of sweep 'tiny' is running on this store" in str(caught.value)
     assert "Wait for it or end it." in str(caught.value)
     assert swept_copy.cells_path.read_text() == records
-    with FileLock(swept_copy.store.lock_path("another")):
+    with FileLock(swept_copy.store.root / "locks" / "another.lock"):
         assert run_grid(swept_copy)[0] == 0
 
 

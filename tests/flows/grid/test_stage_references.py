@@ -19,8 +19,7 @@ from detection.data.dataset import Prepared, load_prepared, load_split
 from detection.evaluation import accuracy, detect
 from detection.frozen import InputError
 from flows.grid.forecast import Forecast, forecast
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.nodes import read_done
+from flows.grid.nodes import NODES, read_done
 from flows.grid.ray_executor import Executor
 from flows.grid.scoring import SCORED
 from flows.grid.stage import grid

@@ -14,7 +14,7 @@ from detection.checkpoint import fresh
 from detection.compact.architecture import Architecture
 from detection.export import export_onnx
 from detection.spec import Spec
-from flows.grid.nodes import SECTION
+from flows.grid.nodes import NODES
 from flows.measure.estimate_accuracy import (
     Predictions,
     _measures,
@@ -27,7 +27,7 @@ from flows.measure.estimate_accuracy import (
 from flows.measure.session import MeasureSession
 from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.estimate.fit.measurements import read_measurements
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.library import load_profile
@@ -61,8 +61,9 @@ def rows(factor: float, names: Sequence[str] = tuple(SHARES)) -> list[LatencyRow
     return [measured_row(name, MEASURED, factor * estimate_s(name), factor * estimate_s("none")) for name in names]
 
 
-def found_in(measured: Sequence[LatencyRow], cells: CellsFile | None = None) -> tuple[Predictions, ...]:
-    return predictions(cells or sweep(), measured, [PROFILE], operators_of)
+def found_in(measured: Sequence[LatencyRow], cells: CellsFile | None = None) -> Predictions:
+    here = [row for row in measured if row.profile == MEASURED]
+    return predictions(cells or sweep(), here, PROFILE, operators_of)
 
 
 def store_of(root: Path) -> Store:
@@ -77,7 +78,7 @@ def store_of(root: Path) -> Store:
 @pytest.mark.parametrize(("factor", "share"), [(1.0, 0.0), (2.0, 0.5), (0.8, 0.25)])
 def test_the_error_is_a_share_of_the_measured_time(factor: float, share: float) -> None:
     """Twice as slow as estimated is 50 % off, a fifth faster 25 %; the order is kept by any factor."""
-    (own,) = found_in(rows(factor))
+    own = found_in(rows(factor))
     assert prediction_error(own.files) == pytest.approx(share)
     assert rank_correlation(own.files) == pytest.approx(1.0)
     assert f"estimate is {share:.0%} off for 6 files in fp32 (their order by Kendall's tau: 1.00)" in own.sentence()
@@ -91,21 +92,21 @@ def test_float_and_int8_have_errors_of_their_own(tmp_path: Path) -> None:
     )
     both = sweep().model_copy(update={"cells": (*floats, *ints)})
     slow = [row.model_copy(update={"cell": f"{row.cell}+", "artifact_digest": row.artifact_digest[::-1]}) for row in rows(2.0)]  # type: ignore[index]
-    (own,) = predictions(
+    own = predictions(
         both,
         [*rows(1.0), *slow],
-        [PROFILE],
+        PROFILE,
         lambda record, profile: operators(narrowed(WIDEST, SHARES[record.cell.rstrip("+")])),
     )
     assert "is 0% off for 6 files in fp32" in own.sentence()
     assert "and 50% off for 6 files in int8" in own.sentence()
-    assert len(advice([own], store_of(tmp_path), tmp_path)) == 2
+    assert len(advice(own, store_of(tmp_path), tmp_path)) == 2
 
 
 def test_an_order_turned_round_is_minus_one() -> None:
     """What is estimated fastest takes longest."""
     turned = [measured_row(name, MEASURED, 1e-6 / estimate_s(name), 1e-6 / estimate_s("none")) for name in SHARES]
-    (own,) = found_in(turned)
+    own = found_in(turned)
     assert rank_correlation(own.files) == pytest.approx(-1.0)
 
 
@@ -120,20 +121,20 @@ def test_only_files_that_were_measured_count_and_each_once() -> None:
     plain = sweep()
     twinned = plain.model_copy(update={"cells": (*plain.cells[:4], twin, plain.cells[5])})
     five = [row for row in rows(2.0) if row.cell != "low_rank"]
-    (own,) = found_in([*five, *more], twinned)
+    own = found_in([*five, *more], twinned)
     assert [timed.record.cell for timed in own.files] == ["none", "lightweight", "nas", "pruning", "distillation"]
     assert prediction_error(own.files) == pytest.approx(0.5)
 
 
 def test_four_files_say_nothing() -> None:
     """As few are no calibration either."""
-    assert found_in(rows(2.0, list(SHARES)[:4])) == ()
+    assert advice(found_in(rows(2.0, list(SHARES)[:4])), Store(Path()), Path()) == ()
 
 
 def test_a_profile_that_holds_is_only_told(tmp_path: Path) -> None:
     """Within the error that a calibrated profile may have there is nothing to do, and nothing is written."""
     found = found_in(rows(1.2))
-    assert advice(found, Store(tmp_path), tmp_path / "anchors") == (found[0].sentence(),)
+    assert advice(found, Store(tmp_path), tmp_path / "anchors") == (found.sentence(),)
     assert not (tmp_path / "anchors").exists()
 
 
@@ -171,7 +172,7 @@ def measured_session(tmp_path: Path, measured: str) -> tuple[MeasureSession, Lat
     store, cells = Store(tmp_path / "store"), sweep(FIVE)
     spec = Spec(classes=("a", "b"), input_size=(64, 96), settings=TINY)
     for cell in cells.cells:
-        with store.writing(SECTION, cell.node) as folder:
+        with store.writing(NODES, cell.node) as folder:
             (folder / "spec.json").write_text(spec.model_dump_json(by_alias=True))
     latency = LatencyFile(environment={}, rows=tuple(measured_row(name, measured, 1.0, 1.0) for name in FIVE))
     return MeasureSession(store, cells, three_pictures(), Measure(profiles=(measured,))), latency
@@ -183,7 +184,7 @@ def test_the_design_profile_is_judged_by_what_its_device_measured(
 ) -> None:
     """Whichever host profile of that runtime and those threads was measured: it is the same machine."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flows.measure.estimate_accuracy.advice", lambda found, store, folder: tuple(found))
+    monkeypatch.setattr("flows.measure.estimate_accuracy.advice", lambda found, store, folder: (found,))
     (found,) = design_advice(*measured_session(tmp_path, "x86-onnxruntime-1t"), design)
     assert found.profile.id == design
     assert [own.record.cell for own in found.files] == list(FIVE)

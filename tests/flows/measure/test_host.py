@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detection.data.dataset import Images
-from flows.measure.host import duration_text, host_rounds, why_not_here
+from flows.measure.host import host_rounds, why_not_here
 from flows.measure.measured_rows import Rounds
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
@@ -143,13 +143,13 @@ def test_repeated_blocks_are_counted(
     assert last == "measure: 6 of 6 blocks repeated, 6 still contended"
 
 
-def test_quiet_rounds_say_little(host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Which round, how many files, how long, how long still; and that nothing had to be repeated."""
+def test_quiet_rounds_say_little(
+    host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many rounds wait, and in the end what they took; and that nothing had to be repeated."""
     lines = said(host, images, monkeypatch, tmp_path)
-    assert lines == [
-        *(f"measure: round {n} of 3, {HOST}: 2 files in 0 s; about 0 s left" for n in (1, 2, 3)),
-        "measure: 0 of 6 blocks repeated, 0 still contended",
-    ]
+    assert lines == ["measure: 0 of 6 blocks repeated, 0 still contended"]
+    assert capsys.readouterr().err == "measure: 0 of 3 done, 3 waiting\nmeasure: 3 of 3 done in 0 s\n"
 
 
 @pytest.mark.parametrize(("share", "disturbed"), [(0.6, True), (0.99, False)])
@@ -157,8 +157,8 @@ def test_a_disturbed_round_is_reported(
     host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, disturbed: bool
 ) -> None:
     """Where others had 40 % of the core the user reads so at once, not from odd numbers later."""
-    lines = said(host, images, monkeypatch, tmp_path, cpu_share=share)[:3]
-    assert ["other work took 40% of the core" in line for line in lines] == [disturbed] * 3
+    lines = said(host, images, monkeypatch, tmp_path, cpu_share=share)
+    assert sum("other work took 40% of the core" in line for line in lines) == (3 if disturbed else 0)
 
 
 def test_a_foreign_machine_is_not_measured(host: HardwareProfile, images: Images) -> None:
@@ -184,11 +184,3 @@ def test_pictures_are_as_large_as_they_were_taken(
     one_profile(host, tiny_files(tmp_path), images, FEW.model_copy(update={"rounds": 1}))
     assert [picture.shape for picture in taken] == [(24, 20, 3)] * 2
     assert [np.unique(picture).tolist() for picture in taken] == [[10], [230]]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "about 0 s"), (119, "about 119 s"), (125, "about 2 min"), (200, "about 3 min")]
-)
-def test_forecasts_are_rough(seconds: float, words: str) -> None:
-    """Seconds up to two minutes, then minutes: nobody plans by the second."""
-    assert duration_text(seconds) == words

@@ -12,13 +12,12 @@ import pytest
 
 from detection.data.dataset import Images
 from detection.frozen import InputError
-from flows.measure.host import duration_text
 from flows.measure.session import MeasureSession
 from flows.measure.stage import forecast_s, measure
-from flows.messages import Say
+from flows.progress import Say, duration
 from flows.records.schema import CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store
-from flows.sweep.measure_settings import QUICK, Measure, quick
+from flows.sweep.settings import QUICK, Measure, quick
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
@@ -108,10 +107,10 @@ def test_a_cell_is_measured_beside_the_control_in_fresh_processes(run: Run, tmp_
     assert row.peak_rss_bytes > 20e6
     assert row.fits is None  # nobody set a budget
     assert latency.environment["versions"]["onnxruntime"] in row.runtime
-    assert [line.split(":")[1].strip().split(",")[0] for line in lines] == [
+    said = [line.split(":")[1].strip().split(",")[0] for line in lines]
+    assert [words for words in said if not words.startswith("round ")] == [  # a contended round has a line of its own
         "3 rounds of 2 files on x86-onnxruntime-1t",
         "timed_calls is 3",
-        *(f"round {n} of 3" for n in (1, 2, 3)),
         "0 of 6 blocks repeated",
     ]
 
@@ -259,5 +258,5 @@ def test_the_forecast_counts_work() -> None:
     config = Measure(rounds=8, timed_calls=64, end_to_end_calls=5, warmup_s=0.02)
     by_hand_s = 8 * 2 * (1.5 + 64 * (0.13 + 0.02 + 75 * 0.62e-3))
     assert forecast_s(cells, [64, 64], config) == pytest.approx(by_hand_s)
-    assert duration_text(by_hand_s) == "about 4 min"
+    assert duration(by_hand_s) == "4 min"
     assert forecast_s(cells, [], config) == forecast_s(cells, [0], config) == 0

@@ -7,7 +7,7 @@ import pytest
 
 from detection.boxes import LETTERBOX_GREY
 from flows.measure.worker import detection_hooks
-from flows.sweep.measure_settings import Measure
+from flows.sweep.settings import Measure
 from hardware_profiles.timing.calls import Hooks
 from hardware_profiles.timing.round import Job, Protocol
 

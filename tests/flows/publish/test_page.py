@@ -12,9 +12,9 @@ from flows.compare.retrain_text import sentences
 from flows.publish.marked_page import marks
 from flows.publish.page import PAGE, PART, README, RESULTS, SHOWN, main, publish, write_pages
 from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile, LatencyRow, write_records
+from flows.report.figures import FLOAT, INT8
 from flows.report.findings import Findings
 from flows.report.recommendation import recommend
-from flows.report.static_plot import FLOAT, INT8
 from flows.stats.map_bootstrap import Difference
 from flows.stats.verdicts import with_verdicts
 from flows.sweep import workspace
@@ -241,7 +241,7 @@ def test_an_unfinished_run_is_refused_in_one_message(tmp_path: Path, capsys: pyt
     ):
         (run / missing).unlink()
         assert main([str(run), "make it"], checkout) == 2
-        assert capsys.readouterr().err == f"publish: {run / missing}: no such file. Run `{maker}` first.\n"
+        assert capsys.readouterr().err == f"sixfold: {run / missing}: no such file. Run `{maker}` first.\n"
     assert main([str(run)], checkout) == 2
     assert "usage: " in capsys.readouterr().err
     assert not list(checkout.iterdir())

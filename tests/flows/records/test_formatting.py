@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.records.formatting import megabytes, milliseconds, permitted, points
+from flows.records.formatting import describe_failure, megabytes, milliseconds, permitted, points
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.01, "1 point"), (0.02, "2 points"), (0.005, "0.5 points"), (0.0, "0 points")])
@@ -28,3 +28,9 @@ def test_milliseconds_show_the_digits_that_count(seconds: float, said: str) -> N
 def test_a_megabyte_is_a_million_bytes() -> None:
     """10,671,234 bytes are 10.67 MB."""
     assert megabytes(10_671_234) == "10.67"
+
+
+def test_a_failure_is_one_line() -> None:
+    """Kind and first line; where there are no words, that is said."""
+    assert describe_failure(ValueError("first\nsecond")) == "ValueError: first"
+    assert describe_failure(KeyError()) == "KeyError: no message"

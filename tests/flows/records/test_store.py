@@ -186,7 +186,7 @@ def test_the_disk_s_refusal_is_one_sentence(number: int, words: str, store: Stor
         raise OSError(number, os.strerror(number), str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    for attempt in (lambda: filled(store), lambda: store.log(KEY), lambda: store.lock_path("tiny")):
+    for attempt in (lambda: filled(store), lambda: store.log(KEY), lambda: store.one_driver("tiny", "a grid").__enter__()):
         with pytest.raises(StoreError) as caught:
             attempt()
         assert str(caught.value).startswith(f"{store.root}: the store {words} ({os.strerror(number)}).")

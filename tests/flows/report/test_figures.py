@@ -70,7 +70,7 @@ def test_references_are_a_series_of_their_own_and_not_on_the_front() -> None:
     cells, latency = eight_cells()
     panel = panels(cells, latency)[0]
     best = panel.points[0].model_copy(update={"cell": "reference:narrow-0.5", "val_map": 0.9, "p50_s": 1e-4})
-    figure = pareto_figure(panel, choose(panel, 0.02), (best,))
+    figure = pareto_figure(panel.model_copy(update={"references": (best,)}), choose(panel, 0.02))
     (series,) = [trace for trace in figure.data if trace.name == "references"]
     assert [row[0] for row in series.customdata] == ["reference:narrow-0.5"]
     assert (series.marker.symbol, series.marker.size) == ("diamond-open", 9)

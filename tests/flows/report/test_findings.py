@@ -70,8 +70,8 @@ def test_fastest_within_the_drop_is_chosen() -> None:
 
 def test_each_profile_has_its_own_choice() -> None:
     """Where int8 is slow after pruning, plain quantization wins."""
-    choice = choose(panels(*eight_cells())[1], max_drop=0.02)
-    assert (choice.source, choice.cell) == ("estimated", "quantization")
+    panel = panels(*eight_cells())[1]
+    assert (panel.source, choose(panel, max_drop=0.02).cell) == ("estimated", "quantization")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,6 @@ def test_what_no_test_could_say_is_chosen_by_its_point() -> None:
     few = rows[1].model_copy(update={"verdict": "too few rounds", "rounds_s": (0.007,) * 3, "control_rounds_s": (0.01, 0.02, 0.01)})
     (panel,) = panels(cells, latency_file([rows[0], few]))
     assert choose(panel, 0.02).cell == "nas"
-    assert panel.points[1].speedup_range == pytest.approx((10 / 7, 20 / 7))
 
 
 def test_a_profile_calibrated_in_float_only_is_one_panel() -> None:

@@ -31,7 +31,7 @@ def test_table_marks_front_and_keeps_numbers_apart() -> None:
         Value(text="≈ 1.00x", sort=1.0),
     )
     assert [group.is_estimate for group in table.groups] == [False, False, False, False, True]
-    assert [dot.state for dot in table.rows[1].dots] == ["on", "off", "off"]
+    assert list(table.rows[1].dots.values()) == ["on", "off", "off"]
     assert "5.00 ●" in as_markdown(table)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flows.records.schema import CellRecord
-from flows.stats.factorial import Effect, interactions, main_effects, methods_of, seeds_of
+from flows.stats.factorial import Effect, interactions, main_effects, methods_of
 from tests.flows.records_factory import (
     HALVINGS,
     MAP_EFFECT,
@@ -26,7 +26,6 @@ def test_methods_keep_the_order_of_cell_names() -> None:
     """The order does not depend on which cell comes first in the file."""
     cells, _ = full_grid()
     assert methods_of(cells.model_copy(update={"cells": cells.cells[::-1]})) == METHODS
-    assert seeds_of(cells) == (0,)
 
 
 def test_references_take_no_part() -> None:

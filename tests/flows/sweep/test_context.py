@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from compressors.planning.graph import Graph
+from detection.data import sources
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from flows.sweep.context import LIBRARIES, choose_device, chosen_cells, lay_foundation, make_graph
@@ -35,6 +36,19 @@ def graph_of(folder: Path, prepared: Path, **changes: Any) -> Graph:
 def keys(graph: Graph, kind: str) -> set[str]:
     """Keys of the nodes of one kind."""
     return {key for key, node in graph.nodes.items() if node.kind == kind}
+
+
+def test_options_of_a_search_are_data_like_any_other(tmp_path: Path, sweep_prepared: Path) -> None:
+    """`nas.space` is a mapping, which no set holds: cells and graph come all the same, and other options are other nodes."""
+    found = []
+    for place, space in enumerate(({}, {"head_depth": 1}, {"head_depth": 1, "block": None})):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        graph = graph_of(folder, sweep_prepared, grid__methods__nas=[{"space": space, "evaluations": 4}])
+        found.append(keys(graph, "search"))
+    plain, one, same = found
+    assert plain
+    assert plain != one == same
 
 
 def test_the_foundation_is_params_data_and_machine(tmp_path: Path, sweep_prepared: Path) -> None:
@@ -63,8 +77,19 @@ def test_data_prepared_for_other_params_is_refused(changes: dict[str, Any], tmp_
     with pytest.raises(InputError) as caught:
         lay_foundation(plan_of(tmp_path, **changes), sweep_prepared)
     assert str(caught.value) == (
-        f"{sweep_prepared}: prepared as 'tiny', but `data` or `seed` of the params have changed since. Run `sixfold prepare` again."
+        f"{sweep_prepared}: prepared as 'tiny', but `data` or `seed` of the params, or the way sixfold reads them, have changed "
+        f"since. Run `sixfold prepare` again."
     )
+
+
+def test_data_that_an_older_reader_prepared_is_refused(
+    tmp_path: Path, sweep_prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version of sixfold that reads other pixels or boxes from the same files: the message names the command."""
+    lay_foundation(plan_of(tmp_path), sweep_prepared)
+    monkeypatch.setattr(sources, "READING_VERSION", sources.READING_VERSION + 1)
+    with pytest.raises(InputError, match=r"the way sixfold reads them, have changed since\. Run `sixfold prepare` again\."):
+        lay_foundation(plan_of(tmp_path), sweep_prepared)
 
 
 def test_data_of_an_older_version_is_refused(tmp_path: Path, sweep_prepared: Path) -> None:

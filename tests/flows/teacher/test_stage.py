@@ -11,8 +11,8 @@ from torch import nn
 
 from detection import checkpoint
 from detection.frozen import InputError
-from flows.grid.nodes import SECTION as NODES
-from flows.grid.scoring import SECTION as SCORES
+from flows.grid.nodes import NODES
+from flows.grid.scoring import SCORES
 from flows.teacher.stage import teacher
 from tests.flows.sweep_factory import Sweep, run_grid
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 import warnings
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 
 from flows.records.schema import ArtifactRecord, BudgetRecord, CellRecord, LatencyRow, Metrics, Source, Status
-from flows.tracking.mlflow_client import METHODS, NoTracking, Tracker, Tracking, TrackingWarning, tracking_uri
+from flows.tracking import mlflow_client
+from flows.tracking.mlflow_client import METHODS, Tracker, TrackingWarning, tracking_uri
 from tests.places import ROOT
 
 pytestmark = pytest.mark.filterwarnings(
@@ -230,15 +230,13 @@ def test_the_whole_record_is_an_artifact(sweep: tuple[str, Path]) -> None:
     assert CellRecord.model_validate_json(text) == made(("pruning", "quantization"))
 
 
-def test_other_params_are_another_sweep_and_sixty_four_cells_take_seconds(sweep: tuple[str, Path]) -> None:
-    """The same sweep name with other params gets its own parent; its 64 cells are there within 15 s."""
+def test_other_params_are_another_sweep(sweep: tuple[str, Path]) -> None:
+    """The same sweep name with other params gets its own parent, with all of its 64 cells."""
     subsets = [chosen for size in range(7) for chosen in combinations(METHODS, size)]
-    begun_s = time.monotonic()
     tracker = Tracker.open(sweep[0], "other", "q" * 64, "seed: 1\n")
     for methods in subsets:
         tracker.log_cell(made(methods))
     tracker.close()
-    took_s = time.monotonic() - begun_s
     from mlflow import MlflowClient
 
     client = MlflowClient(sweep[0])
@@ -248,7 +246,6 @@ def test_other_params_are_another_sweep_and_sixty_four_cells_take_seconds(sweep:
     below = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{mine[0].info.run_id}'")
     try:
         assert (len(mine), len(below)) == (1, 64)
-        assert took_s < 15.0
     finally:
         for run in [*mine, *below]:
             client.delete_run(run.info.run_id)
@@ -279,9 +276,9 @@ def test_a_failure_later_is_said_once_too(sweep: tuple[str, Path], tmp_path: Pat
     assert "lightweight" not in runs_in(sweep[0])[1]
 
 
-def test_no_tracking_is_a_tracker(tmp_path: Path) -> None:
-    """It takes every call of the protocol and writes nothing."""
-    tracker: Tracking = NoTracking()
+def test_a_tracker_that_is_not_opened_writes_nothing(tmp_path: Path) -> None:
+    """It takes every call."""
+    tracker = Tracker()
     tracker.log_cell(made(()))
     tracker.log_latency(timed("none", "x86-1t", "measured", 0.002))
     tracker.log_recommended("x86-1t", "none", tmp_path)
@@ -301,3 +298,74 @@ def test_importing_the_module_does_not_import_mlflow() -> None:
     """Every stage imports this module; only a tracked one pays for mlflow."""
     code = "import sys, flows.tracking.mlflow_client; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_an_experiment_deleted_on_the_page_is_restored(tmp_path: Path) -> None:
+    """With the runs that were in it; the next tracker adds what is missing, and no warning is raised."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    first = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n")
+    first.log_cell(made(()))
+    first.close()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("sixfold")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrackingWarning)
+        second = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n")
+        for cell in (made(()), made(("pruning",))):
+            second.log_cell(cell)
+        second.close()
+    parents, nested = runs_in(uri)
+    assert (len(parents), set(nested)) == (1, {"none", "pruning"})
+
+
+def track(uri: str) -> None:
+    """Two cells and a latency, as `sixfold report` shows them."""
+    tracker = Tracker.open(uri, "nightly", PARAMS_DIGEST, "seed: 0\n", "sixfold report")
+    for cell in (made(()), made(("pruning",))):
+        tracker.log_cell(cell)
+    tracker.log_latency(timed("none", "x86-1t", "measured", 0.002))
+    tracker.close()
+
+
+class Stumbling:
+    """An MLflow client one of whose calls fails once."""
+
+    def __init__(self, client: Any, call: str) -> None:
+        self.client, self.call = client, call
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.call:
+            self.call = ""
+            return self._fail
+        return getattr(self.client, name)
+
+    def _fail(self, *_args: Any, **_options: Any) -> None:
+        raise ConnectionError("the server is away")
+
+
+@pytest.mark.parametrize("call", ["log_text", "create_run", "log_dict", "log_batch", "set_terminated", "set_experiment_tag"])
+def test_what_failed_is_filled_in_by_the_command_that_is_named(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever call fails: the warning names a command, and the same records logged once more leave nothing out."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    open_client = mlflow_client._client
+    monkeypatch.setattr(mlflow_client, "_client", lambda uri: Stumbling(open_client(uri), call))
+    with pytest.warns(TrackingWarning, match="another `sixfold report` fills in what is missing"):
+        track(uri)
+    monkeypatch.setattr(mlflow_client, "_client", open_client)
+    track(uri)
+    parents, nested = runs_in(uri)
+    client = MlflowClient(uri)
+    assert len(parents) == 1
+    assert [item.path for item in client.list_artifacts(parents[0].info.run_id)] == ["params.yaml"]
+    assert set(nested) == {"none", "pruning"}
+    for run in nested.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["params"] == 100
+        assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["cell.json"]
+    assert nested["none"].data.metrics["latency_p50_ms_x86-1t"] == 2.0

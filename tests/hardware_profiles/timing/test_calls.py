@@ -7,7 +7,8 @@ import pytest
 
 from hardware_profiles.runtimes.table import Array, Pixels
 from hardware_profiles.timing.calls import Hooks, Picture, Times, take_times, times_of, warm_up
-from hardware_profiles.timing.process_stats import tick_s
+from hardware_profiles.timing.environment import tick_s
+from hardware_profiles.timing.round import Protocol
 
 MS = 1_000_000
 PICTURES = [np.zeros((4, 4, 3), np.uint8)]
@@ -64,7 +65,7 @@ def hooks(clock: Clock, before_ms: int, after_ms: int) -> Hooks:
 def test_each_part_has_its_own_time(clock: Clock) -> None:
     """Network 10 ms, 3 ms before and 2 ms after it: 10 alone, 15 end to end, 2 of post-processing, 4 x 10 + 2 x 15 in all."""
     session = Detector(clock, 10)
-    found = take_times(session, PIXELS, PICTURES, hooks(clock, 3, 2), timed_calls=4, end_to_end_calls=2, cores=None)
+    found = take_times(session, PIXELS, PICTURES, hooks(clock, 3, 2), Protocol(timed_calls=4, end_to_end_calls=2), None)
     assert (found.p50_s, found.end_to_end_p50_s, found.postprocess_p50_s) == pytest.approx((0.010, 0.015, 0.002))
     assert found.timed_s == pytest.approx(0.070)
     assert (found.cv, found.cpu_share) == pytest.approx((0.0, 1.0))
@@ -73,7 +74,8 @@ def test_each_part_has_its_own_time(clock: Clock) -> None:
 
 def test_spread_is_that_of_the_calls(clock: Clock) -> None:
     """Times of 8 and 12 ms in turn: median 10, standard deviation 2, so CV 20 %."""
-    found = take_times(Detector(clock, 8, 12), PIXELS, PICTURES, hooks(clock, 0, 0), timed_calls=4, end_to_end_calls=1, cores=None)
+    protocol = Protocol(timed_calls=4, end_to_end_calls=1)
+    found = take_times(Detector(clock, 8, 12), PIXELS, PICTURES, hooks(clock, 0, 0), protocol, None)
     assert (found.p50_s, found.cv) == pytest.approx((0.010, 0.2))
 
 

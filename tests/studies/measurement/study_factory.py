@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.records.schema import LatencyRow, Source, write_records
+from flows.records.schema import write_records
 from flows.sweep.workspace import CELLS
 from hardware_profiles.timing.round import Block, Job, RoundResult
 from studies.finished_run import FinishedRun, open_run
-from studies.measurement import timed_rounds
-from studies.measurement.identical import CONTROL, Session
-from studies.measurement.loadgen import Alternation, Times
-from studies.measurement.planted import Batch
+from studies.measurement import experiments
+from studies.measurement.experiments import CONTROL, Batch, Session
 from tests.flows.latency_factory import record, sweep, three_pictures
-from tests.flows.records_factory import digest
 from tests.hardware_profiles.tiny_model import write_model
 
 ROUNDS = 8
@@ -53,31 +50,12 @@ def batch(index: int = 0, trials: int = 100, spread: float = 0.03, shares: Seque
     )  # fmt: skip
 
 
-def alternation(cell: str, index: int, ours_s: float, loadgen_s: float) -> Alternation:
-    """One pair of processes; p90 is a tenth above p50 on both sides."""
-    return Alternation(
-        name=f"{cell}-{index:03d}",
-        settings={"cells": ["none", "pruning", "quantization"], "runtime": "onnxruntime", "queries": 256}, cell=cell,
-        ours=Times(p50_s=ours_s, p90_s=1.1 * ours_s),
-        loadgen=Times(p50_s=loadgen_s, p90_s=1.1 * loadgen_s), **COMMON,
-    )  # fmt: skip
-
-
-def latency_row(cell: str, rounds_s: Sequence[float], profile: str = "x86", source: Source = "measured") -> LatencyRow:
-    """A row with rounds and nothing else that counts here."""
-    return LatencyRow(
-        cell=cell, profile=profile, source=source, runtime="onnxruntime 1", artifact_digest=digest(cell),
-        rounds_s=tuple(rounds_s), control_rounds_s=tuple(rounds_s), p50_s=1e-3, p90_s=None, speedup=1.0, speedup_ci95=None,
-        interval_s=None, end_to_end_p50_s=None, peak_rss_bytes=None, fits=None, why=None, environment=None,
-    )  # fmt: skip
-
-
 def tiny_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
     """A run with the control and one other cell, both tiny files, on plain pictures."""
     names = ("none", "lightweight+nas")
     cells = sweep(*(record(name, {"onnxruntime": write_model(folder / f"{name}.onnx", seed)}) for seed, name in enumerate(names)))
     write_records(folder / CELLS, cells)
-    monkeypatch.setattr(timed_rounds, "load_split", lambda *_: three_pictures())
+    monkeypatch.setattr(experiments, "load_split", lambda *_: three_pictures())
     return open_run(folder, folder)
 
 
@@ -93,5 +71,5 @@ def timed_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FinishedRu
         )
         return RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)
 
-    monkeypatch.setattr(timed_rounds, "in_fresh_process", process)
+    monkeypatch.setattr(experiments, "in_fresh_process", process)
     return tiny_run(folder, monkeypatch), jobs

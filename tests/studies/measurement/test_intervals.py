@@ -1,13 +1,17 @@
-"""Intervals against hand-worked values and statsmodels."""
+"""Intervals and power against hand-worked values, statsmodels, and the minimum detectable effect that the tool states."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from statsmodels.stats.proportion import proportion_confint
-from statsmodels.stats.weightstats import ttost_paired
+import math
 
-from studies.measurement.intervals import equivalence, mean_interval, rate
+import pytest
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
+
+from flows.stats.latency import detectable, log_ratio_interval
+from studies.measurement.intervals import mean_interval, mean_power, pooled, power, rate, spread_of
+
+CELL_S, CONTROL_S = (1.0, 1.1, 1.0, 0.9, 1.05, 1.0, 0.95, 1.0), (1.0, 1.0, 1.1, 1.0, 0.9, 1.0, 1.0, 1.0)
 
 
 def test_nothing_in_twenty_is_not_nothing() -> None:
@@ -31,24 +35,30 @@ def test_without_trials_nothing_is_known() -> None:
 
 def test_mean_of_three() -> None:
     """Mean 2, standard error 1 / sqrt(3), t quantile 4.3027 for two degrees of freedom."""
-    mean, (low, high) = mean_interval([1.0, 2.0, 3.0], 0.95)
+    mean, (low, high) = mean_interval([1.0, 2.0, 3.0])
     assert mean == 2.0
     assert (low, high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), abs=1e-5)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.02, 0.04])
-def test_equivalence_is_two_one_sided_tests(shift: float) -> None:
-    """The 90 % interval lies inside the margin exactly where both one-sided tests reject at 5 %."""
-    generator = np.random.default_rng(1)
-    theirs_s = np.exp(0.02 * generator.standard_normal(20)) * 1e-3
-    ours_s = theirs_s * np.exp(shift + 0.02 * generator.standard_normal(20))
-    found = equivalence(ours_s.tolist(), theirs_s.tolist(), 0.03)
-    p, _, _ = ttost_paired(np.log(ours_s), np.log(theirs_s), np.log1p(-0.03), np.log1p(0.03))
-    assert found.equivalent == (p < 0.05)
-    assert found.pairs == 20
-    assert found.ci90[0] < found.mean < found.ci90[1]
+def test_a_stated_effect_is_detected_in_eighty_of_a_hundred() -> None:
+    """At the slowdown that the tool states for these rounds, the predicted detection rate is 80 %."""
+    effect = detectable(log_ratio_interval(CELL_S, CONTROL_S), 0.05)
+    assert effect is not None
+    assert power(effect - 1, spread_of(CELL_S, CONTROL_S), 8) == pytest.approx(0.8, abs=1e-3)
 
 
-def test_one_pair_proves_no_equivalence() -> None:
-    """A single pair has no spread, and is not taken for one without any."""
-    assert not equivalence([1.0], [1.0], 0.03).equivalent
+def test_nothing_planted_is_called_slower_in_one_of_forty() -> None:
+    """A two-sided test at 5 % spends half of its errors on "slower"."""
+    assert power(0.0, 0.03, 8) == pytest.approx(0.025)
+
+
+def test_power_is_that_of_statsmodels() -> None:
+    """For an effect far from zero the second tail does not count, and both agree."""
+    expected = TTestPower().power(math.log(1.05) / 0.03, nobs=8, alpha=0.05)
+    assert power(0.05, 0.03, 8) == pytest.approx(expected, abs=1e-6)
+
+
+def test_pooling_is_of_variances() -> None:
+    """Spreads 3 and 4 pool to the root of 12.5; powers of several trials are averaged."""
+    assert pooled([3.0, 4.0]) == pytest.approx(12.5**0.5)
+    assert mean_power(0.05, [0.01, 0.1], 8) == pytest.approx((power(0.05, 0.01, 8) + power(0.05, 0.1, 8)) / 2)

@@ -13,7 +13,7 @@ from studies.measurement import __main__ as program
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("observe", "--only", "planting"), "--only planting: no such part; have identical, planted, loadgen"),
+        (("observe", "--only", "planting"), "--only planting: no such part; have identical, planted"),
         (("observe", "--run", "nowhere"), "nowhere: no results/cells.json there. Run `make repro PLAN=plans/bccd.yaml`"),
     ],
 )

@@ -39,7 +39,7 @@ def test_accuracy_is_counted_by_the_interval() -> None:
 
 
 def test_speed_is_counted_by_verdict() -> None:
-    """Faster, slower and neither, per profile; three rounds are no verdict."""
+    """Faster, slower and neither are tested, per profile; three rounds are no verdict."""
     rows = [
         shown("quick", timed=timing(2.9)),
         shown("slow", timed=timing(0.85, idle=True)),
@@ -47,10 +47,11 @@ def test_speed_is_counted_by_verdict() -> None:
         shown("few", timed=timing(2.0, "too few rounds", rounds=3)),
     ]
     found = speeds_of(rows, RUNTIME)
-    assert {profile: [[label for label, _ in own] for own in speeds] for profile, speeds in found.items()} == {
-        PROFILE: [["quick"], ["slow"], ["same"]]
-    }
-    assert speeds_of([rows[-1]], RUNTIME) == {PROFILE: ((), (), ())}
+    assert {profile: [label for label, _ in tested] for profile, tested in found.items()} == {PROFILE: ["quick", "slow", "same"]}
+    assert speeds_of([rows[-1]], RUNTIME) == {PROFILE: []}
+    text = " ".join(sentences(summary(own := result("nas", rows)), own))
+    assert "faster than the control in 1 of 3, up to 2.90x (`quick`); slower in 1 (`slow` 0.85x)" in text
+    assert "not statistically significant in 1 (`same` 1.00x)" in text
 
 
 def test_variants_are_compared_with_what_they_have_to_beat() -> None:

@@ -14,10 +14,9 @@ from detection.frozen import InputError
 from flows.stats.map_bootstrap import NO_DIFFERENCE, paired_map_difference
 from flows.sweep.workspace import LATENCY, PREPARED
 from studies.finished_run import FinishedRun, open_run
-from studies.methods import siblings
+from studies.methods import further_training
+from studies.methods.further_training import SIBLINGS, make_siblings, read_siblings, retrain_variants, seeds_file
 from studies.methods.results import MethodResult, Summary
-from studies.methods.seeds import retrain_variants, seeds_file
-from studies.methods.siblings import SIBLINGS, make_siblings, read_siblings
 from studies.methods.summarize import summarize
 
 
@@ -27,15 +26,15 @@ def run(methods_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> F
     folder = tmp_path_factory.mktemp("copy") / "methods"
     shutil.copytree(methods_run.folder, folder)
     own = open_run(folder)
-    make_siblings(own, lambda _: None)
-    assert retrain_variants(own, 1, "inline", lambda _: None) == 0
+    make_siblings(own)
+    assert retrain_variants(own, 1, "inline") == 0
     return own
 
 
 @pytest.fixture(scope="module")
 def found(run: FinishedRun) -> Summary:
     """All that the page would show."""
-    return summarize(run, run.folder / "work", "make methods")
+    return summarize(run, "make methods")
 
 
 def method(found: Summary, name: str) -> MethodResult:
@@ -110,15 +109,15 @@ def test_seeds_are_of_these_networks(found: Summary, run: FinishedRun) -> None:
         own.model_copy(update={"node": "0" * 64}) if own.cell == seeds.cell else own for own in run.cells.cells
     )  # fmt: skip
     other = dataclasses.replace(run, cells=run.cells.model_copy(update={"cells": changed}))
-    assert method(summarize(other, run.folder / "work", "make methods"), "pruning").seeds is None
+    assert method(summarize(other, "make methods"), "pruning").seeds is None
 
 
-def test_what_is_there_is_not_retrained(run: FinishedRun) -> None:
+def test_what_is_there_is_not_retrained(run: FinishedRun, capsys: pytest.CaptureFixture[str]) -> None:
     """The second time every file is there, and cells that this sweep does not have are said to be missing."""
-    said: list[str] = []
     before = seeds_file(run, "pruning").stat().st_mtime_ns
-    assert retrain_variants(run, 1, "inline", said.append) == 0
+    assert retrain_variants(run, 1, "inline") == 0
     assert seeds_file(run, "pruning").stat().st_mtime_ns == before
+    said = capsys.readouterr().out.splitlines()
     assert f"pruning: {seeds_file(run, 'pruning')} is there" in said
     assert "lightweight: `lightweight:ghost` is not in sweep 'tiny'; no seeds of it" in said
 
@@ -128,8 +127,8 @@ def test_a_sibling_has_as_many_updates_as_its_variant(run: FinishedRun, monkeypa
     aware = run.cells.cell("quantization:int8-minmax-qat2")
     assert aware is not None
     assert aware.budget is not None
-    monkeypatch.setattr(siblings, "_train", None)
-    (sibling,) = make_siblings(run, lambda _: None).siblings
+    monkeypatch.setattr(further_training, "_train", None)
+    (sibling,) = make_siblings(run).siblings
     assert (sibling.of, sibling.updates) == (aware.cell, aware.budget.qat_updates) == (aware.cell, 6)
 
 
@@ -152,7 +151,7 @@ def test_without_latencies_the_message_names_the_command(run: FinishedRun, tmp_p
     """Nothing is shown without measured times."""
     bare = dataclasses.replace(run, folder=tmp_path)
     with pytest.raises(InputError, match=rf"{LATENCY}: no such file\. Run `sixfold measure` first"):
-        summarize(bare, tmp_path, "make methods")
+        summarize(bare, "make methods")
 
 
 def test_other_pictures_than_the_records_were_scored_on_are_refused(run: FinishedRun) -> None:
@@ -160,4 +159,4 @@ def test_other_pictures_than_the_records_were_scored_on_are_refused(run: Finishe
     dataset = run.cells.dataset.model_copy(update={"digest": "0" * 64})
     cells = run.cells.model_copy(update={"dataset": dataset})
     with pytest.raises(InputError, match=rf"{PREPARED}: holds data 'tiny'.*Run `make methods` again"):
-        summarize(dataclasses.replace(run, cells=cells), run.folder / "work", "make methods")
+        summarize(dataclasses.replace(run, cells=cells), "make methods")

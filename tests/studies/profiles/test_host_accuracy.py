@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from pathlib import Path
 
 import pytest
 from scipy.stats import kendalltau
@@ -45,7 +44,6 @@ def cells(slower: float = 1.0) -> list[HostCell]:
         found.append(
             HostCell(
                 cell=f"cell {index}",
-                path=Path("model.onnx"),
                 methods=methods + (("quantization",) if dtype == "int8" else ()),
                 dtype=dtype,
                 operators=operators,

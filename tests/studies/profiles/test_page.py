@@ -12,9 +12,8 @@ import pytest
 
 from flows.records.schema import read_schema
 from hardware_profiles.schema.library import load_profile
-from studies.profiles.figure import draw_accuracy
 from studies.profiles.host_accuracy import HostAccuracy, Ranking, Share, Summary, TypeErrors
-from studies.profiles.page import sentences, write_page
+from studies.profiles.page import draw_accuracy, sentences, write_page
 from tests.places import ROOT
 
 PAGE, SUMMARY = ROOT / "docs/profiles.md", ROOT / "docs/profiles.json"

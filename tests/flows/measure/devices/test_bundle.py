@@ -16,8 +16,8 @@ from flows.measure.devices.bundle import export, import_results, with_rows_of
 from flows.measure.devices.imported import ExportManifest, newest_session
 from flows.measure.host import order_seeds
 from flows.measure.measured_rows import empty_row
-from flows.records.observations import Observations
 from flows.records.schema import CellsFile, LatencyFile
+from flows.records.store import Observations
 from hardware_profiles.schema.profile import HardwareProfile
 from tests.flows.device_factory import (
     CONFIG,

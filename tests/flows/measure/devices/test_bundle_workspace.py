@@ -14,7 +14,7 @@ import pytest
 
 from detection.frozen import InputError
 from detection.spec import Spec
-from flows.grid.nodes import SECTION
+from flows.grid.nodes import NODES
 from flows.measure.devices.bundle import export_bundles, import_rows
 from flows.measure.session import MeasureSession
 from flows.measure.stage import measure
@@ -34,7 +34,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MeasureSession:
     monkeypatch.chdir(tmp_path)
     device_profile(tmp_path)
     own = session_of(tmp_path, two_cells(tmp_path))
-    with own.store.writing(SECTION, "0" * 64) as folder:
+    with own.store.writing(NODES, "0" * 64) as folder:
         spec = Spec(classes=("a", "b"), input_size=(64, 96), settings=TINY)
         (folder / "spec.json").write_text(spec.model_dump_json(by_alias=True))
     return own

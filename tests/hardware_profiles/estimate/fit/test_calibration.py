@@ -8,9 +8,8 @@ import math
 import pytest
 
 from hardware_profiles.estimate.fit.calibration import HeldOut, calibrate, held_out
-from hardware_profiles.estimate.fit.coefficients import FORMS, Coefficients
+from hardware_profiles.estimate.fit.least_squares import FORMS, Coefficients, networks_of
 from hardware_profiles.estimate.fit.measurements import MeasuredNetwork, MeasurementError
-from hardware_profiles.estimate.fit.networks import networks_of
 from hardware_profiles.estimate.model import estimate
 from hardware_profiles.schema.profile import HardwareProfile
 from tests.hardware_profiles.measured_factory import device, measured, network, operator
