@@ -58,7 +58,7 @@ def make_batch(images: Images, rows: NDArray[np.int64], augmentation: Augmentati
 def batches(
     images: Images, rows: NDArray[np.int64], size: int, augmentation: Augmentation | None, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """The pictures of these rows in batches of so many, the last with what is left, each made when it is asked for."""
+    """The pictures of these rows in batches of this size, the last with what is left, each made when it is asked for."""
     for start in range(0, len(rows), size):
         yield make_batch(images, rows[start : start + size], augmentation, rng)
 

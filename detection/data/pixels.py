@@ -35,7 +35,7 @@ def read_pixels(path: Path, size: tuple[int, int], orientation: ExifOrientation)
     if pixels.shape[:2] != size:
         raise InputError(
             f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width), but its annotation says "
-            f"{size[0]} x {size[1]}, so the boxes may not fit. Annotate it anew, or correct the size if the boxes are right."
+            f"{size[0]} x {size[1]}, so the boxes may not fit. Annotate it again, or correct the size if the boxes are right."
         )
     return pixels
 
@@ -71,7 +71,7 @@ def _reading(path: Path) -> Iterator[None]:
     except Exception as error:  # a broken file makes Pillow raise almost anything: TypeError out of EXIF, struct.error, zlib.error
         raise InputError(
             f"{path}: not a readable picture ({type(error).__name__}: {error}). It may be truncated, damaged or not a picture at "
-            f"all: save it anew or replace it, or remove it together with its annotations."
+            f"all: save it again or replace it, or remove it together with its annotations."
         ) from error
 
 

@@ -148,7 +148,7 @@ def _lists(root: Path) -> dict[Split, Path] | None:
     if missing:
         raise InputError(
             f"{missing[0]}: no such file, but other splits are listed beside it. "
-            f"List the pictures of all three splits, or set `split_shares` to have them split anew."
+            f"List the pictures of all three splits, or set `split_shares` to have them split again."
         )
     return lists
 
@@ -163,7 +163,7 @@ def _own_splits(
         lines = read_text(path, "surrogateescape").splitlines()
         splits[split] = [line.strip() for line in lines if line.strip()]
         if not splits[split]:
-            raise InputError(f"{path}: empty split. List at least one picture, or set `split_shares` to have them split anew.")
+            raise InputError(f"{path}: empty split. List at least one picture, or set `split_shares` to have them split again.")
         for stem in splits[split]:
             if stem not in pictures:
                 raise InputError(

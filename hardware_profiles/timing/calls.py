@@ -72,7 +72,7 @@ class Times(NamedTuple):
         """True where something else than the file decided the times, so that they had better be taken again.
 
         Four signs, since none sees everything. Steal is counted in ticks of 10 ms, and most blocks are shorter than 100 of them:
-        n ticks say only that more than n - 1 ticks' worth was taken, so one tick never condemns a block. The share of the core
+        n ticks say only that more than n - 1 ticks' worth was taken, so one tick never marks a block. The share of the core
         that we got shows other processes, and the hypervisor too where the kernel takes steal out of our processor time; with
         several threads only when all of them together had less than one core. The spread of the calls has to tell the rest, and
         the probe what comes from the other thread of a physical core.

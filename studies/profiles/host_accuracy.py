@@ -43,7 +43,7 @@ class HostPoint(Frozen):
     dtype: DType
     left_out: str
     measured_s: float
-    foretold_s: float
+    estimated_s: float
 
 
 class Share(Frozen):
@@ -136,7 +136,7 @@ def judge(run: HostRun) -> HostAccuracy:
         covered_90=tuple(_coverage([own for own in found if own.cell.dtype == dtype]) for dtype in DTYPES),
         points=tuple(
             HostPoint(
-                cell=own.cell.cell, dtype=own.cell.dtype, left_out=own.left_out, measured_s=own.cell.p50_s, foretold_s=own.point_s
+                cell=own.cell.cell, dtype=own.cell.dtype, left_out=own.left_out, measured_s=own.cell.p50_s, estimated_s=own.point_s
             )
             for own in found
         ),

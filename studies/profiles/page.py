@@ -79,7 +79,7 @@ def _draw(axes: Axes, own: HostAccuracy) -> None:
             points = [point for point in own.points if (point.dtype, point.left_out) == (dtype, left_out)]
             axes.scatter(
                 [1e3 * point.measured_s for point in points],
-                [1e3 * point.foretold_s for point in points],
+                [1e3 * point.estimated_s for point in points],
                 s=24,
                 marker=mark,
                 color=COLOURS[dtype],

@@ -170,7 +170,7 @@ def _test_name(module: str, name: str) -> str:
 def copied(tree: Path) -> Iterator[Path]:
     """A compiled copy of a checkout's files, tracked and new, that is removed afterwards; `shared` stands beside it as before.
 
-    Compiled once, its copies start seconds faster; Python compiles anew what is changed in them.
+    Compiled once, its copies start seconds faster; Python compiles again what is changed in them.
     """
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=True)

@@ -49,7 +49,7 @@ def test_what_the_teacher_depends_on_changes_every_key(changed: dict[str, Any]) 
 
 
 def test_the_recovery_recipe_changes_what_is_recovered() -> None:
-    """Another recovery makes the recovered nodes and their int8 files anew, and leaves teacher, searches and architectures."""
+    """Another recovery makes the recovered nodes and their int8 files again, and leaves teacher, searches and architectures."""
     before = graph()
     after = graph(recovery=FOUNDATION.recovery.model_copy(update={"learning_rate": 5e-4}))
     assert names_of_changed(before, after) == touched(before, lambda node: node.kind == "recovered")
@@ -142,7 +142,7 @@ def test_training_with_rounding_is_one_node_for_all_runtimes_and_calibrators() -
 
 
 def test_the_recovery_decides_training_with_rounding() -> None:
-    """Its schedule is the recovery's but for epochs and rate: another batch size makes it anew, another rate of the recovery only
+    """Its schedule is the recovery's but for epochs and rate: another batch size makes it again, another rate of the recovery only
     through the weights that it starts from."""
     rounded = Quantization(qat_epochs=2)
     assert rounded.qat_recipe(Recipe(epochs=9, learning_rate=0.1, precision="bfloat16")) == rounded.qat_recipe(Recipe(epochs=5))

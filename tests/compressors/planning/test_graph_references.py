@@ -69,7 +69,7 @@ def test_cells_do_not_notice_references() -> None:
     assert list(both.nodes.values())[: len(alone.nodes)] == list(alone.nodes.values())
     assert all("reference:" in node.name for key, node in both.nodes.items() if key not in alone.nodes)
     assert {name: both.recovered[name] for name in alone.recovered} == alone.recovered
-    # By hand: four begin anew, all five are recovered, three quantized for two runtimes.
+    # By hand: four begin from fresh weights, all five are recovered, three quantized for two runtimes.
     added = [node.kind for key, node in both.nodes.items() if key not in alone.nodes]
     assert {kind: added.count(kind) for kind in set(added)} == {"architecture": 4, "recovered": 5, "quantized": 3 * 2}
 

@@ -264,7 +264,7 @@ def test_an_own_rounding_asks_no_profile(lively: Detector, workbench: Workbench,
     ids=lambda value: value.label() if isinstance(value, Pruning) else str(value),
 )
 def test_keys_know_the_design_profile_where_it_decides(config: Pruning, asks: bool) -> None:
-    """Another design profile makes anew what was rounded or stopped by it, and its descendants, and nothing else."""
+    """Another design profile makes again what was rounded or stopped by it, and its descendants, and nothing else."""
     menu = Menu(nas=(), low_rank=(), pruning=(config,))
     before = graph(menu)
     expected = touched(before, lambda node: "pruning" in own_methods(node)) if asks else set()
@@ -272,7 +272,7 @@ def test_keys_know_the_design_profile_where_it_decides(config: Pruning, asks: bo
 
 
 def test_keys_know_the_estimate_where_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new estimate makes anew what was pruned to a latency, and leaves what was pruned to a share of multiply-adds."""
+    """A new estimate makes again what was pruned to a latency, and leaves what was pruned to a share of multiply-adds."""
     to_macs, to_latency = (Menu(nas=(), low_rank=(), pruning=(config,)) for config in (Pruning(), Pruning(keep_latency=0.7)))
     macs_before, latency_before = graph(to_macs), graph(to_latency)
     monkeypatch.setitem(VERSIONS, "estimate", VERSIONS["estimate"] + 1)

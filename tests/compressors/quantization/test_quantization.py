@@ -109,7 +109,7 @@ def weighs_in_bytes(node: Any) -> bool:
 
 
 def reads_levels(node: Any) -> bool:
-    """True when what an OpenVINO layer reads was rounded, and only laid out anew since."""
+    """True when what an OpenVINO layer reads was rounded, and only laid out again since."""
     source = node.input_value(0).get_node()
     while source.get_type_name() in ("Reshape", "Transpose"):
         source = source.input_value(0).get_node()
@@ -265,7 +265,7 @@ def test_onnxruntime_reads_the_picture_as_it_lies(int8_files: dict[str, Path], t
 
 
 def test_openvino_keeps_the_picture_in_bytes(int8_files: dict[str, Path]) -> None:
-    """What it executes, by its own account: the picture goes into the first convolution as bytes, laid out anew at most."""
+    """What it executes, by its own account: the picture goes into the first convolution as bytes, laid out again at most."""
     model = import_openvino().Core().compile_model(int8_files["openvino"], "CPU").get_runtime_model()
     (picture,) = model.get_parameters()
     (reader,) = (port.get_node() for port in picture.output(0).get_target_inputs())

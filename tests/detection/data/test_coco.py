@@ -67,7 +67,7 @@ def test_one_file_is_read_and_split(tmp_path: Path) -> None:
 
 
 def test_three_files_keep_their_splits(tmp_path: Path) -> None:
-    """One file per split is taken as it is; ids may start anew in each."""
+    """One file per split is taken as it is; ids may start again in each."""
     for name, ids in (("train", (0, 1)), ("val", (4,)), ("test", (5, 6))):
         write(tmp_path, part(*ids), f"{name}.json")
     splits = read_coco(THREE_FILES, tmp_path, seed=0).splits
@@ -223,7 +223,7 @@ def test_neither_box_nor_mask_is_named(tmp_path: Path) -> None:
 
 
 def test_ids_of_annotations_do_not_matter(tmp_path: Path) -> None:
-    """They are numbered anew: 0, as Label Studio counts, and none at all."""
+    """They are numbered again: 0, as Label Studio counts, and none at all."""
     own = {"image_id": 0, "category_id": 3, "bbox": [1, 2, 3, 4]}
     assert boxes_of(tmp_path, CONTENT | {"annotations": [own | {"id": 0}, own, own]}) == [[1, 2, 4, 6]] * 3
 

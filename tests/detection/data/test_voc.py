@@ -100,7 +100,7 @@ def write_without_cat(folder: Path) -> Path:
 
 
 def test_wanted_shares_overrule_own_splits(voc: Path) -> None:
-    """With split_shares, all pictures are split anew."""
+    """With split_shares, all pictures are split again."""
     source = VocSource(root=Path(), split_shares=SplitShares(train=0.5, val=0.25, test=0.25))
     assert [len(pictures) for pictures in read_voc(source, voc, seed=0).splits.values()] == [2, 1, 1]
 
@@ -282,7 +282,7 @@ def test_a_listed_link_that_leads_out_is_refused(voc: Path) -> None:
 
 
 def test_equal_pictures_in_two_lists_are_refused(voc: Path) -> None:
-    """Under another name, it leaks the test all the same; drawn anew, both go into one split and it is said."""
+    """Under another name, it leaks the test all the same; drawn again, both go into one split and it is said."""
     (voc / "JPEGImages/c.jpg").write_bytes((voc / "JPEGImages/a.jpg").read_bytes())
     with pytest.raises(InputError, match=r"test\.txt: c is in test, and the same picture is in train as a"):
         read_voc(SOURCE, voc, seed=0)

@@ -174,7 +174,7 @@ def test_cells_are_tracked_once_each_as_they_become_whole(swept_copy: Sweep) -> 
 
 
 def test_work_is_done_once(swept_copy: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One foundation and one graph a command; prepared.json and score keys are not read anew for every cell and outcome."""
+    """One foundation and one graph a command; prepared.json and score keys are not read again for every cell and outcome."""
     counted: Counter[str] = Counter()
 
     def count(module: ModuleType, name: str) -> None:

@@ -55,7 +55,7 @@ def test_inherited_weights_are_owned_up_to(tmp_path: Path, sweep_prepared: Path)
 
 
 def test_fresh_weights_inherit_nothing(tmp_path: Path, sweep_prepared: Path) -> None:
-    """Light blocks that begin anew, and what a search hands on, have had no pictures before."""
+    """Light blocks that begin from fresh weights, and what a search hands on, have had no pictures before."""
     cells = made(tmp_path, sweep_prepared, lightweight=[{}], nas=[SEARCH])
     budgets = {cell.cell: cell.budget for cell in cells.cells if cell.budget}
     assert {name: budget.inherited_images for name, budget in budgets.items()} == {

@@ -101,7 +101,7 @@ def test_tau_is_kendalls() -> None:
     other = [point for point in found.points if point.left_out == "lightweight"]
 
     def pairs(chosen: list) -> tuple[float, int]:
-        tau = kendalltau([point.measured_s for point in chosen], [point.foretold_s for point in chosen]).statistic
+        tau = kendalltau([point.measured_s for point in chosen], [point.estimated_s for point in chosen]).statistic
         return tau, len(chosen) * (len(chosen) - 1) // 2
 
     (first, n_first), (second, n_second) = pairs(points), pairs(other)
