@@ -152,10 +152,16 @@ def noncentrality(freedom: float, level: float, power: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """The p values corrected for being many (Holm 1979), in the order given."""
-    from statsmodels.stats.multitest import multipletests
+    """The p values corrected for being many (Holm 1979), in the order given.
 
-    return tuple(multipletests(p_values, method="holm")[1].tolist()) if p_values else ()
+    As statsmodels' multipletests, which collects garbage at every call: 0.2 s each in a process that has torch loaded.
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(given)
+    stepped = given[order] * np.arange(len(given), 0, -1)  # the smallest times all, the next times one less
+    corrected = np.empty_like(given)
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return tuple(corrected.tolist())
 
 
 def log_ratios(cell_rounds_s: Sequence[float], control_rounds_s: Sequence[float]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from flows.stats.latency import (
     MIN_ROUNDS,
@@ -119,6 +120,14 @@ def test_holm_by_hand() -> None:
 def test_holm_of_nothing_is_nothing() -> None:
     """No test made, no p value."""
     assert holm([]) == ()
+
+
+def test_the_correction_is_that_of_statsmodels() -> None:
+    """Three families with ties, ones and zeros give what multipletests gives."""
+    families = np.random.default_rng(1).random((3, 12)) ** 3
+    families[0, 3:6], families[1, 0], families[2, 1] = 0.01, 0.0, 1.0
+    for family in families:
+        assert holm(family.tolist()) == pytest.approx(multipletests(family, method="holm")[1])
 
 
 def test_verdicts_follow_the_corrected_p() -> None:
