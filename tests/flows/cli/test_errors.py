@@ -274,8 +274,9 @@ def test_a_typing_error_shows_the_usage(arguments: tuple[str, ...], words: str, 
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The program in a process of its own, as from a shell."""
-    code = "import sys; sys.argv[0] = 'sixfold'; from flows.cli.main import main; main()"
+    """The program in a process of its own, as from a terminal: what runs in a shell's background ignores Ctrl-C."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" \
+        "import sys; sys.argv[0] = 'sixfold'; from flows.cli.main import main; main()"  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=folder, env=surroundings(ROOT), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
