@@ -36,6 +36,10 @@ TINY = Architecture(
 """Every kind of part that the real detector has, at a thousandth of its cost."""
 
 
+CONTRACT = "tests/compressors/test_contract"
+"""The suites over whole cells, of which many have the same ancestors."""
+
+
 def _slow_files() -> frozenset[str]:
     """Test files that start Ray, DVC or MLflow, relative to the checkout."""
     tests = Path(__file__).parent
@@ -44,13 +48,14 @@ def _slow_files() -> frozenset[str]:
 
 
 class _Shares(LoadScopeScheduling):
-    """Tests of a file stay together, for its fixtures are made once; slow files too, for two Ray sessions would share the cores."""
+    """Tests of a file stay together, for its fixtures are made once; contract suites too, for they share a store; slow files too,
+    for two Ray sessions would share the cores."""
 
     slow_files = _slow_files()
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "slow" if file in self.slow_files else file
+        return "slow" if file in self.slow_files else "contract" if file.startswith(CONTRACT) else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -47,7 +47,7 @@ MENU = Menu(
     pruning=(Pruning(keep_macs=0.8, gradient_pictures=8),),
     low_rank=(LowRank(energy=0.4, round_to=4, only_if_faster=False),),
     distillation=(Distillation(),),
-    quantization=(Quantization(pictures=8),),
+    quantization=(Quantization(pictures=8, calibrators=("minmax", "percentile")),),
 )
 CELLS = {cell.name: cell for cell in cells_of(MENU) if len(cell.configs) <= 2}
 RECIPE = Recipe(epochs=1, batch_size=12)
@@ -115,14 +115,10 @@ class Sweep:
 
 
 @pytest.fixture(scope="module")
-def context(
-    tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory
-) -> Context:
-    """A worker's context over the tiny data and an empty store that all tests here share."""
+def context(tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, contract_store: Path) -> Context:
+    """A worker's context over the tiny data and the store that all suites share."""
     base = foundation(tiny_detector.spec, tiny_train.digest, tiny_val.digest)
-    return Context(
-        prepared=tiny_prepared, store=tmp_path_factory.mktemp("store"), design_profile=load_profile(DESIGN_PROFILE), foundation=base
-    )
+    return Context(prepared=tiny_prepared, store=contract_store, design_profile=load_profile(DESIGN_PROFILE), foundation=base)
 
 
 @pytest.fixture(scope="module")

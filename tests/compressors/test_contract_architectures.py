@@ -31,11 +31,11 @@ VARIANTS: dict[str, Any] = {
     "a space of short networks": SEARCH.model_copy(
         update={"space": {"levels": [8, 16], "stem_stride": 4, "head_branches": "shared", "head_depth": 1, "least_depth": 0}}
     ),
-    "a space of depthwise networks that see half": SEARCH.model_copy(
-        update={"space": {"block": "depthwise", "levels": [8, 16]}, "input_share": 0.5}
-    ),
     "a space of ghost networks for int8, no random-search baseline": SEARCH.model_copy(
         update={"space": {"block": "ghost"}, "latency_in": "int8", "random_baseline": False}
+    ),
+    "a space of depthwise networks that see half": SEARCH.model_copy(
+        update={"space": {"block": "depthwise", "levels": [8, 16]}, "input_share": 0.5}
     ),
 }
 
@@ -58,11 +58,9 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def context(
-    tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Context:
-    """A worker's context over the tiny data and a store that all variants share: each makes only what is its own."""
-    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, tmp_path_factory.mktemp("store"))
+def context(tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Any, contract_store: Path) -> Context:
+    """A worker's context over the tiny data and the store that all suites share: each makes only what is its own."""
+    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, contract_store)
 
 
 def test_every_variant_and_every_other_method_is_here() -> None:

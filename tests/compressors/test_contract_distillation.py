@@ -53,11 +53,9 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def context(
-    tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory
-) -> Context:
-    """A worker's context over the tiny data and a store that all variants share: what learns from nobody is made once."""
-    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, tmp_path_factory.mktemp("store"), RECIPE)
+def context(tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, contract_store: Path) -> Context:
+    """A worker's context over the tiny data and the store that all suites share: what learns from nobody is made once."""
+    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, contract_store, RECIPE)
 
 
 def test_every_variant_and_every_other_method_is_here() -> None:

@@ -14,6 +14,7 @@ from flows.grid.nodes import Context
 from tests.compressors.contract_factory import assert_composes, context_over
 from tests.compressors.test_contract import MENU, RUNTIMES
 
+DEFAULT = "all calibrators, chosen on val"
 VARIANTS: dict[str, Quantization] = {
     "minmax": Quantization(pictures=8, calibrator="minmax", float_stem=False),
     "entropy": Quantization(pictures=8, calibrator="entropy"),
@@ -23,6 +24,7 @@ VARIANTS: dict[str, Quantization] = {
     "trained quantization-aware": Quantization(pictures=8, calibrator="minmax", qat_epochs=1),
     "float16": Quantization(precision="float16"),
     "trained quantization-aware, chosen on val": Quantization(pictures=8, calibrators=("mse",), qat_epochs=1, float_stem=True),
+    DEFAULT: Quantization(pictures=8),
 }
 
 
@@ -32,36 +34,31 @@ def cells(variant: Quantization) -> tuple[Cell, ...]:
     return tuple(cell for cell in cells_of(menu) if len(cell.configs) <= 2 and cell.config("quantization") is not None)
 
 
-IN_OPENVINO = ("chosen on val, layers returned", "trained quantization-aware", "float16")
+IN_OPENVINO = (DEFAULT, "chosen on val, layers returned", "trained quantization-aware", "float16")
 """Calibrators differ before a runtime's tool begins: one of them stands for the others where the tool is slow."""
 CASES = [
     (name, cell, runtime)
     for row, (name, variant) in enumerate(VARIANTS.items())
     for place, cell in enumerate(cells(variant))
     for runtime in RUNTIMES
-    if (runtime != "openvino" or name in IN_OPENVINO) and (place == 0 or place % 3 == row % 3)
+    if (runtime != "openvino" or name in IN_OPENVINO) and (place == 0 or (place % 3 == row % 3 and name != DEFAULT))
 ]
-"""Every variant alone and with some of the other methods, which take turns."""
+"""Every variant alone and with some of the other methods, which take turns; the default, which costs most, alone."""
 
 
 @pytest.fixture(scope="module")
-def context(
-    tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory
-) -> Context:
-    """A worker's context over the tiny data and a store that all variants share: float detectors are made once."""
-    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, tmp_path_factory.mktemp("store"))
+def context(tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, contract_store: Path) -> Context:
+    """A worker's context over the tiny data and the store that all suites share: float detectors are made once."""
+    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, contract_store)
 
 
 def test_every_variant_and_every_other_method_is_here() -> None:
-    """Eight variants, three of them in both runtimes, each alone and in pairs; every other method in both runtimes.
-
-    The ninth, all calibrators chosen on val, is the default, which the contract of all methods takes through both runtimes.
-    """
+    """Nine variants, four of them in both runtimes, each alone and, but for the default, in pairs; every other method in both."""
     others = {"lightweight", "nas", "pruning", "low_rank", "distillation"}
     for runtime, names in (("onnxruntime", VARIANTS.keys()), ("openvino", set(IN_OPENVINO))):
         alone = {name for name, cell, its in CASES if its == runtime and len(cell.configs) == 1}
         paired = {name for name, cell, its in CASES if its == runtime and len(cell.configs) == 2}
-        assert alone == paired == names
+        assert alone == names == paired | {DEFAULT}
         assert {config.method for _, cell, its in CASES if its == runtime for config in cell.configs} >= others
     assert len({variant.label() for variant in VARIANTS.values()}) == len(VARIANTS)
 

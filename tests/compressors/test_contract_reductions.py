@@ -44,11 +44,9 @@ CASES = [(variant, cell) for turn, variant in enumerate(VARIANTS) for cell in be
 
 
 @pytest.fixture(scope="module")
-def context(
-    tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory
-) -> Context:
-    """A worker's context over the tiny data and a store that all variants share: each makes only what is its own."""
-    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, tmp_path_factory.mktemp("store"))
+def context(tiny_prepared: Path, tiny_train: Images, tiny_val: Images, tiny_detector: Detector, contract_store: Path) -> Context:
+    """A worker's context over the tiny data and the store that all suites share: each makes only what is its own."""
+    return context_over(tiny_prepared, tiny_train, tiny_val, tiny_detector, contract_store)
 
 
 def test_every_variant_has_partners_and_every_method_is_one() -> None:
