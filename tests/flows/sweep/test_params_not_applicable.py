@@ -25,7 +25,7 @@ REASONS = {
 @pytest.fixture(autouse=True)
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our family with less to offer."""
-    monkeypatch.setattr("detection.family._family", lambda _module: dataclasses.replace(FAMILY, cannot=lambda _spec: REASONS))
+    monkeypatch.setattr("detection.compact.family.FAMILY", dataclasses.replace(FAMILY, cannot=lambda _spec: REASONS))
 
 
 def plan(tmp_path: Path, methods: dict[str, Any], **changes: Any) -> Plan:
