@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from flows.prepare.stage import prepare
 from flows.records.schema import CellsFile, read_records
 from flows.sweep.params import load_plan
-from tests.flows.sweep_factory import tiny_tree, write_params
+from tests.flows.sweep_factory import write_params
 from tests.programs import ROOT, needs_programs, run, surroundings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -169,13 +168,6 @@ def two_nodes(folder: Path) -> Iterator[tuple[str, Path, set[psutil.Process]]]:
             cluster.stdin.close()
             cluster.wait(timeout=60)
             end_all(members)
-
-
-def menu_of(*methods: str) -> dict[str, Any]:
-    """The tiny menu with these methods alone."""
-    menu = tiny_tree()["grid"]["methods"]
-    names = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
-    return {name: menu.get(name, [{}]) if name in methods else [] for name in names}
 
 
 def workers_of_first_job(session: Path) -> list[Path]:

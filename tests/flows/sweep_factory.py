@@ -85,6 +85,13 @@ def tiny_tree(**changes: Any) -> dict[str, Any]:
     return tree
 
 
+def menu_of(*methods: str) -> dict[str, Any]:
+    """The tiny menu with these methods alone."""
+    menu = tiny_tree()["grid"]["methods"]
+    names = ("lightweight", "nas", "pruning", "low_rank", "distillation", "quantization")
+    return {name: menu.get(name, [{}]) if name in methods else [] for name in names}
+
+
 def write_params(folder: Path, **changes: Any) -> Path:
     """params.yaml in the folder, made of `tiny_tree`."""
     folder.mkdir(parents=True, exist_ok=True)
