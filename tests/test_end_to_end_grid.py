@@ -15,7 +15,7 @@ import pytest
 from flows.prepare.stage import prepare
 from flows.records.schema import CellsFile, read_records
 from flows.sweep.params import load_plan
-from tests.flows.sweep_factory import write_params
+from tests.flows.sweep_factory import menu_of, write_params
 from tests.programs import ROOT, needs_programs, run, surroundings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
