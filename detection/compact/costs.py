@@ -62,7 +62,11 @@ def _through(costs: list[OperatorCost], name: str, module: nn.Module, size: Size
             cheap = _through(costs, f"{name}.cheap", module.cheap, primary)
             size = (primary[0] + cheap[0], *primary[1:])
             costs.append(_moving(f"{name}:concat", 1, size))
-    return size  # of normalisations and ReLU, too, which are part of the convolution before them
+        case nn.BatchNorm2d() | nn.ReLU() | nn.Identity():
+            pass  # part of the convolution before it
+        case _:
+            raise AssertionError(f"{name}: what a {type(module).__name__} costs is not known")
+    return size
 
 
 def _through_neck(costs: list[OperatorCost], neck: Neck, levels: list[Size]) -> list[Size]:

@@ -147,7 +147,7 @@ def _lists(root: Path) -> dict[Split, Path] | None:
         return None
     if missing:
         raise InputError(
-            f"{missing[0]}: no such file, but other splits are listed beside it. "
+            f"{missing[0]}: no such file, but other splits are listed next to it. "
             f"List the pictures of all three splits, or set `split_shares` to have them split again."
         )
     return lists

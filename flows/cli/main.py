@@ -278,7 +278,7 @@ def compare(
     params: ParamsPath = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON and nothing else.")] = False,
 ) -> None:
-    """Say what B costs and buys beside A: accuracy on the same pictures, size, and latency measured in the same rounds."""
+    """Say what B costs and gains compared with A: accuracy on the same pictures, size, and latency measured in the same rounds."""
     loaded, store = load_sweep("compare", params)
     from flows.compare.two_cells import HEADS, rows, sentences, truths_of
     from flows.compare.two_cells import compare as stage

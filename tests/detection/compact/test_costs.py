@@ -7,10 +7,11 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from detection.compact.architecture import Architecture, architecture_of
-from detection.compact.costs import DECODING
+from detection.compact.costs import DECODING, _through
 from detection.compact.network import Network
 from detection.costs import count_macs, count_params, operator_costs
 from detection.export import PREDICTIONS
@@ -50,6 +51,12 @@ def test_convolutions_of_every_kind_by_hand(variant: str, name: str, kind: str, 
     """Kernel area times channels in (per group) and out times places; weights, and a bias where one is folded or owned."""
     found = next(cost for cost in operator_costs(VARIANTS[variant]) if cost.name == name)
     assert (found.kind, found.macs, found.weight_elements) == (kind, macs, weights)
+
+
+def test_an_unknown_layer_does_not_count_as_nothing() -> None:
+    """Whoever adds a kind of module to the network is told that its cost is missing."""
+    with pytest.raises(AssertionError, match="what a Linear costs is not known"):
+        _through([], "heads.0.score", nn.Linear(2, 2), (2, 1, 1))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
