@@ -46,7 +46,7 @@ class VocSource(FolderSource):
 
     kind: Literal["voc"] = "voc"
     classes: tuple[str, ...] = ()
-    """Class names in the order of their labels; empty takes every name found, sorted. Names beside these are an error."""
+    """Class names in the order of their labels; empty takes every name found, sorted. Any other name is an error."""
     coordinates: Literal["pixels_from_1", "edges_from_0"] = "pixels_from_1"
     """What the corners are. VOC's own: the first and last pixel of the object, counted from 1, so that 1..640 is a whole row
     (VOC2011 development kit, section 4). Some tools write the edges of the box instead, from 0."""

@@ -90,5 +90,5 @@ def _measurable(place: Candidate, session: MeasureSession, latency: LatencyFile,
 def _with_control(place: Candidate, cells: CellsFile) -> list[CellRecord]:
     control, own = cells.cell(CONTROL), cells.cell(place.cell)
     if control is None or own is None:
-        raise _NotHereError("the sweep has no control to measure beside it")
+        raise _NotHereError("the sweep has no control to measure along with it")
     return [control, own]

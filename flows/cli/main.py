@@ -61,7 +61,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
 
     from flows.grid.forecast import forecast, table_rows
     from flows.records.schema import in_numbers
-    from flows.sweep.context import processor_mismatch
+    from flows.sweep.machine_warnings import machine_warnings
 
     found = forecast(loaded, workspace.PREPARED, store, cells)
     there = in_numbers(found.cells, found.references)
@@ -80,7 +80,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
     for method, reason in loaded.not_applicable.items():
         print(f"not applicable: {method}: {reason}")
-    if warning := processor_mismatch(loaded):
+    for warning in machine_warnings(loaded):
         print(warning)
 
 

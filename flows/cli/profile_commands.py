@@ -154,10 +154,10 @@ def calibrate(
     new_name = new_name or f"{name}-calibrated"
     path = _new_file(new_name, extra or _default_folder(params))
     profile = load_profile(name, extra if extra and extra.is_dir() else None)
-    anchors = read_measurements(measurements, profile.runtime)
-    found = fit(profile, anchors)
+    measured = read_measurements(measurements, profile.runtime)
+    found = fit(profile, measured)
     fitted = found.model_copy(update={"id": new_name, "name": f"{profile.name}, fitted to own times"})
-    about = f"{profile.name}: {name} with numbers fitted to {len(anchors)} measured times of {measurements.name}."
+    about = f"{profile.name}: {name} with numbers fitted to {len(measured)} measured times of {measurements.name}."
     write_text(path, text_of(fitted, about))
     show_table(fit_table(profile, fitted))
     print(path)

@@ -124,7 +124,7 @@ def reliability(profile: HardwareProfile) -> list[str]:
 
 def _fit(profile: HardwareProfile, dtype: DType) -> str:
     calibration = profile.calibration.of(dtype)
-    return f"{dtype} n={calibration.anchors}, {calibration.leave_one_out_mape:.0%}" if calibration else f"{dtype} not fitted"
+    return f"{dtype} n={calibration.networks}, {calibration.leave_one_out_mape:.0%}" if calibration else f"{dtype} not fitted"
 
 
 def limits(profile: HardwareProfile, host_cpu: HardwareProfile | None) -> list[str]:
@@ -160,7 +160,7 @@ def fit_table(before: HardwareProfile, fitted: HardwareProfile) -> Table:
         calibration = fitted.calibration.of(dtype)
         if calibration is None:
             continue
-        start: tuple[str, str, str] = (dtype, str(calibration.anchors), f"{calibration.leave_one_out_mape:.1%}")
+        start: tuple[str, str, str] = (dtype, str(calibration.networks), f"{calibration.leave_one_out_mape:.1%}")
         word = "calibrated" if calibration.holds else "estimated still"
         for field in ("utilisation", "op_overhead_us", "base_us", "place_ns", "interval_factor"):
             old, new = getattr(before, field).of(dtype), getattr(fitted, field).of(dtype)

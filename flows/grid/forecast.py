@@ -20,7 +20,7 @@ from flows.sweep.params import Plan
 from hardware_profiles.timing.environment import cores_here
 
 SECONDS_PER_GIGA_MAC = 0.025
-"""Of one training picture on one thread of a server core (bfloat16), beside a fixed cost; measured on the 2.66 M teacher."""
+"""Of one training picture on one thread of a server core (bfloat16), on top of a fixed cost; measured on the 2.66 M teacher."""
 SECONDS_PER_PICTURE = 0.006
 """The fixed part: augmentation, assignment, optimizer."""
 SECONDS_PER_PACK, SECONDS_PER_SCORE = 5.0, 3.0
@@ -33,7 +33,7 @@ class Forecast(Frozen):
 
     cells: int
     references: int
-    """Beside the cells, never counted among them."""
+    """Made in addition to the cells, never counted among them."""
     nodes: dict[str, int]
     """Kind -> nodes."""
     stored: dict[str, int]

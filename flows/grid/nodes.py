@@ -182,7 +182,7 @@ def _train(
             seed=base.seed,
             device=torch.device(base.device),
             objective=objective,
-            # A distilled training has adapters beside the network and is short enough to start over.
+            # A distilled training trains adapters too and is short enough to start over.
             resume=store.scratch(node.key) if objective is None else None,
             on_epoch=told,
         )

@@ -18,7 +18,8 @@ from flows.grid.tasks import Outcome, Task, rank, score_name, task_name, tasks_o
 from flows.progress import Say, progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
-from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, processor_mismatch
+from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
+from flows.sweep.machine_warnings import machine_warnings
 from flows.sweep.params import Plan
 from flows.tracking.mlflow_client import Tracker
 
@@ -59,7 +60,7 @@ def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callab
     nodes, to_make = len(run.graph.nodes), sum(task.runtime is None for task in tasks)
     there = in_numbers(len(run.cells), len(run.references))
     say(f"{there}, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
-    if warning := processor_mismatch(run.plan):
+    for warning in machine_warnings(run.plan):
         say(warning)
     run.tracking = open_tracking()
     run.tracking.log_not_applicable({str(method): why for method, why in run.plan.not_applicable.items()})

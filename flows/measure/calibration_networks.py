@@ -129,7 +129,7 @@ def time_files(
         broken = next((block.error for block in blocks if block.error), None)
         if broken:
             raise RoundError(f"{job.path}: {broken}")
-        quiet = [block for block in blocks if not block.disturbed] or blocks
+        quiet = [block for block in blocks if not block.contended] or blocks
         seconds.append(statistics.median(block.p50_s for block in quiet if block.p50_s is not None))
     return tuple(seconds)
 

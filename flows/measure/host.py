@@ -73,7 +73,7 @@ def host_rounds(
                 say(f"measure: {profile.id}: {error}")
                 work.finish(title, "failed", failed=True)
                 continue
-            least_reading_s = result.yardstick_s
+            least_reading_s = result.probe_s
             found[profile.id] = Rounds(results=(*found[profile.id].results, result))
             took = f"{len(job.files)} files in {duration(time.perf_counter() - round_started_s)}"
             if why := _contention(result):  # told at once, however soon after another line
@@ -145,7 +145,7 @@ def _job(
         pictures=str(folder / PICTURES),
         settings=config.settings(),
         result=str(folder / "result.json"),
-        yardstick_s=least_reading_s,
+        probe_s=least_reading_s,
     )
 
 
@@ -157,12 +157,12 @@ def _contention(result: RoundResult) -> str:
     share = statistics.median(shares) if shares else 1.0
     if share >= QUIET_SHARE:
         return repeated
-    return f"{repeated}; DISTURBED: other work took {1 - share:.0%} of the core, end it and measure again"
+    return f"{repeated}; CONTENDED: other work took {1 - share:.0%} of the core, end it and measure again"
 
 
 def _repeated(results: Sequence[RoundResult]) -> str:
     """For instance "12 of 640 blocks repeated, 1 still contended"."""
     blocks = [block for result in results for block in result.blocks]
     repeated = sum(block.repeats > 0 for block in blocks)
-    still = sum(block.disturbed for block in blocks)
+    still = sum(block.contended for block in blocks)
     return f"{repeated} of {len(blocks)} blocks repeated, {still} still contended"

@@ -28,7 +28,7 @@ class Rounds:
 
     def contended_by(self, least_s: float | None) -> Rounds:
         """With blocks contended by this least reading of the contention probe, which the first rounds did not have yet."""
-        return self if least_s is None else replace(self, results=tuple(own.disturbed_by(least_s) for own in self.results))
+        return self if least_s is None else replace(self, results=tuple(own.contended_by(least_s) for own in self.results))
 
 
 def measured_row(
@@ -67,7 +67,7 @@ def measured_row(
         peak_rss_bytes=peak_bytes,
         runtime_rss_bytes=_median_bytes(block.runtime_rss_bytes for block in blocks),
         repeated_blocks=sum(block.repeats > 0 for block in blocks),
-        contended_blocks=sum(block.disturbed for block in blocks),
+        contended_blocks=sum(block.contended for block in blocks),
         fits=fits,
         why=f"needs {peak_bytes} bytes, {profile.id} allows {budget_bytes}" if fits is False else missing,
     )

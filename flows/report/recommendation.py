@@ -267,7 +267,7 @@ def _than_reference(found: ReferenceComparison | None) -> str:
     speed = f"; {with_interval(f'{found.speed.ratio:.2f}x its speed', found.speed.interval)}" if found.speed else ""
     own = found.test_difference
     more = "more test mAP" if own.low > 0.0 else "less test mAP" if own.high < 0.0 else "test mAP not significantly different"
-    return f" Beside `{found.reference}`, {which}: {more}, {_in_points(own)}{speed}."
+    return f" Compared with `{found.reference}`, {which}: {more}, {_in_points(own)}{speed}."
 
 
 def _in_points(difference: Difference) -> str:

@@ -26,7 +26,6 @@ from flows.records.schema import in_numbers
 from flows.sweep.params import Plan
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.profile import HardwareProfile
-from hardware_profiles.timing.environment import cpu_model
 
 WORDS = {"name", "sources", "calibration"}
 """Of a profile: nothing that is made by it depends on them."""
@@ -161,29 +160,3 @@ def chosen_references(plan: Plan, pattern: str | None) -> tuple[Reference, ...]:
 def make_graph(plan: Plan, base: Foundation, cells: tuple[Cell, ...]) -> Graph:
     """The nodes that the cells, and references among them, need on the runtimes of the plan."""
     return graph_of(cells, base, plan.params.grid.runtimes)
-
-
-def processor_mismatch(plan: Plan) -> str | None:
-    """The warning of `mismatch_of` for this machine and a plan that asks its design profile anything, or None."""
-    asked = any(config.asks_design_profile for cell in plan.cells for config in cell.configs)
-    if not asked and not any(own.kind == "narrow" and own.like for own in plan.params.grid.references or ()):
-        return None
-    return mismatch_of(plan.design_profile, cpu_model())
-
-
-def mismatch_of(profile: HardwareProfile, here: str | None) -> str | None:
-    """What to say before anything is searched for by a host profile that was fitted on another processor than this one, or None."""
-    calibrations = (profile.calibration.fp32, profile.calibration.int8)
-    others = {own.cpu for own in calibrations if own is not None and own.cpu and here and _kind(own.cpu) != _kind(here)}
-    if profile.kind != "host" or not others:
-        return None
-    return (
-        f"grid.design_profile: {profile.id} was fitted on another processor ({', '.join(sorted(others))}) than this one ({here}): "
-        f"what is searched for will be fast there, and here perhaps not. `sixfold profiles benchmark {profile.id}` times here what "
-        f"the plan asks about; `calibrate` then fits a profile to it."
-    )
-
-
-def _kind(cpu: str) -> str:
-    """Without the last step of a revision, of x86 and of Arm, in which times do not differ."""
-    return cpu.partition(" stepping")[0].partition(" CPU revision")[0]

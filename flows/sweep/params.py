@@ -72,8 +72,8 @@ class Grid(Frozen):
     combinations: Combinations = "all"
     """`all`: every combination of the methods; `alone`: the control, and each variant of each method by itself."""
     references: tuple[ReferenceConfig, ...] | None = None
-    """What is made beside the cells for comparison, a list; null: what the menu allows of random pruning, a narrow network like the
-    first search's and smaller pictures, all in float. An empty list: nothing."""
+    """What is made in addition to the cells, for comparison, a list; null: what the menu allows of random pruning, a narrow network
+    like the first search's and smaller pictures, all in float. An empty list: nothing."""
     recovery: Recipe = Recipe(epochs=10, learning_rate=1e-3)
     """The one training after the reduction phase; every cell gets it, the control too."""
     reduction: tuple[MethodName, ...] = REDUCTIONS

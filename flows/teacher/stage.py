@@ -15,6 +15,7 @@ from flows.progress import Say
 from flows.records.files import whole_folder
 from flows.records.store import Store
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
+from flows.sweep.machine_warnings import machine_warnings
 from flows.sweep.params import Plan
 
 COPIED = (SPEC_FILE, WEIGHTS_FILE, "model.onnx")
@@ -31,6 +32,8 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
     if usable(store, NODES, node.key, repair=True):
         say(f"teacher is stored: {store.folder(NODES, node.key)}")
     else:
+        for warning in machine_warnings(plan):
+            say(warning)
         make_node(node, Context(prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base))
     if not usable(store, SCORES, score_key(node.key, RUNTIME, data), repair=True):
         score(node.key, RUNTIME, prepared, store)

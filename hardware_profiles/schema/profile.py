@@ -94,8 +94,8 @@ class Link(_Closed):
 class Calibration(_Closed):
     """What the numbers of one type were fitted on, and how well they predict a network left out of the fit."""
 
-    anchors: Annotated[int, Field(gt=0)]
-    """Measured networks in the fit."""
+    networks: Annotated[int, Field(gt=0)]
+    """Measured networks in the fit; older profiles call them `anchors`."""
     leave_one_out_mape: Annotated[float, Field(ge=0)]
     """Mean absolute percentage error over networks (or families) left out in turn, as a share: 0.12 is 12 %."""
     validated_on: str
@@ -105,10 +105,16 @@ class Calibration(_Closed):
     cpu: str | None = None
     """The processor that was timed, as `timing.environment.cpu_model` calls it; null where nobody wrote it down."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_names(cls, given: Any) -> Any:
+        older = isinstance(given, dict) and "anchors" in given
+        return {"networks" if name == "anchors" else name: value for name, value in given.items()} if older else given
+
     @property
     def holds(self) -> bool:
         """True where estimates may be called calibrated: enough measured networks, and an error that leaves something to say."""
-        return self.anchors >= MIN_MEASURED and self.leave_one_out_mape <= WORST_MAPE
+        return self.networks >= MIN_MEASURED and self.leave_one_out_mape <= WORST_MAPE
 
 
 PerDtype = PerType[Positive]

@@ -59,7 +59,7 @@ class Times(NamedTuple):
     postprocess_p50_s: float | None
     steal_s: float | None
     timed_s: float
-    yardstick_s: float | None = None
+    probe_s: float | None = None
     slowdown: float | None = None
     """That reading over the least one known by then."""
 
@@ -68,7 +68,7 @@ class Times(NamedTuple):
         return {name: value for name, value in self._asdict().items() if name != "slowdown"}
 
     @property
-    def disturbed(self) -> bool:
+    def contended(self) -> bool:
         """True where something else than the file decided the times, so that they had better be taken again.
 
         Four signs, since none sees everything. Steal is counted in ticks of 10 ms, and most blocks are shorter than 100 of them:

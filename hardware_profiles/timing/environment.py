@@ -27,7 +27,7 @@ def environment() -> dict[str, Any]:
     """What latency depends on besides the file, null where unknown; another environment means another measurement."""
     about_cpu = _first_cpu()
     packages = sorted({entry.package for entry in RUNTIMES.values()} | set(LIBRARIES))
-    features = set((about_cpu.get("flags") or about_cpu.get("Features") or "").split())
+    features = _features(about_cpu)
     return {
         "cpu": about_cpu.get("model name") or about_cpu.get("Model") or platform.processor() or None,
         "cpu_model": _cpu_model(about_cpu),
@@ -74,6 +74,11 @@ def _cgroup_shares() -> Iterator[float]:
 def cpu_model() -> str | None:
     """Family, model and stepping of this processor, or their Arm counterparts: clouds hide different ones behind one name."""
     return _cpu_model(_first_cpu())
+
+
+def cpu_flags() -> frozenset[str]:
+    """Features of this processor in the words of /proc/cpuinfo; empty where there is none."""
+    return _features(_first_cpu())
 
 
 def runtime_in(environment: Mapping[str, Any], runtime: str) -> str:
@@ -129,6 +134,10 @@ def _first_cpu() -> dict[str, str]:
     first, _, _ = (_text(Path("/proc/cpuinfo")) or "").partition("\n\n")
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _features(about_cpu: Mapping[str, str]) -> frozenset[str]:
+    return frozenset((about_cpu.get("flags") or about_cpu.get("Features") or "").split())
 
 
 def _status_bytes(field: str) -> int | None:

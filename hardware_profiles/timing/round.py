@@ -12,10 +12,10 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hardware_profiles.runtimes.table import RUNTIMES, Pixels, Session, SessionError, open_session, write_empty_model
 from hardware_profiles.timing.calls import (
@@ -33,6 +33,8 @@ from hardware_profiles.timing.calls import (
 from hardware_profiles.timing.environment import cores_here, peak_resident_bytes, reset_peak, resident_bytes
 
 Count = Annotated[int, Field(ge=1)]
+RENAMED = {"disturbed": "contended", "yardstick_s": "probe_s"}
+"""Field of a block as older versions stored it -> its name now."""
 
 
 class _Closed(BaseModel):
@@ -77,12 +79,12 @@ class Job(_Closed):
     """What the hooks need; measuring does not look inside."""
     result: str
     """Where the round's blocks are written."""
-    yardstick_s: Annotated[float, Field(gt=0)] | None = None
+    probe_s: Annotated[float, Field(gt=0)] | None = None
     """The least reading of the contention probe in earlier rounds on this machine; None before the first."""
 
 
 class Block(_Closed):
-    """What one round found about one file; times are of single calls."""
+    """What one round found about one file; times are of single calls. Those that a store kept under older names are read too."""
 
     digest: str
     position: int
@@ -116,13 +118,18 @@ class Block(_Closed):
     """Time that the hypervisor gave to others on the pinned cores during `timed_s`; in ticks of 10 ms on most kernels."""
     timed_s: float | None = None
     """Wall time of the timed and end-to-end calls together."""
-    yardstick_s: float | None = None
+    probe_s: float | None = None
     """The greater reading of the contention probe before and after the timed calls. None where there is none: with several threads,
     whose workers may still be spinning then, and on devices measured by hand."""
     repeats: int = 0
     """How often this block was timed again because of contention; the numbers are of the last time."""
-    disturbed: bool = False
-    """True where even the last timing was: see `hardware_profiles.timing.calls.Times.disturbed`."""
+    contended: bool = False
+    """True where even the last timing was: see `hardware_profiles.timing.calls.Times.contended`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_names(cls, given: Any) -> Any:
+        return {RENAMED.get(name, name): value for name, value in given.items()} if isinstance(given, dict) else given
 
 
 class RoundResult(_Closed):
@@ -131,16 +138,16 @@ class RoundResult(_Closed):
     blocks: tuple[Block, ...]
     runtime_rss_bytes: int | None
     """Held with the runtime loaded and an empty detector open."""
-    yardstick_s: float | None = None
+    probe_s: float | None = None
     """The least reading of the contention probe, those of earlier rounds included."""
     waited_s: float = 0.0
     """For contention on the same physical core to end, in all blocks together."""
 
-    def disturbed_by(self, least_s: float) -> RoundResult:
+    def contended_by(self, least_s: float) -> RoundResult:
         """The same with every block marked that was contended by this least reading, which later rounds may have found."""
         most_s = MOST_SLOWDOWN * least_s
         blocks = (
-            block.model_copy(update={"disturbed": True}) if block.yardstick_s is not None and block.yardstick_s > most_s else block
+            block.model_copy(update={"contended": True}) if block.probe_s is not None and block.probe_s > most_s else block
             for block in self.blocks
         )
         return self.model_copy(update={"blocks": tuple(blocks)})
@@ -195,7 +202,7 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
     random.Random(job.order_seed).shuffle(order)
     runtime_bytes = _runtime_bytes(job)
     _wake_up(job, order[0], pictures, hooks)
-    probe = ContentionProbe(job.yardstick_s, job.protocol.contention_wait_s) if job.threads == 1 else None
+    probe = ContentionProbe(job.probe_s, job.protocol.contention_wait_s) if job.threads == 1 else None
     gc.collect()
     reset_peak()
     baseline_bytes = resident_bytes()
@@ -206,10 +213,10 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
     finally:
         gc.enable()
         gc.unfreeze()
-    least_s = job.yardstick_s if probe is None else probe.least_s
+    least_s = job.probe_s if probe is None else probe.least_s
     waited_s = 0.0 if probe is None else max(0.0, job.protocol.contention_wait_s - probe.contention_wait_s)
     counted = tuple(_whole_process(block, baseline_bytes, runtime_bytes) for block in blocks)
-    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, yardstick_s=least_s, waited_s=waited_s)
+    return RoundResult(blocks=counted, runtime_rss_bytes=runtime_bytes, probe_s=least_s, waited_s=waited_s)
 
 
 def _runtime_bytes(job: Job) -> int | None:
@@ -265,10 +272,10 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
             warm_up(session, inputs, job.protocol.warmup_calls, job.protocol.warmup_s)
         before_s, times = probe.read_s(), take()
         reading_s = max(before_s, probe.read_s())
-        return times._replace(yardstick_s=reading_s, slowdown=reading_s / probe.least_s)
+        return times._replace(probe_s=reading_s, slowdown=reading_s / probe.least_s)
 
     times, repeats = timing(), 0
-    while times.disturbed and repeats < job.protocol.most_repeats:
+    while times.contended and repeats < job.protocol.most_repeats:
         times, repeats = timing(), repeats + 1
     return Block(
         digest=file.digest,
@@ -277,7 +284,7 @@ def _timed(job: Job, file: File, position: int, pictures: Sequence[Picture], hoo
         first_s=first_ns * 1e-9,
         peak_rss_bytes=difference(peak_resident_bytes(), held_bytes),
         repeats=repeats,
-        disturbed=times.disturbed,
+        contended=times.contended,
         **times.kept(),
     )
 

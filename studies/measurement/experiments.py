@@ -152,7 +152,7 @@ def time_copies(
                 pictures=str(folder / PICTURES),
                 settings=Measure().settings() | planted,
                 result=str(folder / "result.json"),
-                yardstick_s=results[-1].yardstick_s if results else None,
+                probe_s=results[-1].probe_s if results else None,
             )
             results.append(in_fresh_process(job, entry, folder, ROUND_TIMEOUT_S))
             for block in results[-1].blocks:
@@ -174,8 +174,8 @@ def copies(model: Model, names: Sequence[str], folder: Path) -> dict[str, File]:
 
 def timings(results: Sequence[RoundResult], files: Mapping[str, File]) -> Timings:
     """What several rounds found, by the names of the files; contention is judged by the least probe reading of them all."""
-    least_s = min((result.yardstick_s for result in results if result.yardstick_s is not None), default=None)
-    results = results if least_s is None else [result.disturbed_by(least_s) for result in results]
+    least_s = min((result.probe_s for result in results if result.probe_s is not None), default=None)
+    results = results if least_s is None else [result.contended_by(least_s) for result in results]
     names = {file.digest: name for name, file in files.items()}
     medians_s: dict[str, list[float]] = {name: [] for name in files}
     blocks = [block for result in results for block in result.blocks]
@@ -185,5 +185,5 @@ def timings(results: Sequence[RoundResult], files: Mapping[str, File]) -> Timing
     return Timings(
         {name: tuple(values) for name, values in medians_s.items()},
         repeated_blocks=sum(block.repeats > 0 for block in blocks),
-        contended_blocks=sum(block.disturbed for block in blocks),
+        contended_blocks=sum(block.contended for block in blocks),
     )

@@ -146,13 +146,13 @@ def judge(run: HostRun) -> HostAccuracy:
 def predict(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str) -> list[Prediction]:
     """The cells that contain a method, predicted by a fit on those that do not."""
     kept = [cell for cell in cells if left_out not in cell.methods]
-    anchors = [
+    measured = [
         MeasuredNetwork(
             name=own.cell, operators=own.operators, dtype=own.dtype, latency_s=own.p50_s, family=own.family, origin="measured here"
         )
         for own in kept
     ]
-    fitted = calibrate(profile, anchors, validated_on=ON_FAMILIES)
+    fitted = calibrate(profile, measured, validated_on=ON_FAMILIES)
     found = []
     for cell in cells:
         if left_out in cell.methods:

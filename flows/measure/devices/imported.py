@@ -223,7 +223,7 @@ def _block(raw: RawBlock, baseline_bytes: int | None, runtime_bytes: int | None)
         peak_rss_bytes=None if grown_bytes is None or baseline_bytes is None else baseline_bytes + grown_bytes,
         runtime_rss_bytes=runtime_bytes,
         repeats=raw.times.repeats,
-        disturbed=times.disturbed,
+        contended=times.contended,
         **times.kept(),
     )
 

@@ -146,7 +146,7 @@ def _times(folder: Path, manifest: Mapping[str, Any], model: Mapping[str, Any]) 
     first_ns = calls_one_by_one_ns(session, inputs, 1)[0]
     warm_up(session, inputs, protocol["warmup_calls"], protocol["warmup_s"])
     calls, repeats = _take(session, inputs, protocol["timed_calls"], cores), 0
-    while times_of(*calls).disturbed and repeats < protocol["most_repeats"]:
+    while times_of(*calls).contended and repeats < protocol["most_repeats"]:
         calls, repeats = _take(session, inputs, protocol["timed_calls"], cores), repeats + 1
     calls_ns, used_ns, stolen_s, timed_s = calls
     return {

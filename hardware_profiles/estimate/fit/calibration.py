@@ -65,7 +65,7 @@ def calibrate(
         if versions := sorted({network.runtime_version for network in own if network.runtime_version}):
             whence += f" ({', '.join(versions)})"
         calibration = Calibration(
-            anchors=len(own),
+            networks=len(own),
             leave_one_out_mape=float(f"{seen.mape:.3g}"),
             validated_on=validated_on,
             origin=whence,
@@ -153,7 +153,7 @@ def _recorded(
     profile: HardwareProfile, found: Coefficients, dtype: DType, form: Form, seen: HeldOut, calibration: Calibration
 ) -> HardwareProfile:
     """The profile with the numbers, their sources, its error and its interval."""
-    whence = f"{FITTED} by least squares on log times of {calibration.anchors} networks ({form.name}); {calibration.origin}"
+    whence = f"{FITTED} by least squares on log times of {calibration.networks} networks ({form.name}); {calibration.origin}"
     known = profile.interval_factor.of(dtype) or 1.0
     factor = seen.interval_factor if calibration.holds else max(known, seen.interval_factor)
     changed = found.put_into(profile, dtype)

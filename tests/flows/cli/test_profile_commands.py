@@ -100,14 +100,14 @@ def test_limits_say_what_happens_instead() -> None:
 
 
 @pytest.mark.parametrize(
-    ("anchors", "word"), [(16, "calibrated"), (4, "estimated (calibrated needs 5 networks and 30% error at most)")]
+    ("networks", "word"), [(16, "calibrated"), (4, "estimated (calibrated needs 5 networks and 30% error at most)")]
 )
-def test_reliability_says_how_well_a_fit_foretells(anchors: int, word: str) -> None:
+def test_reliability_says_how_well_a_fit_foretells(networks: int, word: str) -> None:
     """Number of networks, leave-one-out error, which networks, and the interval; under 5 networks it stays estimated."""
-    fitted = Calibration(anchors=anchors, leave_one_out_mape=0.12, validated_on="architectures only", origin="YOLOBench")
+    fitted = Calibration(networks=networks, leave_one_out_mape=0.12, validated_on="architectures only", origin="YOLOBench")
     pi = load_profile("raspberry-pi-5").model_copy(update={"calibration": Calibrations(fp32=fitted)})
     interval = f"an estimate t stands for [t / {pi.interval_factor.fp32:g}, t x {pi.interval_factor.fp32:g}]"
-    assert reliability(pi)[0] == f"fp32: {word}; fp32 n={anchors}, 12%, architectures only; YOLOBench; {interval}"
+    assert reliability(pi)[0] == f"fp32: {word}; fp32 n={networks}, 12%, architectures only; YOLOBench; {interval}"
 
 
 def test_check_finds_nothing_wrong_with_what_is_shipped(profiles: Profiles) -> None:
@@ -261,10 +261,10 @@ def test_calibrate_writes_a_fitted_profile(profiles: Profiles, tmp_path: Path, m
     write(tmp_path / "mine", **plain)
     true = load_profile("board", tmp_path / "mine").model_copy(update={"utilisation": PerDtype(fp32=0.7)})
     networks = [(dataclasses.replace(DENSE, macs=count * 10**7),) for count in (1, 2, 5, 10, 20, 50)]
-    anchors = tuple(
+    measured = tuple(
         MeasuredNetwork("a", network, "fp32", estimate(network, true).point_s, origin="times.csv") for network in networks
     )
-    monkeypatch.setattr("hardware_profiles.estimate.fit.measurements.read_measurements", lambda path, runtime: anchors)
+    monkeypatch.setattr("hardware_profiles.estimate.fit.measurements.read_measurements", lambda path, runtime: measured)
     ended = profiles("calibrate", "board", "times.csv", "--folder", "mine")
     assert ended.code == 0, ended.err
     told = line_of(ended.out, "fp32")
@@ -272,7 +272,7 @@ def test_calibrate_writes_a_fitted_profile(profiles: Profiles, tmp_path: Path, m
     written = load_profile("board-calibrated", tmp_path / "mine")
     assert written.utilisation.fp32 == pytest.approx(0.7, rel=1e-3)
     assert written.calibration.fp32 is not None
-    assert written.calibration.fp32.anchors == 6
+    assert written.calibration.fp32.networks == 6
     again = profiles("calibrate", "board", "times.csv", "--folder", "mine")
     assert again.code == 2
     assert "there already" in again.err

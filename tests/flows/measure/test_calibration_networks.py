@@ -80,7 +80,7 @@ def test_the_table_calibrates(run: Path, sixfold: Sixfold, monkeypatch: pytest.M
     assert ended.code == 0, ended
     fitted = load_profile(f"{HOST}-calibrated", run / "profiles").calibration.int8
     assert fitted is not None
-    assert (fitted.anchors, fitted.cpu) == (5, cpu_model())
+    assert (fitted.networks, fitted.cpu) == (5, cpu_model())
 
 
 @ON_X86
@@ -154,7 +154,7 @@ def test_a_device_is_not_timed_here(run: Path, sixfold: Sixfold) -> None:
 
 
 @ON_X86
-def test_a_disturbed_time_does_not_count_beside_quiet_ones(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contended_time_does_not_count_beside_quiet_ones(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three rounds the second had a neighbour: the median is that of the other two; where all had one, of all three."""
     taken = {"first": [(0.001, False), (0.004, True), (0.003, False)], "second": [(0.001, True), (0.004, True), (0.003, True)]}
     rounds = iter(range(3))
@@ -162,7 +162,7 @@ def test_a_disturbed_time_does_not_count_beside_quiet_ones(run: Path, monkeypatc
     def told(job: Job) -> RoundResult:
         place = next(rounds)
         blocks = [
-            Block(digest=file.digest, position=0, p50_s=taken[name][place][0], disturbed=taken[name][place][1])
+            Block(digest=file.digest, position=0, p50_s=taken[name][place][0], contended=taken[name][place][1])
             for file, name in zip(job.files, taken, strict=True)
         ]
         return RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)

@@ -134,8 +134,8 @@ def test_four_files_say_nothing() -> None:
 def test_a_profile_that_holds_is_only_told(tmp_path: Path) -> None:
     """Within the error that a calibrated profile may have there is nothing to do, and nothing is written."""
     found = found_in(rows(1.2))
-    assert advice(found, Store(tmp_path), tmp_path / "anchors") == (found.sentence(),)
-    assert not (tmp_path / "anchors").exists()
+    assert advice(found, Store(tmp_path), tmp_path / "calibration") == (found.sentence(),)
+    assert not (tmp_path / "calibration").exists()
 
 
 def test_a_profile_of_another_machine_comes_with_what_to_fit_it_to(tmp_path: Path) -> None:
@@ -143,13 +143,13 @@ def test_a_profile_of_another_machine_comes_with_what_to_fit_it_to(tmp_path: Pat
     store = store_of(tmp_path / "store")
     for cell in sweep().cells:
         export_onnx(fresh(WIDEST, 0), store.file(cell.artifacts["onnxruntime"].url))
-    told, todo = advice(found_in(rows(2.0)), store, tmp_path / "anchors")
-    table = tmp_path / "anchors" / f"{MEASURED}.csv"
+    told, todo = advice(found_in(rows(2.0)), store, tmp_path / "calibration")
+    table = tmp_path / "calibration" / f"{MEASURED}.csv"
     assert "50% off" in told
     assert f"`sixfold profiles calibrate {MEASURED} {table}`" in todo
-    anchors = read_measurements(table, "onnxruntime")
-    assert [own.latency_s for own in anchors] == pytest.approx([2 * estimate_s(name) for name in SHARES], rel=1e-5)
-    assert len({own.family for own in anchors}) == len(SHARES)
+    measured = read_measurements(table, "onnxruntime")
+    assert [own.latency_s for own in measured] == pytest.approx([2 * estimate_s(name) for name in SHARES], rel=1e-5)
+    assert len({own.family for own in measured}) == len(SHARES)
     with table.open() as stream:
         assert [line["dtype"] for line in csv.DictReader(stream)] == ["fp32"] * len(SHARES)
 

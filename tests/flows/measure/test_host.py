@@ -65,20 +65,20 @@ def test_each_round_has_its_own_order(
     assert not set(seeds[6:]) & set(seeds[:3])
 
 
-def test_rounds_hand_on_what_the_yardstick_read(
+def test_rounds_hand_on_what_the_probe_read(
     host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The first round knows of nothing; each later one, of whichever profile, of what the one before it knew."""
     readings = iter([5e-6, 4e-6, 4e-6, 3e-6])
 
     def read(job: Job) -> RoundResult:
-        return blocks(job).model_copy(update={"yardstick_s": next(readings)})
+        return blocks(job).model_copy(update={"probe_s": next(readings)})
 
     jobs = replace_process(monkeypatch, read)
     other = load_profile("x86-openvino-1t")
     files = tiny_files(tmp_path)
     host_rounds([host, other], {host.id: files, other.id: files}, images, FEW.model_copy(update={"rounds": 2}))
-    assert [job.yardstick_s for job in jobs] == [None, 5e-6, 4e-6, 4e-6]
+    assert [job.probe_s for job in jobs] == [None, 5e-6, 4e-6, 4e-6]
 
 
 def test_all_rounds_are_judged_by_the_least_reading(
@@ -89,12 +89,12 @@ def test_all_rounds_are_judged_by_the_least_reading(
 
     def read(job: Job) -> RoundResult:
         known = next(least)
-        return blocks(job, yardstick_s=known).model_copy(update={"yardstick_s": known, "waited_s": 3.2})
+        return blocks(job, probe_s=known).model_copy(update={"probe_s": known, "waited_s": 3.2})
 
     replace_process(monkeypatch, read)
     said: list[str] = []
     found = one_profile(host, tiny_files(tmp_path), images, FEW, said.append)
-    assert [result.blocks[0].disturbed for result in found.results] == [True, False, False]
+    assert [result.blocks[0].contended for result in found.results] == [True, False, False]
     assert said[-1] == "measure: 0 of 3 blocks repeated, 1 still contended"
     assert "waited 3 s for contention on the core to end" in said[0]
 
@@ -137,7 +137,7 @@ def test_repeated_blocks_are_counted(
     host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In the line of their round, and over all rounds at the end."""
-    *rounds, last = said(host, images, monkeypatch, tmp_path, repeats=2, disturbed=True)
+    *rounds, last = said(host, images, monkeypatch, tmp_path, repeats=2, contended=True)
     assert len(rounds) == 3
     assert all("2 files in 0 s, 2 of 2 blocks repeated, 2 still contended" in line for line in rounds)
     assert last == "measure: 6 of 6 blocks repeated, 6 still contended"
@@ -152,13 +152,13 @@ def test_quiet_rounds_say_little(
     assert capsys.readouterr().err == "measure: 0 of 3 done, 3 waiting\nmeasure: 3 of 3 done in 0 s\n"
 
 
-@pytest.mark.parametrize(("share", "disturbed"), [(0.6, True), (0.99, False)])
-def test_a_disturbed_round_is_reported(
-    host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, disturbed: bool
+@pytest.mark.parametrize(("share", "contended"), [(0.6, True), (0.99, False)])
+def test_a_contended_round_is_reported(
+    host: HardwareProfile, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, contended: bool
 ) -> None:
     """Where others had 40 % of the core the user reads so at once, not from odd numbers later."""
     lines = said(host, images, monkeypatch, tmp_path, cpu_share=share)
-    assert sum("other work took 40% of the core" in line for line in lines) == (3 if disturbed else 0)
+    assert sum("other work took 40% of the core" in line for line in lines) == (3 if contended else 0)
 
 
 def test_a_foreign_machine_is_not_measured(host: HardwareProfile, images: Images) -> None:

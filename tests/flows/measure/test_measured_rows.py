@@ -47,7 +47,7 @@ def test_a_row_is_the_medians_of_its_rounds(tmp_path: Path) -> None:
         blocks = [
             Block(digest=digest, position=0, p50_s=0.01 * times, p90_s=None, first_s=0.1 * step, load_s=0.2 * step,
                   postprocess_p50_s=0.001 * step, end_to_end_p50_s=0.02 * step, peak_rss_bytes=1000 * step,
-                  runtime_rss_bytes=500 * step, repeats=step - 1, disturbed=step == 3)
+                  runtime_rss_bytes=500 * step, repeats=step - 1, contended=step == 3)
             for digest, times in zip(digests, (2, step), strict=True)
         ]  # fmt: skip
         return RoundResult(blocks=tuple(blocks), runtime_rss_bytes=None)

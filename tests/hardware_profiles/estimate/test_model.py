@@ -47,9 +47,9 @@ def profile(**changes: Any) -> HardwareProfile:
     return HardwareProfile.model_validate(tree(**bench | changes))
 
 
-def calibrated(anchors: int, error: float) -> dict[str, Any]:
-    """A calibration of float on so many anchors."""
-    return {"fp32": {"anchors": anchors, "leave_one_out_mape": error, "validated_on": "all", "origin": "here"}}
+def calibrated(networks: int, error: float) -> dict[str, Any]:
+    """A calibration of float on so many networks."""
+    return {"fp32": {"networks": networks, "leave_one_out_mape": error, "validated_on": "all", "origin": "here"}}
 
 
 def test_a_convolution_is_bound_by_its_products() -> None:
@@ -270,10 +270,10 @@ def test_an_inference_costs_something_before_its_first_operator() -> None:
     assert estimate([CONV, CONV], profile(base_us={"fp32": 100})).point_s == pytest.approx((2 * 1479.56 + 100) * 1e-6)
 
 
-@pytest.mark.parametrize(("anchors", "error", "origin"), [(5, 0.3, "calibrated"), (4, 0.1, "estimated"), (40, 0.31, "estimated")])
-def test_only_a_calibration_that_holds_is_called_one(anchors: int, error: float, origin: str) -> None:
-    """Five anchors and an error of at most 30 %; anything less stays an estimate."""
-    assert estimate([CONV], profile(calibration=calibrated(anchors, error))).origin == origin
+@pytest.mark.parametrize(("networks", "error", "origin"), [(5, 0.3, "calibrated"), (4, 0.1, "estimated"), (40, 0.31, "estimated")])
+def test_only_a_calibration_that_holds_is_called_one(networks: int, error: float, origin: str) -> None:
+    """Five networks and an error of at most 30 %; anything less stays an estimate."""
+    assert estimate([CONV], profile(calibration=calibrated(networks, error))).origin == origin
 
 
 def test_nothing_to_estimate_is_an_error() -> None:

@@ -13,7 +13,7 @@ from hardware_profiles.schema.profile import Calibration, HardwareProfile
 from tests.hardware_profiles.profile_factory import INT8_ALONE, tree
 
 SHIPPED = known_profiles()
-CALIBRATION = {"anchors": 9, "leave_one_out_mape": 0.1, "validated_on": "architectures only", "origin": "own times"}
+CALIBRATION = {"networks": 9, "leave_one_out_mape": 0.1, "validated_on": "architectures only", "origin": "own times"}
 
 
 def profile(**changes: Any) -> HardwareProfile:
@@ -162,12 +162,18 @@ def test_a_calibration_is_its_own_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("anchors", "mape", "holds"), [(5, 0.3, True), (4, 0.01, False), (100, 0.31, False), (5, 0.301, False), (16, 0.12, True)]
+    ("networks", "mape", "holds"), [(5, 0.3, True), (4, 0.01, False), (100, 0.31, False), (5, 0.301, False), (16, 0.12, True)]
 )
-def test_a_calibration_holds_from_five_networks_and_up_to_thirty_percent(anchors: int, mape: float, holds: bool) -> None:
-    """Under 5 anchors or over 30 % error an estimate stays `estimated`."""
-    own = Calibration(anchors=anchors, leave_one_out_mape=mape, validated_on="architectures only", origin="own times")
+def test_a_calibration_holds_from_five_networks_and_up_to_thirty_percent(networks: int, mape: float, holds: bool) -> None:
+    """Under 5 networks or over 30 % error an estimate stays `estimated`."""
+    own = Calibration(networks=networks, leave_one_out_mape=mape, validated_on="architectures only", origin="own times")
     assert own.holds is holds
+
+
+def test_a_calibration_under_its_older_name_is_read() -> None:
+    """Profiles that users fitted with the first version say `anchors`."""
+    older = {"anchors" if name == "networks" else name: value for name, value in CALIBRATION.items()}
+    assert Calibration.model_validate(older) == Calibration.model_validate(CALIBRATION)
 
 
 def test_profiles_are_frozen() -> None:

@@ -103,7 +103,7 @@ def times(**different: float | None) -> Times:
 
 
 @pytest.mark.parametrize(
-    ("different", "disturbed"),
+    ("different", "contended"),
     [
         ({}, False),
         ({"steal_s": None}, False),  # a kernel that does not say
@@ -118,13 +118,13 @@ def times(**different: float | None) -> Times:
         ({"slowdown": 1.21}, True),  # a neighbour on the same physical core
     ],
 )
-def test_signs_of_a_disturbance(different: dict[str, float | None], disturbed: bool) -> None:
-    """A spread above 10 % and 30 us (13 % of a millisecond, 20 % of 0.3), less than 95 % of a core, or a slower yardstick."""
-    assert times(**different).disturbed is disturbed
+def test_signs_of_contention(different: dict[str, float | None], contended: bool) -> None:
+    """A spread above 10 % and 30 us (13 % of a millisecond, 20 % of 0.3), less than 95 % of a core, or a slower probe."""
+    assert times(**different).contended is contended
 
 
 @pytest.mark.parametrize(
-    ("timed_s", "ticks", "disturbed"),
+    ("timed_s", "ticks", "contended"),
     [
         (0.1, 1, False),  # between nothing and two ticks' worth: in doubt
         (0.1, 2, True),  # more than one tick's worth: over 10 % of the block
@@ -132,6 +132,6 @@ def test_signs_of_a_disturbance(different: dict[str, float | None], disturbed: b
         (5.0, 7, True),  # at least 1.2 %
     ],
 )
-def test_a_tick_of_steal_is_left_in_doubt(timed_s: float, ticks: int, disturbed: bool) -> None:
+def test_a_tick_of_steal_is_left_in_doubt(timed_s: float, ticks: int, contended: bool) -> None:
     """Only what was stolen for certain, all ticks but one, counts against the limit of 1 %."""
-    assert times(timed_s=timed_s, steal_s=ticks * tick_s()).disturbed is disturbed
+    assert times(timed_s=timed_s, steal_s=ticks * tick_s()).contended is contended

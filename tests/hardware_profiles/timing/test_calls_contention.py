@@ -1,4 +1,4 @@
-"""The yardstick: its least reading, how long it waits, and that its work is work."""
+"""The probe: its least reading, how long it waits, and that its work is work."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ def ticking() -> Callable[[], float]:
 
 def test_the_least_reading_is_remembered() -> None:
     """5 us at first, 4 later, then 6."""
-    yardstick = ContentionProbe(work_s=readings([5e-6, 5e-6, 4e-6, 6e-6]))
-    assert [yardstick.read_s() for _ in range(3)] == [5e-6, 4e-6, 6e-6]
-    assert yardstick.least_s == 4e-6
+    probe = ContentionProbe(work_s=readings([5e-6, 5e-6, 4e-6, 6e-6]))
+    assert [probe.read_s() for _ in range(3)] == [5e-6, 4e-6, 6e-6]
+    assert probe.least_s == 4e-6
 
 
 def test_what_earlier_processes_read_counts() -> None:
     """A process that has a neighbour from its first moment on knows by what others read before."""
-    yardstick = ContentionProbe(least_s=4e-6, work_s=readings([6e-6]))
-    yardstick.read_s()
-    assert yardstick.least_s == 4e-6
+    probe = ContentionProbe(least_s=4e-6, work_s=readings([6e-6]))
+    probe.read_s()
+    assert probe.least_s == 4e-6
 
 
 def test_it_waits_until_the_neighbour_is_done() -> None:
     """Three readings beside a neighbour, then a quiet one: three seconds by this clock, and so much off the patience."""
-    yardstick = ContentionProbe(4e-6, 10.0, readings([6e-6, 6e-6, 6e-6, 4e-6]), ticking())
-    assert yardstick.wait() == 3.0
-    assert yardstick.contention_wait_s == 7.0
+    probe = ContentionProbe(4e-6, 10.0, readings([6e-6, 6e-6, 6e-6, 4e-6]), ticking())
+    assert probe.wait() == 3.0
+    assert probe.contention_wait_s == 7.0
 
 
 def test_a_quiet_core_is_not_waited_for() -> None:
     """One reading up to a fifth above the least is enough."""
-    yardstick = ContentionProbe(4e-6, 10.0, readings([4.7e-6]), ticking())
-    assert yardstick.wait() == 0.0
-    assert yardstick.contention_wait_s == 10.0
+    probe = ContentionProbe(4e-6, 10.0, readings([4.7e-6]), ticking())
+    assert probe.wait() == 0.0
+    assert probe.contention_wait_s == 10.0
 
 
 def test_patience_ends() -> None:
     """All waits share it: the first uses it up, the second returns at once though the neighbour is still there."""
-    yardstick = ContentionProbe(4e-6, 5.0, lambda: 6e-6, ticking())
-    assert [yardstick.wait(), yardstick.wait()] == [5.0, 0.0]
+    probe = ContentionProbe(4e-6, 5.0, lambda: 6e-6, ticking())
+    assert [probe.wait(), probe.wait()] == [5.0, 0.0]
 
 
 def test_without_patience_nothing_is_read() -> None:
@@ -63,5 +63,5 @@ def test_without_patience_nothing_is_read() -> None:
 def test_its_own_work_takes_time() -> None:
     """Readings are of microseconds and more: work that is optimised away, or done once, would tell nothing."""
     started_s = time.perf_counter()
-    yardstick = ContentionProbe()
-    assert 1e-7 < yardstick.least_s < time.perf_counter() - started_s
+    probe = ContentionProbe()
+    assert 1e-7 < probe.least_s < time.perf_counter() - started_s

@@ -57,7 +57,7 @@ def test_few_calls_give_no_90th_percentile(files: dict[str, Path], tmp_path: Pat
 
 
 class Neighbour:
-    """A yardstick of 3 us that reads so many times that, one reading after another, and has to wait before the second timing."""
+    """A probe of 3 us that reads so many times that, one reading after another, and has to wait before the second timing."""
 
     def __init__(self, *slowdowns: float) -> None:
         self.left, self.waits, self.least_s, self.contention_wait_s = list(slowdowns), 0, 3e-6, -1.5
@@ -85,76 +85,82 @@ def timings_of(monkeypatch: pytest.MonkeyPatch, *shares: float) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("shares", "repeats", "disturbed"),
+    ("shares", "repeats", "contended"),
     [((0.99,), 0, False), ((0.5, 0.99), 1, False), ((0.5, 0.5, 0.99), 2, False), ((0.5, 0.5, 0.5), 2, True)],
 )
-def test_a_disturbed_block_is_timed_again(
+def test_a_contended_block_is_timed_again(
     files: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     shares: tuple[float, ...],
     repeats: int,
-    disturbed: bool,
+    contended: bool,
 ) -> None:
-    """At most `most_repeats` times, and only while disturbed; the last timing stands, whatever it is, and the count beside it."""
+    """At most `most_repeats` times, and only while contended; the last timing stands, whatever it is, and the count beside it."""
     made = timings_of(monkeypatch, *shares)
     protocol = PROTOCOL.model_copy(update={"most_repeats": 2})
     (block,) = run_round(job(tmp_path, {"one": files["digest0"]}, protocol=protocol), Counted().hooks()).blocks
-    assert (block.repeats, block.disturbed) == (repeats, disturbed)
+    assert (block.repeats, block.contended) == (repeats, contended)
     assert len(made) == repeats + 1
     assert block.p50_s == len(made)  # the stand-in counts its calls in this field
 
 
-def test_without_repeats_a_disturbed_block_is_marked(
+def test_without_repeats_a_contended_block_is_marked(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`most_repeats: 0` takes what comes, and says so."""
     made = timings_of(monkeypatch, 0.5)
     (block,) = run_round(job(tmp_path, {"one": files["digest0"]}), Counted().hooks()).blocks
-    assert (block.repeats, block.disturbed, len(made)) == (0, True, 1)
+    assert (block.repeats, block.contended, len(made)) == (0, True, 1)
 
 
 def test_a_block_beside_a_neighbour_is_timed_again(files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read before and after the calls, the greater counts; each timing waits first; the least reading is handed on."""
-    yardstick = Neighbour(1.0, 1.5, 1.5, 1.0, 1.1, 1.0)
+    probe = Neighbour(1.0, 1.5, 1.5, 1.0, 1.1, 1.0)
     timings_of(monkeypatch, 1.0, 1.0, 1.0)
-    monkeypatch.setattr(measuring, "ContentionProbe", lambda least_s, contention_wait_s: yardstick)
+    monkeypatch.setattr(measuring, "ContentionProbe", lambda least_s, contention_wait_s: probe)
     warmed: list[int] = []
-    monkeypatch.setattr(measuring, "warm_up", lambda session, inputs, calls, seconds: warmed.append(yardstick.waits))
+    monkeypatch.setattr(measuring, "warm_up", lambda session, inputs, calls, seconds: warmed.append(probe.waits))
     protocol = PROTOCOL.model_copy(update={"most_repeats": 5})
     result = run_round(job(tmp_path, {"one": files["digest0"]}, protocol=protocol), Counted().hooks())
     (block,) = result.blocks
-    assert (block.repeats, block.disturbed, block.yardstick_s) == (2, False, pytest.approx(3.3e-6))
-    assert (yardstick.waits, result.yardstick_s, result.waited_s) == (3, 3e-6, 1.5)
+    assert (block.repeats, block.contended, block.probe_s) == (2, False, pytest.approx(3.3e-6))
+    assert (probe.waits, result.probe_s, result.waited_s) == (3, 3e-6, 1.5)
     assert warmed == [0, 0, 2], "to wake the machine up, after opening the file, and after the wait that was one"
 
 
-def test_a_round_reads_a_real_yardstick(files: dict[str, Path], tmp_path: Path) -> None:
+def test_a_round_reads_a_real_probe(files: dict[str, Path], tmp_path: Path) -> None:
     """What earlier rounds read is its least where nothing quicker was read since."""
     wanted = job(tmp_path, {"one": files["digest0"]})
     first = run_round(wanted, Counted().hooks())
-    assert first.yardstick_s is not None
-    assert (first.blocks[0].yardstick_s or 0) >= first.yardstick_s > 1e-7
-    assert run_round(wanted.model_copy(update={"yardstick_s": 1e-12}), Counted().hooks()).yardstick_s == 1e-12
+    assert first.probe_s is not None
+    assert (first.blocks[0].probe_s or 0) >= first.probe_s > 1e-7
+    assert run_round(wanted.model_copy(update={"probe_s": 1e-12}), Counted().hooks()).probe_s == 1e-12
 
 
-def test_several_threads_have_no_yardstick(files: dict[str, Path], tmp_path: Path) -> None:
+def test_several_threads_have_no_probe(files: dict[str, Path], tmp_path: Path) -> None:
     """The runtime's workers may still be spinning beside it; what others read is handed on."""
-    wanted = job(tmp_path, {"one": files["digest0"]}).model_copy(update={"threads": 2, "yardstick_s": 4e-6})
+    wanted = job(tmp_path, {"one": files["digest0"]}).model_copy(update={"threads": 2, "probe_s": 4e-6})
     result = run_round(wanted, Counted().hooks())
-    assert (result.blocks[0].yardstick_s, result.yardstick_s) == (None, 4e-6)
+    assert (result.blocks[0].probe_s, result.probe_s) == (None, 4e-6)
 
 
 def test_later_rounds_tell_what_the_first_could_not() -> None:
-    """Beside the same neighbour from its first moment on, a round's blocks look quiet until a quieter reading is known."""
+    """In contention from its first moment on, a round's blocks look quiet until a quieter reading is known."""
     blocks = (
-        Block(digest="a", position=0, yardstick_s=6e-6),
-        Block(digest="b", position=1, yardstick_s=4.7e-6),
+        Block(digest="a", position=0, probe_s=6e-6),
+        Block(digest="b", position=1, probe_s=4.7e-6),
         Block(digest="c", position=2),
-        Block(digest="d", position=3, disturbed=True),
+        Block(digest="d", position=3, contended=True),
     )
-    found = RoundResult(blocks=blocks, runtime_rss_bytes=None).disturbed_by(4e-6)
-    assert [block.disturbed for block in found.blocks] == [True, False, False, True]
+    found = RoundResult(blocks=blocks, runtime_rss_bytes=None).contended_by(4e-6)
+    assert [block.contended for block in found.blocks] == [True, False, False, True]
+
+
+def test_blocks_that_an_older_version_stored_are_read() -> None:
+    """A store keeps blocks for years; two of their fields had other names."""
+    stored = '{"digest": "a", "position": 0, "disturbed": true, "yardstick_s": 6e-6}'
+    assert Block.model_validate_json(stored) == Block(digest="a", position=0, contended=True, probe_s=6e-6)
 
 
 def test_the_order_is_the_seeds(files: dict[str, Path], tmp_path: Path) -> None:
@@ -304,7 +310,7 @@ def test_a_shared_core_shows(files: dict[str, Path], entry: Path, tmp_path: Path
         hog.kill()
         hog.wait()
     assert 0 < block.cpu_share < 0.85
-    assert (block.repeats, block.disturbed) == (1, True)
+    assert (block.repeats, block.contended) == (1, True)
 
 
 @pytest.mark.parametrize(

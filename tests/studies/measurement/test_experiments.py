@@ -94,28 +94,28 @@ def test_a_round_knows_the_contention_probe_of_those_before(tmp_path: Path, monk
 
     def process(job: Job, *_: object) -> RoundResult:
         jobs.append(job)
-        return RoundResult(blocks=(), runtime_rss_bytes=None, yardstick_s=min(1e-6 * (3 - len(jobs)), job.yardstick_s or 1.0))
+        return RoundResult(blocks=(), runtime_rss_bytes=None, probe_s=min(1e-6 * (3 - len(jobs)), job.probe_s or 1.0))
 
     monkeypatch.setattr(experiments, "in_fresh_process", process)
     time_copies(run, run.model("none", "onnxruntime"), (), CopiesSettings(rounds=3), 0)
-    assert [job.yardstick_s for job in jobs] == [None, pytest.approx(2e-6), pytest.approx(1e-6)]
+    assert [job.probe_s for job in jobs] == [None, pytest.approx(2e-6), pytest.approx(1e-6)]
 
 
 def test_contention_is_judged_by_the_least_reading_of_all_rounds() -> None:
     """The first round was contended and could not know; the last was alone."""
     files = {"a": File(digest="a", path="a")}
-    blocks = [Block(digest="a", position=0, p50_s=1.0, yardstick_s=reading_s) for reading_s in (1.6e-6, 1e-6)]
-    found = [RoundResult(blocks=(own,), runtime_rss_bytes=None, yardstick_s=own.yardstick_s) for own in blocks]
+    blocks = [Block(digest="a", position=0, p50_s=1.0, probe_s=reading_s) for reading_s in (1.6e-6, 1e-6)]
+    found = [RoundResult(blocks=(own,), runtime_rss_bytes=None, probe_s=own.probe_s) for own in blocks]
     assert timings(found, files).contended_blocks == 1
 
 
 def test_timings_go_by_name() -> None:
-    """Rounds in their order, whatever the order of files within a round; repeated and disturbed blocks are counted."""
+    """Rounds in their order, whatever the order of files within a round; repeated and contended blocks are counted."""
     files = {name: File(digest=f"digest of {name}", path=name) for name in ("a", "b")}
 
-    def found(order: str, p50_s: float, repeats: int, disturbed: bool) -> RoundResult:
+    def found(order: str, p50_s: float, repeats: int, contended: bool) -> RoundResult:
         blocks = tuple(
-            Block(digest=f"digest of {name}", position=i, p50_s=p50_s + ord(name), repeats=repeats, disturbed=disturbed)
+            Block(digest=f"digest of {name}", position=i, p50_s=p50_s + ord(name), repeats=repeats, contended=contended)
             for i, name in enumerate(order)
         )
         return RoundResult(blocks=blocks, runtime_rss_bytes=None)

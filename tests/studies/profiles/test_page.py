@@ -97,7 +97,7 @@ def test_profiles_hold_what_was_found(row: dict[str, str]) -> None:
         (profile.base_us.of(dtype), row["us per call"]),
     ):
         assert shipped == (None if found == "-" else pytest.approx(float(found), rel=2e-3))
-    assert f"({calibration.anchors})" in source["networks (latencies)"]
+    assert f"({calibration.networks})" in source["networks (latencies)"]
     assert calibration.leave_one_out_mape == pytest.approx(float(error.split()[0]) / 100, abs=0.005)
     assert profile.interval_factor.of(dtype) >= float(row["interval"].removeprefix("x")) - 0.005
     assert "`make profiles-accuracy` of commit bbfe9c5, input table of sha256 " in profile.sources[f"utilisation.{dtype}"]

@@ -51,7 +51,7 @@ def test_statistics_are_worked_out_at_home(carried: Path) -> None:
     assert second.cpu_share == 1.0
     assert (second.load_s, second.first_s) == (pytest.approx(5e-3), pytest.approx(4e-3))
     assert (second.end_to_end_p50_s, second.postprocess_p50_s) == (None, None)
-    assert second.disturbed  # so wide a spread is no quiet core's
+    assert second.contended  # so wide a spread is no quiet core's
 
 
 def test_memory_counts_from_the_start_of_the_round(carried: Path) -> None:

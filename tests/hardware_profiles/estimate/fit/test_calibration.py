@@ -34,7 +34,7 @@ def test_known_numbers_come_back() -> None:
     assert found.op_overhead_us.fp32 == pytest.approx(40, rel=0.01)
     assert found.base_us.fp32 is None
     assert found.calibration.fp32 is not None
-    assert found.calibration.fp32.anchors == 12
+    assert found.calibration.fp32.networks == 12
     assert found.calibration.fp32.leave_one_out_mape < 0.01
     assert found.interval_factor.fp32 == pytest.approx(1.0, abs=0.02)
 

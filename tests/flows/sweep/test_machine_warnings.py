@@ -1,4 +1,4 @@
-"""Tests of the warning about a design profile of another processor."""
+"""Tests of what is said before a plan runs on a machine that it does not fit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.sweep.context import mismatch_of, processor_mismatch
+from flows.sweep.machine_warnings import machine_warnings, mismatch_of, processor_mismatch
 from flows.sweep.params import load_plan
 from hardware_profiles.schema.library import load_profile
 from tests.flows.sweep_factory import write_params
@@ -31,7 +31,7 @@ def test_a_search_that_aims_at_another_processor_is_announced(name: str) -> None
 
 def test_only_plans_that_ask_the_design_profile_are_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search does, a narrow network as fast as a cell does, pruning in steps of its own does not."""
-    monkeypatch.setattr("flows.sweep.context.cpu_model", lambda: "cpu family 26 model 2 stepping 1")
+    monkeypatch.setattr("flows.sweep.machine_warnings.cpu_model", lambda: "cpu family 26 model 2 stepping 1")
     menu: dict[str, list[dict[str, object]]] = {"lightweight": [], "nas": [], "pruning": [], "low_rank": [], "distillation": []}
     pruning: dict[str, list[dict[str, object]]] = {"pruning": [{"round_to": 4}]}
     like: list[dict[str, object]] = [{"kind": "narrow", "like": "pruning"}]
@@ -48,5 +48,27 @@ def test_only_plans_that_ask_the_design_profile_are_warned(tmp_path: Path, monke
     assert warning("pruning", pruning, []) is None
     assert "family 26" in (warning("search", {"nas": [{}]}, []) or "")
     assert "family 26" in (warning("like", pruning, like) or "")
-    monkeypatch.setattr("flows.sweep.context.cpu_model", lambda: HERE)
+    monkeypatch.setattr("flows.sweep.machine_warnings.cpu_model", lambda: HERE)
     assert warning("here", {"nas": [{}]}, []) is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "warned"),
+    [
+        ("bfloat16", {"avx2"}, True),
+        ("bfloat16", {"avx2", "avx512_bf16"}, False),
+        ("bfloat16", {"asimddp", "bf16"}, False),
+        ("bfloat16", set[str](), False),
+        ("float32", {"avx2"}, False),
+    ],
+)
+def test_bfloat16_without_instructions_for_it_is_announced(
+    precision: str, flags: set[str], warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting, what the processor lacks and what to set; a processor that tells nothing is not judged."""
+    monkeypatch.setattr("flows.sweep.machine_warnings.cpu_flags", lambda: frozenset(flags))
+    plan = load_plan(write_params(tmp_path, device="cpu", grid__recovery__precision=precision))
+    said = [warning for warning in machine_warnings(plan) if "bfloat16" in warning]
+    assert len(said) == warned
+    assert all("grid.recovery.precision" in warning and "Set float32" in warning for warning in said)
+    assert not any("teacher.training" in warning for warning in said)
