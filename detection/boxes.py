@@ -1,8 +1,8 @@
-"""Boxes, always xyxy in pixels: overlap, letterboxing, and the choice of final detections."""
+"""Boxes, always xyxy in pixels: overlap, the fit of a picture into the input, and the choice of final detections."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,24 +16,33 @@ LETTERBOX_GREY = 114
 """Value of the padding: the mean grey of COCO pictures, the field's habit since YOLOv5."""
 
 
-class Letterbox(NamedTuple):
+Resize = Literal["letterbox", "stretch"]
+"""How a picture comes to the size of the input: in its own shape, centred and padded with grey; or stretched to all of it."""
+
+
+class Fit(NamedTuple):
     """How a picture was scaled and centred into the network's input."""
 
-    scale: float
+    scale_y: float
+    scale_x: float
     top_px: int
     left_px: int
     resized: float = 1.0
-    """Share of its side to which the letterboxed picture was resized afterwards."""
+    """Share of its side to which the fitted picture was resized afterwards."""
 
     def to_input(self, boxes_xyxy_px: Array) -> Array:
-        """Boxes of the original picture, in pixels of the letterboxed one."""
-        offset = np.array([self.left_px, self.top_px] * 2, dtype=np.float32)
-        return ((boxes_xyxy_px * self.scale + offset) * self.resized).astype(np.float32)
+        """Boxes of the original picture, in pixels of the fitted one."""
+        offset, scale = self._offset_and_scale()
+        return ((boxes_xyxy_px * scale + offset) * self.resized).astype(np.float32)
 
     def to_original(self, boxes_xyxy_px: Array) -> Array:
-        """Boxes of the letterboxed picture, in pixels of the original one."""
+        """Boxes of the fitted picture, in pixels of the original one."""
+        offset, scale = self._offset_and_scale()
+        return ((boxes_xyxy_px / self.resized - offset) / scale).astype(np.float32)
+
+    def _offset_and_scale(self) -> tuple[Array, Array]:
         offset = np.array([self.left_px, self.top_px] * 2, dtype=np.float32)
-        return ((boxes_xyxy_px / self.resized - offset) / self.scale).astype(np.float32)
+        return offset, np.array([self.scale_x, self.scale_y] * 2, dtype=np.float32)
 
 
 class Detections(NamedTuple):
@@ -44,18 +53,21 @@ class Detections(NamedTuple):
     labels: NDArray[np.int64]  # (n,), index into the classes
 
 
-def fit_letterbox(picture_size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
-    """The largest centred fit of a picture into the input; both sizes are (height, width) in pixels."""
-    scale = min(input_size[0] / picture_size[0], input_size[1] / picture_size[1])
-    height_px, width_px = _scaled(picture_size, scale)
-    return Letterbox(scale, (input_size[0] - height_px) // 2, (input_size[1] - width_px) // 2)
+def fit_of(picture_size: tuple[int, int], input_size: tuple[int, int], resize: Resize = "letterbox") -> Fit:
+    """How a picture comes into the input; both sizes are (height, width) in pixels."""
+    scale_y, scale_x = (inside / own for inside, own in zip(input_size, picture_size, strict=True))
+    if resize == "letterbox":
+        scale_y = scale_x = min(scale_y, scale_x)
+    height_px, width_px = _scaled(picture_size, (scale_y, scale_x))
+    return Fit(scale_y, scale_x, (input_size[0] - height_px) // 2, (input_size[1] - width_px) // 2)
 
 
-def letterbox(picture: NDArray[np.uint8], input_size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture (height, width, 3) scaled and padded to input_size (height, width)."""
-    fit = fit_letterbox(picture.shape[:2], input_size)
-    height_px, width_px = _scaled(picture.shape[:2], fit.scale)
-    how = cv2.INTER_AREA if fit.scale < 1 else cv2.INTER_LINEAR
+def fitted(picture: NDArray[np.uint8], input_size: tuple[int, int], resize: Resize = "letterbox") -> NDArray[np.uint8]:
+    """The picture (height, width, 3) scaled, and padded where it is letterboxed, to input_size (height, width)."""
+    size = int(picture.shape[0]), int(picture.shape[1])
+    fit = fit_of(size, input_size, resize)
+    height_px, width_px = _scaled(size, (fit.scale_y, fit.scale_x))
+    how = cv2.INTER_AREA if min(fit.scale_y, fit.scale_x) < 1 else cv2.INTER_LINEAR
     canvas = np.full((*input_size, 3), LETTERBOX_GREY, dtype=np.uint8)
     canvas[fit.top_px : fit.top_px + height_px, fit.left_px : fit.left_px + width_px] = cv2.resize(
         picture,
@@ -104,5 +116,5 @@ def select(
     return Detections(boxes[kept], pair_scores[kept].astype(np.float32), labels[kept].astype(np.int64))
 
 
-def _scaled(picture_size: tuple[int, ...], scale: float) -> tuple[int, int]:
-    return max(1, round(picture_size[0] * scale)), max(1, round(picture_size[1] * scale))
+def _scaled(picture_size: tuple[int, int], scales: tuple[float, float]) -> tuple[int, int]:
+    return max(1, round(picture_size[0] * scales[0])), max(1, round(picture_size[1] * scales[1]))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.boxes import Array, Detections, Letterbox, select
+from detection.boxes import Array, Detections, Fit, select
 from detection.data.dataset import Images
 from detection.frozen import Frozen
 
@@ -40,7 +40,7 @@ def detect(infer: Infer, images: Images, select_by: Literal["nms", "best"] = "nm
     for row, picture_id in enumerate(images.picture_ids):
         boxes, scores = infer(as_input(images.pixels[row]))
         final = select(boxes[0], scores[0], SCORE_THRESHOLD, iou_threshold, MOST_DETECTIONS)
-        results += as_coco(final, images.letterboxes[row], picture_id)
+        results += as_coco(final, images.fits[row], picture_id)
     return results
 
 
@@ -70,16 +70,16 @@ def accuracy(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Acc
 
 
 def as_input(pixels: Pixels) -> Pixels:
-    """A letterboxed picture (height, width, 3) as an exported file takes it: (1, height, width, 3)."""
+    """A picture of the input's size (height, width, 3) as an exported file takes it: (1, height, width, 3)."""
     return np.ascontiguousarray(pixels[None])
 
 
 def as_planes(pixels: Pixels) -> Array:
-    """A letterboxed picture (height, width, 3) as a network takes it in training: (1, 3, height, width) in [0, 1]."""
+    """A picture of the input's size (height, width, 3) as a network takes it in training: (1, 3, height, width) in [0, 1]."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
 
 
-def as_coco(final: Detections, fit: Letterbox, picture_id: int) -> list[dict[str, Any]]:
+def as_coco(final: Detections, fit: Fit, picture_id: int) -> list[dict[str, Any]]:
     """The detections of one picture as COCO results: xywh in pixels of the original picture."""
     boxes = fit.to_original(final.boxes_xyxy_px)
     return [

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from detection.checkpoint import Detector
+from detection.family import family_of
+from detection.spec import Spec
 
 OPSET = 18
 PREDICTIONS = "/predictions."
@@ -24,10 +26,15 @@ def export_onnx(detector: Detector, path: Path, *, planes: bool = False) -> None
 
     `images` (1, height, width, 3) uint8 RGB, as cameras and decoders give them -> `boxes` (1, N, 4) xyxy in pixels, `scores`
     (1, N, C) in [0, 1]. With planes, `images` is what `Exported.planes_of` makes of them instead, floats with channels first: what
-    tools that quantize understand. It is not a file to ship.
+    tools that quantize understand. It is not a file to ship. A detector that is a file is written as it is, with inputs and outputs
+    of its own.
     """
+    family = detector.family
+    if family.write is not None:
+        family.write(detector.weights, path)
+        return
     height_px, width_px = detector.spec.input_size
-    exported = detector.family.exported(detector.network(), planes)
+    exported = family.exported(detector.network(), planes)
     example = torch.zeros(1, height_px, width_px, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals; what it writes is checked by parity tests
@@ -40,3 +47,9 @@ def export_onnx(detector: Detector, path: Path, *, planes: bool = False) -> None
             input_names=[INPUT_NAME],
             output_names=[BOXES_NAME, SCORES_NAME],
         )
+
+
+def write_interface(spec: Spec, folder: Path) -> None:
+    """Put next to a model file how it is fed and read, where it is not as `export_onnx` says."""
+    if (interface := family_of(spec).interface) is not None:
+        interface(spec).write(folder)

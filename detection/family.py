@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
@@ -16,13 +17,17 @@ from torch import Tensor, nn
 
 from detection.costs import OperatorCost
 from detection.frozen import Frozen, InputError
+from detection.onnx_file.interface import FileInterface
 from detection.spec import Spec
 
-FAMILIES: dict[str, str] = {"compact": "detection.compact.family"}
+FAMILIES: dict[str, str] = {"compact": "detection.compact.family", "onnx": "detection.onnx_file.family"}
 """Name -> the module that has it as `FAMILY`; imported when it is asked for."""
 
-Capability = Literal["lightweight", "nas", "pruning", "low_rank", "distillation", "quantization", "qat", "narrow", "smaller_input"]
-"""What a family may be unable to do: the methods, quantization-aware training, and the references that rebuild it."""
+Capability = Literal[
+    "lightweight", "nas", "pruning", "low_rank", "distillation", "quantization", "training", "qat", "narrow", "smaller_input"
+]
+"""What a family may be unable to do: the methods, training at all, quantization-aware training, and the references that rebuild
+it."""
 Raw = Any
 """What a network says before decoding, in the family's own form; nobody else looks inside."""
 
@@ -155,6 +160,10 @@ class Family:
     costs: Callable[[Spec], tuple[OperatorCost, ...]]
     """Every operator for one picture, as the exported file has them; one that belongs to a module begins with its name."""
 
+    write: Callable[[Mapping[str, Tensor], Path], None] | None = None
+    """Of families whose detectors are files: (weights, where) -> the file is written there, and `exported` is not asked."""
+    interface: Callable[[Spec], FileInterface] | None = None
+    """How their files are fed and read; None: they take pictures and give boxes and scores as `Exported` says."""
     light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None
     """The spec with light blocks: (spec, kind of block, parts of the network); InputError where they cannot be had."""
     light_weights: Callable[[nn.Module, nn.Module, Iterable[Tensor]], LightWeights] | None = None

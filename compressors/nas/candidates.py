@@ -139,7 +139,7 @@ def _first(images: Images, count: int) -> Images:
         boxes_xyxy_px=images.boxes_xyxy_px[:count],
         labels=images.labels[:count],
         picture_ids=images.picture_ids[:count],
-        letterboxes=images.letterboxes[:count],
+        fits=images.fits[:count],
         ground_truth=truth
         | {
             "images": [picture for picture in truth["images"] if picture["id"] in ids],

@@ -71,6 +71,8 @@ class Foundation(Frozen):
     """What all nodes of a sweep share and is part of their keys."""
 
     teacher: Spec
+    given: Digest | None = None
+    """Of the detector that the user brought, weights and all; None: the sweep trains its own."""
     training: Recipe
     recovery: Recipe
     reduction: tuple[MethodName, ...] = REDUCTIONS
@@ -133,9 +135,13 @@ class _Planner:
     def __init__(self, base: Foundation) -> None:
         self.base = base
         self.nodes: dict[Digest, Node] = {}
-        self.teacher = self._add("teacher", "teacher", None, recipe=base.training)
+        self.trains = "training" not in family_of(base.teacher).cannot(base.teacher)
+        self.teacher = self._add("teacher", "teacher", None, recipe=base.training if base.given is None else None)
 
     def recovered(self, cell: Cell) -> Digest:
+        """The float detector of a cell; the root itself where nothing of it can be trained."""
+        if not self.trains:
+            return self.teacher
         steps = tuple(sorted(cell.of("reduction"), key=lambda config: self.base.reduction.index(config.method)))
         name, parent = _node_name("recovered", cell, *PHASES[:-1]), self._architecture(cell)
         return self._add(name, "recovered", parent, steps, cell.one_of("objective"), recipe=self.base.recovery)
@@ -191,6 +197,7 @@ class _Planner:
             "steps": [config.model_dump(mode="json") for config in steps],
             "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": taught_by},
             "runtime": runtime,
+            **({"given": base.given} if base.given and kind == "teacher" and spec is None else {}),
             "recipe": schedule and schedule.model_dump(mode="json"),
             "seed": base.seed,
             "train": base.train_digest,

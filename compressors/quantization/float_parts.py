@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compressors.quantization.float_tail import float_tail_of_graph
 from detection.export import PREDICTIONS
 from hardware_profiles.runtimes.onnxruntime.int8 import write_int8
 from hardware_profiles.runtimes.ranges import Ranges
@@ -24,8 +25,11 @@ RANKING_PICTURES = 8
 def float_tail(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes that stay float: the last predictions, transpositions of maps before them, and all that follows.
 
-    Decoding multiplies small errors by the stride, and scores live in the last bits: int8 here is how detectors fall to 0 mAP.
+    Decoding multiplies small errors by the stride, and scores live in the last bits: int8 here is how detectors fall to 0 mAP. In
+    a file of ours predictions are known by their names, in a user's own by the graph.
     """
+    if not any(predicts(node) for node in model.graph.node):
+        return list(float_tail_of_graph(model))
     producers = {output: node for node in model.graph.node for output in node.output}
     waiting = [producers[output.name] for output in model.graph.output]
     tail: dict[str, onnx.NodeProto] = {}
@@ -117,6 +121,6 @@ def most_harmful(ready: Path, ranges: Ranges, layers: list[str], pictures: list[
     return sorted(layers, key=lambda layer: -harm[layer])
 
 
-def _moved(outputs: tuple[Any, Any], exact: tuple[Any, Any]) -> float:
-    """Squared error of boxes and of scores, each as a share of the squares of the exact ones."""
+def _moved(outputs: tuple[Any, ...], exact: tuple[Any, ...]) -> float:
+    """Squared error of each output, boxes and scores, as a share of the squares of the exact ones, summed."""
     return sum(float(((own - right) ** 2).sum() / max(1e-12, (right**2).sum())) for own, right in zip(outputs, exact, strict=True))

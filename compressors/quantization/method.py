@@ -24,10 +24,12 @@ from detection.data.dataset import Images
 from detection.evaluation import accuracy, detect
 from detection.export import INPUT_NAME, export_onnx
 from detection.frozen import Frozen, InputError, Share
+from detection.model_file import reader_for
+from detection.onnx_file.interface import FileInterface
 from detection.training import Recipe
 from hardware_profiles.runtimes.interface import ForInt8
 from hardware_profiles.runtimes.onnxruntime.int8 import prepare
-from hardware_profiles.runtimes.ranges import PICTURE_RANGE, Ranges
+from hardware_profiles.runtimes.ranges import PICTURE_RANGE, Range, Ranges
 from hardware_profiles.runtimes.table import RUNTIMES, Runtime, open_session
 from hardware_profiles.runtimes.writing import as_planes
 from hardware_profiles.schema.profile import HardwareProfile
@@ -181,7 +183,10 @@ def quantize(
         if config.precision == "float16":
             return Packed(entry.write_float16(exported, folder), QuantizationRecord())
         export_onnx(detector, planes_file, planes=True)
-        work = _Work(config, entry, exported, planes_file, _shown(config, train, seed, planes_file), val, learned or {})
+        describe = detector.family.interface
+        interface = None if describe is None else describe(detector.spec)
+        shown = _shown(config, train, seed, planes_file, interface)
+        work = _Work(config, entry, exported, planes_file, shown, val, learned or {}, interface)
         return work.packed(folder)
 
 
@@ -208,21 +213,23 @@ class _Work:
 
     def __init__(
         self, config: Quantization, runtime: Runtime, exported: Path, planes_file: Path, pictures: list[Any], val: Images,
-        learned: Ranges,
+        learned: Ranges, interface: FileInterface | None,
     ) -> None:  # fmt: skip
+        self.reader = reader_for(interface)
         self.config, self.runtime, self.exported, self.pictures, self.val = config, runtime, exported, pictures, val
         self.ready = prepare(planes_file)
         self.graph, planes = onnx.load(self.ready), onnx.load(planes_file)
         # Preparing fuses nodes, and some runtimes start from the other file.
         self.tail = dict.fromkeys((*float_parts.float_tail(planes), *float_parts.float_tail(self.graph)))
-        self.write = runtime.int8_writer(ForInt8(planes_file, self.ready, tuple(pictures), bool(learned)))
+        self.write = runtime.int8_writer(ForInt8(planes_file, self.ready, tuple(pictures), bool(learned), interface is None))
         histograms = observe(self.ready, float_parts.activations_of(self.graph), pictures)
         found: dict[Origin, Ranges] = {name: ranges_of(histograms, name, config.percentile) for name in config.candidates}
         places = tensor_ranges(planes, learned)
         if learned:  # what a quantization-aware training was clipped to; it leaves out what only one of the runtimes rounds
             first: dict[Origin, Ranges] = {"learned": found[config.candidates[0]] | places}
             found = first | found if config.calibrator == "val" else first
-        self.ranges = {name: own | {INPUT_NAME: PICTURE_RANGE} for name, own in found.items()}
+        picture = {INPUT_NAME: PICTURE_RANGE} if interface is None else {self.graph.graph.input[0].name: Range(*interface.limits())}
+        self.ranges = {name: own | picture for name, own in found.items()}
 
     def packed(self, folder: Path) -> Packed:
         """The best candidate's file, in folder, with layers returned to float where that is asked for."""
@@ -250,7 +257,8 @@ class _Work:
 
     def val_map(self, file: Path) -> float:
         """Of one file in this runtime."""
-        return accuracy(self.val.ground_truth, detect(open_session(self.runtime.name, file, 1), self.val)).map_50_95
+        infer = self.reader.infer(open_session(self.runtime.name, file, 1))
+        return accuracy(self.val.ground_truth, detect(infer, self.val, self.reader.select)).map_50_95
 
     def _within_drop(
         self, file: Path, record: QuantizationRecord, max_drop: float, stem: tuple[str, ...]
@@ -281,10 +289,12 @@ def _counts(most: int) -> tuple[int, ...]:
     return (*doubled, most) if most else ()
 
 
-def _shown(config: Quantization, train: Images, seed: int, planes_file: Path) -> list[Any]:
+def _shown(config: Quantization, train: Images, seed: int, planes_file: Path, interface: FileInterface | None) -> list[Any]:
     """The training pictures that ranges are taken from, as the file takes them."""
     refuse_few_pictures(config, len(train))
     rows = np.random.default_rng(seed).permutation(len(train))[: config.pictures]
+    if interface is not None:
+        return [interface.tensor(train.pixels[row]) for row in sorted(rows)]
     model = onnx.load(planes_file)
     return [as_planes(model, train.pixels[row]) for row in sorted(rows)]
 

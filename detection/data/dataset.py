@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detection.boxes import Letterbox, fit_letterbox
+from detection.boxes import Fit, Resize, fit_of
 from detection.frozen import DamagedError, Digest, Frozen, InputError, read_json
 
 Split = Literal["train", "val", "test"]
@@ -50,6 +50,7 @@ class Prepared(Frozen):
     classes: tuple[str, ...]
     input_size: tuple[int, int]
     """(height, width) in pixels."""
+    resize: Resize = "letterbox"
     splits: dict[Split, SplitSummary]
     digest: Digest
     """sha256 over classes, input size and the digests of all splits."""
@@ -62,15 +63,17 @@ class Images:
     """One split in memory-mapped pixels; picture i has pixels[i], boxes_xyxy_px[i] and labels[i]."""
 
     split: Split
-    pixels: NDArray[np.uint8]  # (pictures, height, width, 3), RGB, letterboxed
-    boxes_xyxy_px: tuple[NDArray[np.float32], ...]  # each (n, 4), in pixels of the letterboxed picture
+    pixels: NDArray[np.uint8]  # (pictures, height, width, 3), RGB, of the input's size
+    boxes_xyxy_px: tuple[NDArray[np.float32], ...]  # each (n, 4), in pixels of the input
     labels: tuple[NDArray[np.int64], ...]  # each (n,), index into classes
     picture_ids: tuple[int, ...]
-    letterboxes: tuple[Letterbox, ...]
+    fits: tuple[Fit, ...]
+    """How each picture came into the input."""
     classes: tuple[str, ...]
     ground_truth: dict[str, Any]
     """COCO format, in pixels of the original pictures; category id = label + 1."""
     digest: Digest
+    resize: Resize = "letterbox"
 
     def __len__(self) -> int:
         return len(self.picture_ids)
@@ -97,7 +100,7 @@ class Images:
             self,
             pixels=pixels,
             boxes_xyxy_px=tuple((boxes * share).astype(np.float32) for boxes in self.boxes_xyxy_px),
-            letterboxes=tuple(fit._replace(resized=fit.resized * share) for fit in self.letterboxes),
+            fits=tuple(fit._replace(resized=fit.resized * share) for fit in self.fits),
         )
 
 
@@ -124,20 +127,20 @@ def _load(folder: Path, split: Split, prepared: Prepared) -> Images:
     expected = (prepared.splits[split].pictures, *prepared.input_size, 3)
     if not pixels.shape == expected == (len(ground_truth["images"]), *expected[1:]):
         raise ValueError(f"pixels of shape {pixels.shape} and {len(ground_truth['images'])} pictures, not {expected}")
-    letterboxes = tuple(
-        fit_letterbox((picture["height"], picture["width"]), prepared.input_size) for picture in ground_truth["images"]
-    )
-    boxes, labels = _targets(ground_truth, letterboxes)
+    sizes = [(picture["height"], picture["width"]) for picture in ground_truth["images"]]
+    fits = tuple(fit_of(size, prepared.input_size, prepared.resize) for size in sizes)
+    boxes, labels = _targets(ground_truth, fits)
     return Images(
         split=split,
         pixels=pixels,
         boxes_xyxy_px=boxes,
         labels=labels,
         picture_ids=tuple(picture["id"] for picture in ground_truth["images"]),
-        letterboxes=letterboxes,
+        fits=fits,
         classes=prepared.classes,
         ground_truth=ground_truth,
         digest=prepared.splits[split].digest,
+        resize=prepared.resize,
     )
 
 
@@ -150,7 +153,7 @@ def split_digest(pixels: NDArray[np.uint8], ground_truth: dict[str, Any]) -> Dig
 
 
 def _targets(
-    ground_truth: dict[str, Any], letterboxes: tuple[Letterbox, ...]
+    ground_truth: dict[str, Any], fits: tuple[Fit, ...]
 ) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.int64], ...]]:
     rows = {picture["id"]: row for row, picture in enumerate(ground_truth["images"])}
     boxes: list[list[list[float]]] = [[] for _ in rows]
@@ -162,6 +165,6 @@ def _targets(
         boxes[rows[annotation["image_id"]]].append([x, y, x + width, y + height])
         labels[rows[annotation["image_id"]]].append(annotation["category_id"] - 1)
     in_input = tuple(
-        fit.to_input(np.asarray(own, dtype=np.float32).reshape(-1, 4)) for own, fit in zip(boxes, letterboxes, strict=True)
+        fit.to_input(np.asarray(own, dtype=np.float32).reshape(-1, 4)) for own, fit in zip(boxes, fits, strict=True)
     )
     return in_input, tuple(np.asarray(own, dtype=np.int64) for own in labels)

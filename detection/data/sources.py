@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from detection.boxes import Resize
 from detection.data.coco import CocoSource, coco_files, read_coco
 from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
@@ -48,7 +49,9 @@ class Data(Frozen):
     name: Annotated[str, Field(min_length=1)] = "digits"
     source: Annotated[Source, Field(discriminator="kind")] = GeneratedSource()
     input_size: tuple[PositiveInt, PositiveInt] = (96, 128)
-    """(height, width) in pixels that every picture is letterboxed to; multiples of the detector's coarsest stride, mostly 32."""
+    """(height, width) in pixels that every picture is brought to; multiples of the detector's coarsest stride, mostly 32."""
+    resize: Resize = "letterbox"
+    """`letterbox`: in its own shape, padded with grey; `stretch`: to all of the input, as some detectors were trained."""
 
 
 def read_source(source: Source, base: Path, seed: int) -> Labelled:
@@ -61,7 +64,10 @@ def read_source(source: Source, base: Path, seed: int) -> Labelled:
 
 def provenance(data: Data, base: Path, seed: int) -> Provenance:
     """What `prepare` would work from now; paths in the data are relative to base, the folder of the params file."""
-    settings = {"reading": READING_VERSION, "data": data.model_dump(mode="json"), "seed": seed}
+    asked = data.model_dump(mode="json")
+    if data.resize == "letterbox":  # the only way there was when the first data was prepared
+        del asked["resize"]
+    settings = {"reading": READING_VERSION, "data": asked, "seed": seed}
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return Provenance(settings=hashlib.sha256(text.encode()).hexdigest(), files=_files_digest(data, base))
 

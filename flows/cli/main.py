@@ -244,6 +244,25 @@ def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSO
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path | None, typer.Argument(help="An ONNX file; by default the plan's `detector.onnx`.")] = None,
+    params: Annotated[Path | None, typer.Option("--params", help="A plan with labelled data: how the file is fed.")] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option("--input-size", help="Height and width in pixels, where the file leaves them open.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write what was found into the plan.")] = False,
+) -> None:
+    """Say what a detector's file is, what int8 can reach in it, and how it is fed and read."""
+    if file is None and params is None:
+        refuse("inspect: name an ONNX file, or a plan with --params.")
+    if write and params is None:
+        refuse("inspect: --write needs --params, the plan to write into.")
+    from flows.inspect.command import inspect as stage
+
+    stage(file, params, size, write, print, print_table)
+
+
+@app.command()
 def retrain(
     params: ParamsPath = DEFAULT,
     cell: Annotated[

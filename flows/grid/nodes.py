@@ -25,7 +25,7 @@ from detection.data.dataset import Images, Split, load_split
 from detection.frozen import Digest, Frozen, read_json
 from detection.training import Recipe, TrainingRecord, fit
 from flows.progress import SHORT_S, progress
-from flows.records.store import Store
+from flows.records.store import GIVEN, Store
 from hardware_profiles.runtimes import table
 from hardware_profiles.schema.profile import HardwareProfile
 
@@ -126,6 +126,7 @@ def _make(node: Node, context: Context, pictures: Pictures, store: Store, folder
     checkpoint.save(detector, folder)
     if node.kind != "search":
         export.export_onnx(detector, folder / "model.onnx")
+        export.write_interface(detector.spec, folder)
     return {
         "changes": tuple(changes),
         "training": record,
@@ -140,7 +141,8 @@ def _make(node: Node, context: Context, pictures: Pictures, store: Store, folder
 def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Detector]:
     """The teacher (for its own node: a fresh detector) and the detector that this node starts from."""
     if node.parent is None:
-        start = checkpoint.fresh(node.spec or base.teacher, base.seed)
+        brought = base.given if node.spec is None else None
+        start = checkpoint.load(store.open(GIVEN, brought)) if brought else checkpoint.fresh(node.spec or base.teacher, base.seed)
         return start, start
     parent = checkpoint.load(store.open(NODES, node.parent))
     ancestor = node.parent
@@ -167,8 +169,8 @@ def _workbench(context: Context, pictures: Pictures, teacher: Detector, detector
 def _train(
     node: Node, detector: Detector, context: Context, pictures: Pictures, store: Store
 ) -> tuple[Detector, TrainingRecord | None, int]:
-    """The trained detector, what that took, and the teacher's forward passes; nothing happens in a search's node."""
-    if node.kind == "search":
+    """The trained detector, what that took, and the teacher's forward passes; nothing happens where no epochs are planned."""
+    if not node.planned.train_epochs:
         return detector, None, 0
     base = context.foundation
     recipe = base.recovery if node.kind == "recovered" else base.training
@@ -249,6 +251,7 @@ def _quantize(node: Node, context: Context, pictures: Pictures, store: Store, fo
     train, val = (pictures(split, detector.spec.input_size) for split in SEEN)
     learned = qat.load_ranges(parent)
     packed = quantization.quantize(detector, config, node.runtime, train, val, context.foundation.seed, folder, learned)
+    export.write_interface(detector.spec, folder)
     print(f"quantization: {packed.record.summary()}", flush=True)
     return _same_network(before) | {"quantization": packed.record}
 
@@ -259,7 +262,9 @@ def _pack(node: Node, store: Store, folder: Path) -> Fields:
     assert node.runtime is not None
     pack = table.RUNTIMES[node.runtime].pack
     assert pack is not None, f"{node.runtime} opens no ONNX, so its entry says how to pack"
-    pack(model_file(store.open(NODES, node.parent)), folder)
+    parent = store.open(NODES, node.parent)
+    pack(model_file(parent), folder)
+    export.write_interface(checkpoint.load_spec(parent), folder)
     return _same_network(read_done(store, node.parent))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from detection.data.dataset import Prepared, Split, load_prepared, load_split
-from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, Infer, accuracy, detect
+from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, accuracy, detect
 from detection.frozen import Digest, Frozen, read_json
+from detection.model_file import reader_of
 from flows.grid.nodes import NODES, artifact_files, model_file
 from flows.progress import SHORT_S, Work, progress
 from flows.records.files import file_digest
@@ -47,7 +49,7 @@ def score_key(node_key: Digest, runtime: str, data: Prepared) -> Digest:
 def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score:
     """Run the artifact over val and test, one picture at a time, and store metrics and detections."""
     folder = store.open(NODES, node_key)
-    session = open_session(runtime, model_file(folder), 1)
+    session, reader = open_session(runtime, model_file(folder), 1), reader_of(model_file(folder))
     found: dict[Split, Accuracy] = {}
     key = score_key(node_key, runtime, load_prepared(prepared))
     if store.has(SCORES, key):  # of a file that was made again since, perhaps with other bytes
@@ -56,7 +58,7 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
         for split in SCORED:
             images = load_split(prepared, split).at(session.input_size)
             with progress(f"score in {runtime}, {split}", len(images), "pictures", first_after_s=SHORT_S) as work:
-                results = detect(_counted(session, work), images)
+                results = detect(reader.infer(_counted(session, work)), images, reader.select)
             found[split] = accuracy(images.ground_truth, results)
             (target / f"{split}.json").write_text(json.dumps(results, separators=(",", ":")))
         digest, size_bytes = artifact_digest(folder)
@@ -65,15 +67,15 @@ def score(node_key: Digest, runtime: str, prepared: Path, store: Store) -> Score
     return result
 
 
-def _counted(session: Session, work: Work) -> Infer:
+def _counted(session: Session, work: Work) -> Callable[[Pixels], tuple[Array, ...]]:
     """The session, which tells of every picture."""
 
-    def infer(pixels: Pixels) -> tuple[Array, Array]:
+    def call(pixels: Pixels) -> tuple[Array, ...]:
         found = session(pixels)
         work.advance()
         return found
 
-    return infer
+    return call
 
 
 def read_artifact(node_key: Digest, runtime: str, data: Prepared, store: Store) -> ArtifactRecord:

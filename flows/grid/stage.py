@@ -18,7 +18,8 @@ from flows.grid.tasks import Outcome, Task, rank, score_name, task_name, tasks_o
 from flows.progress import Say, progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
-from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
+from flows.sweep.context import chosen_cells, chosen_references, given_detector, lay_foundation, make_graph
+from flows.sweep.given import store_given
 from flows.sweep.machine_warnings import machine_warnings
 from flows.sweep.params import Plan
 from flows.tracking.mlflow_client import Tracker
@@ -46,6 +47,7 @@ def grid(
     cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
     graph = make_graph(plan, base, (*cells, *references))
     with store.one_driver(plan.params.sweep, "another grid"):
+        store_given(given_detector(plan, load_prepared(prepared)), store)
         start_bytes = store.journal_bytes()
         run = _Run(plan, prepared, store, cells, references, graph)
         records = _make(run, base, executor, open_tracking, say)

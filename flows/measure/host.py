@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from detection.boxes import Resize
 from detection.data.dataset import Images
 from flows.measure.measured_rows import Rounds
 from flows.progress import Say, duration, progress
@@ -65,7 +66,7 @@ def host_rounds(
                 continue
             work.start(title)
             round_started_s = time.perf_counter()
-            job = _job(profile, files[profile.id], index, folder, config, least_reading_s)
+            job = _job(profile, files[profile.id], index, folder, config, least_reading_s, images.resize)
             try:
                 result = in_fresh_process(job, ENTRY, folder, config.round_timeout_s)
             except RoundError as error:
@@ -120,8 +121,8 @@ def pictures_as_taken(images: Images, wanted: int) -> list[NDArray[np.uint8]]:
     """Some pictures, evenly spread over the split, scaled up to the size they were taken in: prepared data keeps them packed."""
     taken = []
     for row in np.linspace(0, len(images) - 1, min(wanted, len(images))).round().astype(int):
-        fit, original = images.letterboxes[row], images.ground_truth["images"][row]
-        height_px, width_px = max(1, round(original["height"] * fit.scale)), max(1, round(original["width"] * fit.scale))
+        fit, original = images.fits[row], images.ground_truth["images"][row]
+        height_px, width_px = max(1, round(original["height"] * fit.scale_y)), max(1, round(original["width"] * fit.scale_x))
         content = images.pixels[row][fit.top_px : fit.top_px + height_px, fit.left_px : fit.left_px + width_px]
         taken.append(cv2.resize(np.ascontiguousarray(content), (original["width"], original["height"])))
     return [picture.astype(np.uint8) for picture in taken]
@@ -133,8 +134,9 @@ def order_seeds(config: Measure) -> tuple[int, ...]:
 
 
 def _job(
-    profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure, least_reading_s: float | None
-) -> Job:
+    profile: HardwareProfile, files: tuple[File, ...], index: int, folder: Path, config: Measure, least_reading_s: float | None,
+    resize: Resize,
+) -> Job:  # fmt: skip
     return Job(
         runtime=profile.runtime,
         threads=profile.threads,
@@ -143,7 +145,7 @@ def _job(
         order_seed=order_seeds(config)[index],
         protocol=config.protocol(),
         pictures=str(folder / PICTURES),
-        settings=config.settings(),
+        settings={**config.settings(), "resize": resize},
         result=str(folder / "result.json"),
         probe_s=least_reading_s,
     )

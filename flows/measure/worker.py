@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 from hardware_profiles.runtimes.table import Array, Pixels
 from hardware_profiles.timing.calls import Hooks, Picture
-from hardware_profiles.timing.round import Job, pin, run_round
+from hardware_profiles.timing.round import HooksOf, Job, pin, run_round
 
 
 def main(job_file: Path) -> None:
@@ -18,26 +19,33 @@ def main(job_file: Path) -> None:
     Path(job.result).write_text(result.model_dump_json())
 
 
-def detection_hooks(job: Job) -> Hooks:
-    """Letterboxing before the network, and after it the choice of final detections in pixels of the original picture."""
+def detection_hooks(job: Job) -> HooksOf:
+    """Of each file: resizing before the network, and after it the choice of final detections in pixels of the original picture."""
     import cv2  # here, so that its threads are born on the cores the process is pinned to
 
-    from detection.boxes import Detections, fit_letterbox, letterbox, select
-    from detection.evaluation import as_input
+    from detection.boxes import Detections, Resize, fit_of, fitted, select
+    from detection.model_file import reader_of
 
     cv2.setNumThreads(job.threads)
-    score_threshold, iou_threshold = job.settings["score_threshold"], job.settings["iou_threshold"]
-    most = int(job.settings["most_detections"])
+    score_threshold, iou_threshold = float(job.settings["score_threshold"]), float(job.settings["iou_threshold"])
+    most, resize = int(job.settings["most_detections"]), cast(Resize, job.settings["resize"])
 
-    def before(picture: Picture, size: tuple[int, int]) -> Pixels:
-        return as_input(letterbox(picture, size))
+    def hooks_of(model: Path) -> Hooks:
+        reader = reader_of(model)
+        suppressed_above = iou_threshold if reader.select == "nms" else None
 
-    def after(boxes: Array, scores: Array, picture: Picture, input_size: tuple[int, int]) -> Detections:
-        final = select(boxes[0], scores[0], score_threshold, iou_threshold, most)
-        fit = fit_letterbox((picture.shape[0], picture.shape[1]), input_size)
-        return final._replace(boxes_xyxy_px=fit.to_original(final.boxes_xyxy_px))
+        def before(picture: Picture, size: tuple[int, int]) -> Pixels:
+            return reader.tensor(fitted(picture, size, resize))
 
-    return Hooks(before, after)
+        def after(outputs: tuple[Array, ...], picture: Picture, input_size: tuple[int, int]) -> Detections:
+            boxes, scores = reader.boxes_and_scores(outputs, input_size)
+            final = select(boxes[0], scores[0], score_threshold, suppressed_above, most)
+            fit = fit_of((picture.shape[0], picture.shape[1]), input_size, resize)
+            return final._replace(boxes_xyxy_px=fit.to_original(final.boxes_xyxy_px))
+
+        return Hooks(before, after)
+
+    return hooks_of
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.boxes import letterbox
+from detection.boxes import fitted
 from detection.data.dataset import SPLITS, Prepared, Split, SplitSummary, split_digest
 from detection.data.labelled import Labelled, Picture
 from detection.data.sources import Data, provenance, read_source
@@ -36,7 +36,7 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
         report(note)
     _check_room(folder, data, labelled)
     with whole_folder(folder) as unfinished:
-        splits = {split: _write_split(unfinished, split, labelled, data.input_size, report) for split in SPLITS}
+        splits = {split: _write_split(unfinished, split, labelled, data, report) for split in SPLITS}
         content = {
             "classes": labelled.classes,
             "input_size": data.input_size,
@@ -46,6 +46,7 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
             name=data.name,
             classes=labelled.classes,
             input_size=data.input_size,
+            resize=data.resize,
             splits=splits,
             digest=digest_of(content),
             made_from=provenance(data, base, seed),
@@ -78,15 +79,15 @@ def _check_room(folder: Path, data: Data, labelled: Labelled) -> None:
         )
 
 
-def _write_split(folder: Path, split: Split, labelled: Labelled, input_size: tuple[int, int], report: Say) -> SplitSummary:
+def _write_split(folder: Path, split: Split, labelled: Labelled, data: Data, report: Say) -> SplitSummary:
     """Pixels and ground truth of one split, picture by picture, so that memory stays flat."""
     pictures = labelled.splits[split]
     pixels: NDArray[np.uint8] = np.lib.format.open_memmap(
-        folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(pictures), *input_size, 3)
+        folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(pictures), *data.input_size, 3)
     )
     truth = _GroundTruth(labelled.classes)
     for row, picture in enumerate(steps(pictures, len(pictures), f"prepare {split}", "pictures")):
-        pixels[row] = letterbox(picture.pixels(), input_size)
+        pixels[row] = fitted(picture.pixels(), data.input_size, data.resize)
         truth.add(picture)
     (folder / f"{split}.json").write_text(json.dumps(truth.coco, separators=(",", ":")) + "\n")
     if not truth.learnable:

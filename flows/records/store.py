@@ -25,6 +25,8 @@ from hardware_profiles.timing.round import RoundResult
 MANIFEST = "manifest.json"
 PARTIAL = "partial"
 JOURNAL = "journal.jsonl"
+GIVEN = "given"
+"""Section of the detectors that users bring, under their digests."""
 OBSERVATION_SCHEMA = 2
 
 

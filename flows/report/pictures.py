@@ -75,7 +75,7 @@ def chosen_rows(control_f1: Sequence[float], count: int) -> tuple[int, ...]:
 
 
 def _by_picture(images: Images, result: list[dict[str, Any]], score_threshold: float) -> list[Detections]:
-    """Per row of the split, the detections worth showing, in pixels of the letterboxed picture, best first."""
+    """Per row of the split, the detections worth showing, in pixels of the input, best first."""
     rows = {picture_id: row for row, picture_id in enumerate(images.picture_ids)}
     kept: list[list[dict[str, Any]]] = [[] for _ in rows]
     for found in sorted(result, key=lambda found: -float(found["score"])):
@@ -86,7 +86,7 @@ def _by_picture(images: Images, result: list[dict[str, Any]], score_threshold: f
 
 def _detections(images: Images, row: int, own: list[dict[str, Any]]) -> Detections:
     xywh = np.asarray([found["bbox"] for found in own], dtype=np.float32).reshape(-1, 4)
-    boxes = images.letterboxes[row].to_input(np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1))
+    boxes = images.fits[row].to_input(np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1))
     return Detections(
         boxes,
         np.asarray([found["score"] for found in own], dtype=np.float32),

@@ -17,12 +17,13 @@ from compressors.lightweight import light_spec
 from compressors.nas import space_to_search
 from compressors.planning.graph import Cell, Foundation, Graph, Menu, Reference, graph_of
 from compressors.quantization import refuse_few_pictures
-from detection.checkpoint import fresh
+from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Prepared, load_prepared
 from detection.data.sources import provenance
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.schema import in_numbers
+from flows.sweep.given import read_given
 from flows.sweep.params import Plan
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.profile import HardwareProfile
@@ -37,7 +38,9 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     """The shared part of every node's key; InputError where nothing is prepared, or something else than the params ask for."""
     params, prepared = plan.params, load_prepared(prepared_folder)
     _check_current(plan, prepared, prepared_folder)
-    teacher = Spec(classes=prepared.classes, input_size=prepared.input_size, settings=params.teacher.architecture)
+    given = given_detector(plan, prepared)
+    own = params.teacher.architecture
+    teacher = given.spec if given else Spec(classes=prepared.classes, input_size=prepared.input_size, settings=own)
     _check_shapes(plan.menu, teacher)
     for config in plan.menu.quantization:
         refuse_few_pictures(config, prepared.splits["train"].pictures)
@@ -46,6 +49,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     _check_installed(params.grid.runtimes, libraries)
     return Foundation(
         teacher=teacher,
+        given=None if given is None else given.digest,
         training=params.teacher.training,
         recovery=params.grid.recovery,
         reduction=params.grid.reduction,
@@ -60,6 +64,12 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         design_profile=profile_digest(plan.design_profile),
         libraries=libraries,
     )
+
+
+def given_detector(plan: Plan, prepared: Prepared) -> Detector | None:
+    """The detector that the user brought, with the classes of the data; None where the sweep trains one."""
+    asked = plan.params.detector
+    return None if asked is None else read_given(asked, plan.base, prepared.input_size, prepared.classes)
 
 
 def profile_digest(profile: HardwareProfile) -> Digest:
@@ -108,9 +118,11 @@ def _check_shapes(menu: Menu, teacher: Spec) -> None:
 
 def _check_targets(menu: Menu, teacher: Spec, profile: HardwareProfile) -> None:
     """InputError where a variant asks of the teacher for fewer multiply-adds, or less time, than its own floors leave."""
-    untrained = fresh(teacher, 0)  # how far it can go does not depend on weights
     refusals = [(f"pruning.{i}", partial(pruning.refuse_out_of_reach, config)) for i, config in enumerate(menu.pruning)]
     refusals += [(f"low_rank.{i}", partial(low_rank.refuse_out_of_reach, config)) for i, config in enumerate(menu.low_rank)]
+    if not refusals:
+        return
+    untrained = fresh(teacher, 0)  # how far it can go does not depend on weights
     for place, refuse in refusals:
         try:
             refuse(untrained, profile)

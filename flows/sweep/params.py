@@ -16,13 +16,15 @@ from pydantic_core import PydanticCustomError
 from compressors.planning.cells import REDUCTIONS
 from compressors.planning.graph import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.planning.names import METHODS, MethodName
+from detection.checkpoint import Detector
 from detection.data.sources import Data
 from detection.family import family_named, family_of
 from detection.frozen import Frozen, InputError, PositiveInt
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe
+from flows.sweep.given import read_given
 from flows.sweep.plan_checks import check_plan
-from flows.sweep.settings import Check, Measure, Report
+from flows.sweep.settings import Check, Measure, OnnxDetector, Report
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.library import load_profile, load_yaml
 from hardware_profiles.schema.profile import HardwareProfile
@@ -102,11 +104,19 @@ class Params(Frozen):
     """Per training task; two one-thread tasks beat one two-thread task."""
     store: StoreParams = StoreParams()
     data: Data = Data()
+    detector: OnnxDetector | None = None
+    """A detector of your own, which is compressed in place of one that `teacher` trains; null: ours."""
     teacher: Teacher = Teacher()
     grid: Grid = Grid()
     measure: Measure = Measure()
     report: Report = Report()
     check: Check = Check()
+
+    @model_validator(mode="after")
+    def _one_detector(self) -> Params:
+        if self.detector is not None and "teacher" in self.model_fields_set:
+            raise ValueError("detector and teacher are both given: a file is not trained. Leave one of them out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,15 @@ class Plan:
         """The detector to be compressed, but for its classes: those are known once data is prepared, and nothing here depends on
         them."""
         params = self.params
+        if self.given is not None:
+            return self.given.spec
         return Spec(family=FAMILY, classes=("any",), input_size=params.data.input_size, settings=params.teacher.architecture)
+
+    @cached_property
+    def given(self) -> Detector | None:
+        """The detector that the user brought, with the file's own classes; None where the sweep trains one."""
+        asked = self.params.detector
+        return None if asked is None else read_given(asked, self.base, self.params.data.input_size)
 
     @property
     def digest(self) -> str:

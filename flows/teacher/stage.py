@@ -14,7 +14,8 @@ from flows.grid.tasks import usable
 from flows.progress import Say
 from flows.records.files import whole_folder
 from flows.records.store import Store
-from flows.sweep.context import chosen_cells, lay_foundation, make_graph
+from flows.sweep.context import chosen_cells, given_detector, lay_foundation, make_graph
+from flows.sweep.given import store_given
 from flows.sweep.machine_warnings import machine_warnings
 from flows.sweep.params import Plan
 
@@ -24,7 +25,10 @@ RUNTIME = "onnxruntime"
 
 
 def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) -> None:
-    """Train the teacher unless the store has it, score it, and put spec, weights, ONNX file and metrics into folder."""
+    """Train the teacher unless the store has it, or take in the user's own, and score it.
+
+    Spec, weights, ONNX file and metrics then lie in folder.
+    """
     base = lay_foundation(plan, prepared)
     graph = make_graph(plan, base, chosen_cells(plan, None))
     node = next(node for node in graph.nodes.values() if node.kind == "teacher" and node.spec is None)
@@ -34,6 +38,7 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
     else:
         for warning in machine_warnings(plan):
             say(warning)
+        store_given(given_detector(plan, data), store)
         make_node(node, Context(prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base))
     if not usable(store, SCORES, score_key(node.key, RUNTIME, data), repair=True):
         score(node.key, RUNTIME, prepared, store)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 INPUT, OUTPUTS = "images", ("boxes", "scores")
-"""Names in every exported file."""
+"""Names in every file that a family of ours exports."""
 COLOURS = 3
+PICTURE_CHANNELS = (COLOURS, 1)
+"""Of pictures in colour and in grey."""
 PLANE_CHANNELS = (COLOURS, 4 * COLOURS)
 """Of files for quantizers: one pixel in each position, or four of a row."""
 MODEL = "model"
@@ -35,15 +37,18 @@ class Session(Protocol):
 
     input_size: tuple[int, int]
     """(height, width) in pixels."""
+    output_names: tuple[str, ...]
+    """In the order in which a call gives them."""
 
     def blank(self) -> Pixels:
         """A black picture as this file takes it."""
 
-    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
-        """Boxes (1, N, 4) xyxy in pixels and scores (1, N, C), in fresh memory, for a picture (1, height, width, 3) uint8.
+    def __call__(self, pixels: Pixels) -> tuple[Array, ...]:
+        """The outputs in fresh memory, for one picture as the file takes it.
 
-        Files that were exported for quantizers take its planes (1, 3, height, width) float32 in [0, 255] instead, or
-        (1, 12, height, width / 4), four pixels of a row in one position.
+        Files of ours take pictures (1, height, width, 3) uint8 and give boxes (1, N, 4) xyxy in pixels and scores (1, N, C). Those
+        that were exported for quantizers take planes (1, 3, height, width) float32 in [0, 255] instead, or (1, 12, height,
+        width / 4), four pixels of a row in one position. A user's file has outputs of its own, which come in the file's order.
         """
 
 
@@ -63,6 +68,8 @@ class ForInt8:
     """Training pictures as planes."""
     trained_for_int8: bool
     """By quantization-aware training, which has corrected biases itself."""
+    takes_pictures: bool = True
+    """Whether the int8 file takes pictures as they are stored; false: what the float file takes, as a user's own does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,41 +111,50 @@ class Runtime:
 EMPTY_SHAPE = (1, 3, 8, 8)
 
 
+class Tensor(NamedTuple):
+    """What a file says of a tensor that it takes."""
+
+    shape: list[int | str]
+    """Sides that are open have a name, or a question mark."""
+    dtype: str
+    """As NumPy calls it."""
+
+
 class OpenedFile:
     """What all sessions have in common: they know what they take."""
 
+    input_name: str
     input_size: tuple[int, int]
-    pixels_per_position: int | None
-    """Of files that take planes."""
+    output_names: tuple[str, ...]
+    """In the order in which a call gives them."""
 
     def blank(self) -> Pixels:
         """A black picture as this file takes it."""
-        height_px, width_px = self.input_size
-        if self.pixels_per_position is not None:
-            return np.zeros((1, COLOURS * self.pixels_per_position, height_px, width_px // self.pixels_per_position), np.float32)
-        return np.zeros((1, height_px, width_px, COLOURS), np.uint8)
+        return np.zeros(self._shape, self._dtype)
 
     def check_type(self, pixels: Pixels) -> None:
         """SessionError for pixels of another type than the file takes, where the runtime would convert them without a word."""
-        if pixels.dtype != (wanted := self.blank().dtype):
-            raise SessionError(f"input {INPUT} is {pixels.dtype}; the file takes {wanted}")
+        if pixels.dtype != self._dtype:
+            raise SessionError(f"input {self.input_name} is {pixels.dtype}; the file takes {self._dtype}")
 
-    def accept(self, model: Path, inputs: Mapping[str, list[int | str]], outputs: Iterable[str]) -> None:
-        """Note the size of the one input, by its shape; SessionError where the file is no detector of ours."""
-        if list(inputs) != [INPUT] or not set(OUTPUTS) <= set(outputs):
-            raise SessionError(
-                f"{model}: has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; "
-                f"a detector has the input {INPUT} and the outputs {' and '.join(OUTPUTS)}"
-            )
-        match inputs[INPUT]:
-            case [1, int(height_px), int(width_px), channels] if channels == COLOURS:
-                self.input_size, self.pixels_per_position = (height_px, width_px), None
-            case [1, int(channels), int(height_px), int(positions)] if channels in PLANE_CHANNELS:
-                self.input_size, self.pixels_per_position = (height_px, positions * channels // COLOURS), channels // COLOURS
-            case shape:
+    def accept(self, model: Path, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> None:
+        """Note what the one input is and which outputs there are; SessionError where it is no picture."""
+        if len(inputs) != 1:
+            raise SessionError(f"{model}: has {len(inputs)} inputs ({', '.join(inputs)}); a detector has one, the picture")
+        ((self.input_name, (shape, dtype)),) = inputs.items()
+        match shape:
+            case [1, int(height_px), int(width_px), channels] if channels in PICTURE_CHANNELS:
+                self.input_size = height_px, width_px
+            case [1, int(channels), int(height_px), int(positions)] if channels in (*PICTURE_CHANNELS, *PLANE_CHANNELS):
+                per_position = channels // COLOURS or 1
+                self.input_size = height_px, positions * per_position
+            case _:
                 raise SessionError(
-                    f"{model}: input {INPUT} has the shape {shape}; (1, height, width, 3) with fixed sizes is needed"
+                    f"{model}: input {self.input_name} has the shape {shape}; (1, height, width, 3) or (1, 3, height, width) with "
+                    f"fixed sizes is needed"
                 )
+        self._shape, self._dtype = tuple(int(side) for side in shape), np.dtype(dtype)
+        self.output_names = OUTPUTS if set(OUTPUTS) <= set(outputs) else tuple(outputs)
 
 
 def cannot_open(model: Path, runtime: str, error: Exception) -> SessionError:

@@ -44,8 +44,8 @@ class Hooks(NamedTuple):
 
     before: Callable[[Picture, tuple[int, int]], Pixels]
     """Picture (h, w, 3), input size (height, width) -> pixels (1, height, width, 3)."""
-    after: Callable[[Array, Array, Picture, tuple[int, int]], Any]
-    """Boxes, scores, picture, input size (height, width) -> final detections."""
+    after: Callable[[tuple[Array, ...], Picture, tuple[int, int]], Any]
+    """Outputs, picture, input size (height, width) -> final detections."""
 
 
 class Times(NamedTuple):
@@ -186,9 +186,9 @@ def _end_to_end_ns(session: Session, pictures: Sequence[Picture], hooks: Hooks, 
     for i in range(count):
         picture = pictures[i % len(pictures)]
         started_ns = time.perf_counter_ns()
-        boxes, scores = session(hooks.before(picture, session.input_size))
+        outputs = session(hooks.before(picture, session.input_size))
         answered_ns = time.perf_counter_ns()
-        hooks.after(boxes, scores, picture, session.input_size)
+        hooks.after(outputs, picture, session.input_size)
         ended_ns = time.perf_counter_ns()
         whole_ns.append(ended_ns - started_ns)
         after_ns.append(ended_ns - answered_ns)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +32,8 @@ from hardware_profiles.timing.calls import (
 )
 from hardware_profiles.timing.environment import cores_here, peak_resident_bytes, reset_peak, resident_bytes
 
+HooksOf = Callable[[Path], Hooks]
+"""A file -> what surrounds it."""
 Count = Annotated[int, Field(ge=1)]
 RENAMED = {"disturbed": "contended", "yardstick_s": "probe_s"}
 """Field of a block as older versions stored it -> its name now."""
@@ -75,7 +77,7 @@ class Job(_Closed):
     protocol: Protocol
     pictures: str
     """An .npz of pictures (height, width, 3), uint8, of any size."""
-    settings: dict[str, float]
+    settings: dict[str, float | str]
     """What the hooks need; measuring does not look inside."""
     result: str
     """Where the round's blocks are written."""
@@ -194,14 +196,14 @@ def choose_cores(threads: int) -> Cores:
     return tuple(cores[-threads:])
 
 
-def run_round(job: Job, hooks: Hooks) -> RoundResult:
+def run_round(job: Job, hooks_of: HooksOf) -> RoundResult:
     """One block per file, timed in this process in the random order of the job's seed; a file that fails has its error instead."""
     with np.load(job.pictures, allow_pickle=False) as packed:
         pictures = [packed[name] for name in packed.files]
     order = list(job.files)
     random.Random(job.order_seed).shuffle(order)
     runtime_bytes = _runtime_bytes(job)
-    _wake_up(job, order[0], pictures, hooks)
+    _wake_up(job, order[0], pictures, hooks_of)
     probe = ContentionProbe(job.probe_s, job.protocol.contention_wait_s) if job.threads == 1 else None
     gc.collect()
     reset_peak()
@@ -209,7 +211,7 @@ def run_round(job: Job, hooks: Hooks) -> RoundResult:
     gc.freeze()  # what was imported so far is not searched again after every file
     gc.disable()
     try:
-        blocks = tuple(_time_file(job, file, position, pictures, hooks, probe) for position, file in enumerate(order))
+        blocks = tuple(_time_file(job, file, position, pictures, hooks_of, probe) for position, file in enumerate(order))
     finally:
         gc.enable()
         gc.unfreeze()
@@ -234,20 +236,20 @@ def _runtime_bytes(job: Job) -> int | None:
         return resident_bytes()
 
 
-def _wake_up(job: Job, file: File, pictures: Sequence[Picture], hooks: Hooks) -> None:
+def _wake_up(job: Job, file: File, pictures: Sequence[Picture], hooks_of: HooksOf) -> None:
     """Load the runtime's libraries and raise the clock before the first timed file, whoever that is."""
     try:
         session = open_session(job.runtime, Path(file.path), job.threads)
-        warm_up(session, _inputs(session, pictures, hooks), job.protocol.warmup_calls, job.protocol.warmup_s)
+        warm_up(session, _inputs(session, pictures, hooks_of(Path(file.path))), job.protocol.warmup_calls, job.protocol.warmup_s)
     except Exception:  # the same file fails again in its block, where it is recorded
         return
 
 
 def _time_file(
-    job: Job, file: File, position: int, pictures: Sequence[Picture], hooks: Hooks, probe: ContentionProbe | None
+    job: Job, file: File, position: int, pictures: Sequence[Picture], hooks_of: HooksOf, probe: ContentionProbe | None
 ) -> Block:
     try:
-        return _timed(job, file, position, pictures, hooks, probe)
+        return _timed(job, file, position, pictures, hooks_of(Path(file.path)), probe)
     except Exception as error:  # one bad file must not end the round; its failure becomes its record
         return Block(digest=file.digest, position=position, error=f"{type(error).__name__}: {error}")
     finally:

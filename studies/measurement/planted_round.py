@@ -22,7 +22,7 @@ class Slowed:
     """A session that is busy for a share of each call's own time after that call."""
 
     def __init__(self, session: Session, share: float, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
-        self.input_size = session.input_size
+        self.input_size, self.output_names = session.input_size, session.output_names
         self._session = session
         self._share = share
         self._clock_ns = clock_ns
@@ -31,7 +31,7 @@ class Slowed:
         """What the session takes."""
         return self._session.blank()
 
-    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
+    def __call__(self, pixels: Pixels) -> tuple[Array, ...]:
         """What the session gives, so much later. A share of 0 takes the same path, so that the detour is in both times."""
         started_ns = self._clock_ns()
         found = self._session(pixels)
@@ -45,7 +45,7 @@ class Slowed:
 def plant(job: Job) -> None:
     """Make the job's runtime known in this process; it opens files in the real one and slows those that the settings name."""
     real = RUNTIMES[job.runtime.removesuffix(SUFFIX)]
-    shares = {key.removeprefix(PREFIX): value for key, value in job.settings.items() if key.startswith(PREFIX)}
+    shares = {key.removeprefix(PREFIX): float(value) for key, value in job.settings.items() if key.startswith(PREFIX)}
 
     def open_slowed(path: Path, threads: int) -> Session:
         return Slowed(real.open(path, threads), shares.get(path.stem, 0.0))

@@ -19,6 +19,7 @@ from compressors.quantization import Quantization
 from detection.data.dataset import Split, load_split
 from detection.evaluation import Accuracy, accuracy, detect
 from detection.frozen import Digest, Frozen, InputError
+from detection.model_file import reader_of
 from flows.compare.retrain import retrain
 from flows.compare.retrain_text import read_seeds
 from flows.grid.nodes import NODES
@@ -173,9 +174,10 @@ def _train(run: FinishedRun, control: CellRecord, config: Quantization, folder: 
 
 def _score(run: FinishedRun, runtime: str, folder: Path) -> None:
     session = open_session(runtime, folder / NETWORK_FILE, 1)
+    infer = reader_of(folder / NETWORK_FILE).infer(session)
     for split in SCORED:
         images = load_split(run.prepared, split).at(session.input_size)
-        results = detect(session, images)
+        results = detect(infer, images)
         (folder / f"{runtime}-{split}.json").write_text(json.dumps(results, separators=(",", ":")))
         reached = accuracy(images.ground_truth, results)
         (folder / f"{runtime}-{split}-score.json").write_text(reached.model_dump_json() + "\n")

@@ -98,7 +98,7 @@ def test_a_cell_that_sees_half_is_scored_on_the_same_ground_truth(context: Conte
         assert stored
         assert result.accuracy[split] == accuracy(images.ground_truth, stored)
         halved = images.at((32, 48)).pixels
-        for pixels, fit, picture in zip(halved, images.letterboxes, images.picture_ids, strict=True):
+        for pixels, fit, picture in zip(halved, images.fits, images.picture_ids, strict=True):
             boxes, scores = session(as_input(pixels))
             final = select(boxes[0], scores[0], SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS)
             offset_px = np.array([fit.left_px, fit.top_px] * 2)

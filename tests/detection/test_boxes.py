@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
-from detection.boxes import LETTERBOX_GREY, Array, Detections, area_px2, fit_letterbox, letterbox, pairwise_iou, select
+from detection.boxes import LETTERBOX_GREY, Array, Detections, Resize, area_px2, fit_of, fitted, pairwise_iou, select
 
 ODD_SIZES = [(37, 91), (91, 37), (480, 640), (1, 50), (333, 333), (719, 1281)]
 INPUT_SIZE = (64, 96)
@@ -69,16 +71,26 @@ def test_two_boxes_without_area_do_not_divide_by_zero() -> None:
 )
 def test_the_fit_by_hand(picture_size: tuple[int, int], scale: float, top_px: int, left_px: int) -> None:
     """Sizes are (height, width): exchanging them would put the bars on the wrong sides."""
-    fit = fit_letterbox(picture_size, INPUT_SIZE)
-    assert fit.scale == pytest.approx(scale)
+    fit = fit_of(picture_size, INPUT_SIZE)
+    assert (fit.scale_y, fit.scale_x) == pytest.approx((scale, scale))
     assert (fit.top_px, fit.left_px) == (top_px, left_px)
 
 
+def test_a_stretched_picture_by_hand() -> None:
+    """128 x 48 into 64 x 96 is halved in height and doubled in width, without bars; its boxes likewise."""
+    fit = fit_of((128, 48), INPUT_SIZE, "stretch")
+    assert fit == (0.5, 2.0, 0, 0, 1.0)
+    np.testing.assert_allclose(fit.to_input(boxes((10, 20, 30, 40))), [[20, 10, 60, 20]])
+    picture = np.full((128, 48, 3), (10, 20, 30), np.uint8)
+    assert (fitted(picture, INPUT_SIZE, "stretch") == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize("resize", get_args(Resize))
 @pytest.mark.parametrize("picture_size", ODD_SIZES, ids=str)
-def test_boxes_come_back_from_the_input(picture_size: tuple[int, int]) -> None:
+def test_boxes_come_back_from_the_input(picture_size: tuple[int, int], resize: Resize) -> None:
     """There and back is the same box, and the whole picture lies inside the input, to a pixel of rounding."""
     height_px, width_px = picture_size
-    fit = fit_letterbox(picture_size, INPUT_SIZE)
+    fit = fit_of(picture_size, INPUT_SIZE, resize)
     own = boxes((0, 0, width_px, height_px), (0.1 * width_px, 0.2 * height_px, 0.7 * width_px, 0.9 * height_px))
     there = fit.to_input(own)
     assert there.dtype == np.float32
@@ -89,29 +101,30 @@ def test_boxes_come_back_from_the_input(picture_size: tuple[int, int]) -> None:
 
 def test_a_letterbox_resized_afterwards_by_hand() -> None:
     """100 x 200 into 64 x 96 is 0.48 with 8 px above; at half of that size a corner at (50, 25) is at (12, 10), and comes back."""
-    fit = fit_letterbox((100, 200), INPUT_SIZE)._replace(resized=0.5)
+    fit = fit_of((100, 200), INPUT_SIZE)._replace(resized=0.5)
     own = boxes((50, 25, 150, 75))
     np.testing.assert_allclose(fit.to_input(own), [[12, 10, 36, 22]], atol=1e-4)
     np.testing.assert_allclose(fit.to_original(fit.to_input(own)), own, atol=1e-3)
 
 
+@pytest.mark.parametrize("resize", get_args(Resize))
 @pytest.mark.parametrize("picture_size", [size for size in ODD_SIZES if min(size) > 10], ids=str)
-def test_pixels_and_boxes_move_together(picture_size: tuple[int, int]) -> None:
+def test_pixels_and_boxes_move_together(picture_size: tuple[int, int], resize: Resize) -> None:
     """A white rectangle drawn in the picture is found in the input where its box went, within a pixel."""
     height_px, width_px = picture_size
     x1, y1, x2, y2 = width_px // 4, height_px // 3, width_px * 3 // 4, height_px * 5 // 6
     picture = np.zeros((*picture_size, 3), np.uint8)
     picture[y1:y2, x1:x2] = 255
-    rows, columns = np.nonzero(letterbox(picture, INPUT_SIZE)[..., 0] > 130)  # above the grey of the padding
+    rows, columns = np.nonzero(fitted(picture, INPUT_SIZE, resize)[..., 0] > 130)  # above the grey of the padding
     found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    np.testing.assert_allclose(fit_letterbox(picture_size, INPUT_SIZE).to_input(boxes((x1, y1, x2, y2)))[0], found, atol=1.0)
+    np.testing.assert_allclose(fit_of(picture_size, INPUT_SIZE, resize).to_input(boxes((x1, y1, x2, y2)))[0], found, atol=1.0)
 
 
 def test_padding_is_grey_and_channels_stay_in_place() -> None:
     """A square picture in a wide input: 16 grey columns on either side, its red still red."""
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[..., 0] = 200
-    canvas = letterbox(picture, INPUT_SIZE)
+    canvas = fitted(picture, INPUT_SIZE)
     assert canvas.shape == (64, 96, 3)
     assert (canvas[:, :16] == LETTERBOX_GREY).all()
     assert (canvas[:, 80:] == LETTERBOX_GREY).all()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detection.boxes import Array, Detections, fit_letterbox, letterbox
+from detection.boxes import Array, Detections, fit_of, fitted
 from detection.data.dataset import Images
 from detection.evaluation import MOST_DETECTIONS, accuracy, as_coco, as_input, as_planes, detect
 from tests.places import SHARED
@@ -153,7 +153,7 @@ def test_scoring_changes_neither_truth_nor_results(tiny_val: Images) -> None:
 def test_results_are_in_pixels_of_the_original_by_hand() -> None:
     """100 x 200 pixels in 64 x 96: scale 0.48, 8 px above. Boxes become xywh, labels ids from 1, digits are cut."""
     final = Detections(np.array([[24, 20, 72, 44]], np.float32), np.array([0.1234567], np.float32), np.array([4]))
-    assert as_coco(final, fit_letterbox((100, 200), (64, 96)), 17) == [
+    assert as_coco(final, fit_of((100, 200), (64, 96)), 17) == [
         {"image_id": 17, "category_id": 5, "bbox": [50.0, 25.0, 100.0, 50.0], "score": 0.12346}
     ]
 
@@ -161,7 +161,7 @@ def test_results_are_in_pixels_of_the_original_by_hand() -> None:
 def test_results_can_be_written_as_json() -> None:
     """No numpy numbers are left in them."""
     final = Detections(np.array([[1, 2, 3, 4]], np.float32), np.array([0.5], np.float32), np.array([0]))
-    assert json.loads(json.dumps(as_coco(final, fit_letterbox((64, 96), (64, 96)), 1)))[0]["bbox"] == [1.0, 2.0, 2.0, 2.0]
+    assert json.loads(json.dumps(as_coco(final, fit_of((64, 96), (64, 96)), 1)))[0]["bbox"] == [1.0, 2.0, 2.0, 2.0]
 
 
 def test_a_file_takes_a_picture_as_it_is_stored() -> None:
@@ -202,15 +202,15 @@ def test_letterboxed_pictures_score_1_too() -> None:
             {"id": 2, "image_id": 2, "category_id": 1, "bbox": [50, 25, 100, 50], "area": 5000, "iscrowd": 0},
         ],
     }
-    fits = tuple(fit_letterbox(size, (64, 96)) for size in sizes)
+    fits = tuple(fit_of(size, (64, 96)) for size in sizes)
     pictures = [np.full((*size, 3), 50 * row, np.uint8) for row, size in enumerate(sizes)]
     images = Images(
         split="val",
-        pixels=np.stack([letterbox(picture, (64, 96)) for picture in pictures]),
+        pixels=np.stack([fitted(picture, (64, 96)) for picture in pictures]),
         boxes_xyxy_px=(np.array([[29, 10, 44, 30]], np.float32), np.array([[24, 20, 72, 44]], np.float32)),
         labels=(np.array([0]), np.array([0])),
         picture_ids=(1, 2),
-        letterboxes=fits,
+        fits=fits,
         classes=("a",),
         ground_truth=truth,
         digest="0" * 64,

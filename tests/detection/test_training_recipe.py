@@ -97,7 +97,7 @@ def held(tensors: Any) -> dict[str, Tensor]:
 
 def few(images: Images, count: int) -> Images:
     """The first pictures alone."""
-    own = {field: getattr(images, field)[:count] for field in ("pixels", "boxes_xyxy_px", "labels", "picture_ids", "letterboxes")}
+    own = {field: getattr(images, field)[:count] for field in ("pixels", "boxes_xyxy_px", "labels", "picture_ids", "fits")}
     return replace(images, **own)
 
 

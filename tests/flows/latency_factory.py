@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.boxes import fit_letterbox, letterbox
+from detection.boxes import fit_of, fitted
 from detection.data.dataset import Images
 from flows.records.schema import ArtifactRecord, BudgetRecord, CellRecord, CellsFile, DatasetRecord, Metrics, Status
 from hardware_profiles.estimate.model import Operator
@@ -69,11 +69,11 @@ def three_pictures() -> Images:
     truth = {"images": [{"id": i + 1, "height": 24, "width": 20} for i in range(3)], "annotations": [], "categories": []}
     return Images(
         split="val",
-        pixels=np.stack([letterbox(picture, INPUT_SIZE) for picture in taken]),
+        pixels=np.stack([fitted(picture, INPUT_SIZE) for picture in taken]),
         boxes_xyxy_px=(np.zeros((0, 4), np.float32),) * 3,
         labels=(np.zeros(0, np.int64),) * 3,
         picture_ids=(1, 2, 3),
-        letterboxes=(fit_letterbox((24, 20), INPUT_SIZE),) * 3,
+        fits=(fit_of((24, 20), INPUT_SIZE),) * 3,
         classes=("a", "b"),
         ground_truth=truth,
         digest="2" * 64,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from detection.boxes import fit_letterbox, letterbox
+from detection.boxes import fit_of, fitted
 from detection.data.dataset import Images
 from flows.records.schema import CellsFile
 from flows.records.store import Store
@@ -25,7 +25,7 @@ def pictures(count: int = 8, size: tuple[int, int] = (120, 200), seed: int = 0) 
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)],
     }
     pixels, boxes, labels = [], [], []
-    fit = fit_letterbox(size, INPUT_SIZE)
+    fit = fit_of(size, INPUT_SIZE)
     for picture_id in range(1, count + 1):
         picture = np.full((*size, 3), 200, dtype=np.uint8)
         own = [_draw(picture, random) for _ in range(1 + picture_id % 3)]
@@ -42,7 +42,7 @@ def pictures(count: int = 8, size: tuple[int, int] = (120, 200), seed: int = 0) 
                 }
             )
         xyxy = np.array([[x, y, x + w, y + h] for _, (x, y, w, h) in own], dtype=np.float32)
-        pixels.append(letterbox(picture, INPUT_SIZE))
+        pixels.append(fitted(picture, INPUT_SIZE))
         boxes.append(fit.to_input(xyxy))
         labels.append(np.array([label for label, _ in own], dtype=np.int64))
     ids = tuple(range(1, count + 1))
@@ -52,7 +52,7 @@ def pictures(count: int = 8, size: tuple[int, int] = (120, 200), seed: int = 0) 
         boxes_xyxy_px=tuple(boxes),
         labels=tuple(labels),
         picture_ids=ids,
-        letterboxes=(fit,) * count,
+        fits=(fit,) * count,
         classes=CLASSES,
         ground_truth=truth,
         digest=digest("pictures"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from hardware_profiles.runtimes.table import Array, Pixels
 from hardware_profiles.timing.calls import Hooks, Picture
-from hardware_profiles.timing.round import File, Job, Protocol
+from hardware_profiles.timing.round import File, HooksOf, Job, Protocol
 
 PROTOCOL = Protocol(warmup_calls=2, warmup_s=0.0, timed_calls=5, end_to_end_calls=3, most_repeats=0, contention_wait_s=0.0)
 
@@ -22,15 +22,16 @@ class Counted:
         self.after_shapes: list[tuple[tuple[int, ...], tuple[int, int]]] = []
         self.collecting: list[bool] = []
 
-    def hooks(self) -> Hooks:
-        return Hooks(self.before, self.after)
+    def hooks(self) -> HooksOf:
+        return lambda path: Hooks(self.before, self.after)
 
     def before(self, picture: Picture, size: tuple[int, int]) -> Pixels:
         self.before_sizes.append(size)
         self.collecting.append(gc.isenabled())
         return np.ascontiguousarray(picture[None, : size[0], : size[1]])
 
-    def after(self, boxes: Array, scores: Array, picture: Picture, size: tuple[int, int]) -> int:
+    def after(self, outputs: tuple[Array, ...], picture: Picture, size: tuple[int, int]) -> int:
+        boxes, _ = outputs
         self.after_shapes.append((boxes.shape, size))
         return len(boxes)
 

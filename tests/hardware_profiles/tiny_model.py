@@ -17,28 +17,31 @@ def write_model(
     path: Path,
     seed: int = 0,
     size: tuple[int, int] = INPUT_SIZE,
-    boxes: str = "boxes",
     channels: int = 3,
     *,
     planes: bool = False,
+    picture: str = "images",
+    outputs: tuple[str, str] | None = None,
 ) -> Path:
     """Write the model; one point per pixel, 4 box channels and CLASSES sigmoid scores.
 
-    It takes pictures (1, height, width, channels) uint8; with planes, (1, channels, height, width) float32 in [0, 255].
+    It takes pictures (1, height, width, channels) uint8; with planes, (1, channels, height, width) float32 in [0, 255]. `outputs`
+    are other names for scores and boxes, which come in that order then.
     """
+    scores, boxes = outputs or ("scores", "boxes")
     weights, bias = parameters(seed, channels)
     points = size[0] * size[1]
     turned = [
-        helper.make_node("Transpose", ["images"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", [picture], ["turned"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["turned"], ["planes"], to=TensorProto.FLOAT),
     ]
     nodes = [
         *([] if planes else turned),
-        helper.make_node("Conv", ["images" if planes else "planes", "w", "b"], ["maps"], name="conv"),
+        helper.make_node("Conv", [picture if planes else "planes", "w", "b"], ["maps"], name="conv"),
         helper.make_node("Reshape", ["maps", "shape"], ["flat"]),
         helper.make_node("Transpose", ["flat"], ["rows"], perm=[0, 2, 1]),
         helper.make_node("Split", ["rows", "parts"], [boxes, "logits"], axis=2),
-        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        helper.make_node("Sigmoid", ["logits"], [scores]),
     ]
     constants = {
         "w": weights,
@@ -46,18 +49,19 @@ def write_model(
         "shape": np.array([1, 4 + CLASSES, points]),
         "parts": np.array([4, CLASSES]),
     }
+    described = [
+        helper.make_tensor_value_info(boxes, TensorProto.FLOAT, [1, points, 4]),
+        helper.make_tensor_value_info(scores, TensorProto.FLOAT, [1, points, CLASSES]),
+    ]
     graph = helper.make_graph(
         nodes,
         "tiny",
         [
-            helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, *size])
+            helper.make_tensor_value_info(picture, TensorProto.FLOAT, [1, channels, *size])
             if planes
-            else helper.make_tensor_value_info("images", TensorProto.UINT8, [1, *size, channels])
+            else helper.make_tensor_value_info(picture, TensorProto.UINT8, [1, *size, channels])
         ],
-        [
-            helper.make_tensor_value_info(boxes, TensorProto.FLOAT, [1, points, 4]),
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, points, CLASSES]),
-        ],
+        described[::-1] if outputs else described,
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

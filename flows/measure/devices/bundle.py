@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 import hardware_profiles
-from detection.boxes import letterbox
+from detection.boxes import fitted
 from detection.frozen import Digest, InputError
 from flows.measure.devices import script
 from flows.measure.devices.imported import DeviceSession, ExportManifest, Model, mismatch, parse_results, session_file
@@ -141,7 +141,7 @@ def _fill(folder: Path, profile: HardwareProfile, session: MeasureSession, pictu
         path = _copy_model(file, folder)
         size = open_session(profile.runtime, Path(file.path), 1).input_size
         if size not in inputs:
-            inputs[size] = np.stack([letterbox(picture, size) for picture in pictures])  # (N, height, width, 3)
+            inputs[size] = np.stack([fitted(picture, size) for picture in pictures])  # (N, height, width, 3)
         sharing = [own.cell for own in session.records if any(one.digest == file.digest for one in own.artifacts.values())]
         models[file.digest] = Model(path=path, inputs=_inputs_name(size), cells=tuple(sharing))
     named: dict[str, Any] = {_inputs_name(size): inputs[size] for size in sorted(inputs)}

@@ -32,7 +32,7 @@ def int8_writer(made_from: ForInt8) -> WriteInt8:
 
     def write(ranges: Ranges, left_float: Iterable[str], folder: Path) -> Path:
         target = folder / f"{MODEL}.onnx"
-        write_int8(made_from.prepared_file, ranges, target, left_float=left_float)
+        write_int8(made_from.prepared_file, ranges, target, left_float=left_float, planes=not made_from.takes_pictures)
         return target
 
     return write

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from pathlib import Path
 
-from hardware_profiles.runtimes.interface import INPUT, OUTPUTS, Array, OpenedFile, Pixels, Runtime, cannot_open, lazily
+from hardware_profiles.runtimes.interface import Array, OpenedFile, Pixels, Runtime, Tensor, cannot_open, lazily
 
 EMPTY_ONNX = b64decode(
     "CAg6mwEKFQoGaW1hZ2VzEgVib3hlcyIEUmVsdQoWCgZpbWFnZXMSBnNjb3JlcyIEUmVsdRIFZW1wdHlaIAoGaW1hZ2VzEhYKFAgBEhAKAggBCgII"
@@ -29,13 +29,18 @@ class OnnxRuntimeSession(OpenedFile):
             self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base and no public names
             raise cannot_open(model, "onnxruntime", error) from error
-        inputs = {node.name: node.shape for node in self._session.get_inputs()}
+        inputs = {node.name: Tensor(node.shape, _dtype(node.type)) for node in self._session.get_inputs()}
         self.accept(model, inputs, [node.name for node in self._session.get_outputs()])
 
-    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
+    def __call__(self, pixels: Pixels) -> tuple[Array, ...]:
         """As `Session` says."""
-        boxes, scores = self._session.run(OUTPUTS, {INPUT: pixels})
-        return boxes, scores
+        return tuple(self._session.run(self.output_names, {self.input_name: pixels}))
+
+
+def _dtype(written: str) -> str:
+    """As NumPy calls it, for instance "float32" for "tensor(float)"."""
+    name = written.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 ONNXRUNTIME = Runtime(

@@ -32,7 +32,8 @@ def int8_writer(made_from: ForInt8) -> WriteInt8:
         if nodes not in placed:
             corrects_biases = not made_from.trained_for_int8
             placed[nodes] = quantized(float_model, made_from.pictures, nodes, corrects_biases=corrects_biases)
-        write(take_pictures(with_ranges(placed[nodes], ranges)), target)
+        ranged = with_ranges(placed[nodes], ranges)
+        write(take_pictures(ranged) if made_from.takes_pictures else ranged, target)
         return target
 
     return write_int8

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardware_profiles.runtimes.interface import INPUT, OUTPUTS, Array, OpenedFile, Pixels, Runtime, cannot_open, lazily
+from hardware_profiles.runtimes.interface import OUTPUTS, Array, OpenedFile, Pixels, Runtime, Tensor, cannot_open, lazily
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -53,18 +53,23 @@ class OpenVinoSession(OpenedFile):
         }
         try:
             network = openvino.Core().read_model(model)
-            inputs = {node.any_name: _sides(node) for node in network.inputs}
-            self.accept(model, inputs, [name for node in network.outputs for name in node.names])
+            inputs = {node.any_name: Tensor(_sides(node), node.element_type.to_dtype().name) for node in network.inputs}
+            self.accept(model, inputs, [_name(node) for node in network.outputs])
             self.compiled: Any = openvino.Core().compile_model(network, "CPU", how)
         except RuntimeError as error:
             raise cannot_open(model, "openvino", error) from error
         self._request = self.compiled.create_infer_request()
 
-    def __call__(self, pixels: Pixels) -> tuple[Array, Array]:
+    def __call__(self, pixels: Pixels) -> tuple[Array, ...]:
         """As `Session` says."""
         self.check_type(pixels)
-        results = self._request.infer({INPUT: pixels}, share_inputs=True, share_outputs=False)
-        return results[OUTPUTS[0]], results[OUTPUTS[1]]
+        results = self._request.infer({self.input_name: pixels}, share_inputs=True, share_outputs=False)
+        return tuple(results[name] for name in self.output_names)
+
+
+def _name(node: Any) -> str:
+    """Of an output: a tensor may have several, one of which is ours."""
+    return next((name for name in OUTPUTS if name in node.names), node.any_name)
 
 
 def _sides(node: Any) -> list[int | str]:

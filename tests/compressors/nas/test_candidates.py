@@ -64,7 +64,7 @@ def spec(tiny_detector: Detector) -> Spec:
 def test_only_the_first_pictures_judge_and_with_their_own_truth(tiny_train: Images, tiny_val: Images) -> None:
     """Three of eight: their pixels, boxes and places, and neither pictures nor annotations of the five that were cut."""
     own = judge(Oracle(tiny_val, ()), tiny_train, tiny_val).val
-    assert len(own) == len(own.pixels) == len(own.labels) == len(own.letterboxes) == JUDGED < len(tiny_val)
+    assert len(own) == len(own.pixels) == len(own.labels) == len(own.fits) == JUDGED < len(tiny_val)
     np.testing.assert_array_equal(own.pixels, tiny_val.pixels[:JUDGED])
     np.testing.assert_array_equal(np.concatenate(own.labels), np.concatenate(tiny_val.labels[:JUDGED]))
     np.testing.assert_array_equal(np.concatenate(own.boxes_xyxy_px), np.concatenate(tiny_val.boxes_xyxy_px[:JUDGED]))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from detection.boxes import Letterbox
+from detection.boxes import Fit
 from detection.data.augmentation import Augmentation, _move_boxes, make_batch
 from detection.data.dataset import Images
 from detection.family import Batch
@@ -31,7 +31,7 @@ def scene(*objects: tuple[int, tuple[int, int, int, int]]) -> Images:
         boxes_xyxy_px=(np.array([box for _, box in objects], np.float32).reshape(-1, 4),),
         labels=(np.array([label for label, _ in objects], np.int64),),
         picture_ids=(1,),
-        letterboxes=(Letterbox(1.0, 0, 0),),
+        fits=(Fit(1.0, 1.0, 0, 0),),
         classes=("red", "green", "blue"),
         ground_truth={},
         digest="0" * 64,
@@ -231,7 +231,7 @@ def test_shorter_rows_are_padded() -> None:
         boxes_xyxy_px=two.boxes_xyxy_px + none.boxes_xyxy_px,
         labels=two.labels + none.labels,
         picture_ids=(1, 2),
-        letterboxes=two.letterboxes * 2,
+        fits=two.fits * 2,
         classes=two.classes,
         ground_truth={},
         digest="0" * 64,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detection.boxes import Letterbox
+from detection.boxes import Fit
 from detection.data.dataset import SPLITS, Images, Prepared, SplitSummary, load_prepared, load_split, split_digest
 from detection.frozen import InputError
 
@@ -55,7 +55,7 @@ def test_boxes_are_in_pixels_of_the_input_by_hand(images: Images) -> None:
     np.testing.assert_allclose(images.boxes_xyxy_px[0], [[24, 20, 72, 44], [0, 8, 12, 32]], atol=1e-4)
     np.testing.assert_allclose(images.boxes_xyxy_px[1], [[29, 10, 44, 30]], atol=1e-4)
     assert images.picture_ids == (7, 3, 5)
-    assert images.letterboxes == (Letterbox(0.48, 8, 0), Letterbox(0.5, 0, 24), Letterbox(1.0, 0, 0))
+    assert images.fits == (Fit(0.48, 0.48, 8, 0), Fit(0.5, 0.5, 0, 24), Fit(1.0, 1.0, 0, 0))
 
 
 def test_labels_count_from_0(images: Images) -> None:
@@ -135,7 +135,7 @@ def test_a_smaller_input_by_hand(images: Images) -> None:
     means = PIXELS.reshape(3, 32, 2, 48, 2, 3).astype(float).mean((2, 4))
     assert np.abs(half.pixels - means).max() <= 0.5
     np.testing.assert_allclose(half.boxes_xyxy_px[1], [[14.5, 5, 22, 15]], atol=1e-4)
-    for small, own, fit, before in zip(half.boxes_xyxy_px, images.boxes_xyxy_px, half.letterboxes, images.letterboxes, strict=True):
+    for small, own, fit, before in zip(half.boxes_xyxy_px, images.boxes_xyxy_px, half.fits, images.fits, strict=True):
         np.testing.assert_allclose(fit.to_original(small), before.to_original(own), atol=1e-3)
     assert (half.labels, half.picture_ids, half.ground_truth) == (images.labels, images.picture_ids, images.ground_truth)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,12 +17,12 @@ INPUT_SIZE = (8, 12)
 
 
 @pytest.fixture
-def hooks() -> Hooks:
+def hooks(tmp_path: Path) -> Hooks:
     """Those of a round on one thread."""
-    settings = Measure(iou_threshold=0.5).settings()
+    settings = {**Measure(iou_threshold=0.5).settings(), "resize": "letterbox"}
     job = Job(runtime="onnxruntime", threads=1, cores=None, files=(), order_seed=0, protocol=Protocol(), pictures="",
               settings=settings, result="")  # fmt: skip
-    return detection_hooks(job)
+    return detection_hooks(job)(tmp_path / "model.onnx")
 
 
 def test_final_detections_are_in_pixels_of_the_original(hooks: Hooks) -> None:
@@ -30,7 +32,7 @@ def test_final_detections_are_in_pixels_of_the_original(hooks: Hooks) -> None:
     """
     picture = np.zeros((24, 20, 3), np.uint8)
     boxes, scores = np.array([[[2, 1, 5, 4], [0, 0, 1, 1]]], np.float32), np.array([[[0.9, 0.1], [0.2, 0.2]]], np.float32)
-    final = hooks.after(boxes, scores, picture, INPUT_SIZE)
+    final = hooks.after((boxes, scores), picture, INPUT_SIZE)
     np.testing.assert_allclose(final.boxes_xyxy_px, [[0, 3, 9, 12]], atol=1e-4)
     assert final.labels.tolist() == [0]
 

@@ -69,7 +69,7 @@ def test_boxes_are_drawn_where_they_lie() -> None:
     images = pictures(count=1)  # 200 x 120 pictures in a 128 x 96 input: scale 0.64, 10 px of grey above
     found = {"image_id": 1, "category_id": 2, "bbox": [50, 50, 100, 50], "score": 0.9}
     panel = _decoded(draw_pictures(images, [[found]], 1, 0.35)[0].panels[1]).astype(int)
-    bottom_px, middle_px = round((100 * 0.64 + images.letterboxes[0].top_px) * 3), round(100 * 0.64 * 3)
+    bottom_px, middle_px = round((100 * 0.64 + images.fits[0].top_px) * 3), round(100 * 0.64 * 3)
     np.testing.assert_allclose(panel[bottom_px, middle_px], CLASS_COLOURS_RGB[1], atol=40)  # JPEG bleeds
 
 

@@ -134,12 +134,20 @@ def test_a_broken_file_is_explained(runtime: str, tmp_path: Path) -> None:
 
 
 @EVERY_RUNTIME
-def test_a_file_that_is_no_detector_is_explained(runtime: str, tmp_path: Path) -> None:
-    """Names and shapes of inputs and outputs are checked when a file is opened, not when it is first called."""
-    with pytest.raises(SessionError, match="a detector has the input images and the outputs boxes and scores"):
-        open_session(runtime, write(runtime, tmp_path / "names.onnx", boxes="corners"), threads=1)
+def test_a_file_that_takes_no_picture_is_explained(runtime: str, tmp_path: Path) -> None:
+    """The input is checked when a file is opened, not when it is first called."""
     with pytest.raises(SessionError, match=r"shape \[1, 8, 12, 4\]; \(1, height, width, 3\)"):
         open_session(runtime, write(runtime, tmp_path / "channels.onnx", channels=4), threads=1)
+
+
+@EVERY_RUNTIME
+def test_a_users_file_keeps_its_names_and_order(runtime: str, tmp_path: Path) -> None:
+    """Outputs by other names than ours come as the file has them: the scores first here, by the same arithmetic."""
+    session = open_session(runtime, write(runtime, tmp_path / "theirs.onnx", picture="input.1", outputs=("cls", "reg")), threads=1)
+    assert (session.input_name, session.output_names) == ("input.1", ("cls", "reg"))  # type: ignore[attr-defined]
+    boxes, scores = expected(PIXELS)
+    for got, wanted in zip(session(PIXELS), (scores, boxes), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

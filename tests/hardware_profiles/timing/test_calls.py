@@ -56,7 +56,7 @@ def hooks(clock: Clock, before_ms: int, after_ms: int) -> Hooks:
         clock.now_ns += before_ms * MS
         return PIXELS[0]
 
-    def after(boxes: Array, scores: Array, picture: Picture, size: tuple[int, int]) -> None:
+    def after(outputs: tuple[Array, ...], picture: Picture, size: tuple[int, int]) -> None:
         clock.now_ns += after_ms * MS
 
     return Hooks(before, after)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection.boxes import letterbox
+from detection.boxes import fitted
 from detection.frozen import InputError
 from flows.measure.devices.bundle import export, import_results, with_rows_of
 from flows.measure.devices.imported import ExportManifest, newest_session
@@ -83,7 +83,7 @@ def test_pictures_are_as_the_network_sees_them(carried: Path) -> None:
     """Letterboxed here, for the device has no OpenCV."""
     with np.load(carried / "inputs.npz") as packed:
         assert packed.files == ["8x12"]
-        np.testing.assert_array_equal(packed["8x12"], [letterbox(picture, INPUT_SIZE) for picture in PICTURES])
+        np.testing.assert_array_equal(packed["8x12"], [fitted(picture, INPUT_SIZE) for picture in PICTURES])
 
 
 def test_files_of_another_resolution_get_their_own_pictures(profile: HardwareProfile, tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""The detector that a user brings: read, made whole, described, and put into the store for every worker."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from detection import checkpoint
+from detection.checkpoint import Detector
+from detection.frozen import Digest, InputError
+from detection.onnx_file.family import BYTES, OnnxSettings
+from detection.onnx_file.interface import FileInterface
+from detection.onnx_file.outputs import Decoding
+from detection.onnx_file.presets import named
+from detection.spec import Spec
+from flows.records.files import file_digest
+from flows.records.store import GIVEN, Store
+from flows.sweep.settings import OnnxDetector
+from hardware_profiles.estimate.graph.graph import GraphError, read_graph
+from hardware_profiles.runtimes.onnx_repair import repair
+from hardware_profiles.runtimes.onnx_signature import Signature
+from hardware_profiles.runtimes.table import SessionError, open_session
+
+
+class _File(NamedTuple):
+    """A user's file, made whole."""
+
+    digest: Digest
+    """Of the file as it was given."""
+    content: bytes
+    changes: tuple[str, ...]
+    signature: Signature
+    shapes: dict[str, tuple[int, ...]]
+    """Of the outputs of one run."""
+    params: int
+    macs: int
+
+
+def read_given(asked: OnnxDetector, base: Path, input_size: tuple[int, int], classes: tuple[str, ...] | None = None) -> Detector:
+    """The detector of a plan's `detector` section, for pictures of input_size (height, width).
+
+    `classes` are those of the data, in their order; None where it is not prepared yet: the file's own. InputError names what does
+    not fit.
+    """
+    own = asked.names(base)
+    wanted = own if classes is None else classes
+    if missing := [name for name in wanted if name not in own]:
+        raise InputError(
+            f"detector.classes: the data has {missing[0]!r}, which is none of the {len(own)} classes of {asked.onnx}. "
+            f"Name the file's classes as the data does, in the order of its scores."
+        )
+    found = _read(base / asked.onnx, input_size)
+    interface = FileInterface(
+        layout=found.signature.layout,
+        dtype=found.signature.dtype,
+        picture=asked.input,
+        outputs=tuple(found.signature.outputs),
+        decoding=_decoding(asked, found.shapes, input_size, len(own)),
+        classes=len(own),
+        columns=None if wanted == own else tuple(own.index(name) for name in wanted),
+    )
+    settings = OnnxSettings(
+        source=found.digest,
+        changes=found.changes,
+        size_bytes=len(found.content),
+        interface=interface,
+        params=found.params,
+        macs=found.macs,
+    )
+    spec = Spec(family="onnx", classes=wanted, input_size=input_size, settings=settings)
+    content = torch.from_numpy(np.frombuffer(found.content, np.uint8).copy())
+    return Detector(spec, MappingProxyType({BYTES: content}))
+
+
+@lru_cache(maxsize=4)
+def _read(source: Path, input_size: tuple[int, int]) -> _File:
+    """The file and what one look at it tells; InputError where it cannot be used."""
+    if not source.is_file():
+        raise InputError(f"detector.onnx: {source}: no such file. Name one relative to the params file.")
+    with tempfile.TemporaryDirectory(prefix="sixfold-onnx-") as folder:
+        target = Path(folder) / "whole.onnx"
+        try:
+            repaired = repair(source, target, input_size)
+            session = open_session("onnxruntime", target, 1)
+        except (GraphError, SessionError) as error:
+            raise InputError(f"detector.onnx: {error}") from error
+        try:
+            operators = read_graph(target).operators
+        except GraphError:  # it is timed all the same
+            operators = ()
+        if repaired.signature.input_size != input_size:
+            raise InputError(
+                f"data.input_size {input_size} (height, width): {source} takes {repaired.signature.input_size}. Set that size."
+            )
+        results = session(session.blank())
+        content = target.read_bytes() if repaired.changes else source.read_bytes()
+    return _File(
+        digest=file_digest(source),
+        content=content,
+        changes=repaired.changes,
+        signature=repaired.signature,
+        shapes=dict(zip(session.output_names, (result.shape for result in results), strict=True)),
+        params=sum(operator.weight_elements for operator in operators),
+        macs=sum(operator.macs for operator in operators),
+    )
+
+
+def _decoding(asked: OnnxDetector, shapes: dict[str, tuple[int, ...]], input_size: tuple[int, int], classes: int) -> Decoding:
+    """What the outputs mean: as declared, or the usual form of a preset."""
+    if isinstance(asked.decode, Decoding):
+        return asked.decode
+    if asked.decode == "auto":
+        raise InputError(
+            f"detector.decode: auto is found on labelled pictures. Run `sixfold inspect {asked.onnx} --params PLAN`, which prints "
+            f"what fits and writes it into the plan."
+        )
+    return named(asked.decode, shapes, input_size, classes)[0]
+
+
+def store_given(detector: Detector | None, store: Store) -> None:
+    """Have the store hold the detector, under its digest, so that workers find it wherever the user's file lies."""
+    if detector is not None and not store.has(GIVEN, detector.digest):
+        with store.writing(GIVEN, detector.digest) as folder:
+            checkpoint.save(detector, folder)
