@@ -64,6 +64,16 @@ def replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
     graph.node.extend(nodes)
 
 
+def names_read(node: onnx.NodeProto) -> set[str]:
+    """Tensors that the node reads, with what the graphs inside it (of If, Loop, Scan) read from around them."""
+    names = {name for name in node.input if name}
+    for graph in (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)):
+        inside = {name for own in graph.node for name in names_read(own)} | {value.name for value in graph.output}
+        written = {name for own in graph.node for name in own.output}
+        names |= inside - written - {value.name for value in (*graph.input, *graph.initializer)}
+    return names
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """The tools print their own progress; the node's log has one line from us instead."""
