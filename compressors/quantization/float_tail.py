@@ -19,8 +19,8 @@ SHAPE_ONLY = frozenset({"Shape", "Size"})
 MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Slice", "Split"})
 SOFTMAX = frozenset({"Softmax", "Div"})
 """Some exporters write a softmax as Exp, ReduceSum and Div."""
-SMALL_ELEMENTS = 64
-"""No product that decodes boxes had more weights: a projection of 33 bins, or of 17 for four sides in groups, or a 4x4 matrix."""
+SMALL_ELEMENTS = 4096
+"""Products that decode boxes have fewer weights: 33 bins, 4x4 from centres to corners, or 4 x 33 x 8 for all sides at once."""
 HALVES = 2
 """A matrix from centres and sizes to corners holds halves."""
 
@@ -33,10 +33,13 @@ def float_tail_of_graph(model: onnx.ModelProto) -> tuple[str, ...]:
     weights, and all between it and the output. Nodes need names.
 
     A product (Conv, ConvTranspose, Gemm, MatMul) has a constant operand; what multiplies two activations, as attention does, is
-    passed through. Passed through too are products that only decode: they have no trained spread. Such are small weights that are
-    whole or half numbers and not all equal, as the ramp 0 .. bins-1 of distribution focal loss (DFL) and the matrix that turns
-    centres and sizes into corners are, and behind a softmax a single strictly rising or falling row for every output channel, as
-    the uneven ramp of D-FINE is. What is known from shapes or constants alone is left out.
+    passed through. Passed through too are products that only decode: their weights have no trained spread. Either all are whole or
+    half numbers and not all equal, as in the ramp 0 .. bins-1 of distribution focal loss (DFL) and in the matrix that turns centres
+    and sizes into corners; or, behind a softmax, all output channels have the same strictly rising or falling row, as in the uneven
+    ramp of D-FINE. What follows from shapes or constants alone is left out.
+
+    A stream of residual sums that is itself an output keeps the last product of every block: no graph says which of them refine a
+    prediction and which make features.
     """
     graph = model.graph
     constants = _constants(graph)

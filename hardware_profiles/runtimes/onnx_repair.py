@@ -5,8 +5,7 @@ It lies beside the runtimes and in none of them, because what it writes is for a
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,27 @@ import onnx
 import onnx.inliner
 import onnx.version_converter
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from hardware_profiles.estimate.graph.graph import GraphError
 from hardware_profiles.runtimes.interface import COLOURS, first_line
-from hardware_profiles.runtimes.onnx_signature import Sides, Signature, dtype_of, layout_of, read_signature, set_sides, sides_of
-from hardware_profiles.runtimes.writing import constants_as_initializers, names_read
+from hardware_profiles.runtimes.onnx_edits import (
+    all_nodes,
+    constants_apart,
+    keep,
+    keep_resizing,
+    name_nodes,
+    note_outputs,
+    one_instead_of,
+    tensors_read,
+)  # fmt: skip
+from hardware_profiles.runtimes.onnx_signature import Signature, dtype_of, layout_of, read_signature, set_sides, sides_of
 
 LEAST_OPSET, PREFERRED_OPSET = 13, 17
 """From 13 on weights can be quantized per output channel. 17 is the last before reductions took their axes as an input."""
 LEAST_IR, PREFERRED_IR = 4, 10
-"""Before 4 every initializer had to be an input. Above 10 is kept only where the operator set asks for it: older runtimes do not open it."""
+"""Before 4 every initializer had to be an input. Above 10 is kept only where the operator set asks for it, for older runtimes."""
 LEAST_RESIZE_OPSET = 11
 """The first in which Resize says how it finds its source positions; the converter gives older ones another rule than theirs."""
 MOST_BYTES = onnx.checker.MAXIMUM_PROTOBUF
@@ -35,12 +43,6 @@ MOST_BYTES = onnx.checker.MAXIMUM_PROTOBUF
 STANDARD = ("", "ai.onnx")
 RUNTIME_DOMAIN = "com.microsoft"
 """Operators of ONNX Runtime itself."""
-BY_CONTENT = frozenset({"NonMaxSuppression", "NonZero", "Unique", "Compress", "If", "Loop", "Scan"})
-"""Operators that may write more or less from picture to picture."""
-SHAPED = frozenset({"Reshape", "Expand", "Resize", "ConstantOfShape"})
-"""Operators that read the shape to write."""
-PLAIN_VALUES = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-"""Attributes of Constant nodes that hold no tensor."""
 SIZE_INPUTS: dict[str, tuple[str | int, ...]] = {
     "im_shape": ("height", "width"),
     "image_shape": ("height", "width"),
@@ -75,13 +77,16 @@ def repair(source: Path, target: Path, input_size: tuple[int, int] | None) -> Re
     cannot become that, or does not compute the same any more.
     """
     work = _Repair(source)
-    work.make_plain()
-    work.refuse_foreign()
-    work.find_picture(input_size)
-    before = work.fix_shape()
-    work.convert()
-    work.compare(before)
-    target.write_bytes(work.model.SerializeToString())
+    try:
+        work.through(input_size)
+    except GraphError:
+        raise
+    except Exception as error:  # in a file of another maker
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise work.error(f"its graph is not understood ({why}); export it again, and report the file") from error
+    part = target.with_name(f"{target.name}.part")
+    part.write_bytes(work.model.SerializeToString())
+    part.replace(target)
     return Repaired(target, read_signature(target), tuple(work.changes), tuple(work.remarks))
 
 
@@ -100,6 +105,15 @@ class _Repair:
     def note(self, count: int, change: str) -> None:
         """A sentence, where anything was changed."""
         self.changes += [change] if count else []
+
+    def through(self, input_size: tuple[int, int] | None) -> None:
+        """All steps, in the order in which they need each other."""
+        self.make_plain()
+        self.refuse_foreign()
+        self.find_picture(input_size)
+        before = self.fix_shape()
+        self.convert()
+        self.compare(before)
 
     def _loaded(self) -> onnx.ModelProto:
         """The whole file in memory, with the data that lie beside it."""
@@ -131,30 +145,31 @@ class _Repair:
             self.model = onnx.inliner.inline_local_functions(self.model)
         self.note(functions, f"Functions of the file opened where they are called: {functions}.")
         graph, nodes = self.model.graph, len(self.model.graph.node)
-        _constants_apart(graph)
+        constants_apart(graph)
         self.note(moved := nodes - len(graph.node), f"Constants moved from nodes to initializers: {moved}.")
         constant = {own.name for own in graph.initializer}
-        removed = _keep(graph.input, lambda value: value.name not in constant)
+        removed = keep(graph.input, lambda value: value.name not in constant)
         self.note(len(removed), f"Initializers removed from the inputs: {len(removed)}.")
-        read = _read(graph)
-        removed = _keep(graph.input, lambda value: value.name in read)
+        read = tensors_read(graph)
+        removed = keep(graph.input, lambda value: value.name in read)
         self.note(len(removed), f"Inputs removed that nothing reads: {_some(removed)}.")
-        self.note(named := _name_nodes(graph), f"Nodes named that had no name, or that of another: {named}.")
+        self.note(named := name_nodes(graph), f"Nodes named that had no name, or that of another: {named}.")
 
     def refuse_foreign(self) -> None:
         """GraphError for operators that no runtime here knows, and for inputs and outputs that are no tensors."""
-        for node in _all_nodes(self.model.graph):
-            own = f"{node.op_type} (node {node.name!r})"
-            if node.domain == RUNTIME_DOMAIN:
+        kinds = {(node.domain, node.op_type): node.name for node in all_nodes(self.model.graph)}
+        for (domain, kind), name in kinds.items():
+            own = f"{kind} (node {name!r})"
+            if domain == RUNTIME_DOMAIN:
                 self.remarks.append(f"{own} is an operator of ONNX Runtime: other runtimes may not open the file.")
-            elif not onnx.defs.has(node.op_type, "" if node.domain in STANDARD else node.domain):
+            elif not onnx.defs.has(kind, "" if domain in STANDARD else domain):
                 known = f"known are ONNX's own and those of {RUNTIME_DOMAIN}; export without it"
-                raise self.error(f"{own} is no operator of {node.domain or 'ONNX'} that is known here; {known}")
-            elif node.op_type == "NonMaxSuppression":
+                raise self.error(f"{own} is no operator of {domain or 'ONNX'} that is known here; {known}")
+            elif kind == "NonMaxSuppression":
                 self.remarks.append(f"{own} suppresses boxes inside the file: how many come out depends on the picture.")
         for value in (*self.model.graph.input, *self.model.graph.output):
-            if (kind := value.type.WhichOneof("value")) != "tensor_type":
-                raise self.error(f"{value.name!r} is a {kind}; inputs and outputs must be plain tensors, export them so")
+            if (holds := value.type.WhichOneof("value")) != "tensor_type":
+                raise self.error(f"{value.name!r} is of {holds}; inputs and outputs must be plain tensors, export them so")
 
     def find_picture(self, input_size: tuple[int, int] | None) -> None:
         """The picture among the inputs and the shape that it is to have; other inputs become constants."""
@@ -207,28 +222,28 @@ class _Repair:
         before.CopyFrom(self.model)
         set_sides(self.picture, self.shape)
         self.note(self.declared != self.shape, f"Input {name!r} changed from {_shown(self.declared)} to {_shown(self.shape)}.")
-        changed = _one_instead_of(self.batch, graph) if self.batch > 1 else []
+        changed = one_instead_of(self.batch, graph) if self.batch > 1 else []
         self.note(len(changed), f"Batch of {self.batch} changed to 1 in what these nodes write: {_some(changed)}.")
         return before
 
     def convert(self) -> None:
         """To an opset that can be quantized, and an IR version that is neither older than that nor needlessly new."""
-        (own,) = (own for own in self.model.opset_import if own.domain in STANDARD)
+        own = next(own for own in self.model.opset_import if own.domain in STANDARD)
         if own.version < LEAST_OPSET:
             converted, opset = self._converted(own.version)
             self.changes.append(f"Converted from opset {own.version} to {opset}.")
-            _constants_apart(converted.graph)
-            _name_nodes(converted.graph)
+            constants_apart(converted.graph)
+            name_nodes(converted.graph)
             if own.version < LEAST_RESIZE_OPSET:
-                _keep_resizing(converted.graph)
+                keep_resizing(converted.graph)
             del converted.metadata_props[:]
             converted.metadata_props.extend(self.model.metadata_props)
             self.model = converted
         self._set_ir()
         new, graph = self.model.ir_version, self.model.graph
         self.note(new != self.old_ir, f"IR version changed from {self.old_ir} to {new}.")
-        read = _read(graph)
-        removed = _keep(graph.initializer, lambda own: own.name in read)
+        read = tensors_read(graph)
+        removed = keep(graph.initializer, lambda own: own.name in read)
         self.note(len(removed), f"Initializers removed that nothing reads: {_some(removed)}.")
 
     def _set_ir(self) -> None:
@@ -249,9 +264,10 @@ class _Repair:
         kind, generator = dtype_of(self.picture), np.random.default_rng(0)
         picture = (generator.random(self.shape) * (1 if kind.kind == "f" else 256)).astype(kind)
         try:
+            wanted = _run(before, np.repeat(picture, self.batch, axis=0))
             self.model = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
             results = _run(self.model, picture)
-            _note_outputs(self.model.graph, results)
+            note_outputs(self.model.graph, results)
             onnx.checker.check_model(self.model)
         except Exception as error:  # neither library's exceptions have a common base
             raise self.error(
@@ -259,11 +275,6 @@ class _Repair:
                 f"is {_shown(self.declared)}. Choose the size that it was exported for, or export it again for this one"
             ) from error
         self.note((more := len(self.model.graph.value_info) - self.noted) > 0, f"Tensors whose shape is noted now: {more}.")
-        try:
-            wanted = _run(before, np.repeat(picture, self.batch, axis=0))
-        except Exception as error:  # as above
-            self.remarks.append(f"Numbers were not compared: onnxruntime does not run the original ({first_line(error)}).")
-            return
         for value, old, new in zip(self.model.graph.output, wanted, results, strict=True):
             if not _equal(old[: len(new)] if self.batch > 1 and new.ndim else old, new):
                 raise self.error(
@@ -272,86 +283,13 @@ class _Repair:
                 )
 
 
-def _constants_apart(graph: onnx.GraphProto) -> None:
-    """Make initializers of all Constant nodes, of those with plain numbers too, in place."""
-    for node in graph.node:
-        if node.op_type == "Constant" and (attribute := node.attribute[0]).name in PLAIN_VALUES:
-            values = np.asarray(helper.get_attribute_value(attribute), PLAIN_VALUES[attribute.name])
-            attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
-    constants_as_initializers(graph)
-
-
-def _keep(values: Any, wanted: Callable[[Any], bool]) -> list[str]:
-    """Remove all but the wanted values from a list of the graph; the names of those removed."""
-    removed = [value for value in values if not wanted(value)]
-    for value in removed:
-        values.remove(value)
-    return [value.name for value in removed]
-
-
-def _read(graph: onnx.GraphProto) -> set[str]:
-    """Names of all tensors that a node reads or that come out."""
-    return {name for node in graph.node for name in names_read(node)} | {value.name for value in graph.output}
-
-
-def _keep_resizing(graph: onnx.GraphProto) -> None:
-    """Give the Resize nodes of a converted graph the rule that they had, in place."""
-    for node in (node for node in graph.node if node.op_type == "Resize"):
-        rules = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        node.attribute.extend(helper.make_attribute(name, rule) for name, rule in rules.items())
-
-
-def _name_nodes(graph: onnx.GraphProto) -> int:
-    """Name each node that has no name or that of an earlier one, in place; how many there were."""
-    known, seen, named = {node.name for node in graph.node}, {""}, 0
-    for index, node in enumerate(graph.node):
-        if node.name in seen:
-            names = (f"{node.op_type}_{number}" for number in itertools.count(index))
-            node.name = next(name for name in names if name not in known)
-            known.add(node.name)
-            named += 1
-        seen.add(node.name)
-    return named
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of the graph and of the graphs inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
-
-
-def _one_instead_of(batch: int, graph: onnx.GraphProto) -> list[str]:
-    """Let shapes to write that begin with this batch begin with 1, in place; the names of the nodes that read them."""
-    stored = {own.name: numpy_helper.to_array(own) for own in graph.initializer if own.data_type == TensorProto.INT64}
-    changed = []
-    for node in (node for node in graph.node if node.op_type in SHAPED):
-        for position, name in enumerate(node.input):
-            if name in stored and stored[name].ndim == 1 and stored[name][:1].tolist() == [batch]:
-                node.input[position] = f"{node.name}/shape of one"
-                shape = np.array([1, *stored[name][1:]], np.int64)
-                graph.initializer.append(numpy_helper.from_array(shape, node.input[position]))
-                changed.append(node.name)
-    return changed
-
-
-def _note_outputs(graph: onnx.GraphProto, results: list[NDArray[Any]]) -> None:
-    """Give each output the shape of its result, in place, or where that may vary with the picture what was inferred."""
-    varies = any(node.op_type in BY_CONTENT for node in _all_nodes(graph))
-    for value, result in zip(graph.output, results, strict=True):
-        inferred = sides_of(value) if len(sides_of(value)) == result.ndim else (None,) * result.ndim
-        set_sides(value, inferred if varies else result.shape)
-
-
 def _some(names: Sequence[str]) -> str:
     """The first names, and how many there are besides."""
     rest = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _shown(sides: Sides | Sequence[int]) -> str:
+def _shown(sides: Sequence[int | None]) -> str:
     return " x ".join("open" if side is None else str(side) for side in sides) or "without a shape"
 
 
