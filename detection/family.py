@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from detection.costs import OperatorCost
+from detection.file_interface.interface import FileInterface
 from detection.frozen import Frozen, InputError
-from detection.onnx_file.interface import FileInterface
 from detection.spec import Spec
 
 FAMILIES: dict[str, str] = {"compact": "detection.compact.family", "onnx": "detection.onnx_file.family"}
@@ -162,6 +162,8 @@ class Family:
 
     write: Callable[[Mapping[str, Tensor], Path], None] | None = None
     """Of families whose detectors are files: (weights, where) -> the file is written there, and `exported` is not asked."""
+    from_file: Callable[[bytes], Mapping[str, Tensor]] | None = None
+    """The content of such a file -> weights."""
     interface: Callable[[Spec], FileInterface] | None = None
     """How their files are fed and read; None: they take pictures and give boxes and scores as `Exported` says."""
     light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None

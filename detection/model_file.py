@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detection.boxes import Array
 from detection.evaluation import Infer, as_input
-from detection.onnx_file.interface import FileInterface, read_interface
+from detection.file_interface.interface import FileInterface, read_interface
 
 Call = Callable[[Any], Sequence[Array]]
 """An opened file: the picture as it takes it -> its outputs."""

@@ -88,6 +88,16 @@ class Foundation(Frozen):
     libraries: dict[str, str]
     """Name -> version of what trains and packs."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether anything of the detector can be trained."""
+        return "training" not in family_of(self.teacher).cannot(self.teacher)
+
+    @property
+    def epochs(self) -> int:
+        """What the weights of every cell see, from where they begin."""
+        return (self.recovery.epochs if self.trains else 0) + (self.training.epochs if self.given is None else 0)
+
 
 class Graph(Frozen):
     """Nodes in an order in which each follows its parent, and which of them make up each cell and each reference."""
@@ -135,12 +145,11 @@ class _Planner:
     def __init__(self, base: Foundation) -> None:
         self.base = base
         self.nodes: dict[Digest, Node] = {}
-        self.trains = "training" not in family_of(base.teacher).cannot(base.teacher)
         self.teacher = self._add("teacher", "teacher", None, recipe=base.training if base.given is None else None)
 
     def recovered(self, cell: Cell) -> Digest:
         """The float detector of a cell; the root itself where nothing of it can be trained."""
-        if not self.trains:
+        if not self.base.trains:
             return self.teacher
         steps = tuple(sorted(cell.of("reduction"), key=lambda config: self.base.reduction.index(config.method)))
         name, parent = _node_name("recovered", cell, *PHASES[:-1]), self._architecture(cell)

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from detection.export import INPUT_NAME
 from hardware_profiles.runtimes.ranges import LEVELS, Range, Ranges
 
 RangeCalibrator = Literal["minmax", "entropy", "percentile", "mse"]
@@ -55,11 +54,12 @@ def observe(float_file: Path, names: Iterable[str], pictures: list[Any]) -> dict
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    computed = [name for name in wanted if name != INPUT_NAME]
+    (given,) = (value.name for value in model.graph.input)
+    computed = [name for name in wanted if name != given]
 
     def values(picture: Any) -> dict[str, Any]:
-        found = dict(zip(computed, session.run(computed, {INPUT_NAME: picture}), strict=True))
-        return found | {name: picture for name in wanted if name == INPUT_NAME}
+        found = dict(zip(computed, session.run(computed, {given: picture}), strict=True)) | {given: picture}
+        return {name: value for name, value in found.items() if name in ends and value.dtype.kind == "f"}  # sizes are not rounded
 
     ends = dict.fromkeys(wanted, (0.0, 0.0))
     for picture in pictures:

@@ -23,9 +23,9 @@ from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, detect
 from detection.export import INPUT_NAME, export_onnx
+from detection.file_interface.interface import FileInterface
 from detection.frozen import Frozen, InputError, Share
 from detection.model_file import reader_for
-from detection.onnx_file.interface import FileInterface
 from detection.training import Recipe
 from hardware_profiles.runtimes.interface import ForInt8
 from hardware_profiles.runtimes.onnxruntime.int8 import prepare

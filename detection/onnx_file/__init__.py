@@ -1,1 +1,1 @@
-"""A detector that is only an ONNX file, trained elsewhere: what its outputs mean."""
+"""A user's ONNX file as a detector family."""

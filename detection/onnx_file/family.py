@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from detection.costs import OperatorCost
 from detection.family import Capability, Family
+from detection.file_interface.interface import FileInterface
 from detection.frozen import Digest, Frozen, InputError, PositiveInt
-from detection.onnx_file.interface import FileInterface
 from detection.spec import Spec
 
 BYTES = "file"
@@ -102,6 +102,11 @@ def _costs(spec: Spec) -> tuple[OperatorCost, ...]:
     )  # fmt: skip
 
 
+def from_file(content: bytes) -> dict[str, Tensor]:
+    """The weights of a detector that is this file."""
+    return {BYTES: torch.from_numpy(np.frombuffer(content, np.uint8).copy())}
+
+
 def write(weights: Mapping[str, Tensor], path: Path) -> None:
     """Write the file as it was given, or as it was repaired."""
     path.write_bytes(weights[BYTES].numpy().tobytes())
@@ -127,5 +132,6 @@ FAMILY = Family(
     scalar=_refuse,
     costs=_costs,
     write=write,
+    from_file=from_file,
     interface=lambda spec: _settings(spec).interface,
 )

@@ -19,7 +19,7 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
     since_bytes marks the start of this run in the store's journal.
     """
     ok, references = ([own for own in of if own.budget is not None] for of in (cells.cells, cells.references))
-    epochs = base.training.epochs + base.recovery.epochs
+    epochs = base.epochs
     for cell in (*ok, *references):
         assert cell.budget is not None
         if cell.budget.train_epochs != epochs or cell.budget.train_images != epochs * base.train_pictures:

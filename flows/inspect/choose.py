@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from detection.boxes import Resize, fit_of, fitted, select
 from detection.data.labelled import Picture
 from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, accuracy, as_coco
+from detection.file_interface.interface import Colour, FileInterface, PictureForm
+from detection.file_interface.outputs import Decoding, contradiction
 from detection.frozen import InputError
-from detection.onnx_file.interface import Colour, FileInterface, PictureForm
-from detection.onnx_file.outputs import Decoding, contradiction
 from flows.progress import steps
 from flows.stats.map_bootstrap import Difference, paired_map_difference
 

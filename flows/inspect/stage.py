@@ -14,9 +14,9 @@ import onnx
 
 from compressors.quantization.float_tail import float_tail_of_graph
 from detection.data.sources import read_source
+from detection.file_interface.interface import FileInterface, PictureForm
+from detection.file_interface.presets import fitting
 from detection.frozen import InputError
-from detection.onnx_file.interface import FileInterface, PictureForm
-from detection.onnx_file.presets import fitting
 from flows.inspect.choose import Choice, choose, none_fits
 from flows.sweep.params import Plan
 from flows.sweep.settings import OnnxDetector

@@ -8,16 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import numpy as np
-import torch
-
 from detection import checkpoint
 from detection.checkpoint import Detector
+from detection.family import family_named
+from detection.file_interface.interface import FileInterface
+from detection.file_interface.outputs import Decoding
+from detection.file_interface.presets import named
 from detection.frozen import Digest, InputError
-from detection.onnx_file.family import BYTES, OnnxSettings
-from detection.onnx_file.interface import FileInterface
-from detection.onnx_file.outputs import Decoding
-from detection.onnx_file.presets import named
 from detection.spec import Spec
 from flows.records.files import file_digest
 from flows.records.store import GIVEN, Store
@@ -26,6 +23,8 @@ from hardware_profiles.estimate.graph.graph import GraphError, read_graph
 from hardware_profiles.runtimes.onnx_repair import repair
 from hardware_profiles.runtimes.onnx_signature import Signature
 from hardware_profiles.runtimes.table import SessionError, open_session
+
+FAMILY = "onnx"
 
 
 class _File(NamedTuple):
@@ -65,17 +64,14 @@ def read_given(asked: OnnxDetector, base: Path, input_size: tuple[int, int], cla
         classes=len(own),
         columns=None if wanted == own else tuple(own.index(name) for name in wanted),
     )
-    settings = OnnxSettings(
-        source=found.digest,
-        changes=found.changes,
-        size_bytes=len(found.content),
-        interface=interface,
-        params=found.params,
-        macs=found.macs,
-    )
-    spec = Spec(family="onnx", classes=wanted, input_size=input_size, settings=settings)
-    content = torch.from_numpy(np.frombuffer(found.content, np.uint8).copy())
-    return Detector(spec, MappingProxyType({BYTES: content}))
+    family = family_named(FAMILY)
+    assert family.from_file is not None
+    settings = family.settings.model_validate({
+        "source": found.digest, "changes": found.changes, "size_bytes": len(found.content), "interface": interface,
+        "params": found.params, "macs": found.macs,
+    })  # fmt: skip
+    spec = Spec(family=FAMILY, classes=wanted, input_size=input_size, settings=settings)
+    return Detector(spec, MappingProxyType(dict(family.from_file(found.content))))
 
 
 @lru_cache(maxsize=4)

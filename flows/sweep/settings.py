@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from detection.evaluation import IOU_THRESHOLD
+from detection.file_interface.interface import PictureForm
+from detection.file_interface.outputs import Decoding
 from detection.frozen import Frozen, InputError, PositiveInt, Share
-from detection.onnx_file.interface import PictureForm
-from detection.onnx_file.outputs import Decoding
 from hardware_profiles.timing.round import Protocol
 
 QUICK = {

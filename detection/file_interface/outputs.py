@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.boxes import Array
+from detection.file_interface.declaration import Boxes, BoxForm, Channels, Decoding, Part, ScoreForm
+from detection.file_interface.points import Level, Placed, place
 from detection.frozen import InputError
-from detection.onnx_file.declaration import Boxes, BoxForm, Channels, Decoding, Part, ScoreForm
-from detection.onnx_file.points import Level, Placed, place
 
 Outputs = Mapping[str, NDArray[Any]]
 """The tensors of one run of the file by name, in the file's order; their batch is 1."""

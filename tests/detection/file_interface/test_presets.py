@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from detection.boxes import Array
+from detection.file_interface.outputs import Candidates, contradiction, decode
+from detection.file_interface.presets import PRESETS, Shapes, fitting, named
 from detection.frozen import InputError
-from detection.onnx_file.outputs import Candidates, contradiction, decode
-from detection.onnx_file.presets import PRESETS, Shapes, fitting, named
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SIZE = (64, 96)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
 
+from detection.file_interface.declaration import Channels, Decoding
+from detection.file_interface.points import Anchors, Grid, Priors, Size, cells, place
 from detection.frozen import InputError
-from detection.onnx_file.declaration import Channels, Decoding
-from detection.onnx_file.points import Anchors, Grid, Priors, Size, cells, place
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The outputs of one run of the file by name, in the file's order."""

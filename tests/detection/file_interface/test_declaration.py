@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from detection.onnx_file.declaration import Decoding
-from detection.onnx_file.outputs import decode
+from detection.file_interface.declaration import Decoding
+from detection.file_interface.outputs import decode
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GRID = {"kind": "grid", "strides": [32]}

@@ -9,8 +9,8 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from detection.file_interface.points import Points
 from detection.frozen import Frozen
-from detection.onnx_file.points import Points
 
 Channels = Literal["first", "last"]
 ScoreForm = Literal["as_is", "sigmoid", "softmax"]

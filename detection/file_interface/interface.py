@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from detection.file_interface.outputs import Decoding, decode
 from detection.frozen import Frozen, PositiveInt, read_json
-from detection.onnx_file.outputs import Decoding, decode
 
 INTERFACE_FILE = "interface.json"
 Array = NDArray[np.float32]

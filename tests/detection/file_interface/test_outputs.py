@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detection.file_interface.declaration import Decoding
+from detection.file_interface.outputs import Outputs, contradiction, decode
 from detection.frozen import InputError
-from detection.onnx_file.declaration import Decoding
-from detection.onnx_file.outputs import Outputs, contradiction, decode
 
 LN2, LN3 = math.log(2), math.log(3)
 GRID = {"kind": "grid", "strides": [32], "offset": 0.5}
@@ -319,6 +319,6 @@ def test_values_that_contradict_the_declaration(parts: dict[str, Any], scores: A
 
 def test_decoding_loads_no_heavy_library() -> None:
     """It runs where latency is measured, and on devices."""
-    code = "import sys, detection.onnx_file.presets; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    code = "import sys, detection.file_interface.presets; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     assert done.stdout.strip() == "set()"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from detection.onnx_file.points import Anchors, Given, Grid, Level, Priors, cells, place
+from detection.file_interface.points import Anchors, Given, Grid, Level, Priors, cells, place
 
 
 def test_a_grid_by_hand() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detection.onnx_file.interface import FileInterface
+from detection.file_interface.interface import FileInterface
 
 PIXELS = np.array([[[255, 0, 51], [0, 102, 255]]], np.uint8)  # one row of two pixels
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
