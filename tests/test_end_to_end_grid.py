@@ -14,7 +14,7 @@ import pytest
 
 from flows.prepare.stage import prepare
 from flows.records.schema import CellsFile, read_records
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import menu_of, write_params
 from tests.programs import ROOT, needs_programs, run, surroundings
 
@@ -57,9 +57,7 @@ def manifests(folder: Path, section: str = "nodes") -> dict[str, tuple[int, int,
 def grid_process(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A running grid; whatever it started and left is ended by id."""
     with (folder / "grid.log").open("wb") as log:
-        driver = subprocess.Popen(
-            ["sixfold", "grid"], cwd=folder, env=surroundings(ROOT), stdout=log, stderr=subprocess.STDOUT
-        )
+        driver = subprocess.Popen(["sixfold", "grid"], cwd=folder, env=surroundings(ROOT), stdout=log, stderr=subprocess.STDOUT)
         started: set[psutil.Process] = set()
         try:
             yield driver

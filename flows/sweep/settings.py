@@ -9,7 +9,7 @@ from pydantic import Field
 
 from detection.evaluation import IOU_THRESHOLD
 from detection.frozen import Frozen, PositiveInt, Share
-from hardware_profiles.timing.round import Protocol
+from hardware_profiles.timing.protocol import Protocol
 
 QUICK = {
     "rounds": 3,
