@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
+from detection.family import family_of
+from detection.operators import OperatorCost
 from detection.spec import Spec
-
-OperatorKind = Literal["conv3x3s1", "conv1x1", "conv_other", "depthwise", "other"]
-
-
-@dataclass(frozen=True)
-class OperatorCost:
-    """One operator as a runtime would execute it; convolutions carry their folded normalisation and ReLU."""
-
-    name: str
-    """Of the layer, or of where it happens and what: `neck.top_down.0:add`."""
-    kind: OperatorKind
-    op_type: str
-    """What ONNX calls it."""
-    macs: int
-    input_elements: int
-    output_elements: int
-    weight_elements: int
-    input_channels: int
-    output_channels: int
-    predicts: bool = False
-    """Whether it is one of the last predictions or comes after them: what stays float."""
-    decodes: bool = False
-    """Whether it comes after the last predictions."""
 
 
 def count_params(spec: Spec) -> int:
@@ -50,7 +27,5 @@ def operator_costs(spec: Spec) -> tuple[OperatorCost, ...]:
 @lru_cache(maxsize=256)
 def _operator_costs(spec_json: str) -> tuple[OperatorCost, ...]:
     """Building a network takes a tenth of a second, and the same one is asked for again and again."""
-    from detection.family import family_of
-
     spec = Spec.model_validate_json(spec_json)
     return family_of(spec).costs(spec)

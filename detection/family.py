@@ -1,27 +1,24 @@
 """The interface of a detector family: a table of functions, which is all that methods and stages know of a detector.
 
-A family is one folder of `detection/` and one line of `FAMILIES`. Its own code may know everything about its networks; nobody else
-imports it. What a family cannot do it says in `cannot`, with the reason that users read.
+A family is one folder of `detection/` and one line of `detection.families.FAMILIES`. Its own code may know everything about its
+networks; nobody else imports it. What a family cannot do it says in `cannot`, with the reason that users read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from detection.costs import OperatorCost
+from detection.families import rules_of
 from detection.file_interface.interface import FileInterface
-from detection.frozen import Frozen, InputError
+from detection.frozen import Frozen
+from detection.operators import OperatorCost
 from detection.spec import Spec
-
-FAMILIES: dict[str, str] = {"compact": "detection.compact.family", "onnx": "detection.onnx_file.family"}
-"""Name -> the module that has it as `FAMILY`; imported when it is asked for."""
 
 Capability = Literal[
     "lightweight", "nas", "pruning", "low_rank", "distillation", "quantization", "training", "qat", "narrow", "smaller_input"
@@ -180,9 +177,7 @@ class Family:
 
 def family_named(name: str) -> Family:
     """The family of a name; InputError where there is none."""
-    if name not in FAMILIES:
-        raise InputError(f"family {name!r}: no such detector family; have {', '.join(FAMILIES)}.")
-    return cast(Family, import_module(FAMILIES[name]).FAMILY)
+    return cast(Family, rules_of(name))
 
 
 def family_of(spec: Spec) -> Family:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
+from detection.families import rules_of
 from detection.frozen import Frozen, InputError, PositiveInt
 
 
@@ -52,7 +53,7 @@ class Spec(Frozen):
 
     schema_version: Literal[2] = Field(default=2, alias="schema", serialization_alias="schema")
     family: str = "compact"
-    """A name of `detection.family.FAMILIES`."""
+    """A name of `detection.families.FAMILIES`."""
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     input_size: tuple[PositiveInt, PositiveInt]
     """(height, width) of the letterboxed image in pixels."""
@@ -69,11 +70,9 @@ class Spec(Frozen):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Spec:
-        from detection.family import family_named
-
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes {self.classes}: each name may stand once")
-        family = family_named(self.family)
+        family = rules_of(self.family)
         if not isinstance(self.settings, family.settings):
             raise ValueError(f"settings: {type(self.settings).__name__} are not those of family {self.family!r}")
         stride_px = family.stride_px(self.settings)
@@ -98,25 +97,19 @@ class Spec(Frozen):
 
 def parse_settings(family: str, given: Any) -> Frozen:
     """Settings of a family from data; ValueError where there is no such family, ValidationError where they are none of its own."""
-    from detection.family import family_named
-
-    own = family_named(family).settings
+    own = rules_of(family).settings
     return given if isinstance(given, own) else own.model_validate(given)
 
 
 def input_shares(spec: Spec) -> tuple[float, ...]:
     """Every share of the input's sides that the network can take, ascending; the last is 1."""
-    from detection.family import family_of
-
-    (height_px, width_px), stride_px = spec.input_size, family_of(spec).stride_px(spec.settings)
+    (height_px, width_px), stride_px = spec.input_size, rules_of(spec.family).stride_px(spec.settings)
     heights = range(stride_px, height_px + 1, stride_px)
     return tuple(own_px / height_px for own_px in heights if width_px * own_px % (height_px * stride_px) == 0)
 
 
 def smaller_input(spec: Spec, share: float) -> Spec:
     """The detector for pictures whose sides are this share of its own; InputError names the shares that fit."""
-    from detection.family import family_of
-
     height_px, width_px = (side * share for side in spec.input_size)
     if 0 < share <= 1 and height_px == round(height_px) and width_px == round(width_px):
         try:
@@ -126,7 +119,7 @@ def smaller_input(spec: Spec, share: float) -> Spec:
     allowed = ", ".join(f"{own:.4g}" for own in input_shares(spec))
     raise InputError(
         f"input_share {share}: of {spec.input_size} (height, width) it leaves no whole multiple of the coarsest stride, "
-        f"{family_of(spec).stride_px(spec.settings)}; allowed are {allowed}."
+        f"{rules_of(spec.family).stride_px(spec.settings)}; allowed are {allowed}."
     )
 
 

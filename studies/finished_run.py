@@ -69,6 +69,6 @@ def open_run(folder: Path, store: Path | None = None, maker: str = "make repro P
 
 
 def _plan(folder: Path) -> Plan:
-    from flows.sweep.params import load_plan  # it knows the settings of every stage
+    from flows.sweep.plan_checks import load_plan  # it knows the settings of every stage
 
     return load_plan(folder / "params.yaml")

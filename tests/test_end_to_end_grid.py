@@ -14,7 +14,7 @@ import pytest
 
 from flows.prepare.stage import prepare
 from flows.records.schema import CellsFile, read_records
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import menu_of, write_params
 from tests.programs import ROOT, needs_programs, run, surroundings
 
@@ -54,12 +54,10 @@ def manifests(folder: Path, section: str = "nodes") -> dict[str, tuple[int, int,
 
 
 @contextmanager
-def grid_process(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def grid_process(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A running grid; whatever it started and left is ended by id."""
     with (folder / "grid.log").open("wb") as log:
-        driver = subprocess.Popen(
-            ["sixfold", "grid", *arguments], cwd=folder, env=surroundings(ROOT), stdout=log, stderr=subprocess.STDOUT
-        )
+        driver = subprocess.Popen(["sixfold", "grid"], cwd=folder, env=surroundings(ROOT), stdout=log, stderr=subprocess.STDOUT)
         started: set[psutil.Process] = set()
         try:
             yield driver
@@ -81,12 +79,11 @@ def end_all(processes: set[psutil.Process]) -> None:
 
 
 @needs_programs
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_a_killed_grid_goes_on_where_it_was(executor: str, started_sweep: Path) -> None:
+def test_a_killed_grid_goes_on_where_it_was(started_sweep: Path) -> None:
     """kill -9 of the driver in mid-grid, then the same command: what was stored is not touched again, and every cell is ok."""
     folder, left = started_sweep, set[psutil.Process]()
     write_params(folder, **{"grid__methods": menu_of("pruning", "quantization")})
-    with grid_process(folder, "--executor", executor) as driver:
+    with grid_process(folder) as driver:
         deadline_s = time.monotonic() + 180
         while len(manifests(folder)) < 3:
             assert driver.poll() is None, (folder / "grid.log").read_text()
@@ -99,7 +96,7 @@ def test_a_killed_grid_goes_on_where_it_was(executor: str, started_sweep: Path) 
     try:
         assert 3 <= len(stored) < 5, "the kill was to come in the middle"
         assert not (folder / "results/cells.json").exists()
-        again = run(folder, "sixfold", "grid", "--executor", executor)
+        again = run(folder, "sixfold", "grid")
     finally:
         end_all(left)
     assert again.returncode == 0, again.stdout
@@ -109,8 +106,6 @@ def test_a_killed_grid_goes_on_where_it_was(executor: str, started_sweep: Path) 
     assert {key: after[key] for key in stored} == stored, "a node was made again"
     assert {key: scores[key] for key in scored} == scored, "a score was made again"
     assert (len(after), len(scores)) == (5, 4)
-    if executor == "inline":  # Ray's workers outlive their driver for a moment: what they leave goes with the next run
-        assert list((folder / ".sixfold/store/partial").iterdir()) == [], "what the kill left half-made"
 
 
 @needs_programs

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from detection.family import FAMILIES
+from detection.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -100,7 +100,7 @@ def test_nobody_knows_the_inside_of_a_family(family: str) -> None:
         named = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
         found = sorted(module for module in {*imported(path), *named} if inside.fullmatch(module))
         wrong += [f"{name(path)} names {found}"] if found else []
-    assert wrong == [f"detection/family.py names {[FAMILIES[family]]}"], "\n".join(wrong)
+    assert wrong == [f"detection/families.py names {[FAMILIES[family]]}"], "\n".join(wrong)
 
 
 @pytest.mark.parametrize(("library", "owner"), OWNERS.items())

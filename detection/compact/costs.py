@@ -13,7 +13,7 @@ from torch import nn
 from detection.compact.architecture import architecture_of
 from detection.compact.deployed import PATCH_PX, first_convolution, reads_rows
 from detection.compact.network import GhostUnit, Head, Neck, Network, ResidualBlock
-from detection.costs import OperatorCost, OperatorKind
+from detection.operators import OperatorCost, OperatorKind
 from detection.spec import Spec
 
 Size = tuple[int, int, int]

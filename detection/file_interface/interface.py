@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detection.file_interface.outputs import Decoding, decode
+from detection.file_interface.declaration import Decoding
+from detection.file_interface.outputs import decode
 from detection.frozen import Frozen, PositiveInt, read_json
 
 INTERFACE_FILE = "interface.json"

@@ -11,10 +11,10 @@ import torch
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
-from detection.costs import OperatorCost
 from detection.family import Capability, Family
 from detection.file_interface.interface import FileInterface
 from detection.frozen import Digest, Frozen, InputError, PositiveInt
+from detection.operators import OperatorCost
 from detection.spec import Spec
 
 BYTES = "file"

@@ -32,7 +32,7 @@ def load_sweep(verb: str, params: Path, *outputs: Path) -> tuple[Plan, Store]:
     """
     print(f"{verb}: reading {params}", file=sys.stderr, flush=True)
     from flows.records.store import open_store
-    from flows.sweep.params import load_plan
+    from flows.sweep.plan_checks import load_plan
 
     loaded = load_plan(params)
     workspace.require_place(*outputs)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from detection.boxes import Resize, fit_of, fitted, select
 from detection.data.labelled import Picture
 from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, accuracy, as_coco
+from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import Colour, FileInterface, PictureForm
-from detection.file_interface.outputs import Decoding, contradiction
+from detection.file_interface.outputs import contradiction
 from detection.frozen import InputError
 from flows.progress import steps
 from flows.stats.map_bootstrap import Difference, paired_map_difference

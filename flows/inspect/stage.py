@@ -20,7 +20,8 @@ from detection.frozen import InputError
 from flows.inspect.choose import Choice, choose, none_fits
 from flows.sweep.params import Plan
 from flows.sweep.settings import OnnxDetector
-from hardware_profiles.estimate.graph.graph import Graph, GraphError, read_graph
+from hardware_profiles.estimate.graph.graph import Graph, GraphError
+from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.estimate.model import Operator, cannot_run, estimate
 from hardware_profiles.runtimes.onnx_repair import repair
 from hardware_profiles.runtimes.onnx_signature import Signature

@@ -25,7 +25,8 @@ from detection.spec import Spec
 from flows.measure.host import host_rounds, why_not_here
 from flows.progress import Say
 from flows.sweep.context import lay_foundation
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from flows.sweep.settings import Measure
 from flows.sweep.workspace import PREPARED
 from hardware_profiles.estimate.fit.measurements import Measurement, write_measurements

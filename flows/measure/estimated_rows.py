@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from flows.measure.measured_rows import empty_row, why_not_made
 from flows.records.schema import ArtifactRecord, CellRecord, LatencyRow
 from flows.records.store import Store
-from hardware_profiles.estimate.graph.graph import Graph, GraphError, read_graph
+from hardware_profiles.estimate.graph.graph import Graph, GraphError
+from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.estimate.memory import fits, peak_activation_bytes
 from hardware_profiles.estimate.model import Estimate, Operator, cannot_run, estimate, main_dtype
 from hardware_profiles.schema.profile import HardwareProfile

@@ -11,15 +11,16 @@ from typing import NamedTuple
 from detection import checkpoint
 from detection.checkpoint import Detector
 from detection.family import family_named
+from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import FileInterface
-from detection.file_interface.outputs import Decoding
 from detection.file_interface.presets import named
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.files import file_digest
 from flows.records.store import GIVEN, Store
 from flows.sweep.settings import OnnxDetector
-from hardware_profiles.estimate.graph.graph import GraphError, read_graph
+from hardware_profiles.estimate.graph.graph import GraphError
+from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.runtimes.onnx_repair import repair
 from hardware_profiles.runtimes.onnx_signature import Signature
 from hardware_profiles.runtimes.table import SessionError, open_session

@@ -23,7 +23,6 @@ from detection.frozen import Frozen, InputError, PositiveInt
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 from flows.sweep.given import read_given
-from flows.sweep.plan_checks import check_plan
 from flows.sweep.settings import Check, Measure, OnnxDetector, Report
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.library import load_profile, load_yaml
@@ -182,15 +181,8 @@ class Plan:
         return hashlib.sha256(made.encode()).hexdigest()
 
 
-def load_plan(path: Path) -> Plan:
-    """The checked params of a file; InputError names the field, what was found and what is allowed."""
-    plan = read_plan(path)
-    check_plan(path, plan)
-    return plan
-
-
 def read_plan(path: Path) -> Plan:
-    """As load_plan, but without a look at the hardware profiles it names: for the commands that say what is wrong with those."""
+    """As `plan_checks.load_plan`, without a look at the hardware profiles it names: for commands that say what is wrong there."""
     if not path.is_file():
         raise InputError(f"{path}: no such params file. Name one with --params; the project brings params.yaml and plans/*.yaml.")
     try:

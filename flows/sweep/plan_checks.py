@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -17,11 +16,16 @@ from compressors.planning.names import METHODS
 from compressors.quantization import refuse_unsupported
 from detection.family import Capability, family_of
 from detection.frozen import InputError
+from flows.sweep.params import Plan, read_plan
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import ProfileError
 
-if TYPE_CHECKING:
-    from flows.sweep.params import Plan
+
+def load_plan(path: Path) -> Plan:
+    """The checked params of a file; InputError names the field, what was found and what is allowed."""
+    plan = read_plan(path)
+    check_plan(path, plan)
+    return plan
 
 
 def check_plan(path: Path, plan: Plan) -> None:

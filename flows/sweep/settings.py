@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from detection.evaluation import IOU_THRESHOLD
+from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import PictureForm
-from detection.file_interface.outputs import Decoding
 from detection.frozen import Frozen, InputError, PositiveInt, Share
-from hardware_profiles.timing.round import Protocol
+from hardware_profiles.timing.protocol import Protocol
 
 QUICK = {
     "rounds": 3,

@@ -15,7 +15,7 @@ from hardware_profiles.timing.environment import steal_s, tick_s
 from hardware_profiles.timing.mlperf_percentile import percentile_with_confidence
 
 if TYPE_CHECKING:
-    from hardware_profiles.timing.round import Protocol
+    from hardware_profiles.timing.protocol import Protocol
 
 Picture = NDArray[np.uint8]
 Cores = tuple[int, ...] | None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hardware_profiles.runtimes.table import RUNTIMES, Pixels, Session, SessionError, open_session, write_empty_model
 from hardware_profiles.timing.calls import (
@@ -31,42 +31,22 @@ from hardware_profiles.timing.calls import (
     warm_up,
 )
 from hardware_profiles.timing.environment import cores_here, peak_resident_bytes, reset_peak, resident_bytes
+from hardware_profiles.timing.protocol import Closed, Count, Protocol
 
 HooksOf = Callable[[Path], Hooks]
 """A file -> what surrounds it."""
-Count = Annotated[int, Field(ge=1)]
 RENAMED = {"disturbed": "contended", "yardstick_s": "probe_s"}
 """Field of a block as older versions stored it -> its name now."""
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Protocol(_Closed):
-    """How a file is timed within a round. Two numbers are comparable where these are equal."""
-
-    warmup_calls: Count = 10
-    warmup_s: Annotated[float, Field(ge=0)] = 0.02
-    """Calls before timing go on until both are reached."""
-    timed_calls: Count = 64
-    """Of the network alone; the 90th percentile needs 64."""
-    end_to_end_calls: Count = 5
-    """From the picture as the camera gives it to the final detections."""
-    most_repeats: Annotated[int, Field(ge=0)] = 2
-    """How often a contended block is timed again, the file still open; the last timing stands."""
-    contention_wait_s: Annotated[float, Field(ge=0)] = 20.0
-    """How long all blocks of a round together wait for contention on the same physical core to end."""
-
-
-class File(_Closed):
+class File(Closed):
     """One file to time."""
 
     digest: str
     path: str
 
 
-class Job(_Closed):
+class Job(Closed):
     """All that a round needs to know; travels to the fresh process as JSON."""
 
     runtime: str
@@ -85,7 +65,7 @@ class Job(_Closed):
     """The least reading of the contention probe in earlier rounds on this machine; None before the first."""
 
 
-class Block(_Closed):
+class Block(Closed):
     """What one round found about one file; times are of single calls. Those that a store kept under older names are read too."""
 
     digest: str
@@ -134,7 +114,7 @@ class Block(_Closed):
         return {RENAMED.get(name, name): value for name, value in given.items()} if isinstance(given, dict) else given
 
 
-class RoundResult(_Closed):
+class RoundResult(Closed):
     """What a fresh process hands back."""
 
     blocks: tuple[Block, ...]

@@ -20,7 +20,8 @@ from flows.measure.host import ENTRY, PICTURES, alone, pictures_as_taken
 from flows.sweep.settings import Measure
 from hardware_profiles.runtimes.table import file_parts
 from hardware_profiles.timing.environment import digest_of
-from hardware_profiles.timing.round import File, Job, Protocol, RoundError, RoundResult, choose_cores, in_fresh_process
+from hardware_profiles.timing.protocol import Protocol
+from hardware_profiles.timing.round import File, Job, RoundError, RoundResult, choose_cores, in_fresh_process
 from studies.finished_run import FinishedRun, Model
 from studies.measurement.observations import Unit, complete
 from studies.measurement.planted_round import PREFIX, SUFFIX

@@ -8,7 +8,7 @@ from pathlib import Path
 from detection.frozen import InputError
 from flows.records.schema import CellRecord, LatencyFile, LatencyRow, read_records
 from flows.sweep import workspace
-from hardware_profiles.estimate.graph.graph import read_operators
+from hardware_profiles.estimate.graph.reading import read_operators
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import DType

@@ -12,7 +12,7 @@ from detection.checkpoint import Detector
 from detection.costs import count_macs, count_params, operator_costs
 from detection.export import export_onnx
 from detection.spec import Spec
-from hardware_profiles.estimate.graph.graph import read_operators
+from hardware_profiles.estimate.graph.reading import read_operators
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.library import load_profile
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detection.family import FAMILIES, family_named, family_of, random_start
+from detection.families import FAMILIES
+from detection.family import family_named, family_of, random_start
 from detection.frozen import InputError
 from tests.detection.variants import PLAIN
 

@@ -12,7 +12,7 @@ from flows.cli.main import main
 from flows.grid.forecast import forecast
 from flows.prepare.stage import prepare
 from flows.records.store import Store
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.cli_runner import READING, Ended, Sixfold
 from tests.flows.sweep_factory import Sweep, run_grid, write_params
 

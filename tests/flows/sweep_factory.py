@@ -16,7 +16,8 @@ from flows.grid.ray_executor import Executor
 from flows.grid.stage import grid
 from flows.records.schema import CellsFile, read_records
 from flows.records.store import Store
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from flows.tracking.mlflow_client import Tracker
 
 _RECIPE = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001, "augmentation": {"flip_horizontal": 0.0}}

@@ -9,7 +9,8 @@ import numpy as np
 
 from hardware_profiles.runtimes.table import Array, Pixels
 from hardware_profiles.timing.calls import Hooks, Picture
-from hardware_profiles.timing.round import File, HooksOf, Job, Protocol
+from hardware_profiles.timing.protocol import Protocol
+from hardware_profiles.timing.round import File, HooksOf, Job
 
 PROTOCOL = Protocol(warmup_calls=2, warmup_s=0.0, timed_calls=5, end_to_end_calls=3, most_repeats=0, contention_wait_s=0.0)
 

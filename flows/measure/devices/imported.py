@@ -14,7 +14,8 @@ from flows.progress import Say
 from flows.records.schema import ArtifactRecord
 from hardware_profiles.timing.calls import difference, times_of
 from hardware_profiles.timing.environment import digest_of
-from hardware_profiles.timing.round import Block, Protocol, RoundResult
+from hardware_profiles.timing.protocol import Protocol
+from hardware_profiles.timing.round import Block, RoundResult
 
 Nanoseconds = Annotated[int, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=0)]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from hardware_profiles.estimate.graph.graph import GraphError, read_operators
+from hardware_profiles.estimate.graph.graph import GraphError
+from hardware_profiles.estimate.graph.reading import read_operators
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.profile import DType
 

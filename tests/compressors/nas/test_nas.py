@@ -217,7 +217,7 @@ def test_a_device_that_cannot_run_the_network_is_refused(start: Detector, bench:
 def test_the_space_may_be_of_another_shape(start: Detector, bench: Workbench) -> None:
     """Without the coarsest level, with the longer step and one branch: whatever wins has that shape, and its weights fit."""
     shape = {"levels": [8, 16], "stem_stride": 4, "head_branches": "shared", "head_depth": 1, "least_depth": 0}
-    winner, change = search(start, QUICK.model_copy(update={"space": shape}), bench)
+    winner, change = search(start, QUICK.model_copy(update={"space": shape, "evaluations": 4, "random_baseline": False}), bench)
     architecture = architecture_of(winner.spec)
     assert (architecture.levels, architecture.stem_stride, architecture.head_branches) == ((8, 16), 4, "shared")
     assert len(architecture.stage_widths) == 3

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from detection.checkpoint import Detector, fresh
-from detection.costs import OperatorCost
 from detection.edits import apply_edit
 from detection.family import Family, random_start
 from detection.frozen import Frozen
+from detection.operators import OperatorCost
 from detection.spec import Spec
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import detection.family
+import detection.families
 from compressors.contract import Workbench
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
@@ -44,7 +44,7 @@ NARROW = {
 def _in_the_table() -> Iterator[None]:
     """The family is one more line of the table."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(detection.family.FAMILIES, "foreign", foreign_factory.__name__)
+        patch.setitem(detection.families.FAMILIES, "foreign", foreign_factory.__name__)
         yield
 
 

@@ -16,7 +16,7 @@ from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes
 from detection.export import INPUT_NAME, PREDICTIONS, export_onnx
 from detection.frozen import InputError
-from hardware_profiles.estimate.graph.graph import read_operators
+from hardware_profiles.estimate.graph.reading import read_operators
 from hardware_profiles.runtimes.openvino import int8 as openvino_int8
 from hardware_profiles.runtimes.openvino.runtime import import_openvino
 from hardware_profiles.runtimes.table import RUNTIMES, open_session

@@ -17,7 +17,7 @@ from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.export import export_onnx
 from detection.spec import Spec
-from hardware_profiles.estimate.graph.graph import read_graph
+from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.runtimes.onnxruntime.shrink import halve_weights, shrink
 from hardware_profiles.runtimes.openvino.int8 import compact_xml
 from hardware_profiles.runtimes.openvino.runtime import import_openvino

@@ -13,7 +13,7 @@ from flows.measure.session import MeasureSession
 from flows.measure.stage import measure
 from flows.records.schema import CellRecord, LatencyRow
 from flows.records.store import Store
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from flows.sweep.settings import Measure
 from hardware_profiles.estimate.fit.measurements import MeasuredNetwork
 from hardware_profiles.estimate.model import Operator, estimate

@@ -22,7 +22,7 @@ from flows.records.store import Store, StoreError
 from flows.report.recommendation import Recommendation, RecommendationFile, Side
 from flows.sweep import workspace
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from hardware_profiles.schema.library import load_profile
 from tests.flows.sweep_entries import times_in
 from tests.flows.sweep_factory import Sweep, run_grid, write_params

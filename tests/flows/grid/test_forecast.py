@@ -15,7 +15,7 @@ from flows.grid.scoring import SCORES
 from flows.grid.tasks import Task, tasks_of
 from flows.records.store import MANIFEST, Store
 from flows.sweep.context import lay_foundation
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from hardware_profiles.timing.environment import cores_here
 from tests.flows.sweep_entries import graph_in, lend
 from tests.flows.sweep_factory import Sweep, listing

@@ -13,8 +13,8 @@ from compressors.planning.graph import Menu, cells_of, graph_of
 from detection.frozen import InputError
 from flows.grid.nodes import NODES, read_done
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
-from flows.sweep.params import load_plan
-from hardware_profiles.estimate.graph.graph import read_operators
+from flows.sweep.plan_checks import load_plan
+from hardware_profiles.estimate.graph.reading import read_operators
 from hardware_profiles.runtimes.interface import ForInt8, Runtime, WriteInt8
 from hardware_profiles.runtimes.ranges import Ranges
 from hardware_profiles.runtimes.table import RUNTIMES

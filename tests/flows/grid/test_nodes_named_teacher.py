@@ -14,7 +14,7 @@ from detection.frozen import InputError
 from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES, read_done
 from flows.records.store import Store
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from flows.teacher.stage import teacher
 from tests.flows.sweep_entries import forget, graph_in, lend
 from tests.flows.sweep_factory import TINY_TREE, Sweep, run_grid, write_params

@@ -19,7 +19,7 @@ from flows.grid.ray_executor import RunningTasks, check_room, marked, perform, r
 from flows.grid.tasks import Outcome, Task
 from flows.records.store import Store, StoreError
 from flows.sweep.context import lay_foundation
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from hardware_profiles.schema.library import load_profile
 from tests.flows.sweep_factory import write_params
 from tests.places import ROOT

@@ -14,7 +14,7 @@ from flows.records.schema import CellsFile, read_records
 from flows.records.store import Store
 from flows.report.model_export import ModelCard
 from flows.sweep.context import lay_foundation
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.records_factory import cells_file, latency_file, measured_row, ok_cell
 from tests.flows.report.test_stage import Made
 from tests.flows.sweep_entries import lend

@@ -13,7 +13,7 @@ from flows.grid.nodes import NODES
 from flows.grid.scoring import SCORES, score_key
 from flows.grid.stage import INCOMPLETE
 from flows.records.store import StoreError
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_entries import CELLS, forget, graph_in, named, times_in
 from tests.flows.sweep_factory import Listener, Sweep, run_grid, write_params
 

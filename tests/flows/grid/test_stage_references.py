@@ -28,7 +28,8 @@ from flows.prepare.stage import prepare
 from flows.records.schema import CellRecord, CellsFile, read_records
 from flows.records.store import Store
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from hardware_profiles.runtimes.table import open_session
 from hardware_profiles.schema.library import load_profile
 from tests.flows.cli_runner import Sixfold

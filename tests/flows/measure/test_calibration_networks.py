@@ -13,7 +13,7 @@ from detection.data.dataset import load_split
 from detection.frozen import InputError
 from detection.spec import Spec
 from flows.measure.calibration_networks import Subject, SubjectFile, benchmark_networks, draw, subjects_of, time_files, write_files
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from flows.sweep.workspace import PREPARED
 from hardware_profiles.estimate.fit.measurements import read_measurements
 from hardware_profiles.schema.library import load_profile

@@ -11,7 +11,8 @@ from detection.boxes import LETTERBOX_GREY
 from flows.measure.worker import detection_hooks
 from flows.sweep.settings import Measure
 from hardware_profiles.timing.calls import Hooks
-from hardware_profiles.timing.round import Job, Protocol
+from hardware_profiles.timing.protocol import Protocol
+from hardware_profiles.timing.round import Job
 
 INPUT_SIZE = (8, 12)
 

@@ -16,7 +16,8 @@ from detection.data import sources
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from flows.sweep.context import LIBRARIES, choose_device, chosen_cells, lay_foundation, make_graph
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from hardware_profiles.schema.library import FOLDER as PROFILES
 from tests.flows.sweep_entries import lend
 from tests.flows.sweep_factory import write_params

@@ -13,7 +13,8 @@ from detection.data.generated import GeneratedSource, PictureCounts
 from detection.data.sources import Data
 from flows.prepare.stage import prepare
 from flows.sweep.inputs import DATA, MAKING, MEASURING, inputs
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import write_params
 from tests.hardware_profiles.profile_factory import write
 

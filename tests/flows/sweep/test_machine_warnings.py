@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.sweep.machine_warnings import machine_warnings, mismatch_of, processor_mismatch
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from hardware_profiles.schema.library import load_profile
 from tests.flows.sweep_factory import write_params
 

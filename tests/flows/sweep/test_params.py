@@ -10,7 +10,8 @@ import yaml
 
 from detection.frozen import InputError
 from flows.records.store import open_store
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import tiny_tree, write_params
 from tests.places import ROOT
 

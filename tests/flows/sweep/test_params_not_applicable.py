@@ -11,7 +11,8 @@ import pytest
 from compressors.planning.names import METHODS
 from detection.compact.family import FAMILY
 from detection.frozen import InputError
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import write_params
 
 REASONS = {

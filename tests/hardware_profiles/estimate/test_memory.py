@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hardware_profiles.estimate.graph.graph import Graph, Step, read_graph
+from hardware_profiles.estimate.graph.graph import Graph, Step
+from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.estimate.memory import fits, peak_activation_bytes
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.profile import HardwareProfile

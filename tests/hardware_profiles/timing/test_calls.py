@@ -8,7 +8,7 @@ import pytest
 from hardware_profiles.runtimes.table import Array, Pixels
 from hardware_profiles.timing.calls import Hooks, Picture, Times, take_times, times_of, warm_up
 from hardware_profiles.timing.environment import tick_s
-from hardware_profiles.timing.round import Protocol
+from hardware_profiles.timing.protocol import Protocol
 
 MS = 1_000_000
 PICTURES = [np.zeros((4, 4, 3), np.uint8)]

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 import hardware_profiles.timing.round as measuring
 from hardware_profiles.timing.calls import Times
-from hardware_profiles.timing.round import Block, Protocol, RoundError, RoundResult, choose_cores, in_fresh_process, run_round
+from hardware_profiles.timing.protocol import Protocol
+from hardware_profiles.timing.round import Block, RoundError, RoundResult, choose_cores, in_fresh_process, run_round
 from tests.hardware_profiles.round_factory import PROTOCOL, Counted, job
 from tests.hardware_profiles.tiny_model import INPUT_SIZE, write_model
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hardware_profiles.runtimes.table import RUNTIMES, Array, Pixels, open_session
-from hardware_profiles.timing.round import File, Job, Protocol
+from hardware_profiles.timing.protocol import Protocol
+from hardware_profiles.timing.round import File, Job
 from studies.measurement.planted_round import PREFIX, Slowed, plant
 from tests.hardware_profiles.tiny_model import INPUT_SIZE, write_model
 

@@ -8,7 +8,7 @@ from flows.grid.stage import grid
 from flows.prepare.stage import prepare
 from flows.records.schema import CellsFile, read_records, write_records
 from flows.records.store import Store
-from flows.sweep.params import load_plan
+from flows.sweep.plan_checks import load_plan
 from flows.sweep.workspace import CELLS, LATENCY, PREPARED
 from studies.finished_run import FinishedRun, open_run
 from tests.flows.records_factory import latency_file

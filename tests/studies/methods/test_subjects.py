@@ -7,7 +7,8 @@ import pytest
 from compressors.planning.names import METHODS
 from flows.records.schema import CellRecord
 from flows.report.recommendation import relative_speed
-from flows.sweep.params import Plan, load_plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 from studies.methods.subjects import SUBJECTS, Subject, baselines, cell_of, label_of, timed_row
 from tests.flows.records_factory import cells_file, latency_file, ok_cell
 from tests.places import ROOT

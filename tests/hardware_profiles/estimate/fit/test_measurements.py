@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.estimate.fit.measurements import MeasurementError, read_measurements
-from hardware_profiles.estimate.graph.graph import read_operators
+from hardware_profiles.estimate.graph.reading import read_operators
 from tests.hardware_profiles.graph_factory import write_int8
 from tests.hardware_profiles.tiny_model import write_model
 

@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from hardware_profiles.estimate.graph.graph import GraphError, read_graph, read_operators
+from hardware_profiles.estimate.graph.graph import GraphError
+from hardware_profiles.estimate.graph.reading import read_graph, read_operators
 from tests.hardware_profiles.graph_factory import SHAPE, Node, as_openvino, weights, write_int8, write_int8_openvino, write_onnx
 
 PLACES = 8 * 12

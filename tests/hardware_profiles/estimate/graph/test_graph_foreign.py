@@ -13,7 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from hardware_profiles.estimate.graph.graph import GraphError, read_graph, read_operators
+from hardware_profiles.estimate.graph.graph import GraphError
+from hardware_profiles.estimate.graph.reading import read_graph, read_operators
 from hardware_profiles.estimate.memory import peak_activation_bytes
 from hardware_profiles.estimate.model import Operator
 from hardware_profiles.runtimes.openvino.runtime import import_openvino

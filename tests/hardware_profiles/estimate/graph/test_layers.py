@@ -10,8 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from hardware_profiles.estimate.graph.graph import read_graph, read_operators
 from hardware_profiles.estimate.graph.layers import moves_channels_last
+from hardware_profiles.estimate.graph.reading import read_graph, read_operators
 from hardware_profiles.runtimes.openvino.runtime import import_openvino
 from tests.hardware_profiles.graph_factory import (
     PICTURE,
