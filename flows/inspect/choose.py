@@ -193,7 +193,7 @@ def none_fits(read: Sequence[Read]) -> str:
         return "no preset takes outputs of these shapes. Declare the parts of `detector.decode` (docs/your-detector.md)."
     reached = "none" if read[0].map_50 is None else f"{read[0].preset} finds most, mAP50 {read[0].map_50:.3f}"
     return (
-        f"none of {len(read)} ways of reading the outputs finds what is labelled ({reached}; the least to trust is {LEAST_MAP_50:g}). "
+        f"none of {len(read)} ways of reading the outputs finds what is labelled ({reached}; {LEAST_MAP_50:g} is needed). "
         f"Are these pictures of what it was trained on, and its classes listed in the order of its scores? If so, "
         f"declare `detector.input` and the parts of `detector.decode` (docs/your-detector.md)."
     )

@@ -141,7 +141,7 @@ def _estimated_s(operators: Sequence[Operator], profile: HardwareProfile) -> flo
 def _as_int8(found: Inspected, *, quantized: bool = True) -> tuple[Operator, ...]:
     """The operators as if quantized, all but the float tail; or as they are."""
     return tuple(
-        step.operator if not quantized or found.float_tensors & set(step.writes) else dataclasses.replace(step.operator, quantized=True)
+        dataclasses.replace(step.operator, quantized=quantized and not found.float_tensors & set(step.writes))
         for step in (found.graph.steps if found.graph else ())
     )
 
@@ -195,4 +195,4 @@ def conclusions(choice: Choice) -> Iterator[str]:
         if axis.decided:
             yield f"{axis.name}: {axis.value} ({spread})"
         else:
-            yield f"{axis.name}: val does not tell {axis.value} from {axis.other} ({spread}); {axis.value} is taken: decide yourself"
+            yield f"{axis.name}: val does not tell {axis.value} from {axis.other} ({spread}); decide yourself"
