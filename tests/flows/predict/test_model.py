@@ -10,7 +10,9 @@ from detection.file_interface.interface import FileInterface, PictureForm
 from detection.frozen import InputError
 from flows.predict.model import open_model
 from flows.records.schema import write_records
+from flows.report.model_export import ModelInput
 from flows.sweep.params import read_plan
+from hardware_profiles.runtimes.openvino.runtime import import_openvino
 from tests.flows.predict_factory import (
     CLASSES,
     IN_PICTURE,
@@ -54,19 +56,46 @@ def test_a_file_opens_in_the_runtime_that_is_named(tmp_path: Path) -> None:
     assert " in openvino (1 thread; " in found.lines[0]
 
 
-def test_a_file_with_an_interface_next_to_it_is_fed_and_read_by_it(tmp_path: Path) -> None:
-    """Planes in, centres and sizes out; `best` says that nothing is to be suppressed, so the second cat stays."""
-    users, plan = write_users(tmp_path)
+def test_an_openvino_file_is_recognised_by_its_suffix(tmp_path: Path) -> None:
+    """The .xml that OpenVINO writes, with its .bin."""
+    openvino = import_openvino()
+    openvino.save_model(
+        openvino.Core().read_model(write_ours(tmp_path / "ours.onnx")), tmp_path / "ours.xml", compress_to_fp16=False
+    )
+    found = Predicted(tmp_path / "ours.xml", [write_pictures(tmp_path / "in")], tmp_path / "out")
+    assert [(score, bbox) for _, score, bbox in found.boxes] == [(score, bbox) for _, score, bbox in IN_PICTURE]
+    assert " in openvino (1 thread; " in found.lines[0]
+
+
+def write_interface(folder: Path, plan: Path) -> None:
+    """Put next to a user's file what its plan declares, but for the selection: each object comes once."""
     asked = read_plan(plan).params.detector
     assert asked is not None
     assert not isinstance(asked.decode, str)
     FileInterface(
         layout="nchw", dtype="float32", picture=PictureForm(), outputs=("found",),
         decoding=asked.decode.model_copy(update={"select": "best"}), classes=2,
-    ).write(tmp_path)  # fmt: skip
+    ).write(folder)  # fmt: skip
+
+
+def test_a_file_with_an_interface_next_to_it_is_fed_and_read_by_it(tmp_path: Path) -> None:
+    """Planes in, centres and sizes out; nothing is to be suppressed, so the second cat stays."""
+    users, plan = write_users(tmp_path)
+    write_interface(tmp_path, plan)
     found = Predicted(users, [write_pictures(tmp_path / "in")], tmp_path / "out")
     assert [(name, score) for name, score, _ in found.boxes] == [("class 0", 0.9), ("class 0", 0.8), ("class 1", 0.6)]
     assert found.content["header"]["iou_threshold"] is None
+
+
+def test_a_recommended_model_may_be_a_users_file(tmp_path: Path) -> None:
+    """Its folder holds card and interface: names and the way of resizing from the one, feeding and reading from the other."""
+    users, plan = write_users(tmp_path)
+    best = write_best(tmp_path / "x86", input=ModelInput(size=INPUT_SIZE, resize="stretch"))
+    users.replace(best / "model.onnx")
+    write_interface(best, plan)
+    found = Predicted(best, [write_pictures(tmp_path / "in", size=(128, 96))], tmp_path / "out")
+    assert found.boxes[0] == ("cat", 0.9, (10.0, 40.0, 40.0, 80.0))
+    assert len(found.boxes) == 3
 
 
 @pytest.mark.parametrize("runtime", [None, "openvino"])
