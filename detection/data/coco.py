@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,7 +25,7 @@ from detection.data.labelled import (
     read_bytes,
     read_text,
 )
-from detection.data.pixels import read_pixels, size_in_header
+from detection.data.pixels import ExifOrientation, read_pixels, size_in_header
 from detection.frozen import Frozen, InputError, PositiveInt
 
 
@@ -76,9 +76,24 @@ def read_coco(source: CocoSource, base: Path, seed: int) -> Labelled:
     labels = {category.id: label for label, category in enumerate(categories)}
     return Labelled(
         classes=tuple(category.name for category in categories),
-        splits={split: _pictures(contents[split], files[split], labels, source) for split in SPLITS},
+        splits={split: _pictures(contents[split], files[split], labels, source.exif_orientation) for split in SPLITS},
         notes=(*notes, *left_out),
     )
+
+
+def read_one_file(
+    path: Path, find: Callable[[str], Path | None], orientation: ExifOrientation
+) -> tuple[tuple[str, ...], dict[Path, Picture]]:
+    """The classes of a COCO file in the order of their ids, and its pictures by their files.
+
+    `find` gives the file of a `file_name`, or None for a picture to leave out. InputError names the entry that is wrong.
+    """
+    content = _parse(path)
+    categories, _ = _categories({"train": content})
+    labels = {category.id: label for label, category in enumerate(categories)}
+    files = {image.file_name: file for image in content.images if (file := find(image.file_name)) is not None}
+    pictures = _pictures(content, files, labels, orientation)
+    return tuple(category.name for category in categories), dict(zip(files.values(), pictures, strict=True))
 
 
 def coco_files(source: CocoSource, base: Path) -> Iterator[DataFile]:
@@ -249,17 +264,21 @@ def _files(content: _CocoFile, path: Path, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _pictures(content: _CocoFile, files: dict[str, Path], labels: dict[int, int], source: CocoSource) -> list[Picture]:
+def _pictures(
+    content: _CocoFile, files: Mapping[str, Path], labels: dict[int, int], orientation: ExifOrientation
+) -> list[Picture]:
     """The pictures of these files, in their order."""
     images = {image.file_name: image for image in content.images}
     annotations: dict[int, list[_Annotation]] = defaultdict(list)
     for annotation in content.annotations:
         annotations[annotation.image_id].append(annotation)
-    return [_picture(images[name], file, annotations[images[name].id], labels, source) for name, file in files.items()]
+    return [_picture(images[name], file, annotations[images[name].id], labels, orientation) for name, file in files.items()]
 
 
-def _picture(image: _Image, file: Path, annotations: list[_Annotation], labels: dict[int, int], source: CocoSource) -> Picture:
-    size = (image.height, image.width) if image.height and image.width else size_in_header(file, source.exif_orientation)
+def _picture(
+    image: _Image, file: Path, annotations: list[_Annotation], labels: dict[int, int], orientation: ExifOrientation
+) -> Picture:
+    size = (image.height, image.width) if image.height and image.width else size_in_header(file, orientation)
     xywh = np.array([annotation.bbox for annotation in annotations], dtype=np.float64).reshape(-1, 4)
     return Picture(
         file_name=image.file_name,
@@ -267,5 +286,5 @@ def _picture(image: _Image, file: Path, annotations: list[_Annotation], labels: 
         boxes_xyxy_px=np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
         labels=np.array([labels[annotation.category_id] for annotation in annotations], dtype=np.int64),
         crowd=np.array([bool(annotation.iscrowd) for annotation in annotations], dtype=np.bool_),
-        pixels=partial(read_pixels, file, size, source.exif_orientation),
+        pixels=partial(read_pixels, file, size, orientation),
     )

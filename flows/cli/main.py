@@ -16,6 +16,7 @@ import typer
 from flows.cli import profile_commands
 from flows.cli.errors import exit_code
 from flows.cli.options import DEFAULT, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
+from flows.cli.predict_command import predict
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_commands.app, name="profiles")
+app.command()(predict)
 CellsPattern = Annotated[
     str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
 ]

@@ -74,7 +74,7 @@ def compare(
 
     `seed` and `draws` are of the bootstrap. Each p is of its comparison alone.
     """
-    a, b = (_record(cells, name) for name in names)
+    a, b = (made_record(cells, name) for name in names)
     if a.cell == b.cell:
         raise InputError(f"{a.cell}: named twice. Name two different cells or references.")
     shared = [runtime for runtime in cells.runtimes if runtime in a.artifacts and runtime in b.artifacts]
@@ -99,7 +99,7 @@ def truths_of(cells: CellsFile, prepared: Path) -> Truths:
     return {split: load_split(prepared, split).ground_truth for split in SPLITS}
 
 
-def _record(cells: CellsFile, name: str) -> CellRecord:
+def made_record(cells: CellsFile, name: str) -> CellRecord:
     """The ok cell or reference of this name."""
     known = {record.cell: record for record in (*cells.cells, *cells.references)}
     record = known.get(name)
@@ -110,7 +110,7 @@ def _record(cells: CellsFile, name: str) -> CellRecord:
             f"{', '.join(map(repr, near))}. Methods stand in the order of the menu, joined by +."
         )
     if record.status != "ok":
-        raise InputError(f"{name!r}: {record.status}, so there is nothing to compare ({record.error}). Run `sixfold grid` again.")
+        raise InputError(f"{name!r}: {record.status}, so there is no file of it ({record.error}). Run `sixfold grid` again.")
     return record
 
 

@@ -8,14 +8,22 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from detection.boxes import LETTERBOX_GREY
+from detection.boxes import LETTERBOX_GREY, Resize
 from detection.export import BOXES_NAME, INPUT_NAME, SCORES_NAME
+from detection.file_interface.interface import INTERFACE_FILE, FileInterface, read_interface
 from detection.frozen import Digest, Frozen, InputError
 from flows.records.files import file_digest
 from flows.records.schema import ArtifactRecord, CellsFile, LatencyFile, LatencyRow, Metrics
 from flows.records.store import Store
 from flows.report.recommendation import RecommendationFile
 from hardware_profiles.runtimes.table import file_parts
+
+CARD = "model.json"
+RESIZED: dict[Resize, str] = {
+    "letterbox": f"aspect ratio kept, centred, padded with grey {LETTERBOX_GREY}",
+    "stretch": "none: stretched to all of the input",
+}
+"""How a picture comes to the size of the input, in words."""
 
 
 class ModelFile(Frozen):
@@ -35,7 +43,24 @@ class ModelInput(Frozen):
     layout: str = "uint8 (1, height, width, 3)"
     colour: str = "RGB"
     scaling: str = "none: 0 to 255 as stored"
-    letterbox: str = f"aspect ratio kept, centred, padded with grey {LETTERBOX_GREY}"
+    resize: Resize = "letterbox"
+    letterbox: str = RESIZED["letterbox"]
+
+    @classmethod
+    def of(cls, size: tuple[int, int], resize: Resize, interface: FileInterface | None) -> ModelInput:
+        """What the card says of a file with this interface; without one it is ours."""
+        if interface is None:
+            return cls(size=size, resize=resize, letterbox=RESIZED[resize])
+        sides = "channels, height, width" if interface.layout == "nchw" else "height, width, channels"
+        return cls(
+            name="the only input",
+            size=size,
+            layout=f"{interface.dtype} (1, {sides})",
+            colour=interface.picture.colour.upper(),
+            scaling=cls(size=size).scaling if interface.dtype == "uint8" else f"as `picture` in {INTERFACE_FILE} says",
+            resize=resize,
+            letterbox=RESIZED[resize],
+        )
 
 
 class ModelOutputs(Frozen):
@@ -44,6 +69,15 @@ class ModelOutputs(Frozen):
     boxes: str = f"{BOXES_NAME}: float32 (1, N, 4), xyxy in pixels of the letterboxed input"
     scores: str = f"{SCORES_NAME}: float32 (1, N, C) in [0, 1]"
     then: str = "drop scores below score_threshold, then suppress per class above iou_threshold"
+
+    @classmethod
+    def of(cls, interface: FileInterface | None) -> ModelOutputs:
+        """What the card says of a file with this interface; without one it is ours."""
+        if interface is None:
+            return cls()
+        says = f"as `decoding` in {INTERFACE_FILE} says, from {', '.join(interface.outputs)}"
+        then = cls().then if interface.decoding.select == "nms" else "drop scores below score_threshold; each object comes once"
+        return cls(boxes=says, scores=says, then=then)
 
 
 class ModelCard(Frozen):
@@ -78,9 +112,12 @@ def export_best(
     folder: Path,
     *,
     thresholds: tuple[float, float],
+    resize: Resize,
     store: Store,
 ) -> None:
     """Write `<folder>/<profile>/` for every exported recommendation; thresholds are (score, IoU).
+
+    A file that is not fed and read as ours are has its interface next to it.
 
     folder is empty; the caller puts it in place, so that what others read appears whole.
     """
@@ -93,6 +130,9 @@ def export_best(
         assert cell is not None, f"{own.chosen.cell} came from these records"
         (folder / own.exported_to).mkdir()
         artifact = cell.artifacts[own.artifacts_of]
+        interface = read_interface(store.file(artifact.url).parent)
+        if interface is not None:
+            interface.write(folder / own.exported_to)
         card = ModelCard(
             profile=own.profile,
             runtime=own.runtime,
@@ -104,15 +144,15 @@ def export_best(
             artifact_digest=artifact.digest,
             files=_copy(artifact, store, folder / own.exported_to),
             classes=cells.dataset.classes,
-            input=ModelInput(size=cell.input_size or cells.dataset.input_size),
-            outputs=ModelOutputs(),
+            input=ModelInput.of(cell.input_size or cells.dataset.input_size, resize, interface),
+            outputs=ModelOutputs.of(interface),
             score_threshold=thresholds[0],
             iou_threshold=thresholds[1],
             val=artifact.val,
             test=artifact.test,
             latency=row,
         )
-        (folder / own.exported_to / "model.json").write_text(card.model_dump_json(by_alias=True, indent=1) + "\n")
+        (folder / own.exported_to / CARD).write_text(card.model_dump_json(by_alias=True, indent=1) + "\n")
 
 
 def _copy(artifact: ArtifactRecord, store: Store, folder: Path) -> tuple[ModelFile, ...]:

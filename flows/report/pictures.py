@@ -9,28 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from detection.boxes import Detections, pairwise_iou
 from detection.data.dataset import Images
 from detection.frozen import Frozen
+from flows.report.drawing import as_jpeg
 
 MATCH_IOU = 0.5
 PANEL_WIDTH_PX = 384
 """Least width of a picture on the page: small inputs are enlarged by a whole factor."""
-JPEG_QUALITY = 88
-CLASS_COLOURS_RGB = (
-    (214, 69, 65),
-    (31, 119, 180),
-    (44, 150, 60),
-    (148, 103, 189),
-    (230, 126, 34),
-    (23, 160, 170),
-    (200, 80, 160),
-    (120, 100, 40),
-    (90, 90, 90),
-    (160, 190, 40),
-)
 
 
 class Picture(Frozen):
@@ -117,22 +104,8 @@ def _panel(images: Images, row: int, found: Detections | None) -> str:
     factor = max(1, -(-PANEL_WIDTH_PX // pixels.shape[1]))
     canvas = cv2.resize(np.ascontiguousarray(pixels), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     boxes, labels = (images.boxes_xyxy_px[row], images.labels[row]) if found is None else (found.boxes_xyxy_px, found.labels)
-    for number in reversed(range(len(labels))):  # the best is drawn last, on top
-        text = images.classes[labels[number]]
-        if found is not None:
-            text += f" {found.scores[number]:.2f}"
-        _draw_box(canvas, boxes[number] * factor, text, CLASS_COLOURS_RGB[labels[number] % len(CLASS_COLOURS_RGB)])
-    written, encoded = cv2.imencode(".jpg", canvas[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])  # OpenCV writes BGR
-    assert written
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
-
-
-def _draw_box(canvas: NDArray[Any], box_xyxy_px: NDArray[np.float32], text: str, colour_rgb: tuple[int, int, int]) -> None:
-    x1, y1, x2, y2 = (round(float(value)) for value in box_xyxy_px)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour_rgb, 2, cv2.LINE_AA)
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
-    left = max(0, min(x1, canvas.shape[1] - width - 4))
-    room = height + below + 2
-    bottom = y1 if y1 >= room else min(canvas.shape[0], y1 + room)  # above the box, or inside it at the border
-    cv2.rectangle(canvas, (left, bottom - height - below - 2), (left + width + 4, bottom), colour_rgb, cv2.FILLED)
-    cv2.putText(canvas, text, (left + 2, bottom - below), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    texts = [images.classes[label] for label in labels]
+    if found is not None:
+        texts = [f"{text} {score:.2f}" for text, score in zip(texts, found.scores, strict=True)]
+    drawn = as_jpeg(canvas, boxes * factor, labels, texts)
+    return "data:image/jpeg;base64," + base64.b64encode(drawn).decode()

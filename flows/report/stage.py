@@ -52,7 +52,7 @@ def report(
         (page / "recommendation.json").write_text(recommended.model_dump_json(by_alias=True, indent=1) + "\n")
         (page / "report.md").write_text(render(HERE / "report.md.j2", **context, **MARKDOWN))
         (page / "index.html").write_text(_html(context, findings))
-        export_best(cells, latency, recommended, best, thresholds=thresholds, store=store)
+        export_best(cells, latency, recommended, best, thresholds=thresholds, resize=test.resize, store=store)
     for line in (*(own.answer for own in recommended.profiles), *context["flag_sentences"]):
         say(line)
     say(f"report: {folder / 'index.html'}; models: {best_folder}")

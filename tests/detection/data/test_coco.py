@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.data.coco import CocoSource, SplitPaths, read_coco
+from detection.data.coco import CocoSource, SplitPaths, read_coco, read_one_file
 from detection.frozen import InputError
 
 Content = dict[str, Any]
@@ -315,3 +315,14 @@ def test_equal_bytes_in_two_files_of_splits_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20), (0, 0, 0)).save(tmp_path / "images" / "6.png")
     with pytest.raises(InputError, match=r"test\.json: 6\.png is in test, and the same picture is in train as 0\.png"):
         read_coco(THREE_FILES, tmp_path, seed=0)
+
+
+def test_pictures_of_one_file_may_lie_anywhere(tmp_path: Path) -> None:
+    """Those that are found, under their files; the others are left out, with their annotations."""
+    write(tmp_path, CONTENT)
+    places = {"0.png": tmp_path / "images/0.png", "2.png": tmp_path / "images/2.png"}
+    classes, pictures = read_one_file(tmp_path / "labels.json", places.get, "refuse")
+    assert classes == ("cat", "dog")
+    assert list(pictures) == list(places.values())
+    assert [len(picture.labels) for picture in pictures.values()] == [2, 0]
+    assert pictures[places["2.png"]].pixels()[0, 0].tolist() == [2, 0, 0]

@@ -160,7 +160,7 @@ def test_without_latency_accuracy_is_compared_all_the_same(own: Store) -> None:
     [
         (("a", "bb"), "'bb': none of the 3 cells and 0 references of cells.json, such as 'b'"),
         (("a", "a"), "a: named twice"),
-        (("a", "broken"), "'broken': failed, so there is nothing to compare"),
+        (("a", "broken"), "'broken': failed, so there is no file of it"),
     ],
 )
 def test_names_that_cannot_be_compared_are_refused(names: tuple[str, str], words: str, own: Store) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
 import pytest
 
+from detection.file_interface.declaration import Decoding
+from detection.file_interface.interface import FileInterface, PictureForm, read_interface
 from flows.report.model_export import ModelCard
 from tests.flows.records_factory import (
     CLASSES,
@@ -74,3 +77,26 @@ def test_a_device_calibrated_in_float_only_still_ships(tmp_path: Path) -> None:
     made = Made(tmp_path, (cells, latency_file([control, estimated_row("quantization", "pi", 0.05, 0.1)])))
     card = ModelCard.model_validate_json((made.best / "pi" / "model.json").read_text())
     assert (card.cell, card.latency.source, card.latency.p50_s) == ("quantization", "estimated", 0.05)
+
+
+def test_a_file_of_a_user_takes_its_interface_along(tmp_path: Path) -> None:
+    """The card says where it is described, in words, and which way pictures come to its size."""
+    scores = {"outputs": ["found"], "columns": [4, None]}
+    decoding = {"boxes": {"outputs": ["found"], "columns": [0, 4], "form": "xyxy"}, "scores": scores, "select": "best"}
+    interface = FileInterface(
+        layout="nchw", dtype="float32", picture=PictureForm(colour="bgr"), outputs=("found",), classes=2,
+        decoding=Decoding.model_validate(decoding),
+    )  # fmt: skip
+    made = Made(tmp_path, eight_cells())
+    made.images = dataclasses.replace(made.images, resize="stretch")
+    interface.write(made.store.root / "pruning+quantization/onnxruntime")
+    made.make(eight_cells())
+    folder = made.best / MEASURED
+    assert sorted(path.name for path in folder.iterdir()) == ["interface.json", "model.json", "model.onnx"]
+    assert read_interface(folder) == interface
+    card = ModelCard.model_validate_json((folder / "model.json").read_text())
+    assert (card.input.layout, card.input.colour, card.input.resize) == ("float32 (1, channels, height, width)", "BGR", "stretch")
+    assert card.input.scaling == "as `picture` in interface.json says"
+    assert card.input.letterbox == "none: stretched to all of the input"
+    assert card.outputs.scores == "as `decoding` in interface.json says, from found"
+    assert card.outputs.then == "drop scores below score_threshold; each object comes once"

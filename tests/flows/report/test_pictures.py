@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.report.pictures import CLASS_COLOURS_RGB, chosen_rows, draw_pictures
+from flows.report.drawing import CLASS_COLOURS_RGB
+from flows.report.pictures import chosen_rows, draw_pictures
 from tests.flows.records_factory import INPUT_SIZE
 from tests.flows.store_factory import perfect_detections, pictures
 

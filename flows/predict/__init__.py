@@ -1,0 +1,1 @@
+"""Pictures in, boxes out: any model file of a sweep, or a user's own, on any pictures."""

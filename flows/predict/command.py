@@ -1,0 +1,99 @@
+"""The command `predict`: everything is checked first, then one picture after the other, and the answer first of what is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from flows.predict.detect import Seen, look, mean
+from flows.predict.folder import PREDICTIONS, checked_place, draw, drawing_folder, write_predictions
+from flows.predict.labels import Labels, read_labels
+from flows.predict.model import Model, open_model
+from flows.predict.pictures import Picture, find_pictures, names_apart, readable
+from flows.progress import Say, steps
+from flows.records.formatting import count, milliseconds
+
+PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
+HEADS = ("class", "boxes", "pictures")
+"""Of the table."""
+
+
+def predict(
+    name: str,
+    images: Sequence[str],
+    out: Path,
+    *,
+    params: Path | None,
+    runtime: str | None,
+    threads: int,
+    score: float | None,
+    labels: Path | None,
+    as_json: bool,
+    say: Say,
+    table: PrintTable,
+) -> None:
+    """Draw what a model finds in pictures; InputError, and nothing written, where something asked for is not possible.
+
+    Without `score`, the threshold is the model card's or the plan's.
+    """
+    folder = checked_place(out)
+    files = find_pictures(images)
+    model = open_model(name, params, runtime, threads)
+    if score is not None:
+        model = replace(model, about=replace(model.about, score_threshold=score))
+    truth = None if labels is None else read_labels(labels, files, model.classes)
+    pictures = readable(files, truth.sizes if truth else {}, "refuse" if truth else "apply")
+    drawn = [f"{own}.jpg" for own in names_apart(files)]
+    cv2.setNumThreads(threads)
+    with drawing_folder(folder) as partial:
+        seen, results = _through(model, pictures, [partial / own for own in drawn], truth)
+        if as_json:
+            write_predictions(partial, model, files, drawn, seen)
+    say(_answer(model, seen, threads, out))
+    for line in () if truth is None else _accuracy(truth, results):
+        say(line)
+    table(HEADS, list(_per_class(model, seen)))
+    if as_json:
+        say(f"predictions: {out / PREDICTIONS}")
+
+
+def _through(
+    model: Model, pictures: Sequence[Picture], targets: Sequence[Path], truth: Labels | None
+) -> tuple[list[Seen], list[dict[str, Any]]]:
+    """What the model finds in each picture, drawn, and the COCO results that mAP is of; none without ground truth."""
+    found, results = list[Seen](), list[dict[str, Any]]()
+    for own, target in zip(steps(pictures, len(pictures), "predict", "pictures"), targets, strict=True):
+        pixels = own.pixels()
+        seen, candidates = look(model, pixels)
+        draw(target, pixels, seen, model.classes)
+        results += [] if truth is None else truth.results(own.file, candidates, suppress=model.suppressed_above is not None)
+        found.append(seen)
+    return found, results
+
+
+def _answer(model: Model, seen: Sequence[Seen], threads: int, out: Path) -> str:
+    times = mean([own.times for own in seen])
+    boxes = sum(len(own.final.scores) for own in seen)
+    resizing, network, selection = map(milliseconds, times)
+    return (
+        f"{count(len(seen), 'picture')}, {boxes} {'box' if boxes == 1 else 'boxes'}, {milliseconds(sum(times))} ms a picture in "
+        f"{model.runtime} ({count(threads, 'thread')}; resizing {resizing}, network {network}, selection {selection}): {out}"
+    )
+
+
+def _accuracy(truth: Labels, results: list[dict[str, Any]]) -> Iterator[str]:
+    found = truth.accuracy(results)
+    yield f"mAP 50-95 {found.map_50_95:.3f}, mAP50 {found.map_50:.3f}, against {count(truth.boxes, 'labelled object')}"
+    yield from truth.remarks
+
+
+def _per_class(model: Model, seen: Sequence[Seen]) -> Iterator[tuple[str, ...]]:
+    """The lines of the table, most boxes first; classes without boxes have none."""
+    boxes = Counter(label for own in seen for label in own.final.labels.tolist())
+    pictures = Counter(label for own in seen for label in set(own.final.labels.tolist()))
+    yield from ((model.classes[label], str(found), str(pictures[label])) for label, found in boxes.most_common())
