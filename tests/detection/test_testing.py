@@ -87,7 +87,6 @@ def _install(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     def give(_spec: Any) -> Family:
         return family
 
-    for module in ("detection.testing", "detection.checkpoint"):
+    for module in ("detection.testing", "detection.checkpoint", "detection.costs"):
         monkeypatch.setattr(f"{module}.family_of", give)
     _operator_costs.cache_clear()
-    monkeypatch.setattr("detection.family.family_of", give)
