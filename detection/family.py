@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from detection.families import rules_of
-from detection.file_interface.interface import FileInterface
 from detection.frozen import Frozen
 from detection.operators import OperatorCost
 from detection.spec import Spec
@@ -73,6 +72,14 @@ class Exported(Protocol):
 
     def planes_of(self, pictures: Tensor) -> Tensor:
         """Pictures as floats in [0, 255] with channels first: what tools that quantize understand."""
+        ...
+
+
+class Interface(Protocol):
+    """How a model file is fed and read; `detection.file_interface` has the one that there is."""
+
+    def write(self, folder: Path) -> None:
+        """Put it next to a model file."""
         ...
 
 
@@ -161,7 +168,7 @@ class Family:
     """Of families whose detectors are files: (weights, where) -> the file is written there, and `exported` is not asked."""
     from_file: Callable[[bytes], Mapping[str, Tensor]] | None = None
     """The content of such a file -> weights."""
-    interface: Callable[[Spec], FileInterface] | None = None
+    interface: Callable[[Spec], Interface] | None = None
     """How their files are fed and read; None: they take pictures and give boxes and scores as `Exported` says."""
     light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None
     """The spec with light blocks: (spec, kind of block, parts of the network); InputError where they cannot be had."""

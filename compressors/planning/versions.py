@@ -25,6 +25,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "distillation": ("compressors/distillation/*.py",),
     "quantization": (
         "compressors/quantization/*.py",
+        "detection/file_interface/*.py",
+        "detection/model_file.py",
         "hardware_profiles/runtimes/ranges.py",
         "hardware_profiles/runtimes/writing.py",
         "hardware_profiles/runtimes/*/int8.py",
@@ -44,7 +46,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "detection/data/augmentation.py",
         "detection/data/dataset.py",
     ),
-    "export": ("detection/export.py", "detection/compact/deployed.py"),
+    "export": ("detection/export.py", "detection/compact/deployed.py", "detection/onnx_file/*.py"),
     "estimate": ("compressors/latency.py", "hardware_profiles/estimate/model.py"),
     "evaluation": (
         "detection/evaluation.py",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import onnx
@@ -184,7 +184,7 @@ def quantize(
             return Packed(entry.write_float16(exported, folder), QuantizationRecord())
         export_onnx(detector, planes_file, planes=True)
         describe = detector.family.interface
-        interface = None if describe is None else describe(detector.spec)
+        interface = None if describe is None else cast(FileInterface, describe(detector.spec))
         shown = _shown(config, train, seed, planes_file, interface)
         work = _Work(config, entry, exported, planes_file, shown, val, learned or {}, interface)
         return work.packed(folder)

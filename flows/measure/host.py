@@ -145,7 +145,7 @@ def _job(
         order_seed=order_seeds(config)[index],
         protocol=config.protocol(),
         pictures=str(folder / PICTURES),
-        settings={**config.settings(), "resize": resize},
+        settings=config.settings(resize),
         result=str(folder / "result.json"),
         probe_s=least_reading_s,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from detection.boxes import Resize
 from detection.evaluation import IOU_THRESHOLD
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import PictureForm
@@ -87,13 +88,16 @@ class Measure(Frozen):
         """The part of the settings that decides whether two timings are comparable."""
         return Protocol.model_validate(self.model_dump(include=set(Protocol.model_fields)))
 
-    def settings(self) -> dict[str, float]:
-        """What the selection after the network needs."""
+    def settings(self, resize: Resize = "letterbox") -> dict[str, float | str]:
+        """What is needed around the network: how pictures come to the input's size, and the selection of detections."""
+        return {**self._selection(), "resize": resize}
+
+    def _selection(self) -> dict[str, float]:
         return self.model_dump(include={"score_threshold", "iou_threshold", "most_detections"})
 
     def recorded(self) -> dict[str, Any]:
         """What decides a block's numbers besides file and machine; two observations with another one are not comparable."""
-        return self.protocol().model_dump() | self.settings() | {"pictures": self.pictures}
+        return self.protocol().model_dump() | self._selection() | {"pictures": self.pictures}
 
 
 def quick(config: Measure) -> Measure:

@@ -20,7 +20,7 @@ INPUT_SIZE = (8, 12)
 @pytest.fixture
 def hooks(tmp_path: Path) -> Hooks:
     """Those of a round on one thread."""
-    settings = {**Measure(iou_threshold=0.5).settings(), "resize": "letterbox"}
+    settings = Measure(iou_threshold=0.5).settings()
     job = Job(runtime="onnxruntime", threads=1, cores=None, files=(), order_seed=0, protocol=Protocol(), pictures="",
               settings=settings, result="")  # fmt: skip
     return detection_hooks(job)(tmp_path / "model.onnx")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from hardware_profiles.estimate.graph.graph import GraphError, read_graph
+from hardware_profiles.estimate.graph.graph import GraphError
+from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.runtimes import onnx_repair
 from hardware_profiles.runtimes.onnx_repair import Repaired, repair
 from hardware_profiles.runtimes.onnx_signature import Output
