@@ -28,6 +28,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "detection/file_interface/*.py",
         "detection/model_file.py",
         "hardware_profiles/runtimes/ranges.py",
+        "hardware_profiles/runtimes/onnx_*.py",
         "hardware_profiles/runtimes/writing.py",
         "hardware_profiles/runtimes/*/int8.py",
         "hardware_profiles/runtimes/*/shrink.py",

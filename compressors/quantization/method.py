@@ -28,6 +28,7 @@ from detection.frozen import Frozen, InputError, Share
 from detection.model_file import reader_for
 from detection.training import Recipe
 from hardware_profiles.runtimes.interface import ForInt8
+from hardware_profiles.runtimes.onnx_repair import repair
 from hardware_profiles.runtimes.onnxruntime.int8 import prepare
 from hardware_profiles.runtimes.ranges import PICTURE_RANGE, Range, Ranges
 from hardware_profiles.runtimes.table import RUNTIMES, Runtime, open_session
@@ -182,9 +183,12 @@ def quantize(
         export_onnx(detector, exported)
         if config.precision == "float16":
             return Packed(entry.write_float16(exported, folder), QuantizationRecord())
-        export_onnx(detector, planes_file, planes=True)
         describe = detector.family.interface
         interface = None if describe is None else cast(FileInterface, describe(detector.spec))
+        if interface is None:
+            export_onnx(detector, planes_file, planes=True)
+        else:  # the tools need names, constants in one list, and an operator set with ranges per channel
+            repair(exported, planes_file, detector.spec.input_size)
         shown = _shown(config, train, seed, planes_file, interface)
         work = _Work(config, entry, exported, planes_file, shown, val, learned or {}, interface)
         return work.packed(folder)
