@@ -85,7 +85,7 @@ def _write_split(folder: Path, split: Split, labelled: Labelled, data: Data, rep
     pixels: NDArray[np.uint8] = np.lib.format.open_memmap(
         folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(pictures), *data.input_size, 3)
     )
-    truth = _GroundTruth(labelled.classes)
+    truth = GroundTruth(labelled.classes)
     for row, picture in enumerate(steps(pictures, len(pictures), f"prepare {split}", "pictures")):
         pixels[row] = fitted(picture.pixels(), data.input_size, data.resize)
         truth.add(picture)
@@ -106,7 +106,7 @@ def _write_split(folder: Path, split: Split, labelled: Labelled, data: Data, rep
     return summary
 
 
-class _GroundTruth:
+class GroundTruth:
     """COCO ground truth of one split as it grows: ids from 1, category id = label + 1, boxes cut at the border."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:

@@ -15,8 +15,9 @@ IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224,
 
 def interface(layout: str = "nchw", dtype: str = "float32", **picture: Any) -> FileInterface:
     """A file of this input, whose outputs are boxes and scores."""
+    decoding = {"boxes": {"outputs": ["boxes"], "form": "xyxy"}, "scores": {"outputs": ["scores"]}}
     return FileInterface.model_validate(
-        {"layout": layout, "dtype": dtype, "picture": picture, "outputs": ("boxes", "scores"), "decoding": {}, "classes": 2}
+        {"layout": layout, "dtype": dtype, "picture": picture, "outputs": ("boxes", "scores"), "decoding": decoding, "classes": 2}
     )
 
 
