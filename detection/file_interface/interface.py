@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.outputs import decode
@@ -17,6 +17,7 @@ from detection.frozen import Frozen, PositiveInt, read_json
 INTERFACE_FILE = "interface.json"
 Array = NDArray[np.float32]
 Colour = Literal["rgb", "bgr", "grey"]
+InputType = Literal["float32", "float16", "uint8"]
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 """Of red, green and blue in a grey value (ITU-R BT.601, what OpenCV and Pillow take)."""
 
@@ -25,11 +26,11 @@ class PictureForm(Frozen):
     """How pixels become the numbers that a file was trained on: (pixel / scale - mean) / std, channel by channel."""
 
     colour: Colour = "rgb"
-    scale: Annotated[float, Field(gt=0)] = 255.0
+    scale: PositiveFloat = 255.0
     """What pixels in [0, 255] are divided by."""
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    mean: tuple[float] | tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Taken off after the division, in the order of the file's channels."""
-    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 1.0, 1.0)
+    std: tuple[PositiveFloat] | tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (1.0, 1.0, 1.0)
     """What is divided by at last, in the same order."""
 
 
@@ -38,7 +39,7 @@ class FileInterface(Frozen):
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     layout: Literal["nchw", "nhwc"]
-    dtype: Literal["float32", "float16", "uint8"]
+    dtype: InputType
     """Of the input. Bytes are handed on as they are, in the file's order of colours."""
     picture: PictureForm
     outputs: tuple[str, ...]

@@ -85,20 +85,21 @@ class _File(NamedTuple):
 
     def gridded(self, width: int, anchors: int = 1) -> list[_Found]:
         """Tensors with a row for each anchor of each cell: single ones for all levels, or one for each level."""
-        runs = [STRIDES[first:end] for first, end in combinations(range(len(STRIDES) + 1), 2)]
-        found = [
-            whole._replace(strides=strides)
-            for whole, strides in product(self.whole(width), runs)
-            if whole.rows == anchors * self._cells(strides)
-        ]
+        levelled: list[_Found] = []
         sides: tuple[Channels, ...] = ("first", "last")
         for channels in sides:
             levels = {stride: self._level(stride, channels, width, anchors) for stride in STRIDES if stride <= max(self.input_size)}
             levels = {stride: names for stride, names in levels.items() if names}
             # tensors of equal width, as boxes and scores of four classes: the first of every level belong together, then the second
             for names in zip(*levels.values(), strict=False):
-                found.append(_Found(names, channels, anchors * self._cells(tuple(levels)), tuple(levels)))
-        return found
+                levelled.append(_Found(names, channels, anchors * self._cells(tuple(levels)), tuple(levels)))
+        one_of_many = {name for found in levelled if len(found.strides) > 1 for name in found.outputs}
+        runs = [STRIDES[first:end] for first, end in combinations(range(len(STRIDES) + 1), 2)]
+        return [
+            whole._replace(strides=strides)
+            for whole, strides in product(self.whole(width), runs)
+            if whole.rows == anchors * self._cells(strides) and whole.outputs[0] not in one_of_many
+        ] + levelled
 
     def vectors(self, rows: int) -> list[dict[str, Any]]:
         """Parts with one number per row."""

@@ -6,7 +6,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import onnx
 from onnx.external_data_helper import uses_external_data
@@ -15,7 +15,7 @@ from detection import checkpoint
 from detection.checkpoint import Detector
 from detection.family import family_named
 from detection.file_interface.declaration import Decoding
-from detection.file_interface.interface import FileInterface
+from detection.file_interface.interface import FileInterface, InputType, PictureForm
 from detection.file_interface.presets import named
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
@@ -53,21 +53,15 @@ def read_given(asked: OnnxDetector, base: Path, input_size: tuple[int, int], cla
     """
     own = asked.names(base)
     wanted = own if classes is None else classes
-    if missing := [name for name in wanted if name not in own]:
-        raise InputError(
-            f"detector.classes: the data has {missing[0]!r}, which is none of the {len(own)} classes of {asked.onnx}. "
-            f"Name the file's classes as the data does, in the order of its scores."
-        )
     found = _read(base / asked.onnx, input_size)
-    interface = FileInterface(
-        layout=found.signature.layout,
-        dtype=found.signature.dtype,
-        picture=asked.input,
-        outputs=tuple(found.signature.outputs),
-        decoding=_decoding(asked, found.shapes, input_size, len(own)),
-        classes=len(own),
-        columns=None if wanted == own else tuple(own.index(name) for name in wanted),
-    )
+    grey = asked.input.colour == "grey"
+    if grey != (found.signature.channels == 1):
+        raise InputError(
+            f"detector.input.colour: {asked.input.colour}, but {asked.onnx} takes {found.signature.channels} channels. Allowed is "
+            f"{'rgb or bgr' if grey else 'grey'}."
+        )
+    decoding = _decoding(asked, found.shapes, input_size, len(own))
+    interface = interface_of(found.signature, tuple(found.shapes), asked.input, decoding, own, wanted)
     family = family_named(FAMILY)
     assert family.from_file is not None
     settings = family.settings.model_validate({
@@ -76,6 +70,31 @@ def read_given(asked: OnnxDetector, base: Path, input_size: tuple[int, int], cla
     })  # fmt: skip
     spec = Spec(family=FAMILY, classes=wanted, input_size=input_size, settings=settings)
     return Detector(spec, MappingProxyType(dict(family.from_file(found.content))))
+
+
+def interface_of(
+    signature: Signature, outputs: tuple[str, ...], picture: PictureForm, decoding: Decoding, own: tuple[str, ...],
+    wanted: tuple[str, ...],
+) -> FileInterface:  # fmt: skip
+    """How a file of these `own` classes is fed and read for data of the `wanted` ones; InputError where they do not go together."""
+    if missing := [name for name in wanted if name not in own]:
+        raise InputError(
+            f"detector.classes: the data has {missing[0]!r}, which is none of the {len(own)} classes of the file. "
+            f"Name the file's classes as the data does, in the order of its scores."
+        )
+    if signature.dtype not in (allowed := get_args(InputType)):
+        raise InputError(
+            f"detector.onnx: input {signature.input_name!r} is {signature.dtype}; sixfold feeds {', '.join(allowed)}. Export it so."
+        )
+    return FileInterface(
+        layout=signature.layout,
+        dtype=signature.dtype,
+        picture=picture,
+        outputs=outputs,
+        decoding=decoding,
+        classes=len(own),
+        columns=None if wanted == own else tuple(own.index(name) for name in wanted),
+    )
 
 
 @lru_cache(maxsize=4)

@@ -154,7 +154,7 @@ class OpenedFile:
                     f"fixed sizes is needed"
                 )
         self._shape, self._dtype = tuple(int(side) for side in shape), np.dtype(dtype)
-        self.output_names = OUTPUTS if set(OUTPUTS) <= set(outputs) else tuple(outputs)
+        self.output_names = OUTPUTS if set(outputs) == set(OUTPUTS) else tuple(outputs)
 
 
 def cannot_open(model: Path, runtime: str, error: Exception) -> SessionError:

@@ -10,14 +10,14 @@ import pytest
 from detection.file_interface.interface import FileInterface
 
 PIXELS = np.array([[[255, 0, 51], [0, 102, 255]]], np.uint8)  # one row of two pixels
-DECODING = {"boxes": {"outputs": ["boxes"], "form": "xyxy"}, "scores": {"outputs": ["scores"]}}
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def interface(layout: str = "nchw", dtype: str = "float32", **picture: Any) -> FileInterface:
     """A file of this input, whose outputs are boxes and scores."""
+    decoding = {"boxes": {"outputs": ["boxes"], "form": "xyxy"}, "scores": {"outputs": ["scores"]}}
     return FileInterface.model_validate(
-        {"layout": layout, "dtype": dtype, "picture": picture, "outputs": ("boxes", "scores"), "decoding": DECODING, "classes": 2}
+        {"layout": layout, "dtype": dtype, "picture": picture, "outputs": ("boxes", "scores"), "decoding": decoding, "classes": 2}
     )
 
 

@@ -1,0 +1,109 @@
+"""The search for the way in which an unknown file is used: few pictures for all ways, more for the better, all for the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from detection.file_interface.declaration import Decoding
+from flows.inspect.feeding import AXES, Feeding
+from flows.inspect.trials import Trials
+from flows.progress import steps
+
+LEAST_MAP_50 = 0.1
+"""What the right way reaches at least; wrong ones stay below a tenth of it."""
+HOPELESS = 0.5
+"""What reaches less than this share of the best is not tried on more pictures, except one rival for each part of the feeding."""
+
+
+class Round(NamedTuple):
+    """How many feedings are tried on how many pictures."""
+
+    feedings: int | None
+    pictures: int
+    least: int
+    """Pictures for networks that take longer."""
+
+
+ROUNDS = (Round(None, 4, 2), Round(8, 12, 4), Round(5, 48, 8))
+USUAL_RUN_S = 0.1
+"""Of a network of 2 GFLOP on one core: 28 x 4 + 8 x 8 + 5 x 36 = 356 runs take 36 s. Slower ones see fewer pictures."""
+
+
+class Way(NamedTuple):
+    """Of using a file."""
+
+    feeding: Feeding
+    decoding: Decoding
+
+
+class Tried(NamedTuple):
+    """How well a way did, on the pictures of the last round that it was in."""
+
+    pictures: int
+    map_50_95: float
+    map_50: float
+
+
+class Search:
+    """Ways of using a file, of which fewer and fewer are left."""
+
+    def __init__(self, trials: Trials, feedings: Sequence[Feeding], decodings: Sequence[Decoding]) -> None:
+        self.trials, self.feedings, self.decodings = trials, feedings, decodings
+        self.pictures = 0
+        self.left = [Way(*own) for own in product(feedings, decodings)]
+        self.tried: dict[Way, Tried] = {}
+
+    @property
+    def ranked(self) -> list[Way]:
+        """What is left, best first; equals in the order given."""
+        return sorted(self.left, key=lambda own: -self.tried[own].map_50_95)
+
+    @property
+    def found(self) -> bool:
+        """Whether the best finds enough to be the right one."""
+        return max((self.tried[own].map_50 for own in self.left if own in self.tried), default=0.0) >= LEAST_MAP_50
+
+    def go_through(self, run_s: float) -> None:
+        """All rounds, or as many as it takes to see that nothing fits; `run_s` is what one run takes."""
+        for own in ROUNDS:
+            if own.feedings is not None and self.found:
+                self._leave_out(own.feedings)
+            count = max(own.least, round(own.pictures * min(1.0, USUAL_RUN_S / run_s)))
+            self._try_on(min(count, len(self.trials.pictures)))
+            if own is not ROUNDS[0] and not self.found:
+                return
+
+    def results(self, way: Way) -> list[dict[str, Any]]:
+        """COCO results of a way that was in the last round; none where the values contradict it."""
+        return [] if self.trials.why_not(*way) else self.trials.results(*way, self.pictures)
+
+    def rivals(self) -> Iterator[tuple[str, Feeding]]:
+        """For each part of the best feeding that has several values, the best one that differs in it."""
+        best, reached = self.ranked[0].feeding, {own: Tried(0, 0.0, 0.0) for own in self.feedings}
+        for way, tried in self.tried.items():
+            reached[way.feeding] = max(reached[way.feeding], tried)
+        for axis in AXES:
+            if others := [own for own in self.feedings if getattr(own, axis) != getattr(best, axis)]:
+                yield axis, max(others, key=lambda own: reached[own])
+
+    def _try_on(self, count: int) -> None:
+        """Score what is left on the first pictures."""
+        feedings = dict.fromkeys(way.feeding for way in self.left)
+        decodings = {own: [way.decoding for way in self.left if way.feeding == own] for own in feedings}
+        runs = list(product(feedings, range(count)))
+        for feeding, row in steps(runs, len(runs), f"inspect: {len(feedings)} ways of feeding, {count} pictures", "runs"):
+            self.trials.look(feeding, decodings[feeding], row)
+        self.left = [way for way in self.left if not self.trials.why_not(*way)]
+        for way in self.left:
+            reached = self.trials.accuracy(*way, count)
+            self.tried[way] = Tried(count, reached.map_50_95, reached.map_50)
+        self.pictures = count
+
+    def _leave_out(self, most_feedings: int) -> None:
+        ranked = self.ranked
+        good = [own for own in ranked if self.tried[own].map_50_95 >= HOPELESS * self.tried[ranked[0]].map_50_95]
+        feedings = dict.fromkeys([ranked[0].feeding, *(own for _, own in self.rivals()), *(way.feeding for way in good)])
+        kept, decodings = list(feedings)[:most_feedings], {way.decoding for way in good}
+        self.left = [way for way in self.left if way.feeding in kept and way.decoding in decodings]

@@ -1,0 +1,150 @@
+"""What `sixfold inspect` says: answers in a sentence each, then tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from detection.file_interface.declaration import Decoding
+from flows.inspect.choose import Choice
+from flows.inspect.feeding import DECLARED
+from flows.inspect.search import Tried
+from flows.inspect.stage import Inspected
+from flows.stats.map_bootstrap import Difference
+from hardware_profiles.estimate.model import Operator, cannot_run, estimate
+from hardware_profiles.schema.profile import HardwareProfile
+
+SHOWN = 8
+"""Lines of a table."""
+MANY_BOXES = 10
+"""A class with so many boxes, none of which is found, is rather called by another name."""
+Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
+"""Heads and lines."""
+
+
+def int8_answer(found: Inspected) -> str:
+    """What int8 can reach."""
+    if found.graph is None:
+        return f"what int8 reaches is not known, since multiply-adds are not counted: {found.why_not_counted}"
+    macs = sum(operator.macs for operator in found.graph.operators)
+    reached = sum(operator.macs for operator in _as_int8(found) if operator.quantized)
+    params = sum(operator.weight_elements for operator in found.graph.operators)
+    left = f"; {len(found.float_nodes)} nodes from {found.float_nodes[0]} on stay float" if found.float_nodes else ""
+    return (
+        f"int8 reaches {reached / max(1, macs):.0%} of the multiply-adds (of {2 * macs / 1e9:.2f} GFLOP a picture, "
+        f"{params / 1e6:.2f} M parameters){left}"
+    )
+
+
+def choice_answer(choice: Choice) -> Iterator[str]:
+    """How the file is used and how well that does, then what labels do not tell."""
+    reached = f"mAP {choice.accuracy.map_50_95:.3f}, mAP50 {choice.accuracy.map_50:.3f} on {choice.pictures} pictures of val"
+    preset = "as the plan declares" if choice.preset == DECLARED else f"as {choice.preset}"
+    yield f"read {preset}, fed as {choice.feeding}: {reached}"
+    for axis in choice.axes:
+        if not axis.decided:
+            yield f"{axis.name}: val does not tell {axis.value} from {axis.other} ({_points(axis.difference)}): decide yourself"
+    for rival in choice.rivals:
+        other = differences(rival.decoding, choice.decoding)
+        yield f"decode: val does not tell {rival.preset} with {other} from it ({_points(rival.difference)}): decide yourself"
+    per_class = choice.accuracy.per_class
+    if missed := [name for name, count in choice.boxes.items() if count >= MANY_BOXES and not per_class.get(name)]:
+        yield f"nothing is found of {', '.join(missed)}: are `detector.classes` in the order of the file's scores?"
+
+
+def about(found: Inspected) -> Iterator[str]:
+    """What the file is, in lines."""
+    own = found.signature
+    height_px, width_px = own.input_size
+    yield f"{found.source}: ONNX, operator set {found.opset}"
+    yield f"input {own.input_name}: {own.dtype}, {height_px} x {width_px} (height x width), {own.channels} channels, {own.layout}"
+    yield from (f"output {name}: {' x '.join(map(str, shape))}" for name, shape in found.shapes.items())
+    yield from (f"changed so that every runtime opens it: {change}" for change in found.changes)
+    yield from found.remarks
+
+
+def operators_table(found: Inspected) -> Table:
+    """Where the work is: operators by type, most multiply-adds first."""
+    counts, macs = Counter[str](), Counter[str]()
+    for operator in found.graph.operators if found.graph else ():
+        name = operator.kind if operator.kind != "other" else operator.op_type
+        counts[name] += 1
+        macs[name] += operator.macs
+    total = max(1, sum(macs.values()))
+    ranked = sorted(counts, key=lambda name: (-macs[name], -counts[name]))
+    lines = [(name, str(counts[name]), f"{macs[name] / 1e6:.1f}", f"{macs[name] / total:.0%}") for name in ranked]
+    return _shortened(("operator", "count", "M multiply-adds", "share"), lines)
+
+
+def estimates_table(found: Inspected, profiles: Sequence[HardwareProfile]) -> Table:
+    """Estimated latency per device, in float and as if quantized."""
+    lines = []
+    for profile in profiles if found.graph else ():
+        float_s, int8_s = (_estimated_s(own, profile) for own in (_as_int8(found, quantized=False), _as_int8(found)))
+        ratio = f"{float_s / int8_s:.1f}x" if float_s and int8_s else "-"
+        lines.append((profile.id, *("-" if own is None else f"{own * 1e3:.3g}" for own in (float_s, int8_s)), ratio))
+    return ("estimated on", "float ms", "int8 ms", "float / int8"), lines
+
+
+def reading_table(choice: Choice) -> Table:
+    """Ways of reading the outputs, best first."""
+    lines = []
+    for own in choice.read:
+        remark = "taken" if own.decoding == choice.decoding else own.why_not or differences(own.decoding, choice.decoding)
+        lines.append((own.preset, *_reached(own.tried), remark))
+    return _shortened(("read as", "mAP", "pictures", "how it differs, or what values contradict it"), lines)
+
+
+def feeding_table(choice: Choice) -> Table:
+    """Ways of feeding the file, best first."""
+    lines = [(*map(str, feeding[:3]), *_reached(tried)) for feeding, tried in choice.fed]
+    return _shortened(("numbers", "colour", "resize", "mAP", "pictures"), lines)
+
+
+def axes_table(choice: Choice) -> Table:
+    """Each part of the feeding against the best of its other values."""
+    lines = [(own.name, own.value, own.other, _points(own.difference)) for own in choice.axes]
+    return ("part", "taken", "next best", "mAP of that against the one taken"), lines
+
+
+def differences(ours: Decoding, theirs: Decoding) -> str:
+    """The settings of the first that the second has not, as a plan would write them."""
+    own, other = (_flat(decoding.model_dump(mode="json")) for decoding in (ours, theirs))
+    return ", ".join(f"{name} {value}" for name, value in own.items() if other.get(name, "absent") != value) or "fewer settings"
+
+
+def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{path}{name}.")
+        elif value is not None:
+            flat[f"{path}{name}"] = value
+    return flat
+
+
+def _estimated_s(operators: Sequence[Operator], profile: HardwareProfile) -> float | None:
+    return None if cannot_run(operators, profile) else estimate(operators, profile).point_s
+
+
+def _as_int8(found: Inspected, *, quantized: bool = True) -> tuple[Operator, ...]:
+    """The operators as if quantized, all but the float tail; or as they are."""
+    steps = found.graph.steps if found.graph else ()
+    in_int8 = [quantized and not found.float_tensors & set(step.writes) for step in steps]
+    return tuple(dataclasses.replace(step.operator, quantized=own) for step, own in zip(steps, in_int8, strict=True))
+
+
+def _reached(tried: Tried | None) -> tuple[str, str]:
+    return ("-", "-") if tried is None or not tried.pictures else (f"{tried.map_50_95:.3f}", str(tried.pictures))
+
+
+def _points(difference: Difference) -> str:
+    mean, low, high = (100 * own for own in (difference.mean, difference.low, difference.high))
+    return f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+def _shortened(heads: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Table:
+    rest = len(lines) - SHOWN
+    return heads, lines if rest <= 0 else [*lines[:SHOWN], (f"and {rest} more", *[""] * (len(heads) - 1))]

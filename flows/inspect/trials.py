@@ -1,0 +1,117 @@
+"""An unknown file looks at labelled pictures, fed in several ways; what it says is read in several ways and then forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.boxes import Array, Detections, Fit, Resize, fit_of, fitted, select
+from detection.data.labelled import Picture
+from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, accuracy, as_coco
+from detection.file_interface.declaration import Decoding
+from detection.file_interface.interface import FileInterface, PictureForm
+from detection.file_interface.outputs import contradiction, decode
+from flows.inspect.feeding import RESIZES, Feeding
+from flows.prepare.stage import GroundTruth
+
+Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
+"""An opened file."""
+NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+SURE, NEARLY_ALL = 0.5, 0.9
+"""A score above the first is an object; no detector says so of more than the second of its points."""
+
+
+class Trials:
+    """Labelled pictures, the file that looks at them, and what it has found so far."""
+
+    def __init__(
+        self, file: FileInterface, call: Call, size: tuple[int, int], pictures: Sequence[Picture], names: Sequence[str]
+    ) -> None:
+        self.file, self.call, self.size, self.pictures = file, call, size, pictures
+        self.fits = [{how: fit_of(own.size, size, how) for how in RESIZES} for own in pictures]
+        self._fitted: dict[tuple[int, Fit], NDArray[np.uint8]] = {}
+        self._seen: dict[tuple[int, Fit, PictureForm, Decoding], Detections | str] = {}
+        self._why_not: dict[tuple[Feeding, Decoding], str] = {}
+        truth = GroundTruth(tuple(names))
+        for own in pictures:
+            truth.add(own)
+        self.truth = truth.coco
+
+    def look(self, feeding: Feeding, decodings: Sequence[Decoding], row: int) -> None:
+        """Have the file look at one picture, unless it has seen the same tensor, and read what it says in all these ways."""
+        fit = self.fits[row][feeding.resize]
+        missing = [own for own in decodings if (row, fit, feeding.form, own) not in self._seen]
+        if missing:
+            tensor = self.file.model_copy(update={"picture": feeding.form}).tensor(self._picture(row, feeding.resize))
+            outputs = dict(zip(self.file.outputs, self.call(tensor), strict=True))
+            for own in missing:  # values that contradict it once are enough
+                self._seen[row, fit, feeding.form, own] = self._why_not.get((feeding, own)) or self._read(own, outputs)
+        for own in decodings:
+            if isinstance(why_not := self._seen[row, fit, feeding.form, own], str):
+                self._why_not.setdefault((feeding, own), why_not)
+
+    def why_not(self, feeding: Feeding, decoding: Decoding) -> str | None:
+        """What the values for one of the pictures say against this way of reading, or None."""
+        return self._why_not.get((feeding, decoding))
+
+    def detections(self, feeding: Feeding, decoding: Decoding, count: int) -> list[Detections]:
+        """What was found in each of the first pictures, in pixels of the input; nothing where values contradict."""
+        fits = (own[feeding.resize] for own in self.fits[:count])
+        found = (self._seen[row, fit, feeding.form, decoding] for row, fit in enumerate(fits))
+        return [NOTHING if isinstance(own, str) else own for own in found]
+
+    def results(self, feeding: Feeding, decoding: Decoding, count: int) -> list[dict[str, Any]]:
+        """The same as COCO has it."""
+        found = self.detections(feeding, decoding, count)
+        return list(chain.from_iterable(as_coco(own, self.fits[row][feeding.resize], row + 1) for row, own in enumerate(found)))
+
+    def accuracy(self, feeding: Feeding, decoding: Decoding, count: int, *, one_class: bool = False) -> Accuracy:
+        """COCO's mAP on the first pictures; with `one_class` as if all objects were of the same."""
+        truth, found = self.truth_of(count), self.results(feeding, decoding, count)
+        if one_class:
+            truth = truth | {"categories": truth["categories"][:1]}
+            only = {"category_id": truth["categories"][0]["id"]}
+            return accuracy(truth | {"annotations": [own | only for own in truth["annotations"]]}, [own | only for own in found])
+        present = {own["id"] for own in truth["categories"]}  # detections of others have no part in mAP, and take time
+        return accuracy(truth, [own for own in found if own["category_id"] in present])
+
+    def truth_of(self, count: int) -> dict[str, Any]:
+        """The ground truth of the first pictures and of the classes that have objects in them."""
+        annotations = [own for own in self.truth["annotations"] if own["image_id"] <= count]
+        present = {own["category_id"] for own in annotations if not own["iscrowd"]}
+        return {
+            "images": self.truth["images"][:count],
+            "annotations": [own for own in annotations if own["category_id"] in present],
+            "categories": [own for own in self.truth["categories"] if own["id"] in present],
+        }
+
+    def _picture(self, row: int, resize: Resize) -> NDArray[np.uint8]:
+        """A picture as it comes into the input; the whole one is read once and not kept."""
+        if (row, self.fits[row][resize]) not in self._fitted:
+            pixels = self.pictures[row].pixels()
+            self._fitted |= {(row, fit): fitted(pixels, self.size, how) for how, fit in self.fits[row].items()}
+        return self._fitted[row, self.fits[row][resize]]
+
+    def _read(self, decoding: Decoding, outputs: dict[str, NDArray[Any]]) -> Detections | str:
+        """What was found, or why the values contradict the declaration."""
+        if why_not := contradiction(decoding, outputs, self.size, self.file.classes):
+            return why_not
+        found = decode(decoding, outputs, self.size, self.file.classes)
+        if why_not := _too_sure(decoding, found.scores):
+            return why_not
+        scores = found.scores if self.file.columns is None else found.scores[:, list(self.file.columns)]
+        suppressed_above = IOU_THRESHOLD if decoding.select == "nms" else None
+        return select(found.boxes_xyxy_px, scores, SCORE_THRESHOLD, suppressed_above, MOST_DETECTIONS)
+
+
+def _too_sure(decoding: Decoding, scores: Array) -> str | None:
+    """What is wrong with a sigmoid or softmax that makes objects of nearly all points, or None."""
+    form = decoding.scores.form
+    if form == "as_is" or decoding.labels or not len(scores):
+        return None
+    share = float(((scores.sum(1) if form == "softmax" else scores.max(1)) > SURE).mean())
+    return f"decode.scores: form {form} makes objects of {share:.0%} of all points." if share > NEARLY_ALL else None
