@@ -47,9 +47,9 @@ def grid(
     cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
     graph = make_graph(plan, base, (*cells, *references))
     with store.one_driver(plan.params.sweep, "another grid"):
-        store_given(given_detector(plan, load_prepared(prepared)), store)
         start_bytes = store.journal_bytes()
         run = _Run(plan, prepared, store, cells, references, graph)
+        store_given(given_detector(plan, run.data), store)
         records = _make(run, base, executor, open_tracking, say)
         write_records(output, records)
         say(audit(records, graph, base, store, start_bytes))

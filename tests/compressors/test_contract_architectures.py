@@ -102,7 +102,7 @@ def test_a_cell_that_sees_half_is_scored_on_the_same_ground_truth(context: Conte
             boxes, scores = session(as_input(pixels))
             final = select(boxes[0], scores[0], SCORE_THRESHOLD, IOU_THRESHOLD, MOST_DETECTIONS)
             offset_px = np.array([fit.left_px, fit.top_px] * 2)
-            left_top, right_bottom = np.split((2 * final.boxes_xyxy_px - offset_px) / fit.scale, 2, axis=1)
+            left_top, right_bottom = np.split((2 * final.boxes_xyxy_px - offset_px) / fit.scale_y, 2, axis=1)
             expected = np.concatenate([left_top, right_bottom - left_top], axis=1)
             found = [own["bbox"] for own in stored if own["image_id"] == picture]
             np.testing.assert_allclose(np.array(found).reshape(-1, 4), expected, rtol=0, atol=0.01)

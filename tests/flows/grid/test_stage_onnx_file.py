@@ -12,7 +12,7 @@ import onnx
 import pytest
 import yaml
 
-from detection.checkpoint import fresh
+from detection.checkpoint import Detector, fresh
 from detection.data.dataset import load_split
 from detection.export import export_onnx
 from detection.file_interface.interface import INTERFACE_FILE
@@ -24,7 +24,6 @@ from flows.records.store import Store
 from flows.sweep.context import lay_foundation
 from flows.sweep.plan_checks import load_plan
 from tests.compressors.quantization.test_fake_quantize import lively
-from tests.conftest import TINY
 from tests.flows.sweep_factory import Sweep, menu_of, run_grid, write_params
 
 DECODE = {"boxes": {"outputs": ["boxes"], "form": "xyxy"}, "scores": {"outputs": ["scores"]}}
@@ -33,11 +32,12 @@ TRAINED = ("lightweight", "nas", "pruning", "low_rank", "distillation")
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path) -> Path:
+def theirs(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path, tiny_detector: Detector) -> Path:
     """A detector in a file of its own: planes (1, 3, 64, 96) of 0 to 255 in, boxes and scores out."""
     path = tmp_path_factory.mktemp("theirs") / "theirs.onnx"
     classes = load_split(sweep_prepared, "val").classes
-    export_onnx(lively(fresh(Spec(classes=classes, input_size=(64, 96), settings=TINY), 0)), path, planes=True)
+    spec = Spec(classes=classes, input_size=(64, 96), settings=tiny_detector.spec.settings)
+    export_onnx(lively(fresh(spec, 0)), path, planes=True)
     return path
 
 
