@@ -51,6 +51,11 @@ class Settings(Frozen):
     """Whether what comes out takes no weight over from what went in, and its lineage begins there."""
 
     @property
+    def inherits(self) -> bool:
+        """Of what changes an architecture: whether the new one begins with the weights of the one before."""
+        return False
+
+    @property
     def asks_estimate(self) -> bool:
         """Whether estimated latency decides the result."""
         return False

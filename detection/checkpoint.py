@@ -75,6 +75,20 @@ def inherit(teacher: Detector, detector: Detector) -> Detector:
     return Detector(detector.spec, MappingProxyType(weights))
 
 
+def started(brought: Detector, spec: Spec, seed: int) -> Detector:
+    """A detector of this spec that begins with the weights of the one brought; predictions of other classes are drawn anew.
+
+    The specs may differ in classes and input size.
+    """
+    new = fresh(spec, seed)
+    if brought.spec.classes == spec.classes:
+        return inherit(brought, new)
+    # What has another shape for one class more predicts classes; equal numbers of them may stand for different ones.
+    other = fresh(spec.model_copy(update={"classes": (*spec.classes, "".join(spec.classes))}), seed).weights
+    kept = {name: tensor for name, tensor in brought.weights.items() if name in other and other[name].shape == new.weights[name].shape}
+    return inherit(Detector(brought.spec, kept), new)
+
+
 def save(detector: Detector, folder: Path) -> None:
     """Write `spec.json` and `weights.safetensors` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)

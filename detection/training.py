@@ -32,7 +32,7 @@ STORED_EVERY_EPOCHS = 10
 class Recipe(Frozen):
     """How to train; what differs between the trainings of a sweep is only `epochs` and `learning_rate`."""
 
-    epochs: PositiveInt = 40
+    epochs: Annotated[int, Field(ge=0)] = 40
     batch_size: PositiveInt = 8
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     """Peak; a cosine takes it to `final_share` of it."""

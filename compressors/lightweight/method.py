@@ -28,13 +28,18 @@ class Lightweight(Settings):
     neck: bool = True
     head: bool = True
     weights: Literal["fresh", "inherited"] = "fresh"
-    """`inherited`: light blocks begin as the nearest to the trained dense ones, everything else as it was. What the given detector
-    was trained for comes on top of the cell's own epochs."""
+    """`inherited`: light blocks begin as the nearest to the trained dense ones, everything else as it was. Where the sweep trained
+    those, their epochs are the cell's, and only the recovery follows."""
     inheritance_pictures: PositiveInt = 48
     """Training pictures on which `inherited` looks at what the dense blocks see."""
 
     def _idle(self) -> dict[str, str]:
         return {} if self.weights == "inherited" else {"inheritance_pictures": "with weights inherited"}
+
+    @property
+    def inherits(self) -> bool:
+        """Whether weights are inherited."""
+        return self.weights == "inherited"
 
     @property
     def parts(self) -> tuple[str, ...]:

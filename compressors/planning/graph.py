@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
@@ -72,7 +73,9 @@ class Foundation(Frozen):
 
     teacher: Spec
     given: Digest | None = None
-    """Of the detector that the user brought, weights and all; None: the sweep trains its own."""
+    """Of the detector that the user brought, weights and all; None: the sweep begins with random ones."""
+    trains_given: bool = False
+    """Whether the root is what the teacher's schedule makes of it; otherwise it is the detector as it was brought."""
     training: Recipe
     recovery: Recipe
     reduction: tuple[MethodName, ...] = REDUCTIONS
@@ -94,9 +97,14 @@ class Foundation(Frozen):
         return "training" not in family_of(self.teacher).cannot(self.teacher)
 
     @property
+    def root_is_untouched(self) -> bool:
+        """Whether the root is the detector as it was brought: then no epoch of the budget is spent before it."""
+        return self.given is not None and not self.trains_given
+
+    @property
     def epochs(self) -> int:
-        """What the weights of every cell see, from where they begin."""
-        return (self.recovery.epochs if self.trains else 0) + (self.training.epochs if self.given is None else 0)
+        """What the weights of every cell see, from the random, brought or started ones on with which they begin."""
+        return self.training.epochs + self.recovery.epochs if self.trains else 0
 
 
 class Graph(Frozen):
@@ -115,6 +123,11 @@ class Graph(Frozen):
             nodes.append(self.nodes[parent])
         return tuple(reversed(nodes))
 
+    def is_from_scratch(self, key: Digest) -> bool:
+        """Whether no weight of a node's detector comes from the root."""
+        lineage = self.lineage(key)
+        return any(begins_anew(node, before) for before, node in pairwise(lineage))
+
     def own_work(self, key: Digest) -> tuple[Node, ...]:
         """The lineage of a node, as far as its weights come from there: from the last new beginning of a reference on."""
         lineage = self.lineage(key)
@@ -131,6 +144,12 @@ class Graph(Frozen):
         return tuple(self.nodes[key] for key in keys if key is not None)
 
 
+def begins_anew(node: Node, before: Node) -> bool:
+    """Whether a node takes no weight over from the one before it: a search hands on an architecture, not weights."""
+    fresh = bool(node.steps) and not any(step.inherits for step in node.steps)
+    return node.kind == "architecture" and (fresh or before.kind == "search")
+
+
 def graph_of(cells: tuple[Cell, ...], base: Foundation, runtimes: tuple[str, ...]) -> Graph:
     """The nodes that these cells need, references among them, each once."""
     plan = _Planner(base)
@@ -145,11 +164,11 @@ class _Planner:
     def __init__(self, base: Foundation) -> None:
         self.base = base
         self.nodes: dict[Digest, Node] = {}
-        self.teacher = self._add("teacher", "teacher", None, recipe=base.training if base.given is None else None)
+        self.teacher = self._add("teacher", "teacher", None, recipe=None if base.root_is_untouched else base.training)
 
     def recovered(self, cell: Cell) -> Digest:
         """The float detector of a cell; the root itself where nothing of it can be trained."""
-        if not self.base.trains:
+        if not self.base.trains or (isinstance(cell, Reference) and cell.is_given):
             return self.teacher
         steps = tuple(sorted(cell.of("reduction"), key=lambda config: self.base.reduction.index(config.method)))
         name, parent = _node_name("recovered", cell, *PHASES[:-1]), self._architecture(cell)
@@ -169,16 +188,20 @@ class _Planner:
         return self._add(_node_name(f"quantized {runtime}", cell, *PHASES), "quantized", parent, (config,), runtime=runtime)
 
     def _architecture(self, cell: Cell) -> Digest:
-        """The teacher itself where nothing changes its architecture: its weights have had the same epochs."""
+        """The node with E epochs: the teacher itself where nothing changes its architecture and its epochs count."""
         name, parent = _node_name("architecture", cell, "architecture", "search", "objective"), self.teacher
         if isinstance(cell, Reference) and cell.rebuilding is not None:
             begun_after = parent if cell.like is None else self.recovered(cell.like)
             return self._add(name, "architecture", begun_after, (cell.rebuilding,), recipe=self.base.training)
         steps = cell.of("architecture", "search")
-        if not steps:
+        if not steps and not (self.base.root_is_untouched and self.base.training.epochs):
             return parent
         if cell.of("search"):
             parent, steps = self._add(_node_name("search", cell, "architecture", "search"), "search", parent, steps), ()
+        # Weights that come from a trained root have had their E epochs.
+        has_had_them = any(config.inherits for config in steps) and not self.base.root_is_untouched
+        if has_had_them or not self.base.training.epochs:
+            return self._add(_node_name("architecture", cell, "architecture"), "architecture", parent, steps)
         return self._add(name, "architecture", parent, steps, cell.one_of("objective"), recipe=self.base.training)
 
     def _teacher_of(self, objective: Distillation) -> Digest:

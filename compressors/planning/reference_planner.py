@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from compressors.nas import Nas, space_to_search
 from compressors.nas.space import smallest
 from compressors.planning.cells import Cell, Menu
 from compressors.planning.references import (
+    GivenReference,
     Narrow,
     NarrowReference,
     RandomPruningReference,
@@ -24,7 +26,7 @@ from compressors.planning.references import (
 from compressors.pruning import Pruning
 from compressors.pruning.importance import CHANCE
 from compressors.quantization import Quantization
-from detection.family import SearchSpace, family_of
+from detection.family import SearchSpace
 from detection.frozen import InputError
 from detection.spec import Spec, input_shares, smaller_input
 from hardware_profiles.schema.profile import HardwareProfile
@@ -39,12 +41,17 @@ RESHAPING = ("lightweight", "nas", "pruning", "low_rank")
 class Reference(Cell):
     """Something simpler that the cells must beat. What of it is a method stands in `configs`: random pruning, quantization."""
 
-    setting: ReferenceConfig
+    setting: ReferenceConfig | GivenReference
     """Of `grid.references`, with what was left open filled in."""
     rebuilding: Rebuilding | None = None
     """How the teacher's architecture is changed before it is trained from scratch; None: it goes on with the trained teacher."""
     like: Cell | None = None
     """The cell whose network says how fast its own must be."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is the user's detector as it was brought."""
+        return self.setting.kind == "given"
 
     @property
     def float_name(self) -> str:
@@ -58,12 +65,14 @@ def references_of(
     cells: tuple[Cell, ...],
     teacher: Spec,
     profile: HardwareProfile,
+    cannot: Collection[str] = (),
 ) -> tuple[Reference, ...]:
     """The wanted references, or where nothing is said those that the menu allows of; their names differ.
 
-    `cells` are the sweep's, `profile` is its design profile. InputError names the field that asks for what cannot be.
+    `cells` are the sweep's, `profile` is its design profile, `cannot` what is not applicable in it. InputError names the field that
+    asks for what cannot be.
     """
-    sweep = _Sweep(menu, {cell.name: cell for cell in cells}, teacher, profile)
+    sweep = _Sweep(menu, {cell.name: cell for cell in cells}, teacher, profile, cannot)
     if wanted is None:
         return sweep.usual()
     found: dict[str, Reference] = {}
@@ -84,6 +93,7 @@ class _Sweep:
     cells: dict[str, Cell]
     teacher: Spec
     profile: HardwareProfile
+    cannot: Collection[str]
 
     def usual(self) -> tuple[Reference, ...]:
         """Random pruning for every variant that has a share of multiply-adds, a narrow network like the first search's, and the
@@ -92,12 +102,11 @@ class _Sweep:
         if self._exactly_pruned():
             found += self.references(RandomPruningReference(), "")
         searched = next((cell for cell in self.cells.values() if cell.configs and cell.configs == self.menu.nas[:1]), None)
-        cannot = family_of(self.teacher).cannot(self.teacher)
-        if "narrow" not in cannot and searched is not None:
+        if "narrow" not in self.cannot and searched is not None:
             # Refused where nothing is narrow enough, or the teacher cannot fill the menu, which is told where menus are checked.
             with suppress(InputError):
                 found += self.references(NarrowReference(like=searched.name), "")
-        if "smaller_input" not in cannot and len(input_shares(self.teacher)) > 1:
+        if "smaller_input" not in self.cannot and len(input_shares(self.teacher)) > 1:
             found += self.references(SmallerInputReference(), "")
         return tuple(found)
 
@@ -229,6 +238,11 @@ class _Sweep:
 
     def _latency_s(self, spec: Spec, latency_in: LatencyIn) -> float:
         return estimated_latency(spec, self.profile, latency_dtype(latency_in, self.profile, "narrow")).point_s
+
+
+def given_reference() -> Reference:
+    """The user's detector as it was brought, in float: the control goes on with its training."""
+    return Reference(name=PREFIX + "given", configs=(), setting=GivenReference())
 
 
 def _named(words: str, quantization: tuple[Quantization, ...]) -> str:

@@ -63,6 +63,13 @@ class RandomPruningReference(Frozen):
     """Quantize it after training, by the menu's first variant."""
 
 
+class GivenReference(Frozen):
+    """The user's trained detector as it was brought; in every sweep that compresses one, so nobody asks for it."""
+
+    kind: Literal["given"] = "given"
+    quantization: Literal[False] = False
+
+
 ReferenceConfig = Annotated[NarrowReference | SmallerInputReference | RandomPruningReference, Field(discriminator="kind")]
 
 
