@@ -11,6 +11,7 @@ from random import Random
 import onnx
 
 from compressors.quantization.float_tail import float_tail_of_graph
+from detection.brought import OnnxDetector
 from detection.data.labelled import Picture
 from detection.data.sources import read_source
 from detection.file_interface.declaration import Decoding
@@ -23,7 +24,6 @@ from flows.inspect.search import ROUNDS
 from flows.stats.map_bootstrap import MIN_PICTURES
 from flows.sweep.given import interface_of
 from flows.sweep.params import Plan
-from flows.sweep.settings import OnnxDetector
 from hardware_profiles.estimate.graph.graph import Graph, GraphError
 from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.runtimes.onnx_repair import repair

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from detection.boxes import Resize
+from detection.brought import OnnxDetector
 from detection.export import export_onnx, write_interface
 from detection.file_interface.interface import INTERFACE_FILE
 from detection.frozen import InputError, read_json
@@ -20,7 +21,7 @@ from flows.report.model_export import CARD, ModelCard
 from flows.sweep import workspace
 from flows.sweep.given import read_given
 from flows.sweep.params import Plan, read_plan
-from flows.sweep.settings import OnnxDetector, Report
+from flows.sweep.settings import Report
 from hardware_profiles.runtimes.table import OUTPUTS, RUNTIMES, Session, SessionError, open_session
 
 PLAN = Path("params.yaml")

@@ -12,6 +12,7 @@ import onnx
 from onnx.external_data_helper import uses_external_data
 
 from detection import checkpoint
+from detection.brought import OnnxDetector
 from detection.checkpoint import Detector
 from detection.family import family_named
 from detection.file_interface.declaration import Decoding
@@ -21,7 +22,6 @@ from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.files import file_digest
 from flows.records.store import GIVEN, Store
-from flows.sweep.settings import OnnxDetector
 from hardware_profiles.estimate.graph.graph import GraphError
 from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.runtimes.onnx_repair import repair

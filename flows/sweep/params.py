@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from compressors.planning.cells import REDUCTIONS
 from compressors.planning.graph import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.planning.names import METHODS, MethodName
+from detection.brought import OnnxDetector
 from detection.checkpoint import Detector
 from detection.data.sources import Data
 from detection.family import family_named, family_of
@@ -23,7 +24,7 @@ from detection.frozen import Frozen, InputError, PositiveInt
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 from flows.sweep.given import read_given
-from flows.sweep.settings import Check, Measure, OnnxDetector, Report
+from flows.sweep.settings import Check, Measure, Report
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.library import load_profile, load_yaml
 from hardware_profiles.schema.profile import HardwareProfile

@@ -9,9 +9,7 @@ from pydantic import Field
 
 from detection.boxes import Resize
 from detection.evaluation import IOU_THRESHOLD
-from detection.file_interface.declaration import Decoding
-from detection.file_interface.interface import PictureForm
-from detection.frozen import Frozen, InputError, PositiveInt, Share
+from detection.frozen import Frozen, PositiveInt, Share
 from hardware_profiles.timing.protocol import Protocol
 
 QUICK = {
@@ -24,28 +22,6 @@ QUICK = {
     "pictures": 4,
 }
 """`sixfold measure --quick`: nothing but smaller numbers, for a look. 3 rounds give no interval, 16 calls no p90."""
-
-
-class OnnxDetector(Frozen):
-    """A detector that is an ONNX file, and how it is fed and read."""
-
-    onnx: Path
-    """The file, relative to the params file."""
-    classes: Annotated[tuple[str, ...], Field(min_length=1)] | Path
-    """Names in the order of the file's scores, or a text file with one in each line. The data's names are looked up among them."""
-    input: PictureForm = PictureForm()
-    """What becomes of pixels. Size, layout and type are read from the file; `data.resize` says how pictures come to that size."""
-    decode: Decoding | str = "auto"
-    """How outputs become boxes and scores: the name of a preset, or its parts. `auto` is what `sixfold inspect` finds on val."""
-
-    def names(self, base: Path) -> tuple[str, ...]:
-        """The classes in the order of the file's scores; InputError where their file cannot be read."""
-        if not isinstance(self.classes, Path):
-            return self.classes
-        path = base / self.classes
-        if not path.is_file():
-            raise InputError(f"detector.classes: {path}: no such file. Name a text file with one class in each line, or list them.")
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
 class Measure(Frozen):

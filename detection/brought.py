@@ -1,0 +1,41 @@
+"""How a plan names a detector that its user brings: a folder with one of ours, or an ONNX file with how it is fed and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from detection.file_interface.declaration import Decoding
+from detection.file_interface.interface import PictureForm
+from detection.frozen import Frozen, InputError
+
+
+class CheckpointDetector(Frozen):
+    """A trained detector of ours."""
+
+    checkpoint: Path
+    """A folder with `spec.json` and `weights.safetensors`, such as `models/teacher` of a sweep, relative to the params file."""
+
+
+class OnnxDetector(Frozen):
+    """A detector that is an ONNX file, and how it is fed and read."""
+
+    onnx: Path
+    """The file, relative to the params file."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | Path
+    """Names in the order of the file's scores, or a text file with one in each line. The data's names are looked up among them."""
+    input: PictureForm = PictureForm()
+    """What becomes of pixels. Size, layout and type are read from the file; `data.resize` says how pictures come to that size."""
+    decode: Decoding | str = "auto"
+    """How outputs become boxes and scores: the name of a preset, or its parts. `auto` is what `sixfold inspect` finds on val."""
+
+    def names(self, base: Path) -> tuple[str, ...]:
+        """The classes in the order of the file's scores; InputError where their file cannot be read."""
+        if not isinstance(self.classes, Path):
+            return self.classes
+        path = base / self.classes
+        if not path.is_file():
+            raise InputError(f"detector.classes: {path}: no such file. Name a text file with one class in each line, or list them.")
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
