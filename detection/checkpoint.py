@@ -84,8 +84,8 @@ def started(brought: Detector, spec: Spec, seed: int) -> Detector:
     if brought.spec.classes == spec.classes:
         return inherit(brought, new)
     # What has another shape for one class more predicts classes; equal numbers of them may stand for different ones.
-    other = fresh(spec.model_copy(update={"classes": (*spec.classes, "".join(spec.classes))}), seed).weights
-    kept = {name: tensor for name, tensor in brought.weights.items() if name in other and other[name].shape == new.weights[name].shape}
+    other = fresh(spec.model_copy(update={"classes": (*spec.classes, "one more")}), seed).weights
+    kept = {name: tensor for name, tensor in brought.weights.items() if other[name].shape == new.weights[name].shape}
     return inherit(Detector(brought.spec, kept), new)
 
 

@@ -174,6 +174,7 @@ def test_a_stage_has_one_word() -> None:
     from typer.main import get_command
 
     from flows.cli.main import app
+    from flows.sweep.params import Params
 
     verbs = set(get_command(app).commands)  # type: ignore[attr-defined]
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -185,21 +186,18 @@ def test_a_stage_has_one_word() -> None:
         assert about["cmd"].split()[:2] == ["sixfold", stage]
         assert stage in verbs
         assert (ROOT / "flows" / stage / "stage.py").is_file()
-        assert (stage if stage != "prepare" else "data") in about["params"]
+        assert (stage if stage != "prepare" else "data") in Params.model_fields
 
 
 def test_stages_depend_on_what_dvc_cannot_see() -> None:
-    """Data, code or profiles: each stage on the file that tells of what it reads."""
+    """Params, data, code or profiles: each stage on the file that tells of what it reads."""
     import yaml
 
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     written = {path for output in stages["inputs"]["outs"] for path in output}
     told = {stage: [path for path in about.get("deps", ()) if path in written] for stage, about in stages.items()}
     assert {stage: paths for stage, paths in told.items() if paths} == {
-        "prepare": ["results/inputs/data.json"],
-        "teacher": ["results/inputs/making.json"],
-        "grid": ["results/inputs/making.json"],
-        "measure": ["results/inputs/measuring.json"],
+        stage: [f"results/inputs/{stage}.json"] for stage in ("prepare", "teacher", "grid", "measure", "report")
     }
 
 

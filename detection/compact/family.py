@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
@@ -17,7 +17,7 @@ from detection.compact.light_weights import light_weights
 from detection.compact.losses import detection_loss
 from detection.compact.network import Network, Outputs
 from detection.compact.space import light_spec, narrowed, space_of, widths_of
-from detection.family import Batch, Family, Points, TeacherTargets, random_start
+from detection.family import Batch, Capability, Family, Points, TeacherTargets, random_start
 from detection.frozen import Frozen
 from detection.spec import Spec
 
@@ -65,10 +65,16 @@ def targets_of(points: Points, teacher: Spec, student: Spec) -> TeacherTargets:
     )
 
 
+def _cannot(spec: Spec) -> Mapping[Capability, str]:
+    rebuilding: tuple[Capability, ...] = ("lightweight", "nas", "narrow")
+    why = "The network is pruned or factored already, and this would build it anew with other blocks or widths."
+    return dict.fromkeys(rebuilding, why) if spec.edits else {}
+
+
 FAMILY = Family(
     name="compact",
     settings=Architecture,
-    cannot=lambda _spec: {},
+    cannot=_cannot,
     label=lambda settings: cast(Architecture, settings).label(),
     stride_px=lambda settings: cast(Architecture, settings).levels[-1],
     build=Network,

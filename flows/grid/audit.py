@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from compressors.lightweight import Lightweight
-from compressors.planning.graph import Foundation, Graph, Node
+from compressors.planning.graph import Foundation, Graph, begins_anew
 from flows.grid.nodes import NODES, Done, read_done
-from flows.records.schema import BudgetRecord, CellsFile, in_numbers
+from flows.records.schema import GIVEN, BudgetRecord, CellsFile, in_numbers
 from flows.records.store import Store
 
 
@@ -22,10 +21,11 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
     epochs = base.epochs
     for cell in (*ok, *references):
         assert cell.budget is not None
-        if cell.budget.train_epochs != epochs or cell.budget.train_images != epochs * base.train_pictures:
+        expected = 0 if cell.cell == GIVEN else epochs
+        if cell.budget.train_epochs != expected or cell.budget.train_images != expected * base.train_pictures:
             raise AuditError(
                 f"{cell.cell}: its weights have seen {cell.budget.train_epochs} epochs and "
-                f"{cell.budget.train_images} pictures, not {epochs} and {epochs * base.train_pictures}"
+                f"{cell.budget.train_images} pictures, not {expected} and {expected * base.train_pictures}"
             )
     made = [key for key in graph.nodes if store.has(NODES, key)]
     pictures = sum(_pictures(key, graph, store) for key in made)
@@ -33,8 +33,7 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
     if again:
         key, times = next(iter(again.items()))
         raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")
-    inheriting = sum(cell.budget is not None and cell.budget.inherited_images > 0 for cell in ok)
-    more = f" (in {inheriting} of them on top of what light blocks inherited)" if inheriting else ""
+    more = " beyond the detector as it was brought" if base.given else ""
     return (
         f"checked: {in_numbers(len(ok), len(references))} with {epochs} train epochs each{more}; {len(made)} nodes put "
         f"{pictures:,} pictures through networks, each as planned; none was made twice"
@@ -63,21 +62,14 @@ def budget_of(lineage: list[Done], named_teachers: list[Done], aware: list[Done]
     with_rounding = [done.training for done in aware if done.training is not None]
     of_teachers = [done.training for done in named_teachers if done.training is not None]
     trained = [done.training for done in lineage if done.training is not None] + of_teachers
-    # A search hands on an architecture, not weights: architectures start fresh, so the teacher's epochs are not theirs.
-    fresh_from = max((i for i, done in enumerate(lineage) if done.node.kind in ("teacher", "architecture")), default=0)
-    own = [done.training for done in lineage[fresh_from:] if done.training is not None]
+    anew = [place for place in range(1, len(lineage)) if begins_anew(lineage[place].node, lineage[place - 1].node)]
+    own = [done.training for done in lineage[max(anew, default=0) :] if done.training is not None]
     return BudgetRecord(
         train_epochs=sum(record.epochs for record in own),
         train_images=sum(record.images for record in own),
         search_images=sum(done.search_images for done in lineage),
-        inherited_images=trained[0].images if any(_inherits(done.node) for done in lineage) else 0,
         teacher_forwards=sum(done.teacher_forwards for done in (*lineage, *aware)),
         teacher_images=sum(record.images for record in of_teachers),
         qat_updates=sum(record.steps for record in with_rounding),
         train_s=sum(record.train_s for record in trained + with_rounding),
     )
-
-
-def _inherits(node: Node) -> bool:
-    """Whether an architecture begins with what the teacher knew; one that a search hands on begins fresh."""
-    return node.kind == "architecture" and any(isinstance(s, Lightweight) and s.weights == "inherited" for s in node.steps)

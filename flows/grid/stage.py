@@ -18,10 +18,10 @@ from flows.grid.tasks import Outcome, Task, rank, score_name, task_name, tasks_o
 from flows.progress import Say, progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
-from flows.sweep.context import chosen_cells, chosen_references, given_detector, lay_foundation, make_graph
+from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
 from flows.sweep.given import store_given
 from flows.sweep.machine_warnings import machine_warnings
-from flows.sweep.params import Plan
+from flows.sweep.params import Plan, given_detector
 from flows.tracking.mlflow_client import Tracker
 
 INCOMPLETE = 3
@@ -49,7 +49,7 @@ def grid(
     with store.one_driver(plan.params.sweep, "another grid"):
         start_bytes = store.journal_bytes()
         run = _Run(plan, prepared, store, cells, references, graph)
-        store_given(given_detector(plan, run.data), store)
+        store_given(given_detector(plan.params, plan.base, run.data.input_size, run.data.classes), store)
         records = _make(run, base, executor, open_tracking, say)
         write_records(output, records)
         say(audit(records, graph, base, store, start_bytes))
@@ -194,6 +194,7 @@ class _Run:
             params=lineage[-1].params if whole else None,
             macs=lineage[-1].macs if whole else None,
             input_size=lineage[-1].input_size if whole else None,
+            from_scratch=self.plan.given is not None and self.graph.is_from_scratch(node),
             no_effect=tuple(change.method for done in lineage for change in done.changes if change.no_effect),
             missed=tuple(
                 change.target for done in lineage for change in done.changes if change.target is not None and change.target.missed

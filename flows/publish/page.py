@@ -142,13 +142,12 @@ def _best_cells(own: Published) -> str:
 
 
 def _row(cells: CellsFile, panel: Panel, name: str) -> list[str]:
-    record, point = cells.cell(name), panel.point(name)
-    assert record is not None, "a point is of a cell"
+    record, point = cells.record(name), panel.point(name)
     assert point is not None, "what was chosen has a point"
     artifact = record.artifacts[panel.artifacts_of]
     return [
         panel.profile,
-        "none (the control)" if name == CONTROL else name.replace("+", " + "),
+        "none (the control)" if name == CONTROL else name.replace("+", " + ") + " (from scratch)" * record.from_scratch,
         f"{1e3 * point.p50_s:.2f}",
         with_interval(f"{point.speedup or 1:.2f}", point.speedup_ci95),
         megabytes(artifact.size_bytes),

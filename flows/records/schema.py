@@ -28,6 +28,8 @@ CONTROL = "none"
 """Name of the cell to which no method was applied."""
 REFERENCE_PREFIX = "reference:"
 """Names of references begin with it, and no cell's does."""
+GIVEN = "reference:given"
+"""Name of the detector that the user brought, as it was, where the sweep compresses one that is trained."""
 RENAMED: dict[str, str] = {
     "beside": "reference_comparison",
     "disturbed_blocks": "contended_blocks",
@@ -94,7 +96,7 @@ class BudgetRecord(Frozen):
     teacher_images: int = 0
     """Pictures that trained a teacher which only distillation asked for."""
     inherited_images: int = 0
-    """Pictures that trained the detector whose weights `lightweight` carried over; they come on top of the cell's own."""
+    """In records of earlier versions: pictures that came on top of `train_images`, before `lightweight` carried weights over."""
     qat_updates: int
     train_s: float
 
@@ -117,6 +119,8 @@ class CellRecord(Frozen):
     macs: int | None
     input_size: tuple[int, int] | None = None
     """(height, width) in pixels that its network sees; None where that was not noted: the data set's."""
+    from_scratch: bool = False
+    """Whether its weights take nothing over from the detector that the user brought: its training began with random ones."""
     no_effect: tuple[str, ...]
     """Methods of this cell that changed nothing."""
     missed: tuple[Target, ...] = ()
@@ -172,9 +176,21 @@ class CellsFile(RecordFile):
         nouns = {"cells": self.cells, "references": self.references}
         return " and ".join(f"{sum(r.status == 'ok' for r in of)} of {len(of)} {noun}" for noun, of in nouns.items() if of)
 
+    def baseline(self, runtime: str) -> CellRecord | None:
+        """What drops are told against: the control, or the detector as it was brought where that has the better val mAP."""
+        control = self.cell(CONTROL)
+        given = next((own for own in self.references if own.cell == GIVEN and runtime in own.artifacts), None)
+        if control is None or runtime not in control.artifacts or given is None:
+            return control
+        return max(control, given, key=lambda own: own.artifacts[runtime].val.map_50_95)  # the control among equals
+
     def cell(self, name: str) -> CellRecord | None:
         """The record of the named cell, or None."""
         return next((cell for cell in self.cells if cell.cell == name), None)
+
+    def record(self, name: str) -> CellRecord:
+        """The record of the named cell or reference, which is there."""
+        return next(own for own in (*self.cells, *self.references) if own.cell == name)
 
 
 class LatencyRow(Frozen):

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from flows.records.formatting import permitted, with_interval
-from flows.records.schema import CONTROL
+from flows.records.schema import CONTROL, GIVEN
 from flows.report.findings import Choice, Findings, Panel, Point, pareto
 from flows.stats.factorial import Effect, Interactions, Quantity
 
@@ -64,23 +64,25 @@ def pareto_figure(panel: Panel, choice: Choice) -> go.Figure:
         figure.add_trace(_cloud(panel, [point for point in panel.points if point.computes_in == dtype], name, colour))
     if panel.references:
         figure.add_trace(_cloud(panel, panel.references, "references", QUIET).update(marker={"symbol": "diamond-open", "size": 9}))
-    control = panel.point(CONTROL)
+    control, given = panel.point(CONTROL), panel.point(GIVEN)
     if control is not None:
-        limit = control.val_map - choice.max_drop
+        limit = (panel.baseline or control).val_map - choice.max_drop
         figure.add_hline(y=limit, line={"color": QUIET, "width": 1, "dash": "dot"})
         figure.add_annotation(
             x=0,  # the control stands to the right
             xref="paper",
             y=limit,
-            text=f"lowest mAP permitted: control − {permitted(choice.max_drop)}",
+            text=f"lowest mAP permitted: {'given' if panel.baseline is given else 'control'} − {permitted(choice.max_drop)}",
             showarrow=False,
             xanchor="left",
             yanchor="top",
             font={"size": 11, "color": "#57606a"},
         )
         _name(figure, control, "control", "#24292f", left=False)
+    if given is not None:
+        _name(figure, given, "given", "#24292f", left=True)
     chosen = panel.point(choice.cell) if choice.cell else None
-    if chosen is not None and chosen.cell != CONTROL:
+    if chosen is not None and chosen.cell not in (CONTROL, GIVEN):
         _name(figure, chosen, _folded(chosen.cell), CHOSEN_COLOUR, left=True)
     unit = "median latency, ms (measured)" if panel.is_measured else "ESTIMATED latency, ms (model with its interval; not measured)"
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}

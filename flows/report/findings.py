@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 from detection.frozen import Frozen
-from flows.records.schema import CONTROL, CellsFile, ComputeType, LatencyFile, LatencyRow, Source, artifact_runtime
+from flows.records.schema import CONTROL, GIVEN, CellsFile, ComputeType, LatencyFile, LatencyRow, Source, artifact_runtime
 from flows.stats.latency import EQUAL_WITHIN
 
 ROUNDING = 1e-9
@@ -59,13 +59,24 @@ class Panel(Frozen):
         """Whether the sweep made files for the runtime of this profile."""
         return self.runtime.split()[:1] == [self.artifacts_of]
 
-    def point(self, cell: str) -> Point | None:
-        """The named cell's point, or None."""
-        return next((point for point in self.points if point.cell == cell), None)
+    @property
+    def baseline(self) -> Point | None:
+        """What drops are told against: the control, or the detector as it was brought where that has the better val mAP."""
+        control, given = self.point(CONTROL), self.point(GIVEN)
+        return control if control is None or given is None or given.val_map <= control.val_map else given
+
+    @property
+    def simpler(self) -> tuple[Point, ...]:
+        """The references that combinations have to beat: simpler ways to a smaller network."""
+        return tuple(point for point in self.references if point.cell != GIVEN)
+
+    def point(self, name: str) -> Point | None:
+        """The point of the named cell or reference, or None."""
+        return next((point for point in (*self.points, *self.references) if point.cell == name), None)
 
 
 class Tier(Frozen):
-    """The fastest cell that keeps a share of the control's val mAP."""
+    """The fastest cell that keeps a share of the baseline's val mAP."""
 
     share: float
     cell: str
@@ -161,31 +172,32 @@ def pareto(points: tuple[Point, ...]) -> tuple[Point, ...]:
 
 
 def choose(panel: Panel, max_drop: float) -> Choice:
-    """The fastest cell whose val mAP lies at most max_drop below the control's; the control where none of them is faster.
+    """The fastest cell whose val mAP lies at most max_drop below the baseline's; the baseline where none is
+    faster than the control.
 
     Where the rounds allow a test, faster means beyond chance; where they do not, by the point; where the time is modelled, by
     more than models resolve. Of cells that are not significantly slower than the fastest, the one with the best val mAP is taken.
     """
-    control = panel.point(CONTROL)
+    control, baseline = panel.point(CONTROL), panel.baseline
     others = [point for point in panel.points if point.cell != CONTROL]
     front = tuple(point.cell for point in pareto(panel.points))
-    if control is None:
+    if control is None or baseline is None:
         return Choice(max_drop=max_drop, compared=len(others), front=front)
-    within = [point for point in others if control.val_map - point.val_map <= max_drop + ROUNDING]
+    within = [point for point in others if baseline.val_map - point.val_map <= max_drop + ROUNDING]
     candidates = [point for point in within if point.verdict == "faster" or (not point.is_tested and _is_ahead(point, control))]
     fastest = min([*candidates, control], key=_fastest_first)
     as_fast = [] if fastest is control else [point for point in candidates if _overlap(point, fastest)]
     best = max([fastest, *as_fast], key=lambda point: point.val_map)
     return Choice(
         verdict="keep_uncompressed" if best is control else "recommended",
-        cell=best.cell,
+        cell=baseline.cell if best is control else best.cell,
         max_drop=max_drop,
         compared=len(others),
         within_drop=len(within),
         front=front,
         indistinguishable=tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
-        tiers=tuple(_tier(panel.points, control, share) for share in TIERS),
-        control_below_threshold=control.val_map <= max_drop + ROUNDING,
+        tiers=tuple(_tier(panel.points, baseline, share) for share in TIERS),
+        control_below_threshold=baseline.val_map <= max_drop + ROUNDING,
     )
 
 
@@ -228,7 +240,7 @@ def _overlap(point: Point, best: Point) -> bool:
     return point.speedup_ci95[0] <= best.speedup_ci95[1] and best.speedup_ci95[0] <= point.speedup_ci95[1]
 
 
-def _tier(points: tuple[Point, ...], control: Point, share: float) -> Tier:
-    kept = [point for point in points if point.val_map >= share * control.val_map - ROUNDING]
-    fastest = min(kept, key=_fastest_first)  # the control itself keeps all of its mAP, so there is always one
+def _tier(points: tuple[Point, ...], baseline: Point, share: float) -> Tier:
+    kept = [point for point in points if point.val_map >= share * baseline.val_map - ROUNDING]
+    fastest = min([*kept, baseline], key=_fastest_first)  # which keeps all of its mAP
     return Tier(share=share, cell=fastest.cell, speedup=fastest.speedup)

@@ -124,10 +124,9 @@ def export_best(
     for own in recommended.profiles:
         if own.exported_to is None or own.chosen is None:
             continue
-        cell = cells.cell(own.chosen.cell)
+        cell = cells.record(own.chosen.cell)
         place = (own.chosen.cell, own.profile, own.source == "measured")
         row = next(row for row in latency.rows if (row.cell, row.profile, row.is_measured) == place)
-        assert cell is not None, f"{own.chosen.cell} came from these records"
         (folder / own.exported_to).mkdir()
         artifact = cell.artifacts[own.artifacts_of]
         interface = read_interface(store.file(artifact.url).parent)

@@ -74,6 +74,9 @@ class Recommendation(Frozen):
     verdict: Literal["recommended", "keep_uncompressed", "undecided"]
     chosen: Side | None
     control: Side | None
+    baseline: Side | None = None
+    """What drops are told against: the control, or the user's detector as it was brought where that is better on val; None in
+    older records: the control."""
     speedup: float | None
     speedup_ci95: tuple[float, float] | None
     speed_verdict: SpeedVerdict | None = None
@@ -81,7 +84,7 @@ class Recommendation(Frozen):
     minimum_detectable_effect: float | None = None
     """The ratio of times that its rounds would probably have found."""
     test_difference: Difference | None
-    """Chosen minus control; None where the control itself is kept."""
+    """Chosen minus baseline; None where the baseline itself is kept."""
     reference_comparison: ReferenceComparison | None = None
     """The simpler network that the chosen one has to beat; None where no reference was measured, and in older records."""
     front: tuple[str, ...]
@@ -142,8 +145,8 @@ def _recommendation(findings: Findings, number: int, compare: Compare, is_export
     panel, choice = findings.panels[number], findings.choices[number]
     point = panel.point(choice.cell) if choice.cell else None
     difference, reference = None, None
-    if choice.verdict == "recommended" and point:
-        difference = compare(_artifact(findings, panel, CONTROL), _artifact(findings, panel, point.cell))
+    if choice.verdict == "recommended" and point and panel.baseline:
+        difference = compare(_artifact(findings, panel, panel.baseline.cell), _artifact(findings, panel, point.cell))
         reference = _compare_with_reference(findings, panel, point, compare)
     found = Recommendation(
         profile=panel.profile,
@@ -153,6 +156,7 @@ def _recommendation(findings: Findings, number: int, compare: Compare, is_export
         verdict=choice.verdict,
         chosen=_side(findings, panel, point),
         control=_side(findings, panel, panel.point(CONTROL)),
+        baseline=_side(findings, panel, panel.baseline),
         speedup=point.speedup if point else None,
         speedup_ci95=point.speedup_ci95 if point else None,
         speed_verdict=point.verdict if point else None,
@@ -172,9 +176,9 @@ def _recommendation(findings: Findings, number: int, compare: Compare, is_export
 
 def _compare_with_reference(findings: Findings, panel: Panel, chosen: Point, compare: Compare) -> ReferenceComparison | None:
     """The chosen cell compared with the reference that it has to beat; nothing where times are modelled."""
-    if not panel.references or not panel.is_measured:
+    if not panel.simpler or not panel.is_measured:
         return None
-    point, is_as_fast = reference_to_beat(chosen.p50_s, panel.references)
+    point, is_as_fast = reference_to_beat(chosen.p50_s, panel.simpler)
     artifact = _artifact(findings, panel, point.cell)
     return ReferenceComparison(
         reference=point.cell,
@@ -196,29 +200,36 @@ def _side(findings: Findings, panel: Panel, point: Point | None) -> Side | None:
 
 
 def _artifact(findings: Findings, panel: Panel, name: str) -> ArtifactRecord:
-    records = (*findings.cells.cells, *findings.cells.references)
-    return next(own for own in records if own.cell == name).artifacts[panel.artifacts_of]
+    return findings.cells.record(name).artifacts[panel.artifacts_of]
 
 
 def _answer(own: Recommendation, panel: Panel, choice: Choice) -> str:
     """What to deploy there, what it buys and what it costs; or why nothing."""
-    chosen, control = own.chosen, own.control
-    if chosen is None or control is None:
+    chosen, control, baseline = own.chosen, own.control, own.baseline
+    if chosen is None or control is None or baseline is None:
         return f"On `{own.profile}` nothing can be recommended: the control has no number there, so no drop can be judged."
     if own.verdict == "keep_uncompressed":
-        return f"On `{own.profile}` keep the control: {_why_control(panel, choice)}."
+        return f"On `{own.profile}` keep {_which(baseline)}: {_why_control(panel, choice)}."
     lead = f"On `{own.profile}` use `{chosen.cell}`"
     if own.control_below_threshold or not panel.is_measured:
         how = "" if panel.is_measured else "by estimate and not by measurement, "
-        how += f"by speed only, since the control's val mAP is {control.val_map:.3f}, " if own.control_below_threshold else ""
+        how += f"by speed only, since the control's val mAP is {baseline.val_map:.3f}, " if own.control_below_threshold else ""
         lead = f"On `{own.profile}`, {how}`{chosen.cell}` comes first"
-    test = f"test mAP {chosen.test_map:.3f} against {control.test_map:.3f} of the control"
+    test = f"test mAP {chosen.test_map:.3f} against {baseline.test_map:.3f} of {_which(baseline)}"
     if own.test_difference is not None:
         test += f" (difference {_in_points(own.test_difference)})"
     sizes = f"({megabytes(chosen.size_bytes)} MB against {megabytes(control.size_bytes)} MB)"
     smaller = f"{larger_or_smaller(control.size_bytes / chosen.size_bytes, '.1f')} {sizes}"
     parts = [_faster(own, panel, chosen, control), _end_to_end(chosen, control), smaller, test]
     return f"{lead}: {', '.join(filter(None, parts))}.{_than_reference(own.reference_comparison)}"
+
+
+def _which(baseline: Side) -> str:
+    return "the control" if baseline.cell == CONTROL else "the detector as it was given"
+
+
+def _whose(own: Recommendation) -> str:
+    return "the given detector's" if own.baseline and own.baseline.cell != CONTROL else "the control's"
 
 
 def _why_control(panel: Panel, choice: Choice) -> str:
@@ -279,11 +290,11 @@ def _notes(own: Recommendation, panel: Panel, choice: Choice) -> list[str]:
     """What a reader should know besides the answer."""
     lines = []
     point, drop = panel.point(choice.cell) if choice.cell else None, permitted(choice.max_drop)
-    if own.control_below_threshold and own.control is not None:
+    if own.control_below_threshold and own.baseline is not None:
         lines.append(
-            f"Do not deploy yet: the control's own val mAP is {own.control.val_map:.3f}, no more than the {drop} that may be lost, "
-            "so what detects nothing would pass. Train longer (`teacher.training.epochs`), look at the labels, or permit less "
-            "(`report.max_drop`)."
+            f"Do not deploy yet: the control's own val mAP is {own.baseline.val_map:.3f}, no more than the {drop} that may be "
+            "lost, so what detects nothing would pass. Train longer (`teacher.training.epochs`), look at the labels, or permit "
+            "less (`report.max_drop`)."
         )
     if own.verdict == "recommended" and panel.is_measured and point and not point.is_tested:
         few = f"{count(len(point.rounds_s), 'round')} are too few to say more than their range"
@@ -296,7 +307,7 @@ def _notes(own: Recommendation, panel: Panel, choice: Choice) -> list[str]:
         kept = [
             f"{tier.share * 100:g}\u00a0%: `{tier.cell}`{f', {tier.speedup:.1f}x' if tier.speedup else ''}" for tier in own.tiers
         ]
-        lines.append(f"Fastest that keeps this share of the control's val mAP: {'; '.join(kept)}.")
+        lines.append(f"Fastest that keeps this share of {_whose(own)} val mAP: {'; '.join(kept)}.")
     if panel.validated_on:
         lines.append(f"The error of these estimates was found on {'; '.join(panel.validated_on)}.")
     if not panel.has_own_artifacts:

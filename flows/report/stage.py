@@ -13,7 +13,7 @@ from flows.progress import Say
 from flows.publish.marked_page import render
 from flows.records.files import whole_folder
 from flows.records.formatting import one_line, permitted
-from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile
+from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile
 from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
 from flows.report.findings import Findings, Panel
@@ -69,6 +69,7 @@ def _context(findings: Findings, recommended: RecommendationFile, config: Report
         "cells": cells,
         "config": config,
         "recommended": recommended,
+        "has_given": any(own.cell == GIVEN for own in cells.references),
         "methods": methods_of(cells),
         "seeds": sorted({cell.seed for cell in cells.cells}),
         "table": make_table(findings, recommended),

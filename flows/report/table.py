@@ -42,6 +42,8 @@ class Row(Frozen):
     dots: dict[str, Literal["on", "off", "no_effect"]]
     """Method -> whether it is in the cell, and changed anything."""
     chosen_on: tuple[str, ...]
+    from_scratch: bool
+    """Whether it takes no weight over from the detector that the user brought."""
     values: tuple[Value, ...]
     """In the order of the groups' columns."""
 
@@ -103,7 +105,8 @@ def as_markdown(table: Table) -> str:
     lines = []
     for row in (*table.rows, *table.references):
         is_unnamed_reference = row in table.references and not is_reference(row.cell)
-        mark = f" (chosen: {', '.join(row.chosen_on)})" if row.chosen_on else " (reference)" if is_unnamed_reference else ""
+        mark = " (from scratch)" if row.from_scratch else ""
+        mark += f" (chosen: {', '.join(row.chosen_on)})" if row.chosen_on else " (reference)" if is_unnamed_reference else ""
         values = [f"{value.text} {value.detail}".strip() + (" ●" if value.on_front else "") for value in row.values]
         lines.append([f"`{row.cell}`{mark}", *values])
     return markdown_table(heads, lines, left=1)
@@ -118,7 +121,7 @@ def _row(cell: CellRecord, cells: CellsFile, found: Sequence[Panel], recommended
     missed = "; ".join(target.in_words() for target in cell.missed)
     values = [_count(cell.params), _count(cell.macs).model_copy(update={"detail": missed})]
     for runtime in cells.runtimes:
-        values += _accuracy(cell, cells.cell(CONTROL), runtime)
+        values += _accuracy(cell, cells.baseline(runtime), runtime)
     is_cell = any(own is cell for own in cells.cells)
     for panel, own in zip(found, recommended.profiles, strict=True):
         values += _latency(panel, panel.point(cell.cell), is_cell and cell.cell in own.front)
@@ -127,7 +130,8 @@ def _row(cell: CellRecord, cells: CellsFile, found: Sequence[Panel], recommended
         dots={
             own: "off" if own not in cell.methods else "no_effect" if own in cell.no_effect else "on" for own in methods_of(cells)
         },
-        chosen_on=tuple(own.profile for own in recommended.profiles if is_cell and own.chosen and own.chosen.cell == cell.cell),
+        chosen_on=tuple(own.profile for own in recommended.profiles if own.chosen and own.chosen.cell == cell.cell),
+        from_scratch=cell.from_scratch,
         values=tuple(values),
     )
 
@@ -140,11 +144,11 @@ def _count(number: int | None) -> Value:
     return Value(text=f"{millions:,.{digits}f}", sort=number)
 
 
-def _accuracy(cell: CellRecord, control: CellRecord | None, runtime: str) -> list[Value]:
+def _accuracy(cell: CellRecord, baseline: CellRecord | None, runtime: str) -> list[Value]:
     artifact = cell.artifacts.get(runtime)
     if artifact is None:
         return [MISSING] * 4
-    own = control.artifacts.get(runtime) if control else None
+    own = baseline.artifacts.get(runtime) if baseline else None
     change = artifact.val.map_50_95 - own.val.map_50_95 if own else None
     return [
         Value(text=megabytes(artifact.size_bytes), sort=artifact.size_bytes),

@@ -17,14 +17,13 @@ from compressors.lightweight import light_spec
 from compressors.nas import space_to_search
 from compressors.planning.graph import Cell, Foundation, Graph, Menu, Reference, graph_of
 from compressors.quantization import refuse_few_pictures
-from detection.checkpoint import Detector, fresh
+from detection.checkpoint import fresh
 from detection.data.dataset import Prepared, load_prepared
 from detection.data.sources import provenance
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.schema import in_numbers
-from flows.sweep.given import read_given
-from flows.sweep.params import Plan
+from flows.sweep.params import Plan, given_detector
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.profile import HardwareProfile
 
@@ -38,7 +37,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     """The shared part of every node's key; InputError where nothing is prepared, or something else than the params ask for."""
     params, prepared = plan.params, load_prepared(prepared_folder)
     _check_current(plan, prepared, prepared_folder)
-    given = given_detector(plan, prepared)
+    given = given_detector(params, plan.base, prepared.input_size, prepared.classes)
     own = params.teacher.architecture
     teacher = given.spec if given else Spec(classes=prepared.classes, input_size=prepared.input_size, settings=own)
     _check_shapes(plan.menu, teacher)
@@ -50,6 +49,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     return Foundation(
         teacher=teacher,
         given=None if given is None else given.digest,
+        trains_given=params.teacher.start_from is not None,
         training=params.teacher.training,
         recovery=params.grid.recovery,
         reduction=params.grid.reduction,
@@ -64,12 +64,6 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         design_profile=profile_digest(plan.design_profile),
         libraries=libraries,
     )
-
-
-def given_detector(plan: Plan, prepared: Prepared) -> Detector | None:
-    """The detector that the user brought, with the classes of the data; None where the sweep trains one."""
-    asked = plan.params.detector
-    return None if asked is None else read_given(asked, plan.base, prepared.input_size, prepared.classes)
 
 
 def profile_digest(profile: HardwareProfile) -> Digest:

@@ -1,4 +1,4 @@
-"""The stage `inputs`: what results depend on and DVC cannot see, in files that it can: the user's data, versions, profiles."""
+"""The stage `inputs`: a file per stage with what it depends on besides the stages before: params, the user's files, versions."""
 
 from __future__ import annotations
 
@@ -16,32 +16,46 @@ from flows.sweep.context import choose_device, library_versions, profile_digest
 from flows.sweep.params import Plan
 from hardware_profiles.schema.library import load_host_cpu, load_profile
 
-DATA, MAKING, MEASURING = "data.json", "making.json", "measuring.json"
+PARAMS: dict[str, set[str]] = {
+    "teacher": {"seed", "device", "store", "detector", "teacher"},
+    "grid": {"sweep", "seed", "device", "threads", "store", "grid"},
+    "measure": {"sweep", "store", "measure"},
+    "report": {"sweep", "store", "report"},
+}
+"""Stage -> the sections that it depends on, defaults included: DVC itself refuses a params file that lacks one. What `prepare`
+depends on is in the provenance."""
 
 
 def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
-    """The files written: one for `prepare`, one for `teacher` and `grid`, one for `measure`. Equal inputs give equal files.
+    """The files written, one per stage, in the order in which these run. Equal inputs give equal files.
 
     Where the data set's files are not here, they count as those that the prepared folder was made from.
     """
     params, own = plan.params, plan.profiles_folder
     profiles = [load_profile(name, own) for name in params.measure.profiles]
     profiles += [other for profile in profiles if (other := load_host_cpu(profile, own)) is not None]
-    found: dict[str, dict[str, Any]] = {
-        DATA: _made_from(plan, prepared).model_dump(),
-        MAKING: {
-            "node_schema": NODE_SCHEMA,
-            "versions": VERSIONS,
-            "libraries": library_versions(),
-            "device": choose_device(params.device).type,
-            "design_profile": profile_digest(plan.design_profile),
-        },
-        MEASURING: {
+    making = {
+        "node_schema": NODE_SCHEMA,
+        "versions": VERSIONS,
+        "libraries": library_versions(),
+        "device": choose_device(params.device).type,
+        "design_profile": profile_digest(plan.design_profile),
+    }
+    unseen: dict[str, dict[str, Any]] = {
+        "prepare": _made_from(plan, prepared).model_dump(),
+        "teacher": making | {"given": plan.given and plan.given.digest},
+        "grid": making,
+        "measure": {
             "estimate": VERSIONS["estimate"],
             "profiles": {profile.id: profile.model_dump(mode="json", by_alias=True) for profile in profiles},
         },
+        "report": {},
     }
-    return tuple(write_text(folder / name, json.dumps(own, indent=1, sort_keys=True) + "\n") for name, own in found.items())
+    written = []
+    for stage, about in unseen.items():
+        found = about | {"params": params.model_dump(mode="json", include=PARAMS.get(stage, set()))}
+        written.append(write_text(folder / f"{stage}.json", json.dumps(found, indent=1, sort_keys=True) + "\n"))
+    return tuple(written)
 
 
 def _made_from(plan: Plan, folder: Path) -> Provenance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,14 +16,16 @@ from pydantic_core import PydanticCustomError
 from compressors.planning.cells import REDUCTIONS
 from compressors.planning.graph import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.planning.names import METHODS, MethodName
+from compressors.planning.reference_planner import given_reference
 from detection.brought import OnnxDetector
 from detection.checkpoint import Detector
 from detection.data.sources import Data
-from detection.family import family_named, family_of
+from detection.family import Capability, family_named, family_of
 from detection.frozen import Frozen, InputError, PositiveInt
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 from flows.sweep.given import read_given
+from flows.sweep.given_checkpoint import read_checkpoint, read_start
 from flows.sweep.settings import Check, Measure, Report
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.library import load_profile, load_yaml
@@ -37,6 +39,9 @@ RENAMED = {
     **{("nas", name): f"space.{name}" for name in ("levels", "stem_stride", "head_branches", "head_depth", "block", "least_depth")},
 }
 """(section or method, setting of an earlier version) -> its name now, there."""
+
+
+UNTRAINED = "It makes a network that begins from scratch, and `teacher.training.epochs` is 0."
 
 
 def _known_runtime(name: str) -> str:
@@ -62,9 +67,24 @@ class Teacher(Frozen):
         default_factory=lambda: family_named(FAMILY).settings()
     )
     """Settings of our own detector family."""
+    checkpoint: Path | None = None
+    """In place of `architecture`: the folder of a trained detector of ours, relative to the params file. It is compressed as it is.
+    Every cell's weights then see `training` and `grid.recovery` beyond it; `training.epochs` may be 0."""
+    start_from: Path | None = None
+    """In place of `architecture`: such a folder, with whose weights `training` begins. Last predictions are drawn anew where the
+    classes differ."""
     training: Recipe = Recipe()
     threads: PositiveInt = 1
     """While the teacher trains nothing else can, so it may have more. Their number orders sums, so it is part of its key."""
+
+    @model_validator(mode="after")
+    def _begins_in_one_way(self) -> Teacher:
+        named = [name for name in ("architecture", "checkpoint", "start_from") if name in self.model_fields_set]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} are all given, and each says what the teacher is. Keep one of them")
+        if self.training.epochs == 0 and self.checkpoint is None:
+            raise ValueError("training.epochs: 0 is for a `checkpoint`, which is trained already. Take 1 or more")
+        return self
 
 
 class Grid(Frozen):
@@ -87,7 +107,9 @@ class Grid(Frozen):
     """`stop`: exit 3 when a cell failed; `continue`: exit 0. Either way everything else is finished first."""
 
     @model_validator(mode="after")
-    def _reduction_names_both(self) -> Grid:
+    def _is_whole(self) -> Grid:
+        if self.recovery.epochs == 0:
+            raise ValueError("recovery.epochs: 0, but reduced networks have to be trained again. Take 1 or more")
         if sorted(self.reduction) != sorted(REDUCTIONS):
             raise ValueError(f"reduction must name {' and '.join(REDUCTIONS)} once each")
         return self
@@ -119,6 +141,22 @@ class Params(Frozen):
         return self
 
 
+def given_detector(
+    params: Params, base: Path, input_size: tuple[int, int], classes: tuple[str, ...] | None = None
+) -> Detector | None:
+    """What the user brought for pictures of this size, (height, width), and the data's classes; None where the sweep begins anew.
+
+    Without classes it has its own, which is before the data is prepared.
+    """
+    if params.detector is not None:
+        return read_given(params.detector, base, input_size, classes)
+    if params.teacher.checkpoint is not None:
+        return read_checkpoint(base / params.teacher.checkpoint, input_size, classes)
+    if params.teacher.start_from is not None:
+        return read_start(base / params.teacher.start_from, input_size, classes, params.seed)
+    return None
+
+
 @dataclass(frozen=True)
 class Plan:
     """Checked params and where they came from."""
@@ -142,7 +180,9 @@ class Plan:
     @cached_property
     def references(self) -> tuple[Reference, ...]:
         """What is made besides the cells; InputError names the setting that cannot be met."""
-        return references_of(self.params.grid.references, self.menu, self.cells, self.detector, self.design_profile)
+        asked = self.params.grid.references
+        own = references_of(asked, self.menu, self.cells, self.detector, self.design_profile, self.cannot)
+        return (*((given_reference(),) if self.params.teacher.checkpoint else ()), *own)
 
     @cached_property
     def design_profile(self) -> HardwareProfile:
@@ -150,10 +190,19 @@ class Plan:
         return load_profile(self.params.grid.design_profile, self.profiles_folder)
 
     @cached_property
-    def not_applicable(self) -> dict[MethodName, str]:
-        """Methods that the detector's family cannot do, and why; they make no cells."""
+    def cannot(self) -> Mapping[Capability, str]:
+        """What is not applicable in this sweep, by the detector's family or for want of epochs -> why."""
         cannot = family_of(self.detector).cannot(self.detector)
-        return {method: cannot[method] for method in METHODS if method in cannot}
+        if self.params.teacher.training.epochs:
+            return cannot
+        inherits = any(config.inherits for config in self.params.grid.methods.lightweight)
+        untrained: tuple[Capability, ...] = ("nas", "narrow", "smaller_input", *(() if inherits else ("lightweight",)))
+        return {**dict.fromkeys(untrained, UNTRAINED), **cannot}
+
+    @cached_property
+    def not_applicable(self) -> dict[MethodName, str]:
+        """Methods that are not applicable, and why; they make no cells."""
+        return {method: self.cannot[method] for method in METHODS if method in self.cannot}
 
     @cached_property
     def menu(self) -> Menu:
@@ -172,8 +221,7 @@ class Plan:
     @cached_property
     def given(self) -> Detector | None:
         """The detector that the user brought, with the file's own classes; None where the sweep trains one."""
-        asked = self.params.detector
-        return None if asked is None else read_given(asked, self.base, self.params.data.input_size)
+        return given_detector(self.params, self.base, self.params.data.input_size)
 
     @property
     def digest(self) -> str:

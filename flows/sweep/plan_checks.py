@@ -68,7 +68,7 @@ def _check_spaces(plan: Plan) -> None:
 
 def _refuse_not_applicable(plan: Plan) -> None:
     """InputError where the plan names a method, or a reference, that the detector's family cannot do."""
-    grid, cannot = plan.params.grid, family_of(plan.detector).cannot(plan.detector)
+    grid, cannot = plan.params.grid, plan.cannot
     asked: list[tuple[str, Capability]] = [
         (f"grid.methods.{method}", method)
         for method in METHODS
@@ -110,16 +110,21 @@ def _check_profiles(plan: Plan) -> None:
 
 def _check_blocks(plan: Plan) -> None:
     """InputError where a search would replace the light blocks that its own cell asks for, or lose the weights they inherited."""
-    grid = plan.params.grid
-    for position, light in enumerate(grid.methods.lightweight):
-        if light.weights == "inherited" and grid.methods.nas and grid.combinations == "all":
+    grid, menu = plan.params.grid, plan.menu
+    for position, light in enumerate(menu.lightweight):
+        if not light.inherits and not plan.params.teacher.training.epochs:
+            raise InputError(
+                f"grid.methods.lightweight.{position}.weights: fresh blocks are trained for teacher.training.epochs, which is 0. "
+                f"Take inherited, or 1 epoch or more."
+            )
+        if light.inherits and menu.nas and grid.combinations == "all":
             raise InputError(
                 f"grid.methods.lightweight.{position}.weights: inherited ones are lost in cells with nas, which the "
                 f"grid crosses it with: a search hands on an architecture. Take fresh, set grid.methods.nas to [], or "
                 f"grid.combinations to alone."
             )
-    for position, config in enumerate(grid.methods.nas):
-        if "block" in config.space and grid.methods.lightweight and grid.combinations == "all":
+    for position, config in enumerate(menu.nas):
+        if "block" in config.space and menu.lightweight and grid.combinations == "all":
             raise InputError(
                 f"grid.methods.nas.{position}.space.block: {config.space['block']} replaces lightweight's blocks, "
                 f"which the grid crosses it with. Leave it out, set grid.methods.lightweight to [], or grid.combinations to alone."

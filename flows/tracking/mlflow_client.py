@@ -171,7 +171,7 @@ class Tracker:
         self._latest[cell.cell] = run
         self._runtimes = tuple(cell.artifacts) or self._runtimes
         tags = {"status": cell.status, "seed": str(cell.seed), "no_effect": ", ".join(cell.no_effect) or "none"}
-        tags["reference"] = str(is_reference(cell.cell)).lower()
+        tags |= {"reference": str(is_reference(cell.cell)).lower(), "from_scratch": str(cell.from_scratch).lower()}
         if cell.error is not None:
             tags["error"] = cell.error[:MOST_TEXT]
         elif "error" in run.tags:

@@ -64,14 +64,3 @@ def test_references_are_held_to_the_same_budget(swept: Sweep) -> None:
         else:
             said = audit(records, graph, base, swept.store, 0)
             assert said.startswith("checked: 8 cells and 1 reference with 3 train epochs each")
-
-
-def test_epochs_that_came_with_the_weights_are_said(swept_copy: Sweep) -> None:
-    """Light blocks that began with the teacher's weights have had its epochs too; the sentence on equal epochs does not hide it."""
-    cells = swept_copy.cells
-    first = cells.cells[1]
-    assert first.budget is not None
-    budget = first.budget.model_copy(update={"inherited_images": 48})
-    changed = (cells.cells[0], first.model_copy(update={"budget": budget}), *cells.cells[2:])
-    said = checked(swept_copy, cells=cells.model_copy(update={"cells": changed}))
-    assert "3 train epochs each (in 1 of them on top of what light blocks inherited);" in said

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.records.schema import CellsFile, Metrics
-from flows.report.findings import Panel, Point, choose, panels, pareto
+from flows.records.schema import GIVEN, CellsFile, Metrics
+from flows.report.findings import Findings, Panel, Point, choose, panels, pareto
 from tests.flows.records_factory import (
     ESTIMATED,
     MEASURED,
@@ -211,3 +211,32 @@ def _with_other_test_numbers(cells: CellsFile) -> CellsFile:
             )
         }
     )
+
+
+def with_given(given_map: float) -> tuple[Panel, CellsFile]:
+    """A control at 0.50, a faster cell at 0.49, and the user's detector as it was brought."""
+    given = ok_cell((), given_map).model_copy(update={"cell": GIVEN})
+    cells = cells_file([ok_cell((), 0.50), ok_cell(("pruning",), 0.49)], references=[given])
+    rows = [measured_row(name, MEASURED, time, 0.01) for name, time in (("none", 0.01), ("pruning", 0.005), (GIVEN, 0.01))]
+    return Findings.of(cells, latency_file(rows), 0.02).panels[0], cells
+
+
+def test_drops_are_told_against_the_better_of_control_and_given() -> None:
+    """Further training may have cost more than a method does: then what was brought is what a combination must not lose against."""
+    worse, cells = with_given(0.45)
+    assert worse.baseline == worse.point("none")
+    assert cells.baseline("onnxruntime") == cells.cell("none")
+    assert choose(worse, 0.02).cell == "pruning"
+    better, cells = with_given(0.53)
+    assert better.baseline == better.point(GIVEN)
+    assert cells.baseline("onnxruntime") == cells.record(GIVEN)
+    kept = choose(better, 0.02)
+    assert (kept.verdict, kept.cell, kept.within_drop) == ("keep_uncompressed", GIVEN, 0)
+    assert choose(better, 0.04).cell == "pruning"
+
+
+def test_the_given_detector_is_no_reference_to_beat() -> None:
+    """It is as large as the control."""
+    panel, _ = with_given(0.53)
+    assert [point.cell for point in panel.references] == [GIVEN]
+    assert panel.simpler == ()

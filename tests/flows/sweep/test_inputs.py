@@ -12,13 +12,15 @@ import flows.sweep.inputs as inputs_module
 from detection.data.generated import GeneratedSource, PictureCounts
 from detection.data.sources import Data
 from flows.prepare.stage import prepare
-from flows.sweep.inputs import DATA, MAKING, MEASURING, inputs
+from flows.sweep.inputs import inputs
 from flows.sweep.params import Plan
 from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import write_params
 from tests.hardware_profiles.profile_factory import write
 
-FILES = (DATA, MAKING, MEASURING)
+FILES = ("prepare", "teacher", "grid", "measure", "report")
+MAKING = {"teacher", "grid"}
+"""Stages that make networks."""
 BOARD = "board"
 
 
@@ -30,13 +32,18 @@ def plan(tmp_path: Path) -> Plan:
         (tmp_path / "voc" / name).write_text("1")
     (tmp_path / "mine").mkdir()
     write(tmp_path / "mine", BOARD)
-    changes: dict[str, Any] = {"data__source": {"kind": "voc", "root": "voc"}, "measure__profiles_folder": "mine"}
-    return load_plan(write_params(tmp_path, **changes, measure__profiles=[BOARD], grid__design_profile=BOARD))
+    return planned(tmp_path)
+
+
+def planned(folder: Path, **changes: Any) -> Plan:
+    """The plan of that folder with other settings."""
+    own = {"data__source": {"kind": "voc", "root": "voc"}, "measure__profiles_folder": "mine", "measure__profiles": [BOARD]}
+    return load_plan(write_params(folder, **(own | {"grid__design_profile": BOARD} | changes)))
 
 
 def seen(plan: Plan) -> dict[str, str]:
     """Name -> content of what is written now."""
-    return {path.name: path.read_text() for path in inputs(plan, plan.base / "inputs", plan.base / "prepared")}
+    return {path.stem: path.read_text() for path in inputs(plan, plan.base / "inputs", plan.base / "prepared")}
 
 
 def changed(plan: Plan, before: dict[str, str]) -> set[str]:
@@ -54,18 +61,18 @@ def test_a_corrected_label_concerns_the_data_alone(plan: Plan) -> None:
     """Though its file has the same size as before."""
     before = seen(plan)
     (plan.base / "voc/Annotations/a.xml").write_text("2")
-    assert changed(plan, before) == {DATA}
+    assert changed(plan, before) == {"prepare"}
 
 
 def test_another_version_concerns_what_is_made(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of our own code, or of a library."""
     before = seen(plan)
-    for name, files in (("nas", {MAKING}), ("estimate", {MAKING, MEASURING})):
+    for name, files in (("nas", MAKING), ("estimate", MAKING | {"measure"})):
         with monkeypatch.context() as patch:
             patch.setitem(inputs_module.VERSIONS, name, 99)
             assert changed(plan, before) == files
     monkeypatch.setattr(inputs_module, "library_versions", lambda: {"torch": "99"})
-    assert changed(plan, before) == {MAKING}
+    assert changed(plan, before) == MAKING
 
 
 def test_a_profile_of_ones_own_concerns_those_who_use_it(plan: Plan) -> None:
@@ -76,9 +83,27 @@ def test_a_profile_of_ones_own_concerns_those_who_use_it(plan: Plan) -> None:
     before = seen(plan)
     path = write(plan.base / "mine", BOARD)
     path.write_text(path.read_text().replace("chosen: for this test", "chosen: for that test"))
-    assert changed(plan, before) == {MEASURING}
+    assert changed(plan, before) == {"measure"}
     write(plan.base / "mine", BOARD, op_overhead_us={"fp32": 7, "int8": 8})
-    assert changed(load_plan(plan.base / "params.yaml"), before) == {MAKING, MEASURING}
+    assert changed(load_plan(plan.base / "params.yaml"), before) == MAKING | {"measure"}
+
+
+SECTIONS: dict[str, tuple[Any, set[str]]] = {
+    "teacher__training__epochs": (7, {"teacher"}),
+    "grid__recovery__epochs": (7, {"grid"}),
+    "measure__rounds": (7, {"measure"}),
+    "report__max_drop": (0.5, {"report"}),
+    "seed": (7, {"prepare", *MAKING}),
+    "check__alpha": (0.01, set()),
+}
+
+
+@pytest.mark.parametrize("field", SECTIONS)
+def test_a_section_concerns_its_stage(plan: Plan, field: str) -> None:
+    """Whether it is written out in the params file or not: DVC's own `params` would refuse a file that lacks one."""
+    value, stages = SECTIONS[field]
+    before = seen(plan)
+    assert changed(planned(plan.base, **{field: value}), before) == stages
 
 
 @pytest.mark.parametrize("here", [False, True], ids=["no folder", "an empty one"])
@@ -94,6 +119,6 @@ def test_prepared_data_whose_source_is_elsewhere_stays_what_it_is(tmp_path: Path
     made_from = wanted.model_copy(update={"files": "f" * 64})
     told = prepared.model_copy(update={"made_from": made_from})
     (tmp_path / "prepared/prepared.json").write_text(told.model_dump_json(by_alias=True))
-    assert "f" * 64 in seen(plan)[DATA]
+    assert "f" * 64 in seen(plan)["prepare"]
     shutil.rmtree(tmp_path / "prepared")
-    assert "f" * 64 not in seen(plan)[DATA]
+    assert "f" * 64 not in seen(plan)["prepare"]
