@@ -54,11 +54,16 @@ class FileInterface(Frozen):
         """A picture (height, width, 3), RGB, as the file takes it: (1, channels, height, width), or channels last."""
         numbers = self._channels(pixels)
         if self.dtype != "uint8":
-            scale = 1.0 / (self.picture.scale * np.asarray(self.picture.std, np.float32))
-            offset = np.asarray(self.picture.mean, np.float32) / np.asarray(self.picture.std, np.float32)
-            numbers = (numbers * scale[: numbers.shape[2]].astype(np.float32) - offset[: numbers.shape[2]]).astype(self.dtype)
+            factors, offsets = self.factors_and_offsets()
+            numbers = (numbers * factors - offsets).astype(self.dtype)
         ordered = numbers.transpose(2, 0, 1) if self.layout == "nchw" else numbers
         return np.ascontiguousarray(ordered[None])
+
+    def factors_and_offsets(self) -> tuple[Array, Array]:
+        """What pixels of each channel are multiplied by, and what is taken off then, in the file's order."""
+        channels = 1 if self.picture.colour == "grey" else 3
+        mean, std = (np.asarray(own, np.float32)[:channels] for own in (self.picture.mean, self.picture.std))
+        return np.asarray(1.0 / (self.picture.scale * std), np.float32), np.asarray(mean / std, np.float32)
 
     def limits(self) -> tuple[float, float]:
         """The least and the greatest number that a pixel can become."""

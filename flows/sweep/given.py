@@ -24,6 +24,7 @@ from flows.records.files import file_digest
 from flows.records.store import GIVEN, Store
 from hardware_profiles.estimate.graph.graph import GraphError
 from hardware_profiles.estimate.graph.reading import read_graph
+from hardware_profiles.runtimes.onnx_bytes import take_bytes
 from hardware_profiles.runtimes.onnx_repair import repair
 from hardware_profiles.runtimes.onnx_signature import Signature
 from hardware_profiles.runtimes.table import SessionError, open_session
@@ -62,14 +63,29 @@ def read_given(asked: OnnxDetector, base: Path, input_size: tuple[int, int], cla
         )
     decoding = _decoding(asked, found.shapes, input_size, len(own))
     interface = interface_of(found.signature, tuple(found.shapes), asked.input, decoding, own, wanted)
+    content, changes = found.content, found.changes
+    if asked.takes_bytes:
+        content, interface = _taking_bytes(content, found.signature, interface)
+        changes = (*changes, "it takes RGB bytes; what `detector.input` says is done inside")
     family = family_named(FAMILY)
     assert family.from_file is not None
     settings = family.settings.model_validate({
-        "source": found.digest, "changes": found.changes, "size_bytes": len(found.content), "interface": interface,
+        "source": found.digest, "changes": changes, "size_bytes": len(content), "interface": interface,
         "params": found.params, "macs": found.macs,
     })  # fmt: skip
     spec = Spec(family=FAMILY, classes=wanted, input_size=input_size, settings=settings)
-    return Detector(spec, MappingProxyType(dict(family.from_file(found.content))))
+    return Detector(spec, MappingProxyType(dict(family.from_file(content))))
+
+
+def _taking_bytes(content: bytes, signature: Signature, interface: FileInterface) -> tuple[bytes, FileInterface]:
+    if interface.dtype == "uint8" or interface.picture.colour == "grey":
+        found = "bytes already" if interface.dtype == "uint8" else "grey pictures, and bytes would be RGB"
+        raise InputError(f"detector.takes_bytes: the file takes {found}. Leave it out.")
+    model = onnx.load_from_string(content)
+    factors, offsets = interface.factors_and_offsets()
+    take_bytes(model, signature, factors, offsets, bgr=interface.picture.colour == "bgr")
+    changed = interface.model_copy(update={"layout": "nhwc", "dtype": "uint8", "picture": PictureForm()})
+    return model.SerializeToString(), changed
 
 
 def interface_of(

@@ -136,3 +136,20 @@ def test_the_key_follows_the_file_and_not_its_place(tmp_path: Path, theirs: Path
     changed = tree(copy, classes)
     changed["detector"] = changed["detector"] | {"input": {"scale": 1.0, "colour": "bgr"}}
     assert lay_foundation(load_plan(write(tmp_path / "b", changed)), sweep_prepared).given != given
+
+
+def test_files_that_take_bytes_say_the_same(tmp_path: Path, sweep_prepared: Path, theirs: Path, made: Sweep) -> None:
+    """With `takes_bytes` the float file and int8 in both runtimes are fed pictures as they are; mAP is that of the user's file."""
+    classes = load_split(sweep_prepared, "val").classes
+    changes = tree(theirs, classes, grid__runtimes=["onnxruntime", "openvino"])
+    changes["detector"]["takes_bytes"] = True
+    plan = load_plan(write(tmp_path, changes))
+    sweep = replace(made, folder=tmp_path, plan=plan, store=Store(tmp_path / "store"))
+    code, said = run_grid(sweep)
+    assert code == 0, said
+    for cell in sweep.cells.cells:
+        for runtime, artifact in cell.artifacts.items():
+            theirs_said = made.cells.record(cell.cell).artifacts[runtime]
+            assert artifact.val.map_50_95 == pytest.approx(theirs_said.val.map_50_95, abs=0.005), (cell.cell, runtime)
+        (taken,) = onnx.load(sweep.store.file(cell.artifacts["onnxruntime"].url)).graph.input
+        assert (taken.type.tensor_type.elem_type, [side.dim_value for side in taken.type.tensor_type.shape.dim]) == (2, [1, 64, 96, 3])
