@@ -29,8 +29,8 @@ class OnnxDetector(Frozen):
     input: PictureForm = PictureForm()
     """What becomes of pixels. Size, layout and type are read from the file; `data.resize` says how pictures come to that size."""
     takes_bytes: bool = False
-    """Whether the files made take RGB bytes (1, height, width, 3), as decoders give them, and do inside what `input` says; otherwise
-    they take what the user's takes."""
+    """Whether the files made take RGB bytes (1, height, width, 3), as decoders give them, and do inside what `input` says;
+    otherwise they take what the user's takes."""
     decode: Decoding | str = "auto"
     """How outputs become boxes and scores: the name of a preset, or its parts. `auto` is what `sixfold inspect` finds on val."""
 
