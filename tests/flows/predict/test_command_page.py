@@ -16,7 +16,7 @@ from flows.predict.model import Model, open_model
 from tests.flows.predict_factory import Predicted, write_best, write_pictures
 from tests.places import ROOT
 
-PAGE = ROOT / "docs/run-a-model.md"
+README, PAGE = ROOT / "README.md", ROOT / "docs/run-a-model.md"
 FOLDER = Path("models/best/x86-onnxruntime-1t")
 """Where the page looks for the model."""
 CORNERS = ("x1", "y1", "x2", "y2")
@@ -54,8 +54,8 @@ def test_the_code_of_the_page_gives_the_boxes_of_predict(
     card = (FOLDER / "model.json").read_text()
     (FOLDER / "model.json").write_text(card.replace('"score_threshold":0.35', f'"score_threshold":{threshold}'))
 
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    exec(compile(code, str(PAGE), "exec"), {})
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    exec(compile(code, str(README), "exec"), {})
     printed = [match for line in capsys.readouterr().out.splitlines() if (match := LINE.fullmatch(line))]
 
     found = Predicted(FOLDER, ["picture.png"], Path("drawn"))
