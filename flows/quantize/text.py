@@ -1,0 +1,58 @@
+"""What `sixfold quantize` says of the files that it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from flows.quantize.record import QuantizedFile, QuantizedRecord
+from flows.records.formatting import count, larger_or_smaller, listed
+
+RECORD = "quantized.json"
+PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
+HEADS = ("file", "bytes", "against the float file", "detections", "of the float file", "share of detections that changed")
+MOST_NAMES = 4
+"""Layers that a line names."""
+
+
+def before(record: QuantizedRecord, params: Path | None) -> Iterator[str]:
+    """How the file is fed, and which pictures served what."""
+    form, shown = record.picture, count(len(record.calibrated_on), "picture")
+    numbers = f"scale {form.scale:g}, mean {list(form.mean)}, std {list(form.std)}"
+    yield f"fed as {params} says: {form.colour}, {numbers}, {record.resize}"
+    again, compared = len(set(record.calibrated_on) & set(record.compared_on)), len(record.compared_on)
+    same = f"all {compared}, {again} of which gave the ranges, as too few would be left" if again else f"the other {compared}"
+    yield f"int8 ranges by {record.calibrator} from {shown}" + (f"; compared on {same}" if compared else "")
+
+
+def row(own: QuantizedFile, record: QuantizedRecord) -> tuple[str, ...]:
+    """The line of one file in the table."""
+    line = own.file, f"{own.size_bytes:,}", larger_or_smaller(record.size_bytes / own.size_bytes)
+    if own.changed is None:
+        return (*line, "-", "-", "-")
+    share = own.changed.share_of_detections_that_changed
+    return (*line, str(own.changed.detections), str(own.changed.float_detections), "-" if share is None else f"{share:.1%}")
+
+
+def after(record: QuantizedRecord, params: Path | None, out: Path) -> Iterator[str]:
+    """What stays float, what the shares mean, and what comes next."""
+    for own in record.files:
+        if own.precision == "int8":
+            last = f", from the last on: {listed(own.float_layers[::-1], MOST_NAMES)}" if own.float_layers else ""
+            yield f"{own.file}: {count(len(own.float_layers), 'layer')} of the float file left in float{last}"
+    yield f"float file: {record.size_bytes:,} bytes; numbers: {out / RECORD}"
+    if not record.compared_on:
+        yield (
+            f"No share of detections that changed: {params} does not say how outputs become boxes. Next: declare "
+            f"`detector.decode` there, a preset or its parts (docs/your-detector.md), and run this again."
+        )
+        return
+    yield (
+        f"The share of detections that changed is far harsher than mAP, as a score that crosses {record.score_threshold:g} counts "
+        f"whether the detection was right or wrong: some 50 labelled pictures are worth more."
+    )
+    first = out / record.files[0].file
+    yield (
+        f"Next: `sixfold predict {first} PICTURES --params {params} --out drawn` draws what it finds; with labels, `sixfold "
+        f"inspect --params PLAN` and the sweep say what is lost."
+    )
