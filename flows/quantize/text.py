@@ -39,7 +39,7 @@ def after(record: QuantizedRecord, params: Path | None, out: Path) -> Iterator[s
     for own in record.files:
         if own.precision == "int8":
             last = f", from the last on: {listed(own.float_layers[::-1], MOST_NAMES)}" if own.float_layers else ""
-            yield f"{own.file}: {count(len(own.float_layers), 'layer')} of the float file left in float{last}"
+            yield f"{own.file}: {len(own.float_layers)} convolutions and matrix products stay float{last}"
     yield f"float file: {record.size_bytes:,} bytes; numbers: {out / RECORD}"
     if not record.compared_on:
         yield (

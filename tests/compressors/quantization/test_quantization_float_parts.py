@@ -75,7 +75,7 @@ def test_the_stem_is_float_where_that_is_faster_or_wanted(
     packed = quantize(tiny_detector, config, runtime, tiny_train, tiny_val, 0, tmp_path)
     is_float = runtime == "onnxruntime" if wanted is None else wanted
     assert stem_is_float(packed.file) == is_float
-    assert len(packed.float_layers) == 6 + is_float, "the six products that predict, and the stem"
+    assert len(packed.float_layers) == 7 + is_float, "six products that predict, one that decodes, and the stem"
     assert sum(name.startswith(PREDICTIONS) for name in packed.float_layers) == 6
 
 
