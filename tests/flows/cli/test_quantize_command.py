@@ -47,7 +47,7 @@ def test_a_file_is_quantized_where_there_is_nothing_but_it_and_pictures(sixfold:
         (("FILE", "photos/00.png", "--params", "theirs.yaml"), "need 8 pictures at least, not 1. Name more pictures (now 1)"),
         (("FILE", "photos", "--params", "theirs.yaml", "--calibrate", "3"), "not 3. Name more pictures (now 9), or a larger"),
         (("FILE", "photos", "broken", "--params", "theirs.yaml"), "1 of 10 pictures cannot be used; nothing was written."),
-        (("FILE", "photos", "--params", "theirs.yaml", "--runtime", "rknn"), "'rknn': allowed are onnxruntime and openvino"),
+        (("FILE", "photos", "--params", "theirs.yaml", "--runtime", "rknn"), "no runtime 'rknn'; have onnxruntime, openvino"),
         (("FILE", "photos", "--params", "large.yaml"), "in the file it is 1 x 3 x 64 x 96. Choose the size"),
         (("FILE", "photos", "--params", "preset.yaml"), "decode: preset yolov8 does not fit outputs boxes"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detection.boxes import Detections
-from flows.quantize.changed import compare, count_pairs
+from flows.quantize.record import compare, count_pairs
 
 
 def found(*rows: tuple[tuple[float, float, float, float], int]) -> Detections:
