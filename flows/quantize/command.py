@@ -70,7 +70,8 @@ def quantize(
         exact = Path(scratch) / "model.onnx"
         export_onnx(asked.detector, exact)
         write_interface(asked.detector.spec, exact.parent)
-        found = {own: _found(asked, exact, own) for own in chosen} if asked.compared else {}
+        looked = steps(chosen if asked.compared else (), len(chosen), "float file", "runtimes")
+        found = {own: _found(asked, exact, own) for own in looked}
         jobs = [(config, own) for config in CONFIGS[: 1 + float16] for own in chosen]
         made = [_made(asked, *job, partial, found) for job in steps(jobs, len(jobs), "quantize", "files")]
         record = QuantizedRecord(
@@ -154,5 +155,4 @@ def _found(asked: _Asked, file: Path, runtime: str) -> list[Detections]:
     """What a file finds in the pictures that are compared."""
     make = None if file.suffix in RUNTIMES[runtime].suffixes else RUNTIMES[runtime].pack
     model = opened(asked.name, make(file, file.parent) if make else file, runtime, 1, asked.about)
-    pictures = steps(asked.compared, len(asked.compared), f"look by {runtime}", "pictures")
-    return [look(model, own.pixels())[0].final for own in pictures]
+    return [look(model, own.pixels())[0].final for own in asked.compared]

@@ -11,7 +11,7 @@ from flows.records.formatting import count, larger_or_smaller, listed
 
 RECORD = "quantized.json"
 PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
-HEADS = ("file", "bytes", "against the float file", "detections", "of the float file", "share of detections that changed")
+HEADS = ("file", "bytes", "than float", "detections", "in float", "share of detections that changed")
 MOST_NAMES = 4
 """Layers that a line names."""
 
@@ -35,7 +35,7 @@ def tell(record: QuantizedRecord, params: Path | None, out: Path, say: Say, tabl
 
 
 def _row(own: QuantizedFile, float_bytes: int) -> tuple[str, ...]:
-    line = own.file, f"{own.size_bytes:,}", larger_or_smaller(float_bytes / own.size_bytes)
+    line = f"{own.precision}, {own.runtime}", f"{own.size_bytes:,}", larger_or_smaller(float_bytes / own.size_bytes)
     if own.changed is None:
         return (*line, "-", "-", "-")
     share = own.changed.share_of_detections_that_changed

@@ -58,7 +58,7 @@ def test_every_file_has_its_numbers(made: Quantized, theirs: Path) -> None:
         assert own.changed is not None
         assert own.changed.share_of_detections_that_changed is not None
         assert line == (
-            own.file, f"{own.size_bytes:,}", f"{made.record.size_bytes / own.size_bytes:.2f}x smaller",
+            f"{own.precision}, {own.runtime}", f"{own.size_bytes:,}", f"{made.record.size_bytes / own.size_bytes:.2f}x smaller",
             str(own.changed.detections), str(own.changed.float_detections), f"{own.changed.share_of_detections_that_changed:.1%}",
         )  # fmt: skip
 
