@@ -7,18 +7,20 @@ fake_quantize.py and qat.py are quantization-aware training.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from compressors.contract import Phase, Settings
 from compressors.quantization import float_parts
 from compressors.quantization.calibrators import RangeCalibrator, observe, ranges_of
 from compressors.quantization.fake_quantize import tensor_ranges
+from compressors.quantization.float_tail import PRODUCTS
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, detect
@@ -159,6 +161,8 @@ class Packed(NamedTuple):
 
     file: Path
     record: QuantizationRecord
+    float_layers: tuple[str, ...] = ()
+    """Products that int8 leaves in float, whatever the reason, in the order of the graph: a stem, the last layers."""
 
 
 def quantize(
@@ -175,9 +179,33 @@ def quantize(
 
     Learned ranges, by place, come from a quantization-aware training; they are one candidate more, the first.
     """
-    entry = RUNTIMES[runtime]
     if (train.split, val.split) != ("train", "val"):
         raise InputError(f"quantization: calibrates on train and chooses on val, was given {train.split!r} and {val.split!r}.")
+    refuse_few_pictures(config, len(train))
+    shown = [train.pixels[row] for row in rows_shown(config, len(train), seed)]
+    return pack(detector, config, runtime, shown, folder, val, learned)
+
+
+def rows_shown(config: Quantization, pictures: int, seed: int) -> list[int]:
+    """Which of so many pictures ranges are taken from, in ascending order: `config.pictures` of them, or all."""
+    return sorted(np.random.default_rng(seed).permutation(pictures)[: config.pictures].tolist())
+
+
+def pack(
+    detector: Detector,
+    config: Quantization,
+    runtime: str,
+    shown: Sequence[NDArray[np.uint8]],
+    folder: Path,
+    val: Images | None = None,
+    learned: Ranges | None = None,
+) -> Packed:
+    """As `quantize`, with ranges from all the pictures shown, (height, width, 3) RGB of the input's size.
+
+    val may be missing where the config does not look at it: one calibrator, no `max_drop`.
+    """
+    assert val is not None or not config.looks_at_val
+    entry = RUNTIMES[runtime]
     with tempfile.TemporaryDirectory() as scratch:
         exported, planes_file = Path(scratch) / "float.onnx", Path(scratch) / "planes.onnx"
         export_onnx(detector, exported)
@@ -189,8 +217,8 @@ def quantize(
             export_onnx(detector, planes_file, planes=True)
         else:  # the tools need names, constants in one list, and an operator set with ranges per channel
             repair(exported, planes_file, detector.spec.input_size)
-        shown = _shown(config, train, seed, planes_file, interface)
-        work = _Work(config, entry, exported, planes_file, shown, val, learned or {}, interface)
+        pictures = _as_taken(shown, planes_file, interface)
+        work = _Work(config, entry, exported, planes_file, pictures, val, learned or {}, interface)
         return work.packed(folder)
 
 
@@ -216,7 +244,7 @@ class _Work:
     """One detector on its way to int8 in one runtime."""
 
     def __init__(
-        self, config: Quantization, runtime: Runtime, exported: Path, planes_file: Path, pictures: list[Any], val: Images,
+        self, config: Quantization, runtime: Runtime, exported: Path, planes_file: Path, pictures: list[Any], val: Images | None,
         learned: Ranges, interface: FileInterface | None,
     ) -> None:  # fmt: skip
         self.reader = reader_for(interface)
@@ -251,7 +279,9 @@ class _Work:
         file = files[chosen]
         if self.config.max_drop is not None:
             file, record = self._within_drop(file, record, self.config.max_drop, stem)
-        return Packed(_moved(file, folder), record)
+        left = {*self.tail, *stem, *record.float_layers}
+        layers = (node.name for node in self.graph.graph.node if node.op_type in PRODUCTS and node.name in left)
+        return Packed(_moved(file, folder), record, tuple(layers))
 
     def written(self, name: str, ranges: Ranges, left_float: Iterable[str]) -> Path:
         """The int8 file in a folder of this name; nodes of the float tail stay float whatever else does."""
@@ -261,6 +291,7 @@ class _Work:
 
     def val_map(self, file: Path) -> float:
         """Of one file in this runtime."""
+        assert self.val is not None
         infer = self.reader.infer(open_session(self.runtime.name, file, 1))
         return accuracy(self.val.ground_truth, detect(infer, self.val, self.reader.select)).map_50_95
 
@@ -293,14 +324,12 @@ def _counts(most: int) -> tuple[int, ...]:
     return (*doubled, most) if most else ()
 
 
-def _shown(config: Quantization, train: Images, seed: int, planes_file: Path, interface: FileInterface | None) -> list[Any]:
-    """The training pictures that ranges are taken from, as the file takes them."""
-    refuse_few_pictures(config, len(train))
-    rows = np.random.default_rng(seed).permutation(len(train))[: config.pictures]
+def _as_taken(shown: Sequence[NDArray[np.uint8]], planes_file: Path, interface: FileInterface | None) -> list[Any]:
+    """The pictures as the file takes them."""
     if interface is not None:
-        return [interface.tensor(train.pixels[row]) for row in sorted(rows)]
+        return [interface.tensor(pixels) for pixels in shown]
     model = onnx.load(planes_file)
-    return [as_planes(model, train.pixels[row]) for row in sorted(rows)]
+    return [as_planes(model, pixels) for pixels in shown]
 
 
 def _moved(file: Path, folder: Path) -> Path:

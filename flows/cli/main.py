@@ -17,6 +17,7 @@ from flows.cli import profile_commands
 from flows.cli.errors import exit_code
 from flows.cli.options import DEFAULT, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
 from flows.cli.predict_command import predict
+from flows.cli.quantize_command import quantize
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(profile_commands.app, name="profiles")
 app.command()(predict)
+app.command()(quantize)
 CellsPattern = Annotated[
     str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
 ]

@@ -11,12 +11,13 @@ from typing import Any
 import cv2
 
 from flows.predict.detect import Seen, look, mean
-from flows.predict.folder import PREDICTIONS, checked_place, draw, drawing_folder, write_predictions
+from flows.predict.folder import PREDICTIONS, draw, write_predictions
 from flows.predict.labels import Labels, read_labels
 from flows.predict.model import Model, open_model
 from flows.predict.pictures import Picture, find_pictures, names_apart, readable
 from flows.progress import Say, steps
 from flows.records.formatting import count, milliseconds
+from flows.records.own_folder import checked_place, own_folder
 
 PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
 HEADS = ("class", "boxes", "pictures")
@@ -41,7 +42,7 @@ def predict(
 
     Without `score`, the threshold is the model card's or the plan's.
     """
-    folder = checked_place(out)
+    folder = checked_place(out, "predict")
     files = find_pictures(images)
     model = open_model(name, params, runtime, threads)
     if score is not None:
@@ -50,7 +51,7 @@ def predict(
     pictures = readable(files, truth.sizes if truth else {}, "refuse" if truth else "apply")
     drawn = [f"{own}.jpg" for own in names_apart(files)]
     cv2.setNumThreads(threads)
-    with drawing_folder(folder) as partial:
+    with own_folder(folder, "predict") as partial:
         seen, results = _through(model, pictures, [partial / own for own in drawn], truth)
         if as_json:
             write_predictions(partial, model, files, drawn, seen)

@@ -1,10 +1,9 @@
-"""The folder that `predict` writes: drawn pictures and, if asked for, predictions.json. It replaces an earlier run's alone."""
+"""What `predict` writes: drawn pictures and, if asked for, predictions.json."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.evaluation import SCORE_DIGITS
-from detection.frozen import InputError, printable
+from detection.frozen import printable
 from flows.predict.detect import Seen
 from flows.predict.model import Model
-from flows.records.files import whole_folder
 from flows.report.drawing import as_jpeg
-from flows.sweep import workspace
 from hardware_profiles.runtimes.table import runtime_version
 
 PREDICTIONS = "predictions.json"
 BBOX = "COCO: [x, y, width, height] in pixels of the original picture, x and y of the box's upper left corner"
-WRITTEN = ".sixfold-predict"
-"""Lists the files that were written, which alone the next run may replace."""
 DRAWN_FOR_PX = 640
 """Shorter side of a picture: for every multiple of it, lines and letters grow by their own size."""
 BOX_DIGITS = 3
 """Of boxes in the file: a thousandth of a pixel."""
-
-
-def checked_place(out: Path) -> Path:
-    """The folder, links followed; InputError where it holds anything that an earlier run did not write."""
-    folder = out.resolve()
-    if folder in (here := Path.cwd(), *here.parents):
-        raise InputError(f"--out {out}: holds the folder you are in, and would be replaced whole. Name a new folder.")
-    workspace.require_place(folder.with_name(f"{folder.name}.partial"))
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {out}: a file, but drawn pictures need a folder. Name another place or remove the file.")
-    own = folder / WRITTEN
-    known = {WRITTEN, *json.loads(own.read_text())} if own.is_file() else set()
-    if folder.is_dir() and (foreign := sorted({path.name for path in folder.iterdir()} - known)):
-        raise InputError(
-            f"--out {out}: holds {foreign[0]!r}, which `sixfold predict` did not write, and the whole folder would be replaced. "
-            f"Name another place or move its content."
-        )
-    return folder
-
-
-@contextmanager
-def drawing_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of this one when the block ends well; what an earlier run wrote goes then."""
-    with whole_folder(folder) as partial:
-        yield partial
-        (partial / WRITTEN).write_text(json.dumps(sorted(path.name for path in partial.iterdir())) + "\n")
 
 
 def draw(path: Path, pixels: NDArray[np.uint8], seen: Seen, classes: Sequence[str]) -> None:

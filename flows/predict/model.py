@@ -11,7 +11,7 @@ import numpy as np
 from detection.boxes import Resize
 from detection.brought import OnnxDetector
 from detection.export import export_onnx, write_interface
-from detection.file_interface.interface import INTERFACE_FILE
+from detection.file_interface.interface import INTERFACE_FILE, read_interface
 from detection.frozen import InputError, read_json
 from detection.model_file import Reader, reader_of
 from flows.compare.two_cells import made_record
@@ -72,12 +72,16 @@ def open_model(name: str, params: Path | None, runtime: str | None, threads: int
     if card is not None and (path.is_dir() or path.name == card.files[0].name):
         file = path / card.files[0].name if path.is_dir() else path
         about = Surroundings(card.classes, card.input.resize, card.score_threshold, card.iou_threshold)
-        return _opened(name, file, runtime or card.runtime.split()[0], threads, about)
+        return opened(name, file, runtime or card.runtime.split()[0], threads, about)
     if not path.is_file():
         return _cell(name, plan or read_plan(_plan_of(name)), runtime, threads)
-    if plan is not None and plan.params.detector is not None:
-        return _given(name, plan, plan.params.detector, runtime, threads)
-    return _lone_file(name, plan, runtime, threads)
+    asked, interface = None if plan is None else plan.params.detector, read_interface(path.parent)
+    if plan is None or asked is None:
+        return _lone_file(name, plan, None, runtime, threads)
+    if interface is None or path.suffix == ".onnx":
+        return _given(name, plan, asked, runtime, threads)
+    classes = asked.names(plan.base) if interface.columns is None else None  # else those of data that nobody names here
+    return _lone_file(name, plan, classes, runtime, threads)
 
 
 def read_card(folder: Path) -> ModelCard | None:
@@ -108,7 +112,7 @@ def _cell(name: str, plan: Plan, runtime: str | None, threads: int) -> Model:
         found = f"no file for {runtime}" if runtime else f"{len(artifacts)} files"
         raise InputError(f"{name}: has {found}. Name one with --runtime: {' or '.join(artifacts)}.")
     file = open_store(plan.params.store.url, plan.base).file(artifacts[chosen].url)
-    return _opened(name, file, chosen, threads, _as_planned(plan, records.dataset.classes))
+    return opened(name, file, chosen, threads, as_planned(plan, records.dataset.classes))
 
 
 def _given(name: str, plan: Plan, asked: OnnxDetector, runtime: str | None, threads: int) -> Model:
@@ -119,27 +123,28 @@ def _given(name: str, plan: Plan, asked: OnnxDetector, runtime: str | None, thre
         whole = Path(folder) / "model.onnx"
         export_onnx(detector, whole)
         write_interface(detector.spec, whole.parent)
-        return _opened(name, whole, runtime, threads, _as_planned(plan, detector.spec.classes))
+        return opened(name, whole, runtime, threads, as_planned(plan, detector.spec.classes))
 
 
-def _lone_file(name: str, plan: Plan | None, runtime: str | None, threads: int) -> Model:
-    """A file of ours, or one with an interface next to it; nobody names its classes."""
+def _lone_file(name: str, plan: Plan | None, classes: tuple[str, ...] | None, runtime: str | None, threads: int) -> Model:
+    """A file of ours, or one with an interface next to it."""
     path = Path(name)
     try:
-        return _opened(name, path, runtime, threads, _as_planned(plan, None))
+        return opened(name, path, runtime, threads, as_planned(plan, classes))
     except SessionError as error:
         if path.suffix != ".onnx" or (path.parent / INTERFACE_FILE).is_file():
             raise
         raise InputError(f"{error}. {_of_your_own(path)}") from error
 
 
-def _as_planned(plan: Plan | None, classes: tuple[str, ...] | None) -> Surroundings:
+def as_planned(plan: Plan | None, classes: tuple[str, ...] | None) -> Surroundings:
+    """What the plan says of any file; without one, the defaults."""
     report = Report() if plan is None else plan.params.report
     resize: Resize = "letterbox" if plan is None else plan.params.data.resize
     return Surroundings(classes, resize, report.score_threshold, report.iou_threshold)
 
 
-def _opened(name: str, file: Path, runtime: str | None, threads: int, about: Surroundings) -> Model:
+def opened(name: str, file: Path, runtime: str | None, threads: int, about: Surroundings) -> Model:
     """The opened file after one black picture, which wakes it up and shows of how many classes it gives scores."""
     chosen = runtime or next((entry.name for entry in RUNTIMES.values() if file.suffix in entry.suffixes), next(iter(RUNTIMES)))
     session, reader = open_session(chosen, file, threads), reader_of(file)

@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from detection.checkpoint import Detector
+from detection.checkpoint import fresh as fresh_detector
+from detection.data.dataset import load_split
+from detection.export import export_onnx
+from detection.spec import Spec
 from flows.cli.main import main
 from flows.grid.forecast import forecast
 from flows.prepare.stage import prepare
 from flows.records.store import Store
 from flows.sweep.plan_checks import load_plan
+from tests.compressors.quantization.test_fake_quantize import lively
 from tests.flows.cli_runner import READING, Ended, Sixfold
 from tests.flows.sweep_factory import Sweep, run_grid, write_params
 
@@ -24,6 +30,15 @@ def sweep_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = load_plan(write_params(folder))
     prepare(plan.params.data, plan.base, folder / "prepared", plan.params.seed, lambda _: None)
     return folder / "prepared"
+
+
+@pytest.fixture(scope="session")
+def theirs(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path, tiny_detector: Detector) -> Path:
+    """A user's detector in a file of its own: planes (1, 3, 64, 96) of 0 to 255 in, boxes and scores out."""
+    path = tmp_path_factory.mktemp("theirs") / "theirs.onnx"
+    spec = Spec(classes=load_split(sweep_prepared, "val").classes, input_size=(64, 96), settings=tiny_detector.spec.settings)
+    export_onnx(lively(fresh_detector(spec, 0)), path, planes=True)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -72,8 +72,11 @@ def test_the_stem_is_float_where_that_is_faster_or_wanted(
 ) -> None:
     """Left open, a stem that steps by 2 stays float in ONNX Runtime and becomes int8 in OpenVINO; otherwise both obey."""
     config = SMALL.model_copy(update={"float_stem": wanted})
-    file = quantize(tiny_detector, config, runtime, tiny_train, tiny_val, 0, tmp_path).file
-    assert stem_is_float(file) == (runtime == "onnxruntime" if wanted is None else wanted)
+    packed = quantize(tiny_detector, config, runtime, tiny_train, tiny_val, 0, tmp_path)
+    is_float = runtime == "onnxruntime" if wanted is None else wanted
+    assert stem_is_float(packed.file) == is_float
+    assert len(packed.float_layers) == 7 + is_float, "six products that predict, one that decodes, and the stem"
+    assert sum(name.startswith(PREDICTIONS) for name in packed.float_layers) == 6
 
 
 def test_a_stem_that_steps_by_4_becomes_int8(tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path) -> None:

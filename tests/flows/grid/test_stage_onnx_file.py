@@ -12,33 +12,19 @@ import onnx
 import pytest
 import yaml
 
-from detection.checkpoint import Detector, fresh
 from detection.data.dataset import load_split
-from detection.export import export_onnx
 from detection.file_interface.interface import INTERFACE_FILE
 from detection.frozen import InputError
-from detection.spec import Spec
 from flows.grid.forecast import forecast
 from flows.grid.nodes import read_done
 from flows.records.store import Store
 from flows.sweep.context import lay_foundation
 from flows.sweep.plan_checks import load_plan
-from tests.compressors.quantization.test_fake_quantize import lively
 from tests.flows.sweep_factory import Sweep, menu_of, run_grid, write_params
 
 DECODE = {"boxes": {"outputs": ["boxes"], "form": "xyxy"}, "scores": {"outputs": ["scores"]}}
 TRAINED = ("lightweight", "nas", "pruning", "low_rank", "distillation")
 """What takes more than a file."""
-
-
-@pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path, tiny_detector: Detector) -> Path:
-    """A detector in a file of its own: planes (1, 3, 64, 96) of 0 to 255 in, boxes and scores out."""
-    path = tmp_path_factory.mktemp("theirs") / "theirs.onnx"
-    classes = load_split(sweep_prepared, "val").classes
-    spec = Spec(classes=classes, input_size=(64, 96), settings=tiny_detector.spec.settings)
-    export_onnx(lively(fresh(spec, 0)), path, planes=True)
-    return path
 
 
 def tree(theirs: Path, classes: tuple[str, ...], **changes: Any) -> dict[str, Any]:

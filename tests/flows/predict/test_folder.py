@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detection.frozen import InputError
-from flows.predict.folder import checked_place
+from flows.records.own_folder import checked_place
 from flows.report.drawing import CLASS_COLOURS_RGB
 from tests.flows.predict_factory import IN_PICTURE, Predicted, write_best, write_pictures
 
@@ -80,7 +80,7 @@ def test_places_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.M
     """A file, a folder below a file, and the folder one stands in."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
-    for out, words in (("file", "a file, but drawn pictures need a folder"), ("file/out", "no folder"), (".", "you are in")):
+    for out, words in (("file", "a file, but `sixfold predict` writes a folder"), ("file/out", "no folder"), (".", "you are in")):
         with pytest.raises(InputError, match=words):
-            checked_place(Path(out))
-    assert checked_place(Path("new.v2/out")) == tmp_path / "new.v2/out"
+            checked_place(Path(out), "predict")
+    assert checked_place(Path("new.v2/out"), "predict") == tmp_path / "new.v2/out"
