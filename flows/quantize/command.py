@@ -15,6 +15,7 @@ import cv2
 from compressors.quantization.calibrators import RangeCalibrator
 from compressors.quantization.method import LEAST_PICTURES, Quantization, pack, rows_shown
 from detection.boxes import Detections, fitted
+from detection.brought import OnnxDetector
 from detection.checkpoint import Detector
 from detection.export import export_onnx, write_interface
 from detection.file_interface.declaration import Boxes, Decoding, Scores
@@ -29,7 +30,6 @@ from flows.records.files import file_digest
 from flows.records.own_folder import checked_place, own_folder
 from flows.sweep.given import read_given
 from flows.sweep.params import Plan, read_plan
-from flows.sweep.settings import OnnxDetector
 from hardware_profiles.runtimes.table import RUNTIMES, file_parts, runtime_version
 
 CALIBRATOR: RangeCalibrator = "minmax"
