@@ -24,6 +24,8 @@ from flows.records.store import Store, StoreError, read_detections
 from flows.report.recommendation import RecommendationFile
 from flows.stats.map_bootstrap import mean_map_difference
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
+from flows.sweep.given import store_given
+from flows.sweep.given_teachers import given_teachers
 from flows.sweep.params import Plan
 
 INCOMPLETE = 3
@@ -66,6 +68,8 @@ def retrain(
     )  # fmt: skip
     work = _Work(plan, prepared, data, store, wanted, pair[1], graphs)
     with store.one_driver(plan.params.sweep, "a grid or a retrain"):
+        for brought in given_teachers(plan, data.classes).values():
+            store_given(brought, store)
         failures = work.run(context, executor, say)
         if failures:
             return _conclude_failed(failures, output, say)

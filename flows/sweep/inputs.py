@@ -13,6 +13,7 @@ from detection.data.sources import provenance
 from detection.frozen import DamagedError, InputError
 from flows.records.files import write_text
 from flows.sweep.context import choose_device, library_versions, profile_digest
+from flows.sweep.given_teachers import given_teachers
 from flows.sweep.params import Plan
 from hardware_profiles.schema.library import load_host_cpu, load_profile
 
@@ -35,6 +36,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
             "libraries": library_versions(),
             "device": choose_device(params.device).type,
             "design_profile": profile_digest(plan.design_profile),
+            **({"teachers": [own.digest for own in teachers.values()]} if (teachers := given_teachers(plan)) else {}),
         },
         MEASURING: {
             "estimate": VERSIONS["estimate"],

@@ -16,6 +16,7 @@ from compressors.planning.names import METHODS
 from compressors.quantization import refuse_unsupported
 from detection.family import Capability, family_of
 from detection.frozen import InputError
+from flows.sweep.given_teachers import given_teachers
 from flows.sweep.params import Plan, read_plan
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import ProfileError
@@ -149,7 +150,7 @@ def _check_distillation(plan: Plan) -> None:
     for position, config in enumerate(params.grid.methods.distillation):
         place = f"grid.methods.distillation.{position}"
         try:
-            if config.teacher is not None:
+            if config.teacher is not None and config.brought is None:
                 refuse_teacher(config, config.teacher, plan.detector)
         except ValueError as error:
             raise InputError(f"{place}.{error}.") from error
@@ -158,6 +159,7 @@ def _check_distillation(plan: Plan) -> None:
                 config.teacher_forwards(recipe, 1)
             except ValueError as error:
                 raise InputError(f"{place}.cache, {section}.augmentation: {error}") from error
+    given_teachers(plan)
 
 
 def _check_references(plan: Plan) -> None:
