@@ -60,7 +60,7 @@ def what_labels_alone_teach(plan: Plan, classes: Classes) -> tuple[str, ...]:
 def _checkpoint(asked: CheckpointDetector, plan: Plan, classes: Classes | None) -> Detector:
     """A detector of the student's family, whose scores are of the data's classes."""
     detector = checkpoint.load(plan.base / asked.checkpoint)
-    spec, family = detector.spec, plan.detector.family
+    spec, family, size = detector.spec, plan.detector.family, plan.params.data.input_size
     if spec.family != family:
         raise InputError(f"{asked.checkpoint} is of family {spec.family!r}; one that teaches is of {family!r}.")
     if classes is not None and spec.classes != classes:
@@ -69,9 +69,9 @@ def _checkpoint(asked: CheckpointDetector, plan: Plan, classes: Classes | None) 
             f"order have to be the same; train a teacher on this data, or bring it as an ONNX file, whose classes go by name."
         )
     try:
-        spec.at(plan.params.data.input_size)
+        spec.at(size)
     except ValidationError as error:
-        raise InputError(f"pictures of {plan.params.data.input_size} do not fit its strides.") from error
+        raise InputError(f"pictures of {size} (height, width) do not fit its strides.") from error
     return detector
 
 
@@ -80,9 +80,7 @@ def _file(asked: OnnxDetector, plan: Plan, classes: Classes | None) -> Detector:
     own = asked.names(plan.base)
     common = own if classes is None else tuple(name for name in classes if name in own)
     if not common:
-        raise InputError(
-            f"classes: the file has {_shown(own)}, none of the data's {_shown(classes or ())}. Name them as the data does."
-        )
+        raise InputError(f"classes: {_shown(own)}, none of which the data has ({_shown(classes or ())}). Name them as it does.")
     return read_given(asked, plan.base, plan.params.data.input_size, common, own_size=True)
 
 
