@@ -18,9 +18,10 @@ from detection.family import Batch, Raw, family_of
 from detection.file_interface.interface import FileInterface
 from detection.spec import Spec
 
-LEAST_SCORE, IOU_THRESHOLD, MOST_BOXES = 0.05, 0.6, 100
-"""Of the teacher's final detections: what detectors of COCO usually keep (score_thr 0.05 and 100 a picture in mmdetection's
-configurations), with the overlap that scores here use."""
+LEAST_SCORE, IOU_THRESHOLD, MOST_BOXES = 0.25, 0.6, 100
+"""Of the teacher's final detections: what applications show, not the tail that mAP counts, since every box that is not there is
+learned as one. Of 1495 boxes of FastestDet above 0.05 on 20 pictures of COCO 4 % matched a label below a score of 0.3, 14 % up to
+0.6, 54 % above."""
 SAME_OBJECT_IOU = 0.5
 """From this overlap on with a label of its class a teacher's box is the label's object (the match of mAP 50)."""
 LEAST_SIDE_PX = 1.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compressors.distillation import Distillation
-from compressors.planning.graph import GivenTeacher, Graph, Menu
+from compressors.planning.graph import GivenTeacher, Graph, Menu, Node
 from detection.brought import CheckpointDetector, OnnxDetector
 from detection.compact.architecture import Architecture
 from detection.data.augmentation import Augmentation
@@ -127,7 +127,9 @@ def test_a_brought_teacher_is_a_node_that_is_not_trained(asked: CheckpointDetect
     assert node.planned.model_dump() == dict.fromkeys(("train_epochs", "train_images", "search_images", "teacher_forwards"), 0)
     changed = {name for name, key in named(before).items() if named(made)[name] != key}
     assert changed == touched(before, lambda node: node.objective is not None)
+    assert Node.model_validate_json(node.model_dump_json(by_alias=True)) == node
     pupil = made.nodes[made.recovered["distillation"]]
+    assert Node.model_validate_json(pupil.model_dump_json(by_alias=True)) == pupil
     assert (pupil.taught_by, pupil.planned.teacher_forwards) == (node.key, RECOVERY_EPOCHS * TRAIN_PICTURES)
 
 

@@ -229,7 +229,7 @@ def test_one_batch_can_be_learned_by_heart(tiny_detector: Detector, tiny_train: 
 
 
 def test_a_box_that_is_not_sure_counts_less() -> None:
-    """The class's goal and the weight of the box are multiplied by its confidence; who takes which point stays. 1 changes nothing."""
+    """Its confidence multiplies the goal of the class and the weight of the box; who takes which point stays. 1 changes nothing."""
     (scores, boxes), batch = guesses(3), batch_of([(1, (8.0, 8.0, 40.0, 40.0)), (2, (56.0, 20.0, 90.0, 60.0))])
     plain = assign(scores, boxes, NETWORK.points_px, batch)
     sure = assign(scores, boxes, NETWORK.points_px, batch._replace(confidence=torch.ones(1, 2)))

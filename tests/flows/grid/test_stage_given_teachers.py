@@ -27,7 +27,7 @@ KINDS = ("checkpoint", "onnx")
 
 
 def tell(folder: Path, classes: tuple[str, ...], score: float = 0.9) -> dict[str, dict[str, Any]]:
-    """Both teachers, written to the folder: kind -> what a variant says of it. The file knows two classes and one that is not here."""
+    """Both teachers, written to the folder: kind -> what a variant says of it. The file knows two of the classes."""
     settings = Spec(classes=classes, input_size=(64, 96), settings=TINY_TREE["teacher"]["architecture"]).settings
     wide = type(settings).model_validate(WIDE)
     checkpoint.save(fresh(Spec(classes=classes, input_size=(128, 96), settings=wide), int(100 * score)), folder / "wide")
