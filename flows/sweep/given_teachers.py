@@ -45,15 +45,10 @@ def foundation_of(teachers: dict[Brought, Detector]) -> tuple[GivenTeacher, ...]
 
 def what_labels_alone_teach(plan: Plan, classes: Classes) -> tuple[str, ...]:
     """A sentence for each teacher that does not know all classes of the data."""
-    unknown = {
-        asked.label(): [name for name in classes if name not in own.spec.classes]
-        for asked, own in given_teachers(plan, classes).items()
-    }
     return tuple(
-        f"grid.methods.distillation: the teacher {teacher} does not know {', '.join(names)}: labels alone teach "
-        f"{'it' if len(names) == 1 else 'them'}."
-        for teacher, names in unknown.items()
-        if names
+        f"grid.methods.distillation: teacher {asked.label()} does not know {', '.join(unknown)}: labels alone teach that."
+        for asked, own in given_teachers(plan, classes).items()
+        if (unknown := [name for name in classes if name not in own.spec.classes])
     )
 
 
