@@ -55,7 +55,7 @@ def assign(scores: Tensor, boxes_xyxy_px: Tensor, points_px: Tensor, batch: Batc
     inside = _inside(points_px, batch.boxes_xyxy_px) & batch.present[..., None]
     alignment = own_scores.pow(SCORE_POWER) * overlap.pow(OVERLAP_POWER) * inside
     claimed = _claims(alignment, inside)
-    sure = batch.present.float() if batch.confidence is None else batch.confidence  # (B, M)
+    sure = torch.ones_like(overlap[..., 0]) if batch.confidence is None else batch.confidence  # (B, M)
     best = F.one_hot((overlap * sure[..., None]).masked_fill(~claimed, -1.0).argmax(1), overlap.shape[1]).transpose(1, 2).bool()
     claimed = claimed & best
     owner = claimed.float().argmax(1)  # (B, N)
