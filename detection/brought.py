@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -17,6 +17,10 @@ class CheckpointDetector(Frozen):
 
     checkpoint: Path
     """A folder with `spec.json` and `weights.safetensors`, such as `models/teacher` of a sweep, relative to the params file."""
+
+    def label(self) -> str:
+        """The name of the folder."""
+        return self.checkpoint.name
 
 
 class OnnxDetector(Frozen):
@@ -34,6 +38,10 @@ class OnnxDetector(Frozen):
     decode: Decoding | str = "auto"
     """How outputs become boxes and scores: the name of a preset, or its parts. `auto` is what `sixfold inspect` finds on val."""
 
+    def label(self) -> str:
+        """The name of the file."""
+        return self.onnx.stem
+
     def names(self, base: Path) -> tuple[str, ...]:
         """The classes in the order of the file's scores; InputError where their file cannot be read."""
         if not isinstance(self.classes, Path):
@@ -42,3 +50,18 @@ class OnnxDetector(Frozen):
         if not path.is_file():
             raise InputError(f"detector.classes: {path}: no such file. Name a text file with one class in each line, or list them.")
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+Brought = CheckpointDetector | OnnxDetector
+
+
+def parse_brought(given: Any) -> Brought | None:
+    """What a plan says of a detector that its user brings, told by the setting that names it; None where it names none.
+
+    ValidationError where one is named and something else is wrong.
+    """
+    kinds: dict[str, type[Brought]] = {"checkpoint": CheckpointDetector, "onnx": OnnxDetector}
+    if isinstance(given, Brought):
+        return given
+    kind = next((kind for name, kind in kinds.items() if isinstance(given, dict) and name in given), None)
+    return None if kind is None else kind.model_validate(given)

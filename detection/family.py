@@ -35,12 +35,13 @@ class Batch(NamedTuple):
     boxes_xyxy_px: Tensor  # (B, M, 4), pixels of the letterboxed image
     labels: Tensor  # (B, M)
     present: Tensor  # (B, M) bool: false where padded
+    confidence: Tensor | None = None  # (B, M) in (0, 1]: how sure each box is; None: all are labels, which are sure
 
     def on(self, device: torch.device) -> Batch:
         """The same batch where the network is."""
         if device.type == "cpu":
             return self
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return Batch._make(None if own is None else own.to(device, non_blocking=True) for own in self)
 
 
 class Points(NamedTuple):
@@ -91,6 +92,7 @@ class Learn(Protocol):
     ) -> tuple[Raw, Tensor]:
         """What the network said, and the loss against the labels in float32.
 
+        A box of less than full `confidence` is a soft label: the class's goal is multiplied by it, and so is the weight of the box.
         half: the forward runs in bfloat16 where torch sees fit (autocast). forward stands in for network(images) where the weights
         are not the module's own: a path of a supernet, a traced network with fake quantization.
         """

@@ -133,6 +133,20 @@ def learn_takes_a_forward(subject: Subject) -> None:
     assert called, "learn ignores `forward`; call it in place of network(images)"
 
 
+def unsure_boxes_count_less(subject: Subject) -> None:
+    """The loss of a batch whose boxes are hardly sure is another; boxes that are wholly sure are labels."""
+    if "distillation" in subject.family.cannot(subject.spec):
+        return
+    network, batch = subject.detector.network(), subject.batch(2)
+    sure = batch.present.float()
+    with torch.no_grad():
+        labels, wholly, hardly = (
+            float(subject.family.learn(network, batch._replace(confidence=own), half=False)[1]) for own in (None, sure, sure / 10)
+        )
+    assert math.isclose(labels, wholly, rel_tol=1e-4), "learn takes boxes of confidence 1 for something else than labels"
+    assert not math.isclose(labels, hardly, rel_tol=1e-4), "learn ignores `confidence`; multiply goals and weights of boxes by it"
+
+
 def points_teach(subject: Subject) -> None:
     """A detector can be its own teacher: points and targets have the same points, scores and maps."""
     if "distillation" in subject.family.cannot(subject.spec):
@@ -234,6 +248,7 @@ CLAIMS: tuple[Claim, ...] = (
     predictions_are_boxes_and_scores,
     training_lowers_the_loss,
     learn_takes_a_forward,
+    unsure_boxes_count_less,
     points_teach,
     exported_form_predicts_the_same,
     protected_layers_predict,

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from compressors.distillation.method import Distillation, DistillationLoss, refuse_teacher, teach
+from compressors.distillation.soft_labels import SoftLabelLoss
 
-__all__ = ["Distillation", "DistillationLoss", "refuse_teacher", "teach"]
+__all__ = ["Distillation", "DistillationLoss", "SoftLabelLoss", "refuse_teacher", "teach"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from compressors.contract import Phase, Settings
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
+from compressors.distillation.soft_labels import SoftLabelLoss
 from compressors.distillation.teacher_outputs import CachedOutputs, Computed, flip_states
+from detection.brought import Brought, CheckpointDetector, OnnxDetector, parse_brought
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.family import Batch, Points, Raw, family_named
@@ -21,8 +23,15 @@ from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 
 Weight = Annotated[float, Field(ge=0.0)]
+ITS_POINTS = "with a teacher of our own family; of an ONNX file no more than its boxes are known"
+"""The condition of all that compares more than detections."""
 TEACHER_FAMILY = "compact"
 """Of a teacher that is named by its settings alone and trained for the purpose."""
+
+
+def _parse_teacher(family: str, given: Any) -> Frozen | None:
+    """A detector that the user brings, or settings of one that the sweep trains."""
+    return None if given is None else parse_brought(given) or parse_settings(family, given)
 
 
 class Distillation(Settings):
@@ -45,8 +54,11 @@ class Distillation(Settings):
     arXiv:2205.01529), or not at all."""
     features: Weight = Field(default_factory=lambda given: FEATURE_WEIGHTS[given["features_by"]])
     """Of that comparison; each has its own default, in `FEATURE_WEIGHTS`."""
-    teacher: Annotated[SerializeAsAny[Frozen], BeforeValidator(partial(parse_settings, TEACHER_FAMILY))] | None = None
-    """A detector to learn from, trained for this purpose by the sweep's schedule; none: the sweep's teacher."""
+    teacher: Annotated[
+        CheckpointDetector | OnnxDetector | SerializeAsAny[Frozen] | None, BeforeValidator(partial(_parse_teacher, TEACHER_FAMILY))
+    ] = None
+    """A detector to learn from: settings of one that is trained for this purpose by the sweep's schedule, a trained one of ours
+    (`checkpoint`), or any ONNX file (`onnx`), whose boxes become soft labels; none: the sweep's teacher."""
     cache: bool = False
     """Ask the teacher once about every picture and way of flipping it, and remember. Only where flips are the whole
     augmentation; saves time where a training has more epochs than a picture has such views."""
@@ -55,9 +67,24 @@ class Distillation(Settings):
     def _weighs_what_is_compared(self) -> Distillation:
         if self.features_by == "none" and self.features:
             raise ValueError(f"features {self.features:g}: with features_by none there is nothing to weigh; leave it out or at 0")
+        if self.gives_boxes and self.features != FEATURE_WEIGHTS[self.features_by]:
+            raise ValueError(f"features {self.features:g}: counts only {ITS_POINTS}. Leave it out, or change the other")
         return self
 
+    @property
+    def brought(self) -> Brought | None:
+        """The teacher where it is a detector that the user brings."""
+        return self.teacher if isinstance(self.teacher, CheckpointDetector | OnnxDetector) else None
+
+    @property
+    def gives_boxes(self) -> bool:
+        """Whether all that is known of the teacher are its detections."""
+        return isinstance(self.teacher, OnnxDetector)
+
     def _idle(self) -> dict[str, str]:
+        if self.gives_boxes:
+            idle = dict.fromkeys(("boxes", "temperature", "features_by", "cache"), ITS_POINTS)
+            return idle if self.scores else idle | {"teacher": "with scores above 0"}
         idle = {} if self.boxes else {"temperature": "with boxes above 0"}
         if not (self.scores or self.boxes or self.features):
             idle |= dict.fromkeys(("teacher", "cache"), "with scores, boxes or features above 0")
@@ -71,11 +98,17 @@ class Distillation(Settings):
             (self.boxes, usual.boxes, "LD"),
             (self.features, usual.features, self.features_by.upper()),
         ]
+        terms = [(self.scores, usual.scores, "soft-labels")] if self.gives_boxes else terms
         words = [name if weight == default else f"{name}{weight:g}" for weight, default, name in terms if weight]
         words += [f"T{self.temperature:g}"] if self.boxes and self.temperature != usual.temperature else []
-        words += [f"teacher-{family_named(TEACHER_FAMILY).label(self.teacher)}"] if self.teacher else []
+        if self.teacher is not None:
+            words += [f"teacher-{self.brought.label() if self.brought else family_named(TEACHER_FAMILY).label(self.teacher)}"]
         words += ["cached"] if self.cache else []
         return "+".join(words) or "labels"
+
+    def apart_from_place(self) -> dict[str, Any]:
+        """The settings as data, without where a brought teacher lies: what it is decides, by its digest."""
+        return self.model_dump(mode="json") | ({} if self.brought is None else {"teacher": None})
 
     def teacher_forwards(self, recipe: Recipe, pictures: int) -> int:
         """Pictures that a training sends through the teacher; ValueError where it cannot remember but should."""
@@ -129,11 +162,13 @@ def teach(
     seed: int = 0,
     train: Images | None = None,
     recipe: Recipe | None = None,
-) -> DistillationLoss:
+) -> DistillationLoss | SoftLabelLoss:
     """A loss that follows the teacher while the student trains.
 
     The seed decides adapters and masks. The pictures and the recipe of the training are needed where `cache` is chosen.
     """
+    if config.gives_boxes:
+        return SoftLabelLoss(config.scores, teacher, student.spec)
     refuse_teacher(config, teacher.spec.settings, student.spec)
     # Both see the same pictures: a teacher at another input size would predict at other points.
     seen = teacher.at(student.spec.input_size)

@@ -16,6 +16,7 @@ from compressors.planning.names import CONTROL, METHODS, MethodName
 from compressors.planning.reference_planner import Reference, references_of
 from compressors.planning.references import Rebuilding, ReferenceConfig
 from compressors.planning.versions import NODE_SCHEMA, VERSIONS
+from detection.brought import Brought
 from detection.family import family_of
 from detection.frozen import Digest, Frozen, PositiveInt
 from detection.spec import Spec
@@ -23,7 +24,7 @@ from detection.training import Recipe
 from hardware_profiles.runtimes.table import RUNTIMES
 
 __all__ = [
-    "CONTROL", "METHODS", "NODE_KINDS", "Cell", "Combinations", "Foundation", "Graph", "Menu",
+    "CONTROL", "METHODS", "NODE_KINDS", "Cell", "Combinations", "Foundation", "GivenTeacher", "Graph", "Menu",
     "MethodConfig", "MethodName", "Node", "NodeKind", "Planned", "Reference", "ReferenceConfig", "cells_of", "graph_of",
     "references_of",
 ]  # fmt: skip
@@ -58,6 +59,8 @@ class Node(Frozen):
     """Key of the teacher's node, where there is an objective."""
     spec: Spec | None = None
     """Of a teacher that distillation names; None: the sweep's own, or what comes from the parent."""
+    given: Digest | None = None
+    """Of that teacher where the user brought it, weights and all; it is not trained then."""
     runtime: str | None = None
     threads: PositiveInt = 1
     planned: Planned = Planned()
@@ -68,6 +71,16 @@ class Node(Frozen):
         return any(step.is_reinitialised for step in self.steps)
 
 
+class GivenTeacher(Frozen):
+    """A detector that the user brought to teach."""
+
+    asked: Brought
+    """As a variant of distillation names it."""
+    spec: Spec
+    digest: Digest
+    """Of spec and weights, wherever they lie."""
+
+
 class Foundation(Frozen):
     """What all nodes of a sweep share and is part of their keys."""
 
@@ -76,6 +89,7 @@ class Foundation(Frozen):
     """Of the detector that the user brought, weights and all; None: the sweep begins with random ones."""
     trains_given: bool = False
     """Whether the root is what the teacher's schedule makes of it; otherwise it is the detector as it was brought."""
+    teachers: tuple[GivenTeacher, ...] = ()
     training: Recipe
     recovery: Recipe
     reduction: tuple[MethodName, ...] = REDUCTIONS
@@ -205,16 +219,19 @@ class _Planner:
         return self._add(name, "architecture", parent, steps, cell.one_of("objective"), recipe=self.base.training)
 
     def _teacher_of(self, objective: Distillation) -> Digest:
-        """The sweep's teacher, or the one that the objective names, trained by the same schedule."""
+        """The sweep's teacher, or the one that the objective names: as it was brought, or trained by the same schedule."""
         if objective.teacher is None:
             return self.teacher
-        spec = self.base.teacher.having(objective.teacher)
+        brought = next((own for own in self.base.teachers if own.asked == objective.brought), None)
+        spec = self.base.teacher.having(objective.teacher) if brought is None else brought.spec
         name = f"teacher {family_of(spec).label(spec.settings)}"
+        if brought is not None:
+            return self._add(name, "teacher", None, spec=spec, given=brought.digest)
         return self._add(name, "teacher", None, recipe=self.base.training, spec=spec)
 
     def _add(
         self, name: str, kind: NodeKind, parent: Digest | None, steps: tuple[Any, ...] = (), objective: Distillation | None = None,
-        *, runtime: str | None = None, recipe: Recipe | None = None, spec: Spec | None = None,
+        *, runtime: str | None = None, recipe: Recipe | None = None, spec: Spec | None = None, given: Digest | None = None,
     ) -> Digest:  # fmt: skip
         """The key of the node, which is made of all that decides its result, as canonical data; what does not stays out."""
         base, taught_by = self.base, self._teacher_of(objective) if objective else None
@@ -227,9 +244,10 @@ class _Planner:
             "parent": parent,
             "spec": (spec or base.teacher).model_dump(mode="json", by_alias=True) if kind == "teacher" else None,
             "steps": [config.model_dump(mode="json") for config in steps],
-            "objective": objective and {"config": objective.model_dump(mode="json"), "teacher": taught_by},
+            "objective": objective and {"config": objective.apart_from_place(), "teacher": taught_by},
             "runtime": runtime,
             **({"given": base.given} if base.given and kind == "teacher" and spec is None else {}),
+            **({"given": given} if given else {}),
             "recipe": schedule and schedule.model_dump(mode="json"),
             "seed": base.seed,
             "train": base.train_digest,
@@ -243,7 +261,7 @@ class _Planner:
         if key not in self.nodes:
             self.nodes[key] = Node(
                 key=key, name=name, kind=kind, parent=parent, steps=steps, objective=objective, taught_by=taught_by, spec=spec,
-                runtime=runtime, threads=threads, planned=self._planned(asked, objective, recipe),
+                given=given, runtime=runtime, threads=threads, planned=self._planned(asked, objective, recipe),
             )  # fmt: skip
         return key
 
@@ -270,6 +288,8 @@ def _versions_of(kind: NodeKind, asked: tuple[Any, ...], trains: bool) -> set[st
 def _libraries_of(asked: tuple[Any, ...], runtime: str | None) -> set[str]:
     """Distributions that make a node; ONNX Runtime runs the pictures from which the ranges of every runtime come."""
     libraries = {"torch"} if runtime is None else {"torch", "onnx", "onnxruntime", *RUNTIMES[runtime].libraries}
+    if any(isinstance(config, Distillation) and config.gives_boxes for config in asked):
+        libraries.add("onnxruntime")  # it runs the teacher's file
     return libraries.union(*(config.libraries for config in asked))
 
 

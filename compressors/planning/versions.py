@@ -22,7 +22,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "nas": ("compressors/nas/*.py",),
     "pruning": ("compressors/pruning/*.py",),
     "low_rank": ("compressors/low_rank/*.py",),
-    "distillation": ("compressors/distillation/*.py",),
+    "distillation": ("compressors/distillation/*.py", "detection/file_interface/*.py"),
     "quantization": (
         "compressors/quantization/*.py",
         "detection/file_interface/*.py",
@@ -62,6 +62,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
 UNVERSIONED: dict[str, str] = {
     "compressors/contract.py": "types, counts for the record, and refusals of settings; what is accepted is in the keys",
     "compressors/target.py": "a record",
+    "detection/brought.py": "names of detectors, whose content is in the keys",
     "detection/frozen.py": "types",
     "hardware_profiles/estimate/graph/graph.py": "types of a graph that was read from a file",
     "hardware_profiles/runtimes/ranges.py": "types; the calibrators that fill them belong to quantization",

@@ -47,18 +47,21 @@ def detection_loss(network: Network, outputs: Outputs, batch: Batch) -> Tensor:
 def assign(scores: Tensor, boxes_xyxy_px: Tensor, points_px: Tensor, batch: Batch) -> Targets:
     """Task-aligned targets (TOOD): each box claims the inner points that score and overlap best.
 
-    A contested point goes to the box that it overlaps most.
+    A contested point goes to the box that it overlaps most. The confidence of a box multiplies its overlap there, and its soft
+    score, which is the goal of the class and the weight of the box.
     """
     overlap = pairwise_iou(batch.boxes_xyxy_px, boxes_xyxy_px)  # (B, M, N)
     own_scores = scores.transpose(1, 2).gather(1, batch.labels[..., None].expand(-1, -1, scores.shape[1]))  # (B, M, N)
     inside = _inside(points_px, batch.boxes_xyxy_px) & batch.present[..., None]
     alignment = own_scores.pow(SCORE_POWER) * overlap.pow(OVERLAP_POWER) * inside
     claimed = _claims(alignment, inside)
-    best = F.one_hot(overlap.masked_fill(~claimed, -1.0).argmax(1), overlap.shape[1]).transpose(1, 2).bool()
-    claimed = claimed & best  # a contested point goes to the claimant that it overlaps most
+    sure = torch.ones_like(overlap[..., 0]) if batch.confidence is None else batch.confidence  # (B, M)
+    best = F.one_hot((overlap * sure[..., None]).masked_fill(~claimed, -1.0).argmax(1), overlap.shape[1]).transpose(1, 2).bool()
+    claimed = claimed & best
     owner = claimed.float().argmax(1)  # (B, N)
     taken = claimed.any(1)
     soft = _soft_scores(alignment * claimed, overlap * claimed).gather(1, owner[:, None]).squeeze(1) * taken  # (B, N)
+    soft = soft * sure.gather(1, owner)
     labels = batch.labels.gather(1, owner)
     target_scores = F.one_hot(labels, scores.shape[2]).float() * soft[..., None]
     return Targets(target_scores, batch.boxes_xyxy_px.gather(1, owner[..., None].expand(-1, -1, 4)), soft)

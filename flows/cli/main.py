@@ -63,8 +63,10 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from detection.data.dataset import load_prepared
     from flows.grid.forecast import forecast, table_rows
     from flows.records.schema import in_numbers
+    from flows.sweep.given_teachers import what_labels_alone_teach
     from flows.sweep.machine_warnings import machine_warnings
 
     found = forecast(loaded, workspace.PREPARED, store, cells)
@@ -84,7 +86,8 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
     for method, reason in loaded.not_applicable.items():
         print(f"not applicable: {method}: {reason}")
-    for warning in machine_warnings(loaded):
+    classes = load_prepared(workspace.PREPARED).classes
+    for warning in (*machine_warnings(loaded), *what_labels_alone_teach(loaded, classes)):
         print(warning)
 
 

@@ -23,7 +23,7 @@ from flows.records.schema import CONTROL, DatasetRecord, in_numbers, write_recor
 from flows.records.store import Store, StoreError, read_detections
 from flows.report.recommendation import RecommendationFile
 from flows.stats.map_bootstrap import mean_map_difference
-from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
+from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, store_brought
 from flows.sweep.params import Plan
 
 INCOMPLETE = 3
@@ -66,6 +66,7 @@ def retrain(
     )  # fmt: skip
     work = _Work(plan, prepared, data, store, wanted, pair[1], graphs)
     with store.one_driver(plan.params.sweep, "a grid or a retrain"):
+        store_brought(plan, data, store)
         failures = work.run(context, executor, say)
         if failures:
             return _conclude_failed(failures, output, say)

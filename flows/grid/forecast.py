@@ -121,7 +121,8 @@ def _rates(stored: Sequence[Node], store: Store, base: Foundation) -> dict[str, 
     """Kind -> seconds per picture (per node for quantized), from stored nodes where there are any of the kind."""
     seen: dict[str, list[tuple[float, float]]] = {}
     for node in stored:
-        seen.setdefault(node.kind, []).append((read_done(store, node.key).made_s, _pictures(node)))
+        if pictures := _pictures(node):  # what was brought was not trained, and says nothing of what is
+            seen.setdefault(node.kind, []).append((read_done(store, node.key).made_s, pictures))
     rates = {kind: sum(s for s, _ in own) / max(1.0, sum(n for _, n in own)) for kind, own in seen.items()}
     return _guessed(base.teacher) | rates
 

@@ -141,7 +141,7 @@ def _make(node: Node, context: Context, pictures: Pictures, store: Store, folder
 def _parents(node: Node, base: Foundation, store: Store) -> tuple[Detector, Detector]:
     """The teacher (for its own node: a fresh detector) and the detector that this node starts from."""
     if node.parent is None:
-        brought = base.given if node.spec is None else None
+        brought = base.given if node.spec is None else node.given
         start = checkpoint.load(store.open(GIVEN, brought)) if brought else checkpoint.fresh(node.spec or base.teacher, base.seed)
         return start, start
     parent = checkpoint.load(store.open(NODES, node.parent))
@@ -205,7 +205,7 @@ def _epochs(node: Node, recipe: Recipe) -> Iterator[Callable[[int, float], None]
 
 def _objective(
     node: Node, detector: Detector, train: Images, recipe: Recipe, context: Context, store: Store
-) -> distillation.DistillationLoss | None:
+) -> distillation.DistillationLoss | distillation.SoftLabelLoss | None:
     """What the node's training lowers where it learns from a teacher; None where labels alone teach."""
     if node.objective is None:
         return None

@@ -18,10 +18,10 @@ from flows.grid.tasks import Outcome, Task, rank, score_name, task_name, tasks_o
 from flows.progress import Say, progress
 from flows.records.schema import CellRecord, CellsFile, DatasetRecord, Status, in_numbers, write_records
 from flows.records.store import Store, StoreError
-from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph
-from flows.sweep.given import store_given
+from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, store_brought
+from flows.sweep.given_teachers import what_labels_alone_teach
 from flows.sweep.machine_warnings import machine_warnings
-from flows.sweep.params import Plan, given_detector
+from flows.sweep.params import Plan
 from flows.tracking.mlflow_client import Tracker
 
 INCOMPLETE = 3
@@ -49,7 +49,7 @@ def grid(
     with store.one_driver(plan.params.sweep, "another grid"):
         start_bytes = store.journal_bytes()
         run = _Run(plan, prepared, store, cells, references, graph)
-        store_given(given_detector(plan.params, plan.base, run.data.input_size, run.data.classes), store)
+        store_brought(plan, run.data, store)
         records = _make(run, base, executor, open_tracking, say)
         write_records(output, records)
         say(audit(records, graph, base, store, start_bytes))
@@ -62,7 +62,7 @@ def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callab
     nodes, to_make = len(run.graph.nodes), sum(task.runtime is None for task in tasks)
     there = in_numbers(len(run.cells), len(run.references))
     say(f"{there}, {nodes} nodes: {nodes - to_make} stored, {to_make} to make, {len(tasks) - to_make} to score")
-    for warning in machine_warnings(run.plan):
+    for warning in (*machine_warnings(run.plan), *what_labels_alone_teach(run.plan, run.data.classes)):
         say(warning)
     run.tracking = open_tracking()
     run.tracking.log_not_applicable({str(method): why for method, why in run.plan.not_applicable.items()})

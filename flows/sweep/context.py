@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -17,12 +18,16 @@ from compressors.lightweight import light_spec
 from compressors.nas import space_to_search
 from compressors.planning.graph import Cell, Foundation, Graph, Menu, Reference, graph_of
 from compressors.quantization import refuse_few_pictures
-from detection.checkpoint import fresh
+from detection import checkpoint
+from detection.brought import Brought
+from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Prepared, load_prepared
 from detection.data.sources import provenance
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.schema import in_numbers
+from flows.records.store import GIVEN, Store
+from flows.sweep.given_teachers import foundation_of, given_teachers
 from flows.sweep.params import Plan, given_detector
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.profile import HardwareProfile
@@ -40,7 +45,8 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     given = given_detector(params, plan.base, prepared.input_size, prepared.classes)
     own = params.teacher.architecture
     teacher = given.spec if given else Spec(classes=prepared.classes, input_size=prepared.input_size, settings=own)
-    _check_shapes(plan.menu, teacher)
+    teachers = given_teachers(plan, prepared.classes)
+    _check_shapes(plan.menu, teacher, teachers)
     for config in plan.menu.quantization:
         refuse_few_pictures(config, prepared.splits["train"].pictures)
     _check_targets(plan.menu, teacher, plan.design_profile)
@@ -50,6 +56,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         teacher=teacher,
         given=None if given is None else given.digest,
         trains_given=params.teacher.start_from is not None,
+        teachers=foundation_of(teachers),
         training=params.teacher.training,
         recovery=params.grid.recovery,
         reduction=params.grid.reduction,
@@ -64,6 +71,15 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
         design_profile=profile_digest(plan.design_profile),
         libraries=libraries,
     )
+
+
+def store_brought(plan: Plan, prepared: Prepared, store: Store) -> None:
+    """Have the store hold every detector that the user brought, under its digest: workers find it wherever its file lies."""
+    root = given_detector(plan.params, plan.base, prepared.input_size, prepared.classes)
+    for detector in (root, *given_teachers(plan, prepared.classes).values()):
+        if detector is not None and not store.has(GIVEN, detector.digest):
+            with store.writing(GIVEN, detector.digest) as folder:
+                checkpoint.save(detector, folder)
 
 
 def profile_digest(profile: HardwareProfile) -> Digest:
@@ -103,11 +119,11 @@ def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
     raise InputError(f"{folder}: prepared as {prepared.name!r}, but {why}. Run `sixfold prepare` again.")
 
 
-def _check_shapes(menu: Menu, teacher: Spec) -> None:
+def _check_shapes(menu: Menu, teacher: Spec, teachers: Mapping[Brought, Detector]) -> None:
     """InputError where a variant asks for a network that this teacher cannot become: hours before its turn would come."""
     for start in (teacher, *(light_spec(teacher, config) for config in menu.lightweight)):
         for config in menu.nas:
-            _check_teachable(menu, teacher, space_to_search(start, config).largest.input_size)
+            _check_teachable(menu, teacher, teachers, space_to_search(start, config).largest.input_size)
 
 
 def _check_targets(menu: Menu, teacher: Spec, profile: HardwareProfile) -> None:
@@ -124,10 +140,13 @@ def _check_targets(menu: Menu, teacher: Spec, profile: HardwareProfile) -> None:
             raise InputError(f"grid.methods.{place}.{str(error).partition('.')[2]}") from error
 
 
-def _check_teachable(menu: Menu, teacher: Spec, input_size: tuple[int, int]) -> None:
+def _check_teachable(menu: Menu, teacher: Spec, teachers: Mapping[Brought, Detector], input_size: tuple[int, int]) -> None:
     """InputError where a teacher of the menu cannot see pictures of this size, which its student sees."""
     for config in menu.distillation:
-        asked = teacher if config.teacher is None else teacher.having(config.teacher)
+        if config.gives_boxes:
+            continue  # a file sees pictures at its own size
+        own = teachers[config.brought].spec if config.brought else teacher
+        asked = own if config.brought or config.teacher is None else teacher.having(config.teacher)
         try:
             asked.at(input_size)
         except ValidationError as error:

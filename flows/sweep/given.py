@@ -11,7 +11,6 @@ from typing import NamedTuple, get_args
 import onnx
 from onnx.external_data_helper import uses_external_data
 
-from detection import checkpoint
 from detection.brought import OnnxDetector
 from detection.checkpoint import Detector
 from detection.family import family_named
@@ -21,11 +20,10 @@ from detection.file_interface.presets import named
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 from flows.records.files import file_digest
-from flows.records.store import GIVEN, Store
 from hardware_profiles.estimate.graph.graph import GraphError
 from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.runtimes.onnx_bytes import take_bytes
-from hardware_profiles.runtimes.onnx_repair import repair
+from hardware_profiles.runtimes.onnx_repair import Repaired, repair
 from hardware_profiles.runtimes.onnx_signature import Signature
 from hardware_profiles.runtimes.table import SessionError, open_session
 
@@ -46,15 +44,18 @@ class _File(NamedTuple):
     macs: int
 
 
-def read_given(asked: OnnxDetector, base: Path, input_size: tuple[int, int], classes: tuple[str, ...] | None = None) -> Detector:
+def read_given(
+    asked: OnnxDetector, base: Path, input_size: tuple[int, int], classes: tuple[str, ...] | None = None, *, own_size: bool = False
+) -> Detector:
     """The detector of a plan's `detector` section, for pictures of input_size (height, width).
 
-    `classes` are those of the data, in their order; None where it is not prepared yet: the file's own. InputError names what does
-    not fit.
+    `classes` are those of the data, in their order; None where it is not prepared yet: the file's own. With own_size the
+    detector is for pictures of the file's size, where that has one. InputError names what does not fit.
     """
     own = asked.names(base)
     wanted = own if classes is None else classes
-    found = _read(base / asked.onnx, input_size)
+    found = _read(base / asked.onnx, input_size, own_size)
+    input_size = found.signature.input_size
     grey = asked.input.colour == "grey"
     if grey != (found.signature.channels == 1):
         raise InputError(
@@ -114,14 +115,15 @@ def interface_of(
 
 
 @lru_cache(maxsize=4)
-def _read(source: Path, input_size: tuple[int, int]) -> _File:
-    """The file and what one look at it tells; InputError where it cannot be used."""
+def _read(source: Path, input_size: tuple[int, int], own_size: bool) -> _File:
+    """The file, for pictures of this size or of its own, and what one look at it tells; InputError where it cannot be used."""
     if not source.is_file():
         raise InputError(f"detector.onnx: {source}: no such file. Name one relative to the params file.")
     with tempfile.TemporaryDirectory(prefix="sixfold-onnx-") as folder:
         target = Path(folder) / "whole.onnx"
         try:
-            repaired = repair(source, target, input_size)
+            repaired = _at_own_size(source, target) if own_size else None
+            repaired = repaired or repair(source, target, input_size)
             session = open_session("onnxruntime", target, 1)
         except (GraphError, SessionError) as error:
             raise InputError(f"detector.onnx: {error}") from error
@@ -129,12 +131,8 @@ def _read(source: Path, input_size: tuple[int, int]) -> _File:
             operators = read_graph(target).operators
         except GraphError:  # it is timed all the same
             operators = ()
-        if repaired.signature.input_size != input_size:
-            raise InputError(
-                f"data.input_size {input_size} (height, width): {source} takes {repaired.signature.input_size}. Set that size."
-            )
         results = session(session.blank())
-        as_given = _opens_as_given(source, input_size)
+        as_given = _opens_as_given(source, repaired.signature.input_size)
         content = (source if as_given else target).read_bytes()
     return _File(
         digest=file_digest(source),
@@ -145,6 +143,14 @@ def _read(source: Path, input_size: tuple[int, int]) -> _File:
         params=sum(operator.weight_elements for operator in operators),
         macs=sum(operator.macs for operator in operators),
     )
+
+
+def _at_own_size(source: Path, target: Path) -> Repaired | None:
+    """The file at the size that is written in it; None where there is none, or the file cannot be repaired at all."""
+    try:
+        return repair(source, target, None)
+    except GraphError:
+        return None
 
 
 def _opens_as_given(source: Path, input_size: tuple[int, int]) -> bool:
@@ -167,10 +173,3 @@ def _decoding(asked: OnnxDetector, shapes: dict[str, tuple[int, ...]], input_siz
             f"what fits and writes it into the plan."
         )
     return named(asked.decode, shapes, input_size, classes)[0]
-
-
-def store_given(detector: Detector | None, store: Store) -> None:
-    """Have the store hold the detector, under its digest, so that workers find it wherever the user's file lies."""
-    if detector is not None and not store.has(GIVEN, detector.digest):
-        with store.writing(GIVEN, detector.digest) as folder:
-            checkpoint.save(detector, folder)

@@ -13,6 +13,7 @@ from detection.data.sources import provenance
 from detection.frozen import DamagedError, InputError
 from flows.records.files import write_text
 from flows.sweep.context import choose_device, library_versions, profile_digest
+from flows.sweep.given_teachers import given_teachers
 from flows.sweep.params import Plan
 from hardware_profiles.schema.library import load_host_cpu, load_profile
 
@@ -44,7 +45,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
     unseen: dict[str, dict[str, Any]] = {
         "prepare": _made_from(plan, prepared).model_dump(),
         "teacher": making | {"given": plan.given and plan.given.digest},
-        "grid": making,
+        "grid": making | {"teachers": [own.digest for own in given_teachers(plan).values()]},
         "measure": {
             "estimate": VERSIONS["estimate"],
             "profiles": {profile.id: profile.model_dump(mode="json", by_alias=True) for profile in profiles},

@@ -16,6 +16,7 @@ from compressors.planning.names import METHODS
 from compressors.quantization import refuse_unsupported
 from detection.family import Capability, family_of
 from detection.frozen import InputError
+from flows.sweep.given_teachers import given_teachers
 from flows.sweep.params import Plan, read_plan
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import ProfileError
@@ -153,8 +154,13 @@ def _check_distillation(plan: Plan) -> None:
     recipes = {"teacher.training": params.teacher.training, "grid.recovery": params.grid.recovery}
     for position, config in enumerate(params.grid.methods.distillation):
         place = f"grid.methods.distillation.{position}"
+        if config.teacher is not None and config.brought is None and not params.teacher.training.epochs:
+            raise InputError(
+                f"{place}.teacher: would be trained for teacher.training.epochs, which is 0. Name one that is trained (`checkpoint` or "
+                f"`onnx`), or take 1 epoch or more."
+            )
         try:
-            if config.teacher is not None:
+            if config.teacher is not None and config.brought is None:
                 refuse_teacher(config, config.teacher, plan.detector)
         except ValueError as error:
             raise InputError(f"{place}.{error}.") from error
@@ -163,6 +169,7 @@ def _check_distillation(plan: Plan) -> None:
                 config.teacher_forwards(recipe, 1)
             except ValueError as error:
                 raise InputError(f"{place}.cache, {section}.augmentation: {error}") from error
+    given_teachers(plan)
 
 
 def _check_references(plan: Plan) -> None:

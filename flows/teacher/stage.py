@@ -14,10 +14,9 @@ from flows.grid.tasks import usable
 from flows.progress import Say
 from flows.records.files import whole_folder
 from flows.records.store import Store
-from flows.sweep.context import chosen_cells, lay_foundation, make_graph
-from flows.sweep.given import store_given
+from flows.sweep.context import chosen_cells, lay_foundation, make_graph, store_brought
 from flows.sweep.machine_warnings import machine_warnings
-from flows.sweep.params import Plan, given_detector
+from flows.sweep.params import Plan
 
 COPIED = (SPEC_FILE, WEIGHTS_FILE, "model.onnx")
 RUNTIME = "onnxruntime"
@@ -38,7 +37,7 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
     else:
         for warning in machine_warnings(plan):
             say(warning)
-        store_given(given_detector(plan.params, plan.base, data.input_size, data.classes), store)
+        store_brought(plan, data, store)
         make_node(node, Context(prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base))
     if not usable(store, SCORES, score_key(node.key, RUNTIME, data), repair=True):
         score(node.key, RUNTIME, prepared, store)

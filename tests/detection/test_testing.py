@@ -40,6 +40,10 @@ def _deaf(network: Any, batch: Any, *, half: bool, forward: Any = None) -> Any:
     return FAMILY.learn(network, batch, half=half)
 
 
+def _certain(network: Any, batch: Any, *, half: bool, forward: Any = None) -> Any:
+    return FAMILY.learn(network, batch._replace(confidence=None), half=half, forward=forward)
+
+
 def _shifted(network: Any, planes: bool) -> Any:
     exported = FAMILY.exported(network, planes)
     with torch.no_grad():
@@ -60,6 +64,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a loss in bfloat16": ({"learn": _half_loss}, "compute it from logits in float32"),
     "a loss that nothing lowers": ({"learn": _constant}, "steps on one batch"),
     "a forward that is ignored": ({"learn": _deaf}, "learn ignores `forward`"),
+    "a confidence that is ignored": ({"learn": _certain}, "learn ignores `confidence`"),
     "probabilities as logits": (
         {"points": lambda network, raw: FAMILY.points(network, raw)._replace(score_logits=raw.score_logits.sigmoid())},
         "points' logits are not those of the scores",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from compressors.distillation import Distillation
-from compressors.planning.graph import Graph, Menu
+from compressors.planning.graph import GivenTeacher, Graph, Menu, Node
+from detection.brought import CheckpointDetector, OnnxDetector
 from detection.compact.architecture import Architecture
 from detection.data.augmentation import Augmentation
 from tests.compressors.graph_factory import (
     FOUNDATION,
+    LIBRARIES,
     RECOVERY_EPOCHS,
     TEACHER_EPOCHS,
     TRAIN_PICTURES,
@@ -102,3 +106,48 @@ def test_memory_is_refused_where_pictures_change() -> None:
     """The default augmentation varies scale and colours: no graph is made of a promise that cannot be kept."""
     with pytest.raises(ValueError, match=r"augmentation has scale 0.25, brightness 0.2, contrast 0.2, colour 0.05"):
         graph(Menu(distillation=(Distillation(cache=True),)))
+
+
+CHECKPOINT = CheckpointDetector(checkpoint=Path("theirs"))
+FILE = OnnxDetector(onnx=Path("theirs.onnx"), classes=("a",))
+
+
+def brought(asked: CheckpointDetector | OnnxDetector, digest: str = "7" * 64, **changed: object) -> Graph:
+    """The default menu, taught by a detector that the user brings."""
+    teacher = GivenTeacher(asked=asked, spec=FOUNDATION.teacher.having(WIDE), digest=digest)
+    return graph(Menu(distillation=(Distillation(teacher=asked),)), teachers=(teacher,), **changed)
+
+
+@pytest.mark.parametrize("asked", [CHECKPOINT, FILE], ids=["checkpoint", "onnx"])
+def test_a_brought_teacher_is_a_node_that_is_not_trained(asked: CheckpointDetector | OnnxDetector) -> None:
+    """It is taken as it is, its pupils ask it as often as any, and who learns from nobody keeps the key."""
+    before, made = graph(), brought(asked)
+    node = made.nodes[named(made)[WIDE_NAME]]
+    assert (node.kind, node.given, node.spec) == ("teacher", "7" * 64, FOUNDATION.teacher.having(WIDE))
+    assert node.planned.model_dump() == dict.fromkeys(("train_epochs", "train_images", "search_images", "teacher_forwards"), 0)
+    changed = {name for name, key in named(before).items() if named(made)[name] != key}
+    assert changed == touched(before, lambda node: node.objective is not None)
+    assert Node.model_validate_json(node.model_dump_json(by_alias=True)) == node
+    pupil = made.nodes[made.recovered["distillation"]]
+    assert Node.model_validate_json(pupil.model_dump_json(by_alias=True)) == pupil
+    assert (pupil.taught_by, pupil.planned.teacher_forwards) == (node.key, RECOVERY_EPOCHS * TRAIN_PICTURES)
+
+
+@pytest.mark.parametrize("asked", [CHECKPOINT, FILE], ids=["checkpoint", "onnx"])
+def test_keys_follow_what_was_brought_and_not_its_place(asked: CheckpointDetector | OnnxDetector) -> None:
+    """The same detector elsewhere has the same nodes, another in the same place has others, as have its pupils."""
+    field = "checkpoint" if isinstance(asked, CheckpointDetector) else "onnx"
+    made = brought(asked)
+    assert named(brought(asked.model_copy(update={field: Path("elsewhere")}))) == named(made)
+    other = brought(asked, "8" * 64)
+    changed = {name for name, key in named(made).items() if named(other)[name] != key}
+    assert changed == {WIDE_NAME} | touched(made, lambda node: node.objective is not None)
+
+
+def test_what_runs_the_file_decides_what_its_pupils_learn() -> None:
+    """Another version of ONNX Runtime makes other pupils of a file, and not of a checkpoint."""
+    newer = LIBRARIES | {"onnxruntime": "2.0"}
+    for asked, differs in ((FILE, True), (CHECKPOINT, False)):
+        first, second = (brought(asked, libraries=libraries).recovered for libraries in (LIBRARIES, newer))
+        assert (first["distillation"] != second["distillation"]) == differs
+        assert first["pruning"] == second["pruning"]

@@ -226,3 +226,30 @@ def test_one_batch_can_be_learned_by_heart(tiny_detector: Detector, tiny_train: 
         optimizer.step()
         costs.append(value.item())
     assert costs[-1] < 2 / 3 * costs[0]
+
+
+def test_a_box_that_is_not_sure_counts_less() -> None:
+    """Its confidence multiplies the goal of the class and the weight of the box; who takes which point stays. 1 changes nothing."""
+    (scores, boxes), batch = guesses(3), batch_of([(1, (8.0, 8.0, 40.0, 40.0)), (2, (56.0, 20.0, 90.0, 60.0))])
+    plain = assign(scores, boxes, NETWORK.points_px, batch)
+    sure = assign(scores, boxes, NETWORK.points_px, batch._replace(confidence=torch.ones(1, 2)))
+    soft = assign(scores, boxes, NETWORK.points_px, batch._replace(confidence=torch.tensor([[1.0, 0.25]])))
+    for one, other in zip(plain, sure, strict=True):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(soft.scores[..., 1], plain.scores[..., 1])
+    torch.testing.assert_close(soft.scores[..., 2], plain.scores[..., 2] * 0.25)
+    torch.testing.assert_close(soft.weight, soft.scores.sum(-1))
+    assert plain.scores[..., 2].sum() > 0
+    assert torch.equal(soft.boxes_xyxy_px, plain.boxes_xyxy_px)
+
+
+def test_a_label_keeps_its_points_against_a_box_that_is_not_sure() -> None:
+    """Both lie in the same place and the other fits better; sure, it would take points."""
+    (scores, boxes), batch = guesses(4), batch_of([(0, (20.0, 10.0, 60.0, 50.0)), (1, (22.0, 12.0, 58.0, 48.0))])
+    rivals = [assign(scores, boxes, NETWORK.points_px, batch._replace(confidence=torch.tensor([[1.0, own]]))) for own in (1.0, 0.1)]
+    assert rivals[0].scores[..., 1].sum() > 0
+    of_label, alone = (
+        rivals[1].scores[..., 0] > 0,
+        assign(scores, boxes, NETWORK.points_px, batch_of([(0, (20.0, 10.0, 60.0, 50.0))])),
+    )
+    assert torch.equal(of_label, alone.scores[..., 0] > 0)

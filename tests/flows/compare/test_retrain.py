@@ -15,6 +15,7 @@ from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from flows.compare.retrain import INCOMPLETE, Wanted, in_turns, recommended, retrain
 from flows.compare.retrain_text import SeedsFile, read_seeds
+from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES, Context, make_node
 from flows.grid.tasks import Task
 from flows.records.schema import Source, write_records
@@ -24,6 +25,7 @@ from flows.sweep import workspace
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from flows.sweep.plan_checks import load_plan
 from hardware_profiles.schema.library import load_profile
+from tests.compressors.fixed_file_factory import DECODE, write_fixed
 from tests.flows.sweep_entries import times_in
 from tests.flows.sweep_factory import Sweep, run_grid, write_params
 
@@ -276,3 +278,14 @@ def test_a_task_works_with_its_own_seed(swept: Sweep) -> None:
     (own,) = tasks("a", 7)
     assert own.context_of(shared).foundation == base.model_copy(update={"seed": 7})
     assert own.model_copy(update={"seed": None}).context_of(shared) == shared
+
+
+def test_a_brought_teacher_is_taken_in_again(tmp_path: Path, sweep_prepared: Path) -> None:
+    """In a store that no grid has filled."""
+    write_fixed(tmp_path / "theirs.onnx", [((2, 4, 18, 20), (0.9,))])
+    variant = {"teacher": {"onnx": "theirs.onnx", "classes": ["3"], "decode": DECODE}}
+    plan = load_plan(write_params(tmp_path, grid__methods__distillation=[variant]))
+    store = Store(tmp_path / "store")
+    bare = Sweep(tmp_path, plan, sweep_prepared, store, forecast(plan, sweep_prepared, store, None), -1, ())
+    code, said = run(bare, "distillation", seeds=1)
+    assert code == 0, said

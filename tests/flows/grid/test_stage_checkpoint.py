@@ -187,6 +187,7 @@ def test_methods_that_would_begin_from_scratch_are_refused_by_name(tmp_path: Pat
     for methods, message in (
         (menu_of() | {"lightweight": [{}]}, r"grid\.methods\.lightweight: not applicable .* begins from scratch"),
         (menu_of() | {"lightweight": LIGHT}, r"grid\.methods\.lightweight\.0\.weights: fresh blocks"),
+        (menu_of() | {"distillation": [{"teacher": TINY_TREE["teacher"]["architecture"]}]}, r"distillation\.0\.teacher: would be"),
     ):
         with pytest.raises(InputError, match=message):
             load_plan(write_params(tmp_path, teacher=section, grid__methods=methods))
