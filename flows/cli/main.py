@@ -15,7 +15,8 @@ import typer
 
 from flows.cli import profile_commands
 from flows.cli.errors import exit_code
-from flows.cli.options import DEFAULT, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
+from flows.cli.options import DEFAULT, CellsPattern, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
+from flows.cli.plan_command import plan
 from flows.cli.predict_command import predict
 from flows.cli.quantize_command import quantize
 from flows.sweep import workspace
@@ -34,11 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_commands.app, name="profiles")
+app.command()(plan)
 app.command()(predict)
 app.command()(quantize)
-CellsPattern = Annotated[
-    str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
-]
 
 
 def main() -> None:
@@ -57,43 +56,8 @@ def _run(verb: str) -> object:
 
 
 @app.command()
-def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
-    """Print the graph, what is stored, what would run, and a forecast of its time."""
-    loaded, store = load_sweep("plan", params)
-    from rich.console import Console
-    from rich.table import Table
-
-    from detection.data.dataset import load_prepared
-    from flows.grid.forecast import forecast, table_rows
-    from flows.records.schema import in_numbers
-    from flows.sweep.given_teachers import what_labels_alone_teach
-    from flows.sweep.machine_warnings import machine_warnings
-
-    found = forecast(loaded, workspace.PREPARED, store, cells)
-    there = in_numbers(found.cells, found.references)
-    table = Table("node", "in the graph", "stored", "to make", title=f"sweep {loaded.params.sweep}: {there}")
-    for kind, nodes, stored in table_rows(found):
-        table.add_row(kind, str(nodes), str(stored), str(nodes - stored))
-    total, stored = sum(found.nodes.values()), sum(found.stored.values())
-    table.add_row("all", str(total), str(stored), str(total - stored), style="bold")
-    Console().print(table)
-    print(
-        f"to train {found.train_images:,} pictures (whole graph {found.train_images_whole:,}), "
-        f"to search {found.search_images:,}, teacher forwards {found.teacher_forwards:,}, artifacts to score {found.to_score}"
-    )
-    guess = "constants of one machine; true times may be twice or half"
-    basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
-    print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
-    for method, reason in loaded.not_applicable.items():
-        print(f"not applicable: {method}: {reason}")
-    classes = load_prepared(workspace.PREPARED).classes
-    for warning in (*machine_warnings(loaded), *what_labels_alone_teach(loaded, classes)):
-        print(warning)
-
-
-@app.command()
 def inputs(params: ParamsPath = DEFAULT) -> None:
-    """Note what results depend on besides the params: the data set's files, versions of code and libraries, profiles."""
+    """Note what each stage depends on: params with defaults, the user's files, versions of code and libraries, profiles."""
     loaded, _ = load_sweep("inputs", params, workspace.INPUTS)
     from flows.sweep.inputs import inputs as stage
 

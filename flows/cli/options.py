@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ParamsPath = Annotated[Path, typer.Option("--params", help="The params file; its relative paths start in its own folder.")]
 ExecutorName = Annotated[str, typer.Option("--executor", help="ray, or inline: one task after another in this process.")]
+CellsPattern = Annotated[
+    str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
+]
 DEFAULT = Path("params.yaml")
 PLAIN_WIDTH = 200
 """Characters a line where the output is no terminal: tables in logs and pipes are not folded."""
