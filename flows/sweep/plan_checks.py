@@ -156,7 +156,7 @@ def _check_distillation(plan: Plan) -> None:
         place = f"grid.methods.distillation.{position}"
         if config.teacher is not None and config.brought is None and not params.teacher.training.epochs:
             raise InputError(
-                f"{place}.teacher: would be trained for teacher.training.epochs, which is 0. Name one that is trained (`checkpoint` "
+                f"{place}.teacher: would be trained for teacher.training.epochs, which is 0. Name a trained one (`checkpoint` "
                 f"or `onnx`), or take 1 epoch or more."
             )
         try:
