@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from detection.file_interface.declaration import Decoding
 from flows.inspect.feeding import AXES, Feeding
@@ -46,11 +46,17 @@ class Tried(NamedTuple):
     map_50: float
 
 
+UNTRIED = Tried(0, 0.0, 0.0)
+
+
 class Search:
     """Ways of using a file, of which fewer and fewer are left."""
 
-    def __init__(self, trials: Trials, feedings: Sequence[Feeding], decodings: Sequence[Decoding]) -> None:
-        self.trials, self.feedings, self.decodings = trials, feedings, decodings
+    def __init__(
+        self, trials: Trials, feedings: Sequence[Feeding], decodings: Sequence[Decoding], declared: Decoding | None = None
+    ) -> None:
+        """The first feeding is the plan's own and `declared` its own decoding, if it has one: they are compared to the end."""
+        self.trials, self.feedings, self.declared = trials, feedings, declared
         self.pictures = 0
         self.left = [Way(*own) for own in product(feedings, decodings)]
         self.tried: dict[Way, Tried] = {}
@@ -75,18 +81,13 @@ class Search:
             if own is not ROUNDS[0] and not self.found:
                 return
 
-    def results(self, way: Way) -> list[dict[str, Any]]:
-        """COCO results of a way that was in the last round; none where the values contradict it."""
-        return [] if self.trials.why_not(*way) else self.trials.results(*way, self.pictures)
-
-    def rivals(self) -> Iterator[tuple[str, Feeding]]:
-        """For each part of the best feeding that has several values, the best one that differs in it."""
-        best, reached = self.ranked[0].feeding, {own: Tried(0, 0.0, 0.0) for own in self.feedings}
-        for way, tried in self.tried.items():
-            reached[way.feeding] = max(reached[way.feeding], tried)
+    def rivals(self, best: Way) -> Iterator[tuple[str, Way]]:
+        """For each part of the feeding that has several values, the best way that differs in it and is read the same."""
         for axis in AXES:
-            if others := [own for own in self.feedings if getattr(own, axis) != getattr(best, axis)]:
-                yield axis, max(others, key=lambda own: reached[own])
+            others = [own for own in self.feedings if getattr(own, axis) != getattr(best.feeding, axis)]
+            if others:
+                ways = (Way(own, best.decoding) for own in others)
+                yield axis, max(ways, key=lambda own: self.tried.get(own, UNTRIED))
 
     def _try_on(self, count: int) -> None:
         """Score what is left on the first pictures."""
@@ -104,6 +105,8 @@ class Search:
     def _leave_out(self, most_feedings: int) -> None:
         ranked = self.ranked
         good = [own for own in ranked if self.tried[own].map_50_95 >= HOPELESS * self.tried[ranked[0]].map_50_95]
-        feedings = dict.fromkeys([ranked[0].feeding, *(own for _, own in self.rivals()), *(way.feeding for way in good)])
-        kept, decodings = list(feedings)[:most_feedings], {way.decoding for way in good}
+        own = [way.feeding for way in good if way.feeding == self.feedings[0]]
+        rivals = [way.feeding for _, way in self.rivals(ranked[0])]
+        kept = list(dict.fromkeys([ranked[0].feeding, *rivals, *own, *(way.feeding for way in good)]))[:most_feedings]
+        decodings = {self.declared, *(way.decoding for way in good)}
         self.left = [way for way in self.left if way.feeding in kept and way.decoding in decodings]

@@ -11,13 +11,13 @@ from random import Random
 import onnx
 
 from compressors.quantization.float_tail import float_tail_of_graph
-from detection.data.labelled import Picture
+from detection.data.labelled import Labelled, Picture
 from detection.data.sources import read_source
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import PictureForm
 from detection.file_interface.presets import fitting, named
 from detection.frozen import InputError
-from flows.inspect.choose import Choice, choose, none_fits
+from flows.inspect.choose import Choice, choose
 from flows.inspect.feeding import DECLARED, feedings
 from flows.inspect.search import ROUNDS
 from flows.stats.map_bootstrap import MIN_PICTURES
@@ -93,39 +93,45 @@ def inspect_file(source: Path, input_size: tuple[int, int] | None) -> Inspected:
     )
 
 
-def chosen_on_val(found: Inspected, plan: Plan, asked: OnnxDetector) -> Choice:
-    """How the file is fed and read, by the labels of val; InputError where nothing fits them."""
-    data, params = plan.params.data, plan.params
-    if "data" not in params.model_fields_set:
+def labelled_data(plan: Plan) -> Labelled:
+    """The plan's pictures; InputError where it names none."""
+    if "data" not in plan.params.model_fields_set:
         raise InputError("data: the plan has no such section, and without labelled pictures nothing tells how the file is fed.")
+    return read_source(plan.params.data.source, plan.base, plan.params.seed)
+
+
+def chosen_on_val(found: Inspected, plan: Plan, asked: OnnxDetector, labelled: Labelled) -> Choice:
+    """How the file is fed and read, by the labels of val; InputError where nothing fits them."""
     own, signature = asked.names(plan.base), found.signature
     candidates = _candidates(found, asked, len(own))
-    labelled = read_source(data.source, plan.base, params.seed)
     file = interface_of(signature, tuple(found.shapes), PictureForm(), candidates[0][1], own, labelled.classes)
-    pictures = _drawn([own for own in labelled.splits["val"] if not own.crowd.all()], params.seed)
-    ways = feedings(signature.dtype, signature.channels, asked.input, data.resize)
-    return choose(file, found.session, signature.input_size, ways, candidates, pictures, labelled.classes, found.run_s)
+    pictures = _drawn([own for own in labelled.splits["val"] if not own.crowd.all()], plan.params.seed)
+    ways = feedings(signature.dtype, signature.channels, asked.input, plan.params.data.resize)
+    declared = None if asked.decode == "auto" else candidates[0][1]
+    return choose(file, found.session, signature.input_size, ways, candidates, pictures, labelled.classes, found.run_s, declared)
 
 
-def decode_setting(found: Inspected, choice: Choice, asked: OnnxDetector, base: Path) -> str | Decoding:
-    """The name of a preset where its usual form is what was chosen; otherwise the parts."""
-    if choice.preset != DECLARED:
-        usual = named(choice.preset, found.shapes, found.signature.input_size, len(asked.names(base)))[0]
-        return choice.preset if usual == choice.decoding else choice.decoding
-    return choice.decoding
+def decode_value(found: Inspected, preset: str, decoding: Decoding, classes: int) -> str | Decoding:
+    """The name of a preset where its usual form is what is meant; otherwise the parts."""
+    usual = None if preset == DECLARED else named(preset, found.shapes, found.signature.input_size, classes)[0]
+    return preset if usual == decoding else decoding
 
 
 def _candidates(found: Inspected, asked: OnnxDetector, classes: int) -> list[tuple[str, Decoding]]:
     """What takes these outputs, what the plan declares first; InputError where nothing does."""
-    fits = fitting(found.shapes, found.signature.input_size, classes)
+    outputs = found.shapes, found.signature.input_size, classes
+    fits = {decoding: preset for preset, decoding in fitting(*outputs)}
+    own: dict[Decoding, str] = {}
     if isinstance(asked.decode, Decoding):
-        known = {decoding: preset for preset, decoding in fits}
-        return [(known.pop(asked.decode, DECLARED), asked.decode), *((preset, decoding) for decoding, preset in known.items())]
-    if asked.decode != "auto":
-        named(asked.decode, found.shapes, found.signature.input_size, classes)
-    if not fits:
-        raise InputError(f"{found.source}: {none_fits(None, {})}")
-    return sorted(fits, key=lambda own: own[0] != asked.decode)
+        own = {asked.decode: fits.get(asked.decode, DECLARED)}
+    elif asked.decode != "auto":
+        own = dict.fromkeys(named(asked.decode, *outputs), asked.decode)
+    if not own | fits:
+        raise InputError(
+            f"{found.source}: no preset takes outputs of these shapes with {classes} classes. Correct `detector.classes`, or "
+            "declare the parts of `detector.decode` (docs/your-detector.md)."
+        )
+    return [(preset, decoding) for decoding, preset in {**own, **fits, **own}.items()]
 
 
 def _drawn(labelled: list[Picture], seed: int) -> list[Picture]:

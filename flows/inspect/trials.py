@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -23,6 +24,8 @@ Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 SURE, NEARLY_ALL = 0.5, 0.9
 """A score above the first is an object; no detector says so of more than the second of its points."""
+RIGHT, ENOUGH = 0.5, 5
+"""Intersection over union from which on a box is the object's, and how many such boxes tell what a class is taken for."""
 
 
 class Trials:
@@ -64,20 +67,37 @@ class Trials:
         found = (self._seen[row, fit, feeding.form, decoding] for row, fit in enumerate(fits))
         return [NOTHING if isinstance(own, str) else own for own in found]
 
-    def results(self, feeding: Feeding, decoding: Decoding, count: int) -> list[dict[str, Any]]:
-        """The same as COCO has it."""
-        found = self.detections(feeding, decoding, count)
-        return list(chain.from_iterable(as_coco(own, self.fits[row][feeding.resize], row + 1) for row, own in enumerate(found)))
+    def scored(
+        self, feeding: Feeding, decoding: Decoding, count: int, *, one_class: bool = False, elsewhere: bool = False
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Ground truth and results on the first pictures, as COCO has them.
+
+        With `one_class` as if all objects were of the same; with `elsewhere` as if what was found in each was found in the next.
+        """
+        truth, found = self.truth_of(count), self.detections(feeding, decoding, count)
+        rows = enumerate(found[-1:] + found[:-1] if elsewhere else found)
+        results = list(chain.from_iterable(as_coco(own, self.fits[row][feeding.resize], row + 1) for row, own in rows))
+        if one_class:
+            only = {"category_id": truth["categories"][0]["id"]}
+            truth = truth | {"categories": truth["categories"][:1], "annotations": [own | only for own in truth["annotations"]]}
+            return truth, [own | only for own in results]
+        present = {own["id"] for own in truth["categories"]}  # detections of others have no part in mAP, and take time
+        return truth, [own for own in results if own["category_id"] in present]
 
     def accuracy(self, feeding: Feeding, decoding: Decoding, count: int, *, one_class: bool = False) -> Accuracy:
         """COCO's mAP on the first pictures; with `one_class` as if all objects were of the same."""
-        truth, found = self.truth_of(count), self.results(feeding, decoding, count)
-        if one_class:
-            truth = truth | {"categories": truth["categories"][:1]}
-            only = {"category_id": truth["categories"][0]["id"]}
-            return accuracy(truth | {"annotations": [own | only for own in truth["annotations"]]}, [own | only for own in found])
-        present = {own["id"] for own in truth["categories"]}  # detections of others have no part in mAP, and take time
-        return accuracy(truth, [own for own in found if own["category_id"] in present])
+        return accuracy(*self.scored(feeding, decoding, count, one_class=one_class))
+
+    def mistaken(self, feeding: Feeding, decoding: Decoding, count: int) -> dict[str, str]:
+        """Classes whose objects are mostly found as those of another one, and that one, unless it is found as itself."""
+        found_as: dict[int, Counter[int]] = defaultdict(Counter)
+        for own, fits, found in zip(self.pictures, self.fits, self.detections(feeding, decoding, count), strict=False):
+            overlap = _iou(own.boxes_xyxy_px, fits[feeding.resize].to_original(found.boxes_xyxy_px))  # (objects, detections)
+            for label, right in zip(own.labels[~own.crowd].tolist(), overlap[~own.crowd] >= RIGHT, strict=True):
+                found_as[label].update(found.labels[right][:1].tolist())  # best first
+        mostly = {label: counts.most_common(1)[0][0] for label, counts in sorted(found_as.items()) if counts.total() >= ENOUGH}
+        names = [own["name"] for own in self.truth["categories"]]
+        return {names[own]: names[other] for own, other in mostly.items() if other not in (own, mostly.get(other))}
 
     def truth_of(self, count: int) -> dict[str, Any]:
         """The ground truth of the first pictures and of the classes that have objects in them."""
@@ -115,3 +135,12 @@ def _too_sure(decoding: Decoding, scores: Array) -> str | None:
         return None
     share = float(((scores.sum(1) if form == "softmax" else scores.max(1)) > SURE).mean())
     return f"decode.scores: form {form} makes objects of {share:.0%} of all points." if share > NEARLY_ALL else None
+
+
+def _iou(ours_xyxy_px: NDArray[Any], theirs_xyxy_px: NDArray[Any]) -> NDArray[Any]:
+    """Intersection over union of each pair, (n, 4) and (m, 4) -> (n, m)."""
+    ours, theirs = ours_xyxy_px[:, None], theirs_xyxy_px[None]
+    sides_px = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
+    both_px2 = sides_px.clip(min=0).prod(-1)
+    of_ours_px2, of_theirs_px2 = ((own[..., 2:] - own[..., :2]).prod(-1) for own in (ours, theirs))
+    return np.asarray(both_px2 / (of_ours_px2 + of_theirs_px2 - both_px2).clip(min=1e-9))
