@@ -14,7 +14,7 @@ from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import FileInterface
 from detection.frozen import InputError
 from flows.inspect.feeding import AXES, Feeding
-from flows.inspect.search import LEAST_MAP_50, UNTRIED, USUAL_RUN_S, Search, Tried, Way
+from flows.inspect.search import LEAST_MAP_50, UNTRIED, Search, Tried, Way
 from flows.inspect.trials import Call, Trials
 from flows.progress import steps
 from flows.stats.map_bootstrap import Difference, drawn_aps, drawn_difference
@@ -100,17 +100,17 @@ class NoFitError(InputError):
 
 def choose(
     file: FileInterface, call: Call, size: tuple[int, int], feedings: Sequence[Feeding], candidates: Sequence[tuple[str, Decoding]],
-    pictures: Sequence[Picture], names: Sequence[str], run_s: float = USUAL_RUN_S, declared: Decoding | None = None,
+    pictures: Sequence[Picture], names: Sequence[str], declared: Decoding | None = None,
 ) -> Choice:  # fmt: skip
     """The way of feeding and reading that finds most of what is labelled; NoFitError where none does.
 
     What val does not tell apart stays as in the plan: the first of the feedings, and the candidate that is `declared`; without
     one the first that finds most. `file` says what is known without looking: layout, type, outputs, classes. `size` is (height,
-    width) in pixels, `names` are the data's classes. Two pictures or more have labelled objects. `run_s` is what one run takes.
+    width) in pixels, `names` are the data's classes. Two pictures or more have labelled objects.
     """
     trials = Trials(file, call, size, pictures, names)
     search = Search(trials, feedings, [decoding for _, decoding in candidates], declared)
-    search.go_through(run_s)
+    search.go_through()
     presets = {decoding: preset for preset, decoding in candidates}
     read = tuple(sorted(_read(search, presets), key=lambda own: own.tried or UNTRIED, reverse=True))
     compared = _Compared(search)

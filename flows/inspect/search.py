@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from time import process_time
 from typing import NamedTuple
 
 from detection.file_interface.declaration import Decoding
@@ -27,8 +28,8 @@ class Round(NamedTuple):
 
 
 ROUNDS = (Round(None, 4, 2), Round(8, 12, 4), Round(5, 48, 8))
-USUAL_RUN_S = 0.1
-"""Of a network of 2 GFLOP on one core: 28 x 4 + 8 x 8 + 5 x 36 = 356 runs take 36 s. Slower ones see fewer pictures."""
+USUAL_LOOK_S = 0.1
+"""Of a network of 2 GFLOP on one core: 28 x 4 + 8 x 8 + 5 x 36 = 356 looks take 36 s. Slower ones look at fewer pictures."""
 
 
 class Way(NamedTuple):
@@ -71,12 +72,13 @@ class Search:
         """Whether the best finds enough to be the right one."""
         return max((self.tried[own].map_50 for own in self.left if own in self.tried), default=0.0) >= LEAST_MAP_50
 
-    def go_through(self, run_s: float) -> None:
-        """All rounds, or as many as it takes to see that nothing fits; `run_s` is what one run takes."""
+    def go_through(self) -> None:
+        """All rounds, or as many as it takes to see that nothing fits; on fewer pictures where a look at one takes longer."""
+        look_s = [self._look_s(row) for row in (0, 1)][1]  # the first also does what is done once
         for own in ROUNDS:
             if own.feedings is not None and self.found:
                 self._leave_out(own.feedings)
-            count = max(own.least, round(own.pictures * min(1.0, USUAL_RUN_S / run_s)))
+            count = max(own.least, round(own.pictures * USUAL_LOOK_S / max(look_s, USUAL_LOOK_S)))
             self._try_on(min(count, len(self.trials.pictures)))
             if own is not ROUNDS[0] and not self.found:
                 return
@@ -88,6 +90,12 @@ class Search:
             if others:
                 ways = (Way(own, best.decoding) for own in others)
                 yield axis, max(ways, key=lambda own: self.tried.get(own, UNTRIED))
+
+    def _look_s(self, row: int) -> float:
+        """Seconds of processor time that one picture takes: what else runs here must not decide how many are looked at."""
+        started_s = process_time()
+        self.trials.look(self.feedings[0], list(dict.fromkeys(way.decoding for way in self.left)), row)
+        return process_time() - started_s
 
     def _try_on(self, count: int) -> None:
         """Score what is left on the first pictures."""

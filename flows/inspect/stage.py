@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -44,8 +43,6 @@ class Inspected:
     shapes: dict[str, tuple[int, ...]]
     """Of the outputs of one run, in the order in which every runtime gives them."""
     session: Session
-    run_s: float
-    """Seconds of processor time that one run took."""
     graph: Graph | None
     why_not_counted: str | None
     float_nodes: tuple[str, ...]
@@ -71,9 +68,6 @@ def inspect_file(source: Path, input_size: tuple[int, int] | None) -> Inspected:
             why_not = str(error).removeprefix(f"{target}: ")
         model = onnx.load(target)
     results = session(session.blank())
-    started_s = time.process_time()  # not the clock's: what else runs here must not decide how many pictures are looked at
-    session(session.blank())
-    run_s = time.process_time() - started_s
     tail = float_tail_of_graph(model)
     written = {name for node in model.graph.node if node.name in set(tail) for name in node.output}
     given = onnx.load(source, load_external_data=False).opset_import
@@ -85,7 +79,6 @@ def inspect_file(source: Path, input_size: tuple[int, int] | None) -> Inspected:
         signature=repaired.signature,
         shapes=dict(zip(session.output_names, (result.shape for result in results), strict=True)),
         session=session,
-        run_s=run_s,
         graph=graph,
         why_not_counted=why_not,
         float_nodes=tail,
@@ -108,7 +101,7 @@ def chosen_on_val(found: Inspected, plan: Plan, asked: OnnxDetector, labelled: L
     pictures = _drawn([own for own in labelled.splits["val"] if not own.crowd.all()], plan.params.seed)
     ways = feedings(signature.dtype, signature.channels, asked.input, plan.params.data.resize)
     declared = None if asked.decode == "auto" else candidates[0][1]
-    return choose(file, found.session, signature.input_size, ways, candidates, pictures, labelled.classes, found.run_s, declared)
+    return choose(file, found.session, signature.input_size, ways, candidates, pictures, labelled.classes, declared)
 
 
 def decode_value(found: Inspected, preset: str, decoding: Decoding, classes: int) -> str | Decoding:

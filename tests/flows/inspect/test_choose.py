@@ -16,9 +16,10 @@ from detection.data.labelled import Picture
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import FileInterface, PictureForm
 from detection.file_interface.presets import Shapes, fitting
+from flows.inspect import search
 from flows.inspect.choose import Choice, NoFitError, choose
 from flows.inspect.feeding import COLOURS, DECLARED, NUMBERS, RESIZES, Feeding, feedings
-from flows.inspect.search import ROUNDS, USUAL_RUN_S
+from flows.inspect.search import ROUNDS, USUAL_LOOK_S
 from flows.inspect.trials import NOTHING
 from tests.flows.inspect import squares
 from tests.flows.inspect.encoding import encoded
@@ -41,7 +42,7 @@ def saying(finder: SquareFinder, decoding: Decoding, shapes: Shapes) -> Call:
 
 def chosen(
     seen: list[Picture], finder: SquareFinder, shapes: Shapes = YOLOV8, call: Call | None = None, declared: PictureForm = PLAIN,
-    wanted: int = 0, channels: int = 3, own: Decoding | None = None, run_s: float = USUAL_RUN_S,
+    wanted: int = 0, channels: int = 3, own: Decoding | None = None,
 ) -> Choice:  # fmt: skip
     """What is chosen for a file whose outputs mean the one of the fitting decodings that is wanted; the plan declares its `own`."""
     classes = len(finder.colours)
@@ -52,7 +53,7 @@ def chosen(
     ways = feedings(finder.dtype, channels, declared, "letterbox")
     call = call or saying(finder, candidates[wanted][1], shapes)
     read = candidates if own is None else [(DECLARED, own), *(pair for pair in candidates if pair[1] != own)]
-    return choose(file, call, SIZE, ways, read, seen, tuple(finder.colours), run_s, own)
+    return choose(file, call, SIZE, ways, read, seen, tuple(finder.colours), own)
 
 
 @pytest.mark.parametrize("true", FEEDINGS, ids=str)
@@ -249,9 +250,10 @@ def test_a_part_that_val_does_not_decide_stays_as_in_the_plan(declared: PictureF
     assert colour.difference.mean > 0
 
 
-@pytest.mark.parametrize(("run_s", "most"), [(0.01, 356), (USUAL_RUN_S, 356), (10 * USUAL_RUN_S, 110)])
-def test_a_slow_network_looks_at_fewer_pictures(run_s: float, most: int) -> None:
-    """A network of 2 GFLOP takes 0.1 s a run: 356 runs are 36 s. No outputs are kept from one run to the next."""
+@pytest.mark.parametrize(("look_s", "most"), [(0.01, 356), (USUAL_LOOK_S, 356), (10 * USUAL_LOOK_S, 110)])
+def test_a_slow_network_looks_at_fewer_pictures(look_s: float, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of 2 GFLOP takes 0.1 s a look: 356 looks are 36 s. No outputs are kept from one look to the next."""
+    monkeypatch.setattr(search, "process_time", lambda: look_s * len(alive))
     call = saying(SquareFinder(PLAIN), fitting(YOLOV8, SIZE, 3)[0][1], YOLOV8)
     alive: list[weakref.ref[NDArray[Any]]] = []
 
@@ -261,7 +263,7 @@ def test_a_slow_network_looks_at_fewer_pictures(run_s: float, most: int) -> None
         alive.extend(weakref.ref(own) for own in outputs)
         return outputs
 
-    found = chosen(pictures(60, shapes=((2, 1), (1, 2))), SquareFinder(PLAIN), call=counted, run_s=run_s)
+    found = chosen(pictures(60, shapes=((2, 1), (1, 2))), SquareFinder(PLAIN), call=counted)
     assert len(alive) <= most
-    assert found.pictures == (48 if run_s <= USUAL_RUN_S else ROUNDS[-1].least)
+    assert found.pictures == (48 if look_s <= USUAL_LOOK_S else ROUNDS[-1].least)
     assert found.feeding.form == PLAIN
