@@ -264,7 +264,9 @@ def _files(content: _CocoFile, path: Path, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _pictures(content: _CocoFile, files: Mapping[str, Path], labels: dict[int, int], orientation: ExifOrientation) -> list[Picture]:
+def _pictures(
+    content: _CocoFile, files: Mapping[str, Path], labels: dict[int, int], orientation: ExifOrientation
+) -> list[Picture]:
     """The pictures of these files, in their order."""
     images = {image.file_name: image for image in content.images}
     annotations: dict[int, list[_Annotation]] = defaultdict(list)
