@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import chain
 from typing import Any, NamedTuple
 
 import yaml
@@ -47,7 +48,8 @@ def decode_setting(decode: str | Decoding) -> Setting:
 
 def as_text(sections: Sections) -> str:
     """The settings as a params file has them."""
-    return "\n".join(_section_text(section, settings, "  ") for section, settings in sections.items())
+    lines = ([f"{section}:", *(_indented(*own, "  ") for own in settings.items())] for section, settings in sections.items())
+    return "\n".join(chain.from_iterable(lines))
 
 
 def with_settings(text: str, sections: Sections) -> str:
@@ -76,10 +78,6 @@ def _parts(decoding: Decoding) -> dict[str, Any]:
     if decoding.points is not None:  # the kind is a default that says which of the others is meant
         parts["points"] = {"kind": decoding.points.kind} | parts["points"]
     return parts
-
-
-def _section_text(section: str, settings: dict[str, Setting], indent: str) -> str:
-    return "\n".join([f"{section}:", *(_indented(name, own, indent) for name, own in settings.items())])
 
 
 def _with_setting(text: str, section: str, name: str, setting: Setting, *, same: bool) -> str:

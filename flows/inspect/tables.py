@@ -43,15 +43,15 @@ def choice_answer(choice: Choice) -> Iterator[str]:
     for axis in choice.axes:
         kept = "stays, as in the plan or by default" if axis.value == axis.planned else f"is taken, not {axis.planned}"
         if not axis.decided:
-            yield f"{not_told([axis])} ({_points(axis.difference)}): {axis.value} {kept}; decide yourself"
+            yield f"{not_told([axis])} (of which mAP is {_points(axis.difference)}): {axis.value} {kept}; decide yourself"
         elif axis.value != axis.planned:
-            yield f"{axis.name}: {axis.value} is clearly better than what the plan has, or the default is: {axis.planned}"
+            yield f"{axis.name}: clearly {axis.value}, not {axis.planned} as in the plan or by default"
     if choice.beaten:
-        yield f"decode: what the plan declares finds less ({_points(choice.beaten.difference)})"
+        yield f"decode: what the plan declares finds less, mAP {_points(choice.beaten.difference)}"
     for rival in choice.rivals:
         other = differences(rival.decoding, choice.decoding)
         stays = "what the plan declares stays" if choice.as_declared else "decide yourself"
-        yield f"decode: val does not tell {rival.preset} with {other} from it ({_points(rival.difference)}): {stays}"
+        yield f"decode: val does not tell {rival.preset} with {other} from it (mAP {_points(rival.difference)}): {stays}"
     for name, other in choice.mistaken.items():
         yield f"classes: {name} is mostly found as {other}: are `detector.classes` in the order of the file's scores?"
 

@@ -92,7 +92,7 @@ class Trials:
         return accuracy(*self.scored(feeding, decoding, count, one_class=one_class))
 
     def mistaken(self, feeding: Feeding, decoding: Decoding, count: int) -> dict[str, str]:
-        """Classes whose objects are mostly found as those of another one, and that one, unless it is found as itself."""
+        """Classes whose objects are mostly found as those of another class, and that one, where its own are found as others too."""
         found_as: dict[int, Counter[int]] = defaultdict(Counter)
         for own, fits, found in zip(self.pictures, self.fits, self.detections(feeding, decoding, count), strict=False):
             overlap = _iou(own.boxes_xyxy_px, fits[feeding.resize].to_original(found.boxes_xyxy_px))  # (objects, detections)
@@ -100,7 +100,7 @@ class Trials:
                 found_as[label].update(found.labels[right][:1].tolist())  # best first
         mostly = {label: counts.most_common(1)[0][0] for label, counts in sorted(found_as.items()) if counts.total() >= ENOUGH}
         names = [own["name"] for own in self.truth["categories"]]
-        return {names[own]: names[other] for own, other in mostly.items() if other not in (own, mostly.get(other))}
+        return {names[own]: names[other] for own, other in mostly.items() if mostly.get(other, other) != other}
 
     def truth_of(self, count: int) -> dict[str, Any]:
         """The ground truth of the first pictures and of the classes that have objects in them."""

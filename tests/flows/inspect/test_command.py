@@ -48,7 +48,7 @@ def test_what_was_found_is_written_and_the_sweep_takes_it(sixfold: Sixfold, tmp_
     assert (ended.code, ended.err) == (0, "")
     assert "read as yolov8, fed as BGR, 0 to 255, stretched: mAP 1.000, mAP50 1.000 on 10 pictures of val" in ended.out
     assert "does not tell" not in ended.out
-    assert "resize: stretch is clearly better than what the plan has, or the default is: letterbox" in ended.out
+    assert "resize: clearly stretch, not letterbox as in the plan or by default" in ended.out
     fed = [line for line in ended.out.splitlines() if line.count("│") == 6 and ("letterbox" in line or "stretch" in line)]
     assert len(fed) == 28, "the whole table"
     assert ended.out.rstrip().endswith("Next: `sixfold prepare`, then `sixfold teacher`.")
