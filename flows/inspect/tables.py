@@ -43,7 +43,7 @@ def choice_answer(choice: Choice) -> Iterator[str]:
     for axis in choice.axes:
         kept = "stays, as in the plan or by default" if axis.value == axis.planned else f"is taken, not {axis.planned}"
         if not axis.decided:
-            yield f"{not_told([axis])} (of which mAP is {_points(axis.difference)}): {axis.value} {kept}; decide yourself"
+            yield f"{not_told([axis])} ({axis.other}: mAP {_points(axis.difference)}); {axis.value} {kept}: decide yourself"
         elif axis.value != axis.planned:
             yield f"{axis.name}: clearly {axis.value}, not {axis.planned} as in the plan or by default"
     if choice.beaten:

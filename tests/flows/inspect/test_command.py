@@ -8,6 +8,7 @@ import pytest
 
 from detection.boxes import Resize
 from detection.file_interface.interface import PictureForm
+from detection.frozen import InputError
 from flows.sweep.params import read_plan
 from tests.flows.cli_runner import Sixfold, refused
 from tests.flows.inspect.square_file import DETECTOR, OWN_SHAPE, PLAN, SOME_SHAPES, Head, Shapes, write_pictures, write_square_file
@@ -43,8 +44,11 @@ def test_a_file_without_labels_is_described(sixfold: Sixfold, tmp_path: Path) ->
 
 
 def test_what_was_found_is_written_and_the_sweep_takes_it(sixfold: Sixfold, tmp_path: Path) -> None:
-    """Numbers, colours, resizing and preset, each decided; comments of the plan stay."""
-    ended = sixfold(made(tmp_path), "inspect", "--params", "plan.yaml", "--write")
+    """Numbers, colours, resizing and preset, each decided; comments of the plan stay. Before, it says which command to run."""
+    made(tmp_path)
+    with pytest.raises(InputError, match="Run `sixfold inspect --params PLAN --write`"):
+        _ = read_plan(tmp_path / "plan.yaml").given
+    ended = sixfold(tmp_path, "inspect", "--params", "plan.yaml", "--write")
     assert (ended.code, ended.err) == (0, "")
     assert "read as yolov8, fed as BGR, 0 to 255, stretched: mAP 1.000, mAP50 1.000 on 10 pictures of val" in ended.out
     assert "does not tell" not in ended.out
@@ -68,7 +72,7 @@ def test_what_val_leaves_open_is_named_in_the_plan(sixfold: Sixfold, tmp_path: P
         ended = sixfold(folder, "inspect", "--params", "plan.yaml", "--write")
         assert ended.code == 0
         assert "val does not tell resize letterbox from stretch" in ended.out
-        assert "letterbox stays, as in the plan or by default; decide yourself" in ended.out
+        assert "letterbox stays, as in the plan or by default: decide yourself" in ended.out
         text = (folder / "plan.yaml").read_text()
         assert text.count("  resize: letterbox  # val does not tell resize letterbox from stretch\n") == 1
         assert text.count("does not tell") == 1
