@@ -14,8 +14,8 @@ from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import FileInterface
 from detection.frozen import InputError
 from flows.inspect.feeding import AXES, Feeding
-from flows.inspect.search import LEAST_MAP_50, UNTRIED, Search, Tried, Way
-from flows.inspect.trials import Call, Trials
+from flows.inspect.search import LEAST_MAP_50, UNTRIED, Search, Tried
+from flows.inspect.trials import Call, Trials, Way
 from flows.progress import steps
 from flows.stats.map_bootstrap import Difference, drawn_aps, drawn_difference
 
@@ -128,13 +128,13 @@ def choose(
         decoding=best.decoding,
         as_declared=best.decoding == declared,
         pictures=search.pictures,
-        accuracy=trials.accuracy(*best, search.pictures),
+        accuracy=trials.accuracy(best, search.pictures),
         read=read,
         fed=tuple(sorted(fed, key=lambda own: own[1], reverse=True)),
         axes=tuple(compared.axes(best)),
         rivals=tuple(own for own in others if own.difference.high >= 0.0),
         beaten=beaten,
-        mistaken=trials.mistaken(*best, search.pictures),
+        mistaken=trials.mistaken(best, search.pictures),
     )
 
 
@@ -147,7 +147,7 @@ def _none_fits(search: Search, presets: Mapping[Decoding, str]) -> str:
     said += f"({reached}{LEAST_MAP_50:g} is the least)."
     if one_class := _right_but_for_classes(search):
         way, map_50 = one_class
-        mistaken = search.trials.mistaken(*way, search.pictures)
+        mistaken = search.trials.mistaken(way, search.pictures)
         return (
             f"{said} Where classes do not count, {presets[way.decoding]} reaches {map_50:.3f}"
             f"{''.join(f'; {name} is found as {other}' for name, other in mistaken.items())}: "
@@ -163,7 +163,7 @@ def _right_but_for_classes(search: Search) -> tuple[Way, float] | None:
     """The way that finds the objects, but not their classes, and its mAP50 as if there was one class; None where none does."""
     ways = search.left if len(search.trials.truth["categories"]) > 1 else []
     reached = {
-        way: search.trials.accuracy(*way, search.pictures, one_class=True).map_50
+        way: search.trials.accuracy(way, search.pictures, one_class=True).map_50
         for way in steps(ways, len(ways), "inspect: classes left out", "ways")
     }
     best = max(reached.items(), key=lambda own: own[1], default=None)
@@ -175,7 +175,7 @@ def _read(search: Search, presets: Mapping[Decoding, str]) -> Iterator[Read]:
     for way, tried in search.tried.items():
         reached[way.decoding] = max(tried, reached.get(way.decoding, tried))
     for decoding, preset in presets.items():
-        why_not = search.trials.why_not(search.feedings[0], decoding)
+        why_not = search.trials.why_not(Way(search.feedings[0], decoding))
         yield Read(preset, decoding, reached.get(decoding), None if decoding in reached else why_not)
 
 
@@ -222,14 +222,14 @@ class _Compared:
         return drawn_difference(self._drawn(best), self._drawn(other))
 
     def _alike(self, best: Way, other: Way) -> bool:
-        found = (self.search.trials.detections(*way, self.search.pictures) for way in (best, other))
+        found = (self.search.trials.detections(way, self.search.pictures) for way in (best, other))
         return _alike(*found)
 
     def _drawn(self, way: Way, *, elsewhere: bool = False) -> np.typing.NDArray[np.float64]:
         if (way, elsewhere) not in self._aps:
             trials, count = self.search.trials, self.search.pictures
             looked = way in self.search.left
-            truth, found = trials.scored(*way, count, elsewhere=elsewhere) if looked else (trials.truth_of(count), [])
+            truth, found = trials.scored(way, count, elsewhere=elsewhere) if looked else (trials.truth_of(count), [])
             self._aps[way, elsewhere] = drawn_aps(truth, found, seed=SEED, draws=DRAWS)
         return self._aps[way, elsewhere]
 

@@ -64,13 +64,14 @@ def _settle(
         _write(plan, params, sections, say)
     else:
         say(plan_text.as_text(sections))
+    put = "" if write else f"put that into {params}, or let `--write` do it; then "
     if len(values) > 1:
-        say("One of these, which val does not tell apart although they detect differently:")
+        say("val does not tell these apart, although they detect differently:")
         for value in values:
             say(plan_text.as_text({"detector": {"decode": value}}))
         if write:
             raise InputError(f"{params}: `decode` is not written, since {len(values)} ways are equal. Declare one of those above.")
-    put = "" if write else f"put that into {params}, or let `--write` do it; then "
+        put += "declare one of these; then "
     say(f"Next: {put}`sixfold prepare`, then `sixfold teacher`.")
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from detection.file_interface.declaration import Decoding
 from flows.inspect.feeding import AXES, Feeding
-from flows.inspect.trials import Trials
+from flows.inspect.trials import Trials, Way
 from flows.progress import steps
 
 LEAST_MAP_50 = 0.1
@@ -30,13 +30,6 @@ class Round(NamedTuple):
 ROUNDS = (Round(None, 4, 2), Round(8, 12, 4), Round(5, 48, 8))
 USUAL_LOOK_S = 0.1
 """Of a network of 2 GFLOP on one core: 28 x 4 + 8 x 8 + 5 x 36 = 356 looks take 36 s. Slower ones look at fewer pictures."""
-
-
-class Way(NamedTuple):
-    """Of using a file."""
-
-    feeding: Feeding
-    decoding: Decoding
 
 
 class Tried(NamedTuple):
@@ -104,9 +97,9 @@ class Search:
         runs = list(product(feedings, range(count)))
         for feeding, row in steps(runs, len(runs), f"inspect: {len(feedings)} ways of feeding, {count} pictures", "runs"):
             self.trials.look(feeding, decodings[feeding], row)
-        self.left = [way for way in self.left if not self.trials.why_not(*way)]
+        self.left = [way for way in self.left if not self.trials.why_not(way)]
         for way in self.left:
-            reached = self.trials.accuracy(*way, count)
+            reached = self.trials.accuracy(way, count)
             self.tried[way] = Tried(count, reached.map_50_95, reached.map_50)
         self.pictures = count
 

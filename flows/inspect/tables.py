@@ -51,7 +51,7 @@ def choice_answer(choice: Choice) -> Iterator[str]:
     for rival in choice.rivals:
         other = differences(rival.decoding, choice.decoding)
         stays = "what the plan declares stays" if choice.as_declared else "decide yourself"
-        yield f"decode: val does not tell {rival.preset} with {other} from it (mAP {_points(rival.difference)}): {stays}"
+        yield f"decode: val does not tell {rival.preset} with {other} from what is taken (mAP {_points(rival.difference)}): {stays}"
     for name, other in choice.mistaken.items():
         yield f"classes: {name} is mostly found as {other}: are `detector.classes` in the order of the file's scores?"
 

@@ -21,6 +21,8 @@ from flows.prepare.stage import GroundTruth
 
 Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
 """An opened file."""
+Coco = dict[str, Any]
+"""Ground truth, or one result, as COCO has it."""
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 SURE, NEARLY_ALL = 0.5, 0.9
 """A score above the first is an object; no detector says so of more than the second of its points."""
@@ -28,6 +30,13 @@ CANDIDATES = 1000
 """Pairs of point and class that enter the suppression."""
 RIGHT, ENOUGH = 0.5, 5
 """Intersection over union from which on a box is the object's, and how many such boxes tell what a class is taken for."""
+
+
+class Way(NamedTuple):
+    """Of using a file."""
+
+    feeding: Feeding
+    decoding: Decoding
 
 
 class Trials:
@@ -40,7 +49,7 @@ class Trials:
         self.fits = [{how: fit_of(own.size, size, how) for how in RESIZES} for own in pictures]
         self._fitted: dict[tuple[int, Fit], NDArray[np.uint8]] = {}
         self._seen: dict[tuple[int, Fit, PictureForm, Decoding], Detections | str] = {}
-        self._why_not: dict[tuple[Feeding, Decoding], str] = {}
+        self._why_not: dict[Way, str] = {}
         truth = GroundTruth(tuple(names))
         for own in pictures:
             truth.add(own)
@@ -55,31 +64,29 @@ class Trials:
             outputs = dict(zip(self.file.outputs, self.call(tensor), strict=True))
             known: dict[Decoding, _Scores] = {}
             for own in missing:  # values that contradict it once are enough
-                self._seen[row, fit, feeding.form, own] = self._why_not.get((feeding, own)) or self._read(own, outputs, known)
+                self._seen[row, fit, feeding.form, own] = self._why_not.get(Way(feeding, own)) or self._read(own, outputs, known)
         for own in decodings:
             if isinstance(why_not := self._seen[row, fit, feeding.form, own], str):
-                self._why_not.setdefault((feeding, own), why_not)
+                self._why_not.setdefault(Way(feeding, own), why_not)
 
-    def why_not(self, feeding: Feeding, decoding: Decoding) -> str | None:
+    def why_not(self, way: Way) -> str | None:
         """What the values for one of the pictures say against this way of reading, or None."""
-        return self._why_not.get((feeding, decoding))
+        return self._why_not.get(way)
 
-    def detections(self, feeding: Feeding, decoding: Decoding, count: int) -> list[Detections]:
+    def detections(self, way: Way, count: int) -> list[Detections]:
         """What was found in each of the first pictures, in pixels of the input; nothing where values contradict."""
-        fits = (own[feeding.resize] for own in self.fits[:count])
-        found = (self._seen[row, fit, feeding.form, decoding] for row, fit in enumerate(fits))
+        fits = (own[way.feeding.resize] for own in self.fits[:count])
+        found = (self._seen[row, fit, way.feeding.form, way.decoding] for row, fit in enumerate(fits))
         return [NOTHING if isinstance(own, str) else own for own in found]
 
-    def scored(
-        self, feeding: Feeding, decoding: Decoding, count: int, *, one_class: bool = False, elsewhere: bool = False
-    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def scored(self, way: Way, count: int, *, one_class: bool = False, elsewhere: bool = False) -> tuple[Coco, list[Coco]]:
         """Ground truth and results on the first pictures, as COCO has them.
 
         With `one_class` as if all objects were of the same; with `elsewhere` as if what was found in each was found in the next.
         """
-        truth, found = self.truth_of(count), self.detections(feeding, decoding, count)
+        truth, found = self.truth_of(count), self.detections(way, count)
         rows = enumerate(found[-1:] + found[:-1] if elsewhere else found)
-        results = list(chain.from_iterable(as_coco(own, self.fits[row][feeding.resize], row + 1) for row, own in rows))
+        results = list(chain.from_iterable(as_coco(own, self.fits[row][way.feeding.resize], row + 1) for row, own in rows))
         if one_class:
             only = {"category_id": truth["categories"][0]["id"]}
             truth = truth | {"categories": truth["categories"][:1], "annotations": [own | only for own in truth["annotations"]]}
@@ -87,22 +94,22 @@ class Trials:
         present = {own["id"] for own in truth["categories"]}  # detections of others have no part in mAP, and take time
         return truth, [own for own in results if own["category_id"] in present]
 
-    def accuracy(self, feeding: Feeding, decoding: Decoding, count: int, *, one_class: bool = False) -> Accuracy:
+    def accuracy(self, way: Way, count: int, *, one_class: bool = False) -> Accuracy:
         """COCO's mAP on the first pictures; with `one_class` as if all objects were of the same."""
-        return accuracy(*self.scored(feeding, decoding, count, one_class=one_class))
+        return accuracy(*self.scored(way, count, one_class=one_class))
 
-    def mistaken(self, feeding: Feeding, decoding: Decoding, count: int) -> dict[str, str]:
+    def mistaken(self, way: Way, count: int) -> dict[str, str]:
         """Classes whose objects are mostly found as those of another class, and that one, where its own are found as others too."""
         found_as: dict[int, Counter[int]] = defaultdict(Counter)
-        for own, fits, found in zip(self.pictures, self.fits, self.detections(feeding, decoding, count), strict=False):
-            overlap = _iou(own.boxes_xyxy_px, fits[feeding.resize].to_original(found.boxes_xyxy_px))  # (objects, detections)
+        for own, fits, found in zip(self.pictures, self.fits, self.detections(way, count), strict=False):
+            overlap = _iou(own.boxes_xyxy_px, fits[way.feeding.resize].to_original(found.boxes_xyxy_px))  # (objects, detections)
             for label, right in zip(own.labels[~own.crowd].tolist(), overlap[~own.crowd] >= RIGHT, strict=True):
                 found_as[label].update(found.labels[right][:1].tolist())  # best first
         mostly = {label: counts.most_common(1)[0][0] for label, counts in sorted(found_as.items()) if counts.total() >= ENOUGH}
         names = [own["name"] for own in self.truth["categories"]]
         return {names[own]: names[other] for own, other in mostly.items() if mostly.get(other, other) != other}
 
-    def truth_of(self, count: int) -> dict[str, Any]:
+    def truth_of(self, count: int) -> Coco:
         """The ground truth of the first pictures and of the classes that have objects in them."""
         annotations = [own for own in self.truth["annotations"] if own["image_id"] <= count]
         present = {own["category_id"] for own in annotations if not own["iscrowd"]}

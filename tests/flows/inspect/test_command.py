@@ -84,7 +84,8 @@ def test_readings_that_val_does_not_tell_apart_are_not_written(sixfold: Sixfold,
     ended = sixfold(folder, "inspect", "--params", "plan.yaml")
     assert (ended.code, ended.err) == (0, "")
     assert "decode: val does not tell detr with " in ended.out
-    assert "One of these, which val does not tell apart although they detect differently:" in ended.out
+    assert "val does not tell these apart, although they detect differently:" in ended.out
+    assert "declare one of these; then `sixfold prepare`" in ended.out
     assert ended.out.count("form: softmax") == ended.out.count("form: sigmoid") == 1
     ended = sixfold(folder, "inspect", "--params", "plan.yaml", "--write")
     refused(ended, "plan.yaml: `decode` is not written, since 2 ways are equal", out="int8 reaches")
