@@ -130,11 +130,22 @@ def test_a_grey_input_is_fed_grey() -> None:
 
 
 def test_equal_detections_count_as_one_and_the_simpler_reading_is_taken() -> None:
-    """Queries that give each object once: suppression finds nothing to do, so the file is read without it."""
+    """Queries that give each object once: suppression finds nothing to do; the file is read without it, unless that is declared."""
     wanted = next(own for own, (name, _) in enumerate(fitting(DETR, SIZE, 3)) if name == "detr")
     found = chosen(pictures(12), SquareFinder(PLAIN), DETR, wanted=wanted)
     assert (found.preset, found.decoding.select, found.rivals) == ("detr", "best", ())
     assert sum(own.tried is not None and own.tried.map_50 == 1.0 for own in found.read) == 2
+    suppressed = next(own.decoding for own in found.read if own.tried and own.decoding != found.decoding)
+    found = chosen(pictures(12), SquareFinder(PLAIN), DETR, wanted=wanted, own=suppressed)
+    assert (found.decoding, found.decoding.select, found.as_declared) == (suppressed, "nms", True)
+
+
+def test_detections_of_classes_that_no_picture_has_do_not_matter(capfd: pytest.CaptureFixture[str]) -> None:
+    """The evaluation would warn of each."""
+    seen = [replace(own, boxes_xyxy_px=own.boxes_xyxy_px[own.labels < 2], labels=own.labels[own.labels < 2],
+                    crowd=own.crowd[own.labels < 2]) for own in pictures(12)]  # fmt: skip
+    assert chosen(seen, SquareFinder(PLAIN)).accuracy.map_50 == 1.0
+    assert "hotcoco" not in capfd.readouterr().err
 
 
 def test_the_plans_own_way_of_feeding_is_compared_to_the_end() -> None:
