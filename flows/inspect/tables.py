@@ -105,7 +105,7 @@ def reading_table(read: Sequence[Read], chosen: Decoding | None = None) -> Table
     for own in read:
         other = own.why_not or differences(own.decoding, chosen)
         lines.append((own.preset, *_reached(own.tried), "taken" if own.decoding == chosen else other))
-    return ("read as", "mAP", "pictures", "how it differs, or what values contradict it"), lines
+    return ("read as", "mAP, fed best", "pictures", "how it differs, or what values contradict it"), lines
 
 
 def feeding_table(choice: Choice) -> Table:
