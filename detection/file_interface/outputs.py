@@ -30,18 +30,22 @@ class Candidates(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def decode(decoding: Decoding, outputs: Outputs, input_size: tuple[int, int], classes_count: int) -> Candidates:
+def decode(
+    decoding: Decoding, outputs: Outputs, input_size: tuple[int, int], classes_count: int, scores: Array | None = None
+) -> Candidates:
     """Boxes and scores of one picture; `decoding.select` says whether they still need suppression.
 
+    `scores` are those of a decoding that differs in the boxes alone, where they are known already: of many classes they take long.
     InputError where shapes and declaration disagree. Values are never an error: those of a badly quantized file may be anything,
     and what is not a number stays so.
     """
     numbers, placed = _read(decoding, outputs, input_size, classes_count)
-    scores = _scores(decoding, numbers, classes_count)
-    if decoding.scores.peaks:
-        scores = _peaks(scores, placed.levels[0])
-    if decoding.count is not None:
-        scores[int(_tensor(outputs, decoding.count, "count").reshape(-1)[0]) :] = 0
+    if scores is None:
+        scores = _scores(decoding, numbers, classes_count)
+        if decoding.scores.peaks:
+            scores = _peaks(scores, placed.levels[0])
+        if decoding.count is not None:
+            scores[int(_tensor(outputs, decoding.count, "count").reshape(-1)[0]) :] = 0
     return Candidates(_boxes(decoding.boxes, numbers, placed, input_size), scores)
 
 

@@ -217,7 +217,7 @@ def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSO
 @app.command()
 def inspect(
     file: Annotated[Path | None, typer.Argument(help="An ONNX file; by default the plan's `detector.onnx`.")] = None,
-    params: Annotated[Path | None, typer.Option("--params", help="A plan with labelled data: how the file is fed.")] = None,
+    params: Annotated[Path | None, typer.Option("--params", "--data", help="A plan with labelled data.")] = None,
     size: Annotated[
         tuple[int, int] | None, typer.Option("--input-size", help="Height and width in pixels, where the file leaves them open.")
     ] = None,

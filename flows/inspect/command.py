@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from detection.brought import OnnxDetector
 from detection.frozen import InputError
 from flows.inspect import plan_text, stage, tables
-from flows.inspect.choose import Choice
+from flows.inspect.choose import Choice, NoFitError
 from flows.progress import Say
 from flows.records.files import write_text
 from flows.sweep.params import Plan, read_plan
@@ -24,37 +26,82 @@ def inspect(
     plan = None if params is None else read_plan(params)
     found = stage.inspect_file(_source(file, plan), size or _declared_size(plan))
     say(tables.int8_answer(found))
-    choice = None if plan is None or plan.params.detector is None else stage.chosen_on_val(found, plan, plan.params.detector)
-    for line in [*(tables.choice_answer(choice) if choice else ()), "", *tables.about(found)]:
-        say(line)
-    _tell(found, plan, choice, table)
-    if choice is None or plan is None or params is None or plan.params.detector is None:
-        say("Next: a plan with labelled pictures and a `detector` section: `sixfold inspect --params PLAN` says how it is fed.")
-        return
-    decode = stage.decode_setting(found, choice, plan.params.detector, plan.base)
-    sections = plan_text.settings_of(choice, decode, found.signature.input_size)
-    if not write:
-        say(plan_text.as_text(sections))
-        say(f"Next: put that into {params}, or let `--write` do it; then `sixfold prepare`.")
+    if plan is None or params is None:
+        _tell(found, None, say, table)
+        say("Next: `sixfold inspect FILE --data PLAN`, with labelled pictures in the plan's `data`, says how it is fed and read.")
         return
     try:
+        labelled = stage.labelled_data(plan)
+        asked = plan.params.detector or _detector(found, plan, labelled.classes)
+        choice = stage.chosen_on_val(found, plan, asked, labelled)
+    except InputError as error:
+        _tell(found, plan, say, table)
+        if isinstance(error, NoFitError):
+            table(*tables.reading_table(error.read))
+        raise
+    for line in tables.choice_answer(choice):
+        say(line)
+    _tell(found, plan, say, table)
+    for own in (tables.reading_table(choice.read, choice.decoding), tables.axes_table(choice), tables.feeding_table(choice)):
+        table(*own)
+    _settle(found, plan, params, asked, choice, say, write=write)
+
+
+def _settle(
+    found: stage.Inspected, plan: Plan, params: Path, asked: OnnxDetector, choice: Choice, say: Say, *, write: bool
+) -> None:  # fmt: skip
+    """Show what belongs into the plan, or write it; InputError where val leaves open how the outputs are read."""
+    own = asked.names(plan.base)
+    rivals = () if choice.as_declared else choice.rivals
+    readings = [(choice.preset, choice.decoding), *((rival.preset, rival.decoding) for rival in rivals)]
+    values = [plan_text.decode_setting(stage.decode_value(found, name, decoding, len(own))) for name, decoding in readings]
+    sections = plan_text.settings_of(choice, found.signature.input_size)
+    if plan.params.detector is None:
+        named = {"onnx": plan_text.Setting(str(asked.onnx)), "classes": plan_text.Setting(list(own))}
+        sections["detector"] = named | sections["detector"]
+    if len(values) == 1 and not (write and choice.as_declared):
+        sections["detector"]["decode"] = values[0]
+    if write:
+        _write(plan, params, sections, say)
+    else:
+        say(plan_text.as_text(sections))
+    put = "" if write else f"put that into {params}, or let `--write` do it; then "
+    if len(values) > 1:
+        say("val does not tell these apart, although they detect differently:")
+        for value in values:
+            say(plan_text.as_text({"detector": {"decode": value}}))
+        if write:
+            raise InputError(f"{params}: `decode` is not written, since {len(values)} ways are equal. Declare one of those above.")
+        put += "declare one of these; then "
+    say(f"Next: {put}`sixfold prepare`, then `sixfold teacher`.")
+
+
+def _write(plan: Plan, params: Path, sections: plan_text.Sections, say: Say) -> None:
+    """Into the params file; InputError, once it is told what to write, where that cannot be done."""
+    try:
+        if plan.params.detector is None and "teacher" in plan.params.model_fields_set:
+            raise InputError(f"{params}: has a `teacher` section, but a file is not trained. Take it out, then write again.")
         text = plan_text.with_settings(plan.text, sections)
     except InputError:
         say(plan_text.as_text(sections))
         raise
     write_text(params, text)
-    say(f"written: {params}\nNext: `sixfold prepare`, then `sixfold teacher`.")
+    say(f"written: {params}")
 
 
-def _tell(found: stage.Inspected, plan: Plan | None, choice: Choice | None, table: PrintTable) -> None:
+def _tell(found: stage.Inspected, plan: Plan | None, say: Say, table: PrintTable) -> None:
+    """What the file is, where its time goes, and what is estimated."""
+    for line in ("", *tables.about(found)):
+        say(line)
     measure = Measure() if plan is None else plan.params.measure
     profiles = [load_profile(name, None if plan is None else plan.profiles_folder) for name in measure.profiles]
-    table(*tables.operators_table(found))
+    table(*tables.operators_table(found, profiles[0]))
     table(*tables.estimates_table(found, profiles))
-    if choice is not None:
-        table(*tables.reading_table(choice))
-        table(*tables.axes_table(choice))
-        table(*tables.feeding_table(choice))
+
+
+def _detector(found: stage.Inspected, plan: Plan, classes: tuple[str, ...]) -> OnnxDetector:
+    """The file as if the plan named it, with the classes of the data in the order of its scores."""
+    return OnnxDetector(onnx=Path(os.path.relpath(found.source.resolve(), plan.base)), classes=classes)
 
 
 def _source(file: Path | None, plan: Plan | None) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -12,13 +11,13 @@ import onnx
 
 from compressors.quantization.float_tail import float_tail_of_graph
 from detection.brought import OnnxDetector
-from detection.data.labelled import Picture
+from detection.data.labelled import Labelled, Picture
 from detection.data.sources import read_source
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import PictureForm
 from detection.file_interface.presets import fitting, named
 from detection.frozen import InputError
-from flows.inspect.choose import Choice, choose, none_fits
+from flows.inspect.choose import Choice, choose
 from flows.inspect.feeding import DECLARED, feedings
 from flows.inspect.search import ROUNDS
 from flows.stats.map_bootstrap import MIN_PICTURES
@@ -44,8 +43,6 @@ class Inspected:
     shapes: dict[str, tuple[int, ...]]
     """Of the outputs of one run, in the order in which every runtime gives them."""
     session: Session
-    run_s: float
-    """Seconds of processor time that one run took."""
     graph: Graph | None
     why_not_counted: str | None
     float_nodes: tuple[str, ...]
@@ -71,9 +68,6 @@ def inspect_file(source: Path, input_size: tuple[int, int] | None) -> Inspected:
             why_not = str(error).removeprefix(f"{target}: ")
         model = onnx.load(target)
     results = session(session.blank())
-    started_s = time.process_time()  # not the clock's: what else runs here must not decide how many pictures are looked at
-    session(session.blank())
-    run_s = time.process_time() - started_s
     tail = float_tail_of_graph(model)
     written = {name for node in model.graph.node if node.name in set(tail) for name in node.output}
     given = onnx.load(source, load_external_data=False).opset_import
@@ -85,7 +79,6 @@ def inspect_file(source: Path, input_size: tuple[int, int] | None) -> Inspected:
         signature=repaired.signature,
         shapes=dict(zip(session.output_names, (result.shape for result in results), strict=True)),
         session=session,
-        run_s=run_s,
         graph=graph,
         why_not_counted=why_not,
         float_nodes=tail,
@@ -93,39 +86,45 @@ def inspect_file(source: Path, input_size: tuple[int, int] | None) -> Inspected:
     )
 
 
-def chosen_on_val(found: Inspected, plan: Plan, asked: OnnxDetector) -> Choice:
-    """How the file is fed and read, by the labels of val; InputError where nothing fits them."""
-    data, params = plan.params.data, plan.params
-    if "data" not in params.model_fields_set:
+def labelled_data(plan: Plan) -> Labelled:
+    """The plan's pictures; InputError where it names none."""
+    if "data" not in plan.params.model_fields_set:
         raise InputError("data: the plan has no such section, and without labelled pictures nothing tells how the file is fed.")
+    return read_source(plan.params.data.source, plan.base, plan.params.seed)
+
+
+def chosen_on_val(found: Inspected, plan: Plan, asked: OnnxDetector, labelled: Labelled) -> Choice:
+    """How the file is fed and read, by the labels of val; InputError where nothing fits them."""
     own, signature = asked.names(plan.base), found.signature
     candidates = _candidates(found, asked, len(own))
-    labelled = read_source(data.source, plan.base, params.seed)
     file = interface_of(signature, tuple(found.shapes), PictureForm(), candidates[0][1], own, labelled.classes)
-    pictures = _drawn([own for own in labelled.splits["val"] if not own.crowd.all()], params.seed)
-    ways = feedings(signature.dtype, signature.channels, asked.input, data.resize)
-    return choose(file, found.session, signature.input_size, ways, candidates, pictures, labelled.classes, found.run_s)
+    pictures = _drawn([own for own in labelled.splits["val"] if not own.crowd.all()], plan.params.seed)
+    ways = feedings(signature.dtype, signature.channels, asked.input, plan.params.data.resize)
+    declared = None if asked.decode == "auto" else candidates[0][1]
+    return choose(file, found.session, signature.input_size, ways, candidates, pictures, labelled.classes, declared)
 
 
-def decode_setting(found: Inspected, choice: Choice, asked: OnnxDetector, base: Path) -> str | Decoding:
-    """The name of a preset where its usual form is what was chosen; otherwise the parts."""
-    if choice.preset != DECLARED:
-        usual = named(choice.preset, found.shapes, found.signature.input_size, len(asked.names(base)))[0]
-        return choice.preset if usual == choice.decoding else choice.decoding
-    return choice.decoding
+def decode_value(found: Inspected, preset: str, decoding: Decoding, classes: int) -> str | Decoding:
+    """The name of a preset where its usual form is what is meant; otherwise the parts."""
+    usual = None if preset == DECLARED else named(preset, found.shapes, found.signature.input_size, classes)[0]
+    return preset if usual == decoding else decoding
 
 
 def _candidates(found: Inspected, asked: OnnxDetector, classes: int) -> list[tuple[str, Decoding]]:
     """What takes these outputs, what the plan declares first; InputError where nothing does."""
-    fits = fitting(found.shapes, found.signature.input_size, classes)
+    outputs = found.shapes, found.signature.input_size, classes
+    fits = {decoding: preset for preset, decoding in fitting(*outputs)}
+    own: dict[Decoding, str] = {}
     if isinstance(asked.decode, Decoding):
-        known = {decoding: preset for preset, decoding in fits}
-        return [(known.pop(asked.decode, DECLARED), asked.decode), *((preset, decoding) for decoding, preset in known.items())]
-    if asked.decode != "auto":
-        named(asked.decode, found.shapes, found.signature.input_size, classes)
-    if not fits:
-        raise InputError(f"{found.source}: {none_fits(None, {})}")
-    return sorted(fits, key=lambda own: own[0] != asked.decode)
+        own = {asked.decode: fits.get(asked.decode, DECLARED)}
+    elif asked.decode != "auto":
+        own = dict.fromkeys(named(asked.decode, *outputs), asked.decode)
+    if not own | fits:
+        raise InputError(
+            f"{found.source}: no preset takes outputs of these shapes with {classes} classes. Correct `detector.classes`, or "
+            "declare the parts of `detector.decode` (docs/your-detector.md)."
+        )
+    return [(preset, decoding) for decoding, preset in {**own, **fits, **own}.items()]
 
 
 def _drawn(labelled: list[Picture], seed: int) -> list[Picture]:

@@ -8,18 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from detection.file_interface.declaration import Decoding
-from flows.inspect.choose import Choice
+from flows.inspect.choose import Axis, Choice, Read
 from flows.inspect.feeding import DECLARED
 from flows.inspect.search import Tried
 from flows.inspect.stage import Inspected
 from flows.stats.map_bootstrap import Difference
-from hardware_profiles.estimate.model import Operator, cannot_run, estimate
+from hardware_profiles.estimate.model import Operator, Roofline, cannot_run, estimate
 from hardware_profiles.schema.profile import HardwareProfile
 
-SHOWN = 8
-"""Lines of a table."""
-MANY_BOXES = 10
-"""A class with so many boxes, none of which is found, is rather called by another name."""
+NOT_TOLD = "val does not tell"
 Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Heads and lines."""
 
@@ -39,19 +36,30 @@ def int8_answer(found: Inspected) -> str:
 
 
 def choice_answer(choice: Choice) -> Iterator[str]:
-    """How the file is used and how well that does, then what labels do not tell."""
+    """How the file is used and how well that does, then what labels do not tell and what the plan has otherwise."""
     reached = f"mAP {choice.accuracy.map_50_95:.3f}, mAP50 {choice.accuracy.map_50:.3f} on {choice.pictures} pictures of val"
     preset = "as the plan declares" if choice.preset == DECLARED else f"as {choice.preset}"
     yield f"read {preset}, fed as {choice.feeding}: {reached}"
     for axis in choice.axes:
+        kept = "stays, as in the plan or by default" if axis.value == axis.planned else f"is taken, not {axis.planned}"
         if not axis.decided:
-            yield f"{axis.name}: val does not tell {axis.value} from {axis.other} ({_points(axis.difference)}): decide yourself"
+            yield f"{not_told([axis])} ({axis.other}: mAP {_points(axis.difference)}); {axis.value} {kept}: decide yourself"
+        elif axis.value != axis.planned:
+            yield f"{axis.name}: clearly {axis.value}, not {axis.planned} as in the plan or by default"
+    if choice.beaten:
+        yield f"decode: what the plan declares finds less, mAP {_points(choice.beaten.difference)}"
     for rival in choice.rivals:
         other = differences(rival.decoding, choice.decoding)
-        yield f"decode: val does not tell {rival.preset} with {other} from it ({_points(rival.difference)}): decide yourself"
-    per_class = choice.accuracy.per_class
-    if missed := [name for name, count in choice.boxes.items() if count >= MANY_BOXES and not per_class.get(name)]:
-        yield f"nothing is found of {', '.join(missed)}: are `detector.classes` in the order of the file's scores?"
+        stays = "what the plan declares stays" if choice.as_declared else "decide yourself"
+        yield f"decode: val does not tell {rival.preset} with {other} from what is taken (mAP {_points(rival.difference)}): {stays}"
+    for name, other in choice.mistaken.items():
+        yield f"classes: {name} is mostly found as {other}: are `detector.classes` in the order of the file's scores?"
+
+
+def not_told(axes: Sequence[Axis]) -> str:
+    """What val leaves open of these parts of the feeding; nothing where all are decided."""
+    open_parts = [f"{own.name} {own.value} from {own.other}" for own in axes if not own.decided]
+    return f"{NOT_TOLD} {', '.join(open_parts)}" if open_parts else ""
 
 
 def about(found: Inspected) -> Iterator[str]:
@@ -65,17 +73,20 @@ def about(found: Inspected) -> Iterator[str]:
     yield from found.remarks
 
 
-def operators_table(found: Inspected) -> Table:
-    """Where the work is: operators by type, most multiply-adds first."""
-    counts, macs = Counter[str](), Counter[str]()
-    for operator in found.graph.operators if found.graph else ():
+def operators_table(found: Inspected, profile: HardwareProfile) -> Table:
+    """Where the work is: operators by type, most multiply-adds first, and what share of the time each is estimated to take."""
+    operators = found.graph.operators if found.graph else ()
+    counts, macs, took_s = Counter[str](), Counter[str](), Counter[str]()
+    seconds = [0.0] * len(operators) if cannot_run(operators, profile) else Roofline(operators, profile).seconds().tolist()
+    for operator, own_s in zip(operators, seconds, strict=True):
         name = operator.kind if operator.kind != "other" else operator.op_type
         counts[name] += 1
         macs[name] += operator.macs
-    total = max(1, sum(macs.values()))
-    ranked = sorted(counts, key=lambda name: (-macs[name], -counts[name]))
-    lines = [(name, str(counts[name]), f"{macs[name] / 1e6:.1f}", f"{macs[name] / total:.0%}") for name in ranked]
-    return _shortened(("operator", "count", "M multiply-adds", "share"), lines)
+        took_s[name] += own_s
+    shares = [{name: f"{own[name] / (sum(own.values()) or 1):.0%}" for name in counts} for own in (macs, took_s)]
+    ranked = sorted(counts, key=lambda name: (-macs[name], -took_s[name]))
+    lines = [(name, str(counts[name]), f"{macs[name] / 1e6:.1f}", *(own[name] for own in shares)) for name in ranked]
+    return ("operator", "count", "M multiply-adds", "share", f"estimated share of time on {profile.id}, float"), lines
 
 
 def estimates_table(found: Inspected, profiles: Sequence[HardwareProfile]) -> Table:
@@ -88,19 +99,19 @@ def estimates_table(found: Inspected, profiles: Sequence[HardwareProfile]) -> Ta
     return ("estimated on", "float ms", "int8 ms", "float / int8"), lines
 
 
-def reading_table(choice: Choice) -> Table:
+def reading_table(read: Sequence[Read], chosen: Decoding | None = None) -> Table:
     """Ways of reading the outputs, best first."""
     lines = []
-    for own in choice.read:
-        remark = "taken" if own.decoding == choice.decoding else own.why_not or differences(own.decoding, choice.decoding)
-        lines.append((own.preset, *_reached(own.tried), remark))
-    return _shortened(("read as", "mAP", "pictures", "how it differs, or what values contradict it"), lines)
+    for own in read:
+        other = own.why_not or differences(own.decoding, chosen)
+        lines.append((own.preset, *_reached(own.tried), "taken" if own.decoding == chosen else other))
+    return ("read as", "mAP, fed best", "pictures", "how it differs, or what values contradict it"), lines
 
 
 def feeding_table(choice: Choice) -> Table:
     """Ways of feeding the file, best first."""
     lines = [(*map(str, feeding[:3]), *_reached(tried)) for feeding, tried in choice.fed]
-    return _shortened(("numbers", "colour", "resize", "mAP", "pictures"), lines)
+    return ("numbers", "colour", "resize", "mAP", "pictures"), lines
 
 
 def axes_table(choice: Choice) -> Table:
@@ -109,9 +120,9 @@ def axes_table(choice: Choice) -> Table:
     return ("part", "taken", "next best", "mAP of that against the one taken"), lines
 
 
-def differences(ours: Decoding, theirs: Decoding) -> str:
+def differences(ours: Decoding, theirs: Decoding | None) -> str:
     """The settings of the first that the second has not, as a plan would write them."""
-    own, other = (_flat(decoding.model_dump(mode="json")) for decoding in (ours, theirs))
+    own, other = (_flat(decoding.model_dump(mode="json")) if decoding else {} for decoding in (ours, theirs))
     return ", ".join(f"{name} {value}" for name, value in own.items() if other.get(name, "absent") != value) or "fewer settings"
 
 
@@ -143,8 +154,3 @@ def _reached(tried: Tried | None) -> tuple[str, str]:
 def _points(difference: Difference) -> str:
     mean, low, high = (100 * own for own in (difference.mean, difference.low, difference.high))
     return f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
-
-
-def _shortened(heads: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Table:
-    rest = len(lines) - SHOWN
-    return heads, lines if rest <= 0 else [*lines[:SHOWN], (f"and {rest} more", *[""] * (len(heads) - 1))]

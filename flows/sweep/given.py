@@ -169,7 +169,7 @@ def _decoding(asked: OnnxDetector, shapes: dict[str, tuple[int, ...]], input_siz
         return asked.decode
     if asked.decode == "auto":
         raise InputError(
-            f"detector.decode: auto is found on labelled pictures. Run `sixfold inspect {asked.onnx} --params PLAN`, which prints "
-            f"what fits and writes it into the plan."
+            "detector.decode: auto stands for what labelled pictures tell. Run `sixfold inspect --params PLAN --write`, which "
+            "prints what fits and writes it into the plan."
         )
     return named(asked.decode, shapes, input_size, classes)[0]

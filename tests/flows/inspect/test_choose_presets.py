@@ -14,10 +14,10 @@ from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import FileInterface, PictureForm
 from detection.file_interface.outputs import decode
-from detection.file_interface.presets import PRESETS, Shapes, fitting
+from detection.file_interface.presets import PRESETS, Shapes, fitting, named
 from detection.frozen import InputError
 from flows.inspect.choose import Choice, choose
-from flows.inspect.feeding import feedings
+from flows.inspect.feeding import Feeding, feedings
 from tests.flows.inspect.encoding import encoded
 from tests.flows.inspect.squares import COLOURS, SIZE, SquareFinder, pictures
 
@@ -68,13 +68,34 @@ MANY = 20
 BYTES = feedings("uint8", 3, PictureForm(), "letterbox")
 
 
-def chosen(call: Any, shapes: Shapes, size: tuple[int, int], classes: int, seen: list[Picture]) -> Choice:
-    """What is chosen for a file of bytes."""
+FLOATS = feedings("float32", 3, PictureForm(), "letterbox")
+PRESET_FILES = {
+    "yolov8": "yolov8",
+    "yolov5": "yolov5, raw",
+    "yolov10": "yolov10",
+    "boxes_scores": "boxes_scores, points last",
+    "detr": "detr with background",
+    "end_to_end": "end to end, apart",
+    "yolox": "yolox, by level",
+    "nanodet": "nanodet",
+    "picodet": "picodet",
+    "ssd": "retinaface",
+    "centernet": "centernet",
+    "efficientdet": "efficientdet",
+}
+"""For each preset the file in whose usual form the outputs mean it."""
+
+
+def chosen(
+    call: Any, shapes: Shapes, size: tuple[int, int], classes: int, seen: list[Picture], ways: list[Feeding] = BYTES
+) -> Choice:
+    """What is chosen for a file of bytes, or of float32 numbers."""
     candidates = fitting(shapes, size, classes)
+    dtype = "uint8" if ways is BYTES else "float32"
     file = FileInterface(
-        layout="nchw", dtype="uint8", picture=PictureForm(), outputs=tuple(shapes), decoding=candidates[0][1], classes=classes
+        layout="nchw", dtype=dtype, picture=PictureForm(), outputs=tuple(shapes), decoding=candidates[0][1], classes=classes
     )
-    return choose(file, call, size, BYTES, candidates, seen, list(COLOURS)[:classes])
+    return choose(file, call, size, ways, candidates, seen, list(COLOURS)[:classes])
 
 
 def detections(decoding: Decoding, outputs: dict[str, NDArray[Any]], size: tuple[int, int], classes: int) -> Detections:
@@ -116,6 +137,27 @@ def test_whatever_the_outputs_mean_the_same_is_detected(name: str) -> None:
 def test_every_preset_is_among_the_files() -> None:
     """Or the test above would leave one out."""
     assert {preset for shapes, classes, size in FILES.values() for preset, _ in fitting(shapes, size, classes)} == set(PRESETS)
+    assert list(PRESET_FILES) == list(PRESETS)
+    for number in range(len(PRESETS)):
+        met = FLOATS[number :: len(PRESETS)]
+        assert ({own.colour for own in met}, {own.resize for own in met}) == ({"rgb", "bgr"}, {"letterbox", "stretch"})
+
+
+@pytest.mark.parametrize("number", range(len(FLOATS)), ids=[str(own) for own in FLOATS])
+def test_every_way_of_feeding_is_found_with_every_preset(number: int) -> None:
+    """28 ways go round 12 presets, so that each preset meets both orders of colours and both ways to resize."""
+    preset, true = list(PRESETS)[number % len(PRESETS)], FLOATS[number]
+    shapes, classes, size = FILES[PRESET_FILES[preset]]
+    colours = dict(list(COLOURS.items())[:classes])
+    finder = SquareFinder(true.form, colours=colours)
+    reading = named(preset, shapes, size, classes)[0]
+    seen = pictures(6, true.resize, colours=colours, size=size)
+    found = chosen(
+        lambda own: list(encoded(reading, shapes, size, classes, finder(own)).values()), shapes, size, classes, seen, FLOATS
+    )
+    assert found.feeding == true
+    assert all(own.decided for own in found.axes)
+    assert found.accuracy.map_50 == 1.0
 
 
 @pytest.mark.parametrize("name", FILES)
