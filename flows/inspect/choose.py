@@ -54,6 +54,11 @@ class Axis:
         """Whether the interval excludes that they are equal."""
         return self.difference.high < 0.0
 
+    @property
+    def matters(self) -> bool:
+        """Whether another value changes anything: pictures of the input's own shape are neither padded nor stretched."""
+        return (self.difference.low, self.difference.high) != (0.0, 0.0)
+
 
 @dataclass(frozen=True)
 class Rival:

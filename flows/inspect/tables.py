@@ -43,7 +43,8 @@ def choice_answer(choice: Choice) -> Iterator[str]:
     for axis in choice.axes:
         kept = "stays, as in the plan or by default" if axis.value == axis.planned else f"is taken, not {axis.planned}"
         if not axis.decided:
-            yield f"{not_told([axis])} ({axis.other}: mAP {_points(axis.difference)}); {axis.value} {kept}: decide yourself"
+            told = f"{axis.other}: mAP {_points(axis.difference)}" if axis.matters else "nothing changes on these pictures"
+            yield f"{not_told([axis])} ({told}); {axis.value} {kept}: decide yourself"
         elif axis.value != axis.planned:
             yield f"{axis.name}: clearly {axis.value}, not {axis.planned} as in the plan or by default"
     if choice.beaten:
@@ -100,11 +101,13 @@ def estimates_table(found: Inspected, profiles: Sequence[HardwareProfile]) -> Ta
 
 
 def reading_table(read: Sequence[Read], chosen: Decoding | None = None) -> Table:
-    """Ways of reading the outputs, best first."""
-    lines = []
+    """Ways of reading the outputs, best first, those that values contradict last and counted."""
+    lines, contradicted = [], Counter((own.preset, own.why_not) for own in read if own.why_not)
     for own in read:
-        other = own.why_not or differences(own.decoding, chosen)
-        lines.append((own.preset, *_reached(own.tried), "taken" if own.decoding == chosen else other))
+        if not own.why_not:
+            other = "taken" if own.decoding == chosen else differences(own.decoding, chosen)
+            lines.append((own.preset, *_reached(own.tried), other))
+    lines += [(preset, *_reached(None), f"{count} ways: {why}") for (preset, why), count in contradicted.items()]
     return ("read as", "mAP, fed best", "pictures", "how it differs, or what values contradict it"), lines
 
 
