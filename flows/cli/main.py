@@ -62,6 +62,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     from rich.table import Table
 
     from flows.grid.forecast import forecast, table_rows
+    from flows.records.formatting import not_applicable
     from flows.records.schema import in_numbers
     from flows.sweep.machine_warnings import machine_warnings
 
@@ -80,10 +81,8 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     guess = "constants of one machine; true times may be twice or half"
     basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
     print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
-    for method, reason in loaded.not_applicable.items():
-        print(f"not applicable: {method}: {reason}")
-    for warning in machine_warnings(loaded):
-        print(warning)
+    for line in (*not_applicable({str(method): why for method, why in loaded.not_applicable.items()}), *machine_warnings(loaded)):
+        print(line)
 
 
 @app.command()
