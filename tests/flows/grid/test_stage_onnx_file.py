@@ -119,11 +119,13 @@ def test_what_is_not_applicable_is_refused_by_name(tmp_path: Path, theirs: Path,
 
 
 def test_classes_of_the_data_have_to_be_among_the_files(tmp_path: Path, theirs: Path, sweep_prepared: Path) -> None:
-    """By name and in any order; a class that the file does not know is named."""
+    """By name and in any order; a class that the file does not know is named, and so is what the file has in its place."""
     classes = load_split(sweep_prepared, "val").classes
     other = ("dog", *classes[1:])
     plan = load_plan(write(tmp_path, tree(theirs, other)))
-    with pytest.raises(InputError, match=rf"detector\.classes: the data has '{classes[0]}', which is none of the {len(classes)}"):
+    with pytest.raises(
+        InputError, match=rf"of the {len(classes)} of the file: '{classes[0]}'\. The file has 'dog', which the data"
+    ):
         lay_foundation(plan, sweep_prepared)
 
 
