@@ -157,6 +157,11 @@ def _decoding(asked: OnnxDetector, shapes: dict[str, tuple[int, ...]], input_siz
     return named(asked.decode, shapes, input_size, classes)[0]
 
 
+def changes_of(detector: Detector | None) -> tuple[str, ...]:
+    """What was changed in the user's file, in sentences; nothing where it is as it was given, or where there is none."""
+    return () if detector is None else tuple(detector.spec.settings.model_dump()["changes"])
+
+
 def store_given(detector: Detector | None, store: Store) -> None:
     """Have the store hold the detector, under its digest, so that workers find it wherever the user's file lies."""
     if detector is not None and not store.has(GIVEN, detector.digest):

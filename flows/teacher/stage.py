@@ -15,7 +15,7 @@ from flows.progress import Say
 from flows.records.files import whole_folder
 from flows.records.store import Store
 from flows.sweep.context import chosen_cells, given_detector, lay_foundation, make_graph
-from flows.sweep.given import store_given
+from flows.sweep.given import changes_of, store_given
 from flows.sweep.machine_warnings import machine_warnings
 from flows.sweep.params import Plan
 
@@ -38,7 +38,10 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
     else:
         for warning in machine_warnings(plan):
             say(warning)
-        store_given(given_detector(plan, data), store)
+        given = given_detector(plan, data)
+        for change in changes_of(given):
+            say(f"changed so that every runtime opens it: {change}")
+        store_given(given, store)
         make_node(node, Context(prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base))
     if not usable(store, SCORES, score_key(node.key, RUNTIME, data), repair=True):
         score(node.key, RUNTIME, prepared, store)
