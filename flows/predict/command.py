@@ -46,8 +46,10 @@ def predict(
     folder = checked_place(out)
     files = find_pictures(images)
     model = open_model(name, params, runtime, threads)
-    asked = {"score_threshold": score, "iou_threshold": iou}
-    model = replace(model, about=replace(model.about, **{key: own for key, own in asked.items() if own is not None}))
+    if score is not None:
+        model = replace(model, about=replace(model.about, score_threshold=score))
+    if iou is not None:
+        model = replace(model, about=replace(model.about, iou_threshold=iou))
     truth = None if labels is None else read_labels(labels, files, model.classes)
     pictures = readable(files, truth.sizes if truth else {}, "refuse" if truth else "apply")
     drawn = [f"{own}.jpg" for own in names_apart(files)]
