@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from compressors.quantization import Quantization, quantize
-from compressors.quantization.float_parts import float_stem, float_tail, stem_stride
+from compressors.quantization.float_parts import float_stem, float_tail, stem_stride, with_activations
 from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Images
 from detection.export import PREDICTIONS, export_onnx
@@ -56,6 +56,18 @@ def test_the_float_tail_of_a_detector(planes_file: Path) -> None:
     assert sorted(name for name in tail if name.startswith(PREDICTIONS) and kinds[name] == "MatMul") == [
         f"/predictions.{number}/MatMul" for number in range(6)
     ]
+
+
+def test_activations_go_with_their_layer() -> None:
+    """A hard swish is four nodes, x * clip(x + 3) / 6, a ReLU one; a sum of two layers belongs to neither, a pooling is none."""
+    made = (("Conv", "a", "p w"), ("Add", "b", "a three"), ("Clip", "c", "b low high"), ("Mul", "d", "a c"), ("Div", "e", "d six"),
+            ("Conv", "f", "e w"), ("Relu", "g", "f"), ("Add", "h", "e g"), ("MaxPool", "i", "g"))  # fmt: skip
+    nodes = [helper.make_node(kind, own.split(), [name], name=name) for kind, name, own in made]
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [1], [1.0]) for name in ("w", "three", "low", "high", "six")]
+    model = helper.make_model(helper.make_graph(nodes, "two", [], [], constants))
+    assert with_activations(model, ["a"]) == ["a", "b", "c", "d", "e"]
+    assert with_activations(model, ["f"]) == ["f", "g"]
+    assert with_activations(model, ["a", "f"]) == ["a", "f", "b", "c", "d", "e", "g"]
 
 
 def test_the_float_stem_of_a_detector(planes_file: Path) -> None:
