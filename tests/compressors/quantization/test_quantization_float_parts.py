@@ -77,6 +77,18 @@ def test_the_float_stem_of_a_detector(planes_file: Path) -> None:
     assert sorted(kinds[name] for name in float_stem(model)) == ["Conv", "Relu"]
 
 
+def test_a_max_pooling_behind_the_stem_is_part_of_it() -> None:
+    """With what reads it, so that nothing is rounded before the pooling; a pooling elsewhere is not."""
+    made = (("Conv", "a", "picture w"), ("Relu", "b", "a"), ("MaxPool", "c", "b"), ("Conv", "d", "c w"), ("Relu", "e", "d"),
+            ("Conv", "f", "c w"), ("Conv", "g", "e w"), ("MaxPool", "h", "g"), ("Conv", "i", "h w"))  # fmt: skip
+    nodes = [helper.make_node(kind, own.split(), [name], name=name) for kind, name, own in made]
+    picture = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1])
+    model = helper.make_model(
+        helper.make_graph(nodes, "pooled", [picture], [], [helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])])
+    )
+    assert sorted(float_stem(model)) == ["a", "b", "c", "d", "e", "f"]
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("wanted", [None, True, False])
 def test_the_stem_is_float_where_that_is_faster_or_wanted(
