@@ -311,7 +311,7 @@ class _Work:
                 break
             ranked = ranked or float_parts.most_harmful(self.ready, ranges, layers, self.pictures)
             back = tuple(ranked[:count])
-            file = self.written(f"float-{count}", ranges, (*stem, *float_parts.with_relus(self.graph, back)))
+            file = self.written(f"float-{count}", ranges, (*stem, *float_parts.with_activations(self.graph, back)))
             tried.append((self.val_map(file), back, file))
         good = [entry for entry in tried if entry[0] >= float_val_map - max_drop]
         val_map, back, file = good[0] if good else max(tried, key=lambda entry: entry[0])

@@ -14,6 +14,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
 
     from detection.data.dataset import load_prepared
     from flows.grid.forecast import forecast, table_rows
+    from flows.records.formatting import not_applicable
     from flows.records.schema import in_numbers
     from flows.sweep.given_teachers import what_labels_alone_teach
     from flows.sweep.machine_warnings import machine_warnings
@@ -33,8 +34,6 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     guess = "constants of one machine; true times may be twice or half"
     basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
     print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
-    for method, reason in loaded.not_applicable.items():
-        print(f"not applicable: {method}: {reason}")
-    classes = load_prepared(workspace.PREPARED).classes
-    for warning in (*machine_warnings(loaded), *what_labels_alone_teach(loaded, classes)):
-        print(warning)
+    classes, reasons = load_prepared(workspace.PREPARED).classes, {str(method): why for method, why in loaded.not_applicable.items()}
+    for line in (*not_applicable(reasons), *machine_warnings(loaded), *what_labels_alone_teach(loaded, classes)):
+        print(line)

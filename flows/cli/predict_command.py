@@ -26,6 +26,12 @@ def predict(
     score: Annotated[
         float | None, typer.Option("--score", min=0.0, max=1.0, help="Least score of a box; else the model card's or the plan's.")
     ] = None,
+    iou: Annotated[
+        float | None,
+        typer.Option(
+            "--iou", min=0.0, max=1.0, help="Overlap that suppresses a box of the same class, for drawings and mAP alike."
+        ),
+    ] = None,
     runtime: Annotated[str | None, typer.Option("--runtime", help="Where there is a choice: onnxruntime or openvino.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Of the runtime.")] = 1,
     params: Annotated[
@@ -37,6 +43,6 @@ def predict(
     from flows.predict.command import predict as stage
 
     stage(
-        model, images, out, params=params, runtime=runtime, threads=threads, score=score, labels=labels, as_json=as_json,
+        model, images, out, params=params, runtime=runtime, threads=threads, score=score, iou=iou, labels=labels, as_json=as_json,
         say=print, table=print_table,
     )  # fmt: skip

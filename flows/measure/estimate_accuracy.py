@@ -22,6 +22,8 @@ from hardware_profiles.estimate.model import cannot_run, estimate
 from hardware_profiles.schema.profile import MIN_MEASURED, WORST_MAPE, HardwareProfile
 from hardware_profiles.timing.environment import cpu_model
 
+DESIGNING = {"nas", "pruning"}
+"""Methods that choose by a profile's estimates."""
 COMPUTE_TYPES: tuple[ComputeType, ...] = ("fp32", "int8")
 
 
@@ -69,6 +71,8 @@ def design_advice(session: MeasureSession, latency: LatencyFile, design_profile:
 
     What a host profile describes is measured by every host profile of its machine, runtime and threads.
     """
+    if session.cells.not_applicable.keys() >= DESIGNING:
+        return ()
     (design,) = session.profiles((design_profile,))
     same = {profile.id for profile in session.profiles() if _measures(profile, design)}
     rows = [row for row in latency.rows if row.profile in same]

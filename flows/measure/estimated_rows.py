@@ -15,6 +15,7 @@ from hardware_profiles.schema.profile import HardwareProfile
 
 OperatorsOf = Callable[[CellRecord, HardwareProfile], Sequence[Operator]]
 """What a cell's network consists of in the file that a profile's device would run."""
+UNKNOWN = "the graph of its file cannot be read, so nothing is known of what it computes"
 NEAREST = "onnxruntime"
 """Whose file stands in for a format that sixfold does not make: plain ONNX, int8 with its quantizations written out."""
 
@@ -34,7 +35,7 @@ def estimated_row(
         return empty_row(record, profile, "estimated", why=why_not_made(record))
     own = _estimate(record, profile, operators_of, host_cpu)
     if isinstance(own, str):
-        return empty_row(record, profile, "estimated", fits=False, why=own)
+        return empty_row(record, profile, "estimated", fits=None if own == UNKNOWN else False, why=own)
     calibration = profile.calibration.of(main_dtype(operators_of(record, profile), profile))
     reference = _estimate(control, profile, operators_of, host_cpu) if control is not None and control.status == "ok" else None
     return empty_row(
@@ -54,6 +55,8 @@ def _estimate(
 ) -> Estimate | str:
     """The modelled time, or why there can be none."""
     operators = operators_of(record, profile)
+    if not operators:
+        return UNKNOWN
     if host_cpu is None and (reason := cannot_run(operators, profile)):
         return reason
     return estimate(operators, profile, host_cpu)

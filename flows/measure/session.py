@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from compressors.latency import operators
 from detection.checkpoint import load_spec
 from detection.data.dataset import Images, load_split
+from detection.family import family_of
 from flows.grid.nodes import NODES
 from flows.measure.estimated_rows import ExportedGraphs
 from flows.records.schema import CellRecord, CellsFile, read_records
@@ -71,10 +72,14 @@ class MeasureSession:
         return tuple(File(digest=digest, path=str(self.store.file(url))) for digest, url in sorted(urls.items()))
 
     def operators_of(self, record: CellRecord, profile: HardwareProfile) -> Sequence[Operator]:
-        """What a cell's network consists of: in its file as the runtime executes it, or by its spec where there is no file."""
+        """What a cell's network consists of: in its file as the runtime executes it, or by its spec where there is no file.
+
+        Nothing where a user's file cannot be read: its spec knows no more than the file.
+        """
         if (graph := self.graphs.of(record, profile)) is not None:
             return graph.operators
-        return self.designed(record, profile)
+        is_file = family_of(load_spec(self.store.open(NODES, record.node))).from_file is not None
+        return () if is_file else self.designed(record, profile)
 
     def designed(self, record: CellRecord, _profile: HardwareProfile) -> Sequence[Operator]:
         """What a cell's network consists of by its spec, as methods see it that design by estimates."""

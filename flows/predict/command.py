@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 
+from detection.evaluation import IOU_THRESHOLD
 from flows.predict.detect import Seen, look, mean
 from flows.predict.folder import PREDICTIONS, draw, write_predictions
 from flows.predict.labels import Labels, read_labels
@@ -33,6 +34,7 @@ def predict(
     runtime: str | None,
     threads: int,
     score: float | None,
+    iou: float | None,
     labels: Path | None,
     as_json: bool,
     say: Say,
@@ -40,19 +42,22 @@ def predict(
 ) -> None:
     """Draw what a model finds in pictures; InputError, and nothing written, where something asked for is not possible.
 
-    Without `score`, the threshold is the model card's or the plan's.
+    Without `score` and `iou`, the thresholds are the model card's or the plan's; mAP's are then those of the sweep.
     """
     folder = checked_place(out, "predict")
     files = find_pictures(images)
     model = open_model(name, params, runtime, threads)
     if score is not None:
         model = replace(model, about=replace(model.about, score_threshold=score))
+    if iou is not None:
+        model = replace(model, about=replace(model.about, iou_threshold=iou))
     truth = None if labels is None else read_labels(labels, files, model.classes)
     pictures = readable(files, truth.sizes if truth else {}, "refuse" if truth else "apply")
     drawn = [f"{own}.jpg" for own in names_apart(files)]
     cv2.setNumThreads(threads)
     with own_folder(folder, "predict") as partial:
-        seen, results = _through(model, pictures, [partial / own for own in drawn], truth)
+        counted_above = None if model.suppressed_above is None else IOU_THRESHOLD if iou is None else iou
+        seen, results = _through(model, pictures, [partial / own for own in drawn], truth, counted_above)
         if as_json:
             write_predictions(partial, model, files, drawn, seen)
     say(_answer(model, seen, threads, out))
@@ -64,15 +69,18 @@ def predict(
 
 
 def _through(
-    model: Model, pictures: Sequence[Picture], targets: Sequence[Path], truth: Labels | None
+    model: Model, pictures: Sequence[Picture], targets: Sequence[Path], truth: Labels | None, counted_above: float | None
 ) -> tuple[list[Seen], list[dict[str, Any]]]:
-    """What the model finds in each picture, drawn, and the COCO results that mAP is of; none without ground truth."""
+    """What the model finds in each picture, drawn, and the COCO results that mAP is of; none without ground truth.
+
+    `counted_above` is the overlap that suppresses boxes for mAP; None where the file gives each object once.
+    """
     found, results = list[Seen](), list[dict[str, Any]]()
     for own, target in zip(steps(pictures, len(pictures), "predict", "pictures"), targets, strict=True):
         pixels = own.pixels()
         seen, candidates = look(model, pixels)
         draw(target, pixels, seen, model.classes)
-        results += [] if truth is None else truth.results(own.file, candidates, suppress=model.suppressed_above is not None)
+        results += [] if truth is None else truth.results(own.file, candidates, counted_above)
         found.append(seen)
     return found, results
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from detection.boxes import select
 from detection.data.coco import read_one_file
-from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, accuracy, as_coco
+from detection.evaluation import MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, accuracy, as_coco
 from detection.frozen import InputError
 from flows.predict.detect import Candidates
 from flows.prepare.stage import GroundTruth
@@ -39,9 +39,9 @@ class Labels:
         """How many objects there are to find."""
         return self.truth.learnable
 
-    def results(self, file: Path, found: Candidates, *, suppress: bool) -> list[dict[str, Any]]:
+    def results(self, file: Path, found: Candidates, suppressed_above: float | None) -> list[dict[str, Any]]:
         """COCO results of a picture by the thresholds of mAP, which are not those of drawings: nearly every score counts."""
-        final = select(found.boxes_xyxy_px, found.scores, SCORE_THRESHOLD, IOU_THRESHOLD if suppress else None, MOST_DETECTIONS)
+        final = select(found.boxes_xyxy_px, found.scores, SCORE_THRESHOLD, suppressed_above, MOST_DETECTIONS)
         own = as_coco(final, found.fit, self.ids[file])
         return [box | {"category_id": self.categories[box["category_id"]]} for box in own if box["category_id"] in self.categories]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 MINUS = "\u2212"
 Show = str | Callable[[float], str]
@@ -69,6 +70,16 @@ def listed(names: Sequence[str], most: int) -> str:
     """The first names in code marks, and how many more there are."""
     shown = ", ".join(f"`{name}`" for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def not_applicable(reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each reason, with the methods that the detector cannot take because of it."""
+    methods = defaultdict[str, list[str]](list)
+    for method, reason in reasons.items():
+        methods[reason].append(method)
+    return tuple(
+        f"not applicable to this detector: {', '.join(own)}. {reason[:1].upper()}{reason[1:]}" for reason, own in methods.items()
+    )
 
 
 def one_line(text: str | None) -> str:

@@ -17,7 +17,7 @@ from flows.report.drawing import as_jpeg
 
 MATCH_IOU = 0.5
 PANEL_WIDTH_PX = 384
-"""Least width of a picture on the page: small inputs are enlarged by a whole factor."""
+"""Least width of a picture on the page: small inputs are enlarged by a whole factor, stretched ones shown in their own shape."""
 
 
 class Picture(Frozen):
@@ -100,12 +100,14 @@ def _f1(images: Images, row: int, found: Detections) -> float:
 
 def _panel(images: Images, row: int, found: Detections | None) -> str:
     """One drawn picture as a data URI: detections with their scores, or the ground truth."""
-    pixels = images.pixels[row]
-    factor = max(1, -(-PANEL_WIDTH_PX // pixels.shape[1]))
-    canvas = cv2.resize(np.ascontiguousarray(pixels), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    pixels, taken = images.pixels[row], images.ground_truth["images"][row]
+    across = down = float(max(1, -(-PANEL_WIDTH_PX // pixels.shape[1])))
+    if images.resize == "stretch":  # back to the picture's own shape
+        down *= pixels.shape[1] / pixels.shape[0] * taken["height"] / taken["width"]
+    canvas = cv2.resize(np.ascontiguousarray(pixels), None, fx=across, fy=down, interpolation=cv2.INTER_CUBIC)
     boxes, labels = (images.boxes_xyxy_px[row], images.labels[row]) if found is None else (found.boxes_xyxy_px, found.labels)
     texts = [images.classes[label] for label in labels]
     if found is not None:
         texts = [f"{text} {score:.2f}" for text, score in zip(texts, found.scores, strict=True)]
-    drawn = as_jpeg(canvas, boxes * factor, labels, texts)
+    drawn = as_jpeg(canvas, boxes * np.array((across, down, across, down), np.float32), labels, texts)
     return "data:image/jpeg;base64," + base64.b64encode(drawn).decode()

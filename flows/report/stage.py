@@ -12,7 +12,7 @@ from detection.data.dataset import Images
 from flows.progress import Say
 from flows.publish.marked_page import render
 from flows.records.files import whole_folder
-from flows.records.formatting import one_line, permitted
+from flows.records.formatting import not_applicable, one_line, permitted
 from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile
 from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
@@ -65,8 +65,11 @@ def _context(findings: Findings, recommended: RecommendationFile, config: Report
     flags = flags_of(cells, latency.rows)
     records = (*cells.cells, *cells.references)
     made = {record.cell for record in records if record.status == "ok"}
+    control = cells.cell(CONTROL)
     return {
         "cells": cells,
+        "control_trained": bool(control and control.budget and control.budget.train_epochs),
+        "not_applicable": not_applicable(cells.not_applicable),
         "config": config,
         "recommended": recommended,
         "has_given": any(own.cell == GIVEN for own in cells.references),

@@ -28,6 +28,8 @@ from hardware_profiles.runtimes.onnx_signature import Signature
 from hardware_profiles.runtimes.table import SessionError, open_session
 
 FAMILY = "onnx"
+MOST_NAMES = 8
+"""Classes that a message names."""
 
 
 class _File(NamedTuple):
@@ -95,9 +97,11 @@ def interface_of(
 ) -> FileInterface:  # fmt: skip
     """How a file of these `own` classes is fed and read for data of the `wanted` ones; InputError where they do not go together."""
     if missing := [name for name in wanted if name not in own]:
+        left = [name for name in own if name not in wanted]
         raise InputError(
-            f"detector.classes: the data has {missing[0]!r}, which is none of the {len(own)} classes of the file. "
-            f"Name the file's classes as the data does, in the order of its scores."
+            f"detector.classes: {len(missing)} of the data's classes are none of the {len(own)} of the file: "
+            f"{', '.join(map(repr, missing[:MOST_NAMES]))}. The file has {', '.join(map(repr, left[:MOST_NAMES]))}, which the data "
+            f"does not. Name the file's classes as the data does, in the order of its scores."
         )
     if signature.dtype not in (allowed := get_args(InputType)):
         raise InputError(
@@ -173,3 +177,8 @@ def _decoding(asked: OnnxDetector, shapes: dict[str, tuple[int, ...]], input_siz
             "prints what fits and writes it into the plan."
         )
     return named(asked.decode, shapes, input_size, classes)[0]
+
+
+def changes_of(detector: Detector | None) -> tuple[str, ...]:
+    """What was changed in the user's file, in sentences; nothing where it is as it was given, or where there is none."""
+    return () if detector is None else tuple(detector.spec.settings.model_dump().get("changes", ()))

@@ -15,8 +15,9 @@ from flows.progress import Say
 from flows.records.files import whole_folder
 from flows.records.store import Store
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph, store_brought
+from flows.sweep.given import changes_of
 from flows.sweep.machine_warnings import machine_warnings
-from flows.sweep.params import Plan
+from flows.sweep.params import Plan, given_detector
 
 COPIED = (SPEC_FILE, WEIGHTS_FILE, "model.onnx")
 RUNTIME = "onnxruntime"
@@ -37,6 +38,8 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
     else:
         for warning in machine_warnings(plan):
             say(warning)
+        for change in changes_of(given_detector(plan.params, plan.base, data.input_size, data.classes)):
+            say(f"changed so that every runtime opens it: {change}")
         store_brought(plan, data, store)
         make_node(node, Context(prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base))
     if not usable(store, SCORES, score_key(node.key, RUNTIME, data), repair=True):

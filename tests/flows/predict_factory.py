@@ -129,7 +129,15 @@ class Predicted:
 
     def __init__(self, model: Path | str, images: Sequence[Path | str], out: Path, **options: Any) -> None:
         self.out, self.lines, self.table = out, list[str](), list[Sequence[str]]()
-        usual: dict[str, Any] = {"params": None, "runtime": None, "threads": 1, "score": None, "labels": None, "as_json": True}
+        usual: dict[str, Any] = {
+            "params": None,
+            "runtime": None,
+            "threads": 1,
+            "score": None,
+            "iou": None,
+            "labels": None,
+            "as_json": True,
+        }
         predict(
             str(model), [str(own) for own in images], out, **(usual | options), say=self.lines.append,
             table=lambda heads, lines: self.table.extend([heads, *lines]),

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 import hardware_profiles
 from detection.boxes import fitted
 from detection.frozen import Digest, InputError
+from detection.model_file import reader_of
 from flows.measure.devices import script
 from flows.measure.devices.imported import DeviceSession, ExportManifest, Model, mismatch, parse_results, session_file
 from flows.measure.host import order_seeds, pictures_as_taken
@@ -52,7 +54,7 @@ def export_bundles(session: MeasureSession, names: Sequence[str], folder: Path, 
 
 
 def export(session: MeasureSession, profiles: Sequence[HardwareProfile], folder: Path) -> tuple[Path, ...]:
-    """One new folder per profile, whole or not at all: its models, fitting pictures, a manifest, the script and what it runs.
+    """One new folder per profile, whole or not at all: models, pictures as they take them, a manifest, the script and what it runs.
 
     The manifests are also kept in the store, for the import to compare with.
     """
@@ -136,12 +138,13 @@ def _fill(folder: Path, profile: HardwareProfile, session: MeasureSession, pictu
     if not files:
         raise InputError(f"{profile.id}: no cell has a file for {profile.runtime}. Add it to grid.runtimes and run `sixfold grid`.")
     models: dict[Digest, Model] = {}
-    inputs: dict[tuple[int, int], Picture] = {}
+    inputs: dict[tuple[int, int], NDArray[Any]] = {}
     for file in files:
         path = _copy_model(file, folder)
         size = open_session(profile.runtime, Path(file.path), 1).input_size
-        if size not in inputs:
-            inputs[size] = np.stack([fitted(picture, size) for picture in pictures])  # (N, height, width, 3)
+        if size not in inputs:  # files of one size are fed alike: they are of one sweep
+            tensor, resize = reader_of(Path(file.path)).tensor, session.images.resize
+            inputs[size] = np.concatenate([tensor(fitted(picture, size, resize)) for picture in pictures])
         sharing = [own.cell for own in session.records if any(one.digest == file.digest for one in own.artifacts.values())]
         models[file.digest] = Model(path=path, inputs=_inputs_name(size), cells=tuple(sharing))
     named: dict[str, Any] = {_inputs_name(size): inputs[size] for size in sorted(inputs)}

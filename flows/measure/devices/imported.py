@@ -27,7 +27,7 @@ class Model(Frozen):
     path: str
     """Of the file to load, relative to the exported folder; an OpenVINO .xml has its .bin beside it."""
     inputs: str
-    """Name of the array of letterboxed pictures that fit it."""
+    """Name of the array of pictures (N, ...), each as the file takes it."""
     cells: tuple[str, ...]
     """Names of the cells that share the file."""
 
@@ -42,7 +42,7 @@ class ExportManifest(Frozen):
     runtime: str
     threads: PositiveInt
     protocol: Protocol
-    """End-to-end calls are not made on the device: letterboxing and selection are ours, and the script does without us."""
+    """End-to-end calls are not made on the device: resizing and selection are ours, and the script does without us."""
     order_seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     """One per round."""
     control: Digest | None

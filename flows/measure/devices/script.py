@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardware_profiles.runtimes.table import Pixels, Session, SessionError, open_session, runtime_version, write_empty_model
 from hardware_profiles.timing.calls import calls_one_by_one_ns, difference, times_of, warm_up
@@ -173,14 +172,9 @@ def _take(
 
 
 def _inputs(folder: Path, name: str) -> list[Pixels]:
-    """Pictures that were letterboxed at home (N, height, width, 3), each as the file takes it: (1, height, width, 3)."""
+    """Pictures that were prepared at home, (N, ...) in the file's own layout and type, each with its batch of one."""
     with np.load(folder / PIXELS_NAME, allow_pickle=False) as packed:
-        return [as_pixels(picture) for picture in packed[name]]
-
-
-def as_pixels(picture: NDArray[np.uint8]) -> Pixels:
-    """A letterboxed picture (height, width, 3) as an exported file takes it: (1, height, width, 3)."""
-    return np.ascontiguousarray(picture[None])
+        return [np.ascontiguousarray(picture[None]) for picture in packed[name]]
 
 
 def _in_fresh_process(folder: Path, manifest: Mapping[str, Any], seed: int) -> dict[str, Any]:

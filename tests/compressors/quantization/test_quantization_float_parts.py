@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from compressors.quantization import Quantization, quantize
-from compressors.quantization.float_parts import float_stem, float_tail, stem_stride
+from compressors.quantization.float_parts import float_stem, float_tail, stem_stride, with_activations
 from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Images
 from detection.export import PREDICTIONS, export_onnx
@@ -58,11 +58,35 @@ def test_the_float_tail_of_a_detector(planes_file: Path) -> None:
     ]
 
 
+def test_activations_go_with_their_layer() -> None:
+    """A hard swish is four nodes, x * clip(x + 3) / 6, a ReLU one; a sum of two layers belongs to neither, a pooling is none."""
+    made = (("Conv", "a", "p w"), ("Add", "b", "a three"), ("Clip", "c", "b low high"), ("Mul", "d", "a c"), ("Div", "e", "d six"),
+            ("Conv", "f", "e w"), ("Relu", "g", "f"), ("Add", "h", "e g"), ("MaxPool", "i", "g"))  # fmt: skip
+    nodes = [helper.make_node(kind, own.split(), [name], name=name) for kind, name, own in made]
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [1], [1.0]) for name in ("w", "three", "low", "high", "six")]
+    model = helper.make_model(helper.make_graph(nodes, "two", [], [], constants))
+    assert with_activations(model, ["a"]) == ["a", "b", "c", "d", "e"]
+    assert with_activations(model, ["f"]) == ["f", "g"]
+    assert with_activations(model, ["a", "f"]) == ["a", "f", "b", "c", "d", "e", "g"]
+
+
 def test_the_float_stem_of_a_detector(planes_file: Path) -> None:
     """The convolution that reads the picture's planes, and its ReLU: one operation."""
     model = onnx.load(planes_file)
     kinds = {node.name: node.op_type for node in model.graph.node}
     assert sorted(kinds[name] for name in float_stem(model)) == ["Conv", "Relu"]
+
+
+def test_a_max_pooling_behind_the_stem_is_part_of_it() -> None:
+    """With what reads it, so that nothing is rounded before the pooling; a pooling elsewhere is not."""
+    made = (("Conv", "a", "picture w"), ("Relu", "b", "a"), ("MaxPool", "c", "b"), ("Conv", "d", "c w"), ("Relu", "e", "d"),
+            ("Conv", "f", "c w"), ("Conv", "g", "e w"), ("MaxPool", "h", "g"), ("Conv", "i", "h w"))  # fmt: skip
+    nodes = [helper.make_node(kind, own.split(), [name], name=name) for kind, name, own in made]
+    picture = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1])
+    model = helper.make_model(
+        helper.make_graph(nodes, "pooled", [picture], [], [helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])])
+    )
+    assert sorted(float_stem(model)) == ["a", "b", "c", "d", "e", "f"]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -20,6 +20,7 @@ from flows.grid.nodes import read_done
 from flows.records.store import Store
 from flows.sweep.context import lay_foundation
 from flows.sweep.plan_checks import load_plan
+from flows.teacher.stage import teacher
 from tests.flows.sweep_factory import Sweep, menu_of, run_grid, write_params
 
 DECODE = {"boxes": {"outputs": ["boxes"], "form": "xyxy"}, "scores": {"outputs": ["scores"]}}
@@ -105,12 +106,27 @@ def test_what_is_not_applicable_is_refused_by_name(tmp_path: Path, theirs: Path,
 
 
 def test_classes_of_the_data_have_to_be_among_the_files(tmp_path: Path, theirs: Path, sweep_prepared: Path) -> None:
-    """By name and in any order; a class that the file does not know is named."""
+    """By name and in any order; a class that the file does not know is named, and so is what the file has in its place."""
     classes = load_split(sweep_prepared, "val").classes
     other = ("dog", *classes[1:])
     plan = load_plan(write(tmp_path, tree(theirs, other)))
-    with pytest.raises(InputError, match=rf"detector\.classes: the data has '{classes[0]}', which is none of the {len(classes)}"):
+    with pytest.raises(
+        InputError, match=rf"of the {len(classes)} of the file: '{classes[0]}'\. The file has 'dog', which the data"
+    ):
         lay_foundation(plan, sweep_prepared)
+
+
+def test_what_is_changed_in_a_file_is_told_once(tmp_path: Path, theirs: Path, sweep_prepared: Path) -> None:
+    """Weights that lay outside the file are taken in, which the stage says that takes the file in; a whole one is not mentioned."""
+    classes, model = load_split(sweep_prepared, "val").classes, onnx.load(theirs)
+    onnx.save_model(model, tmp_path / "parts.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    for path, told in ((theirs, 0), (tmp_path / "parts.onnx", 1)):
+        said: list[str] = []
+        plan, store = load_plan(write(tmp_path / path.stem, tree(path, classes))), Store(tmp_path / path.stem / "store")
+        for _ in range(2):  # the second time it is stored
+            teacher(plan, sweep_prepared, store, tmp_path / path.stem / "teacher", said.append)
+        assert said.count("changed so that every runtime opens it: Weights written into the file: weights.bin.") == told
+        assert any(line.startswith("changed") for line in said) == bool(told)
 
 
 def test_the_key_follows_the_file_and_not_its_place(tmp_path: Path, theirs: Path, sweep_prepared: Path, made: Sweep) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -195,6 +196,16 @@ def test_nothing_is_said_of_a_device_that_was_not_measured(tmp_path: Path, monke
     """Another runtime, other threads and another machine have times of their own."""
     monkeypatch.chdir(tmp_path)
     assert design_advice(*measured_session(tmp_path, "x86-onnxruntime-1t"), design) == ()
+
+
+def test_nothing_is_said_where_nothing_is_designed_by_estimates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's file is neither searched nor pruned, so an estimate that is off has chosen nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.measure.estimate_accuracy.advice", lambda found, store, folder: (found,))
+    session, latency = measured_session(tmp_path, "x86-onnxruntime-1t")
+    assert design_advice(session, latency, MEASURED)
+    fixed = session.cells.model_copy(update={"not_applicable": {"nas": "it is a file.", "pruning": "it is a file."}})
+    assert design_advice(dataclasses.replace(session, cells=fixed), latency, MEASURED) == ()
 
 
 def test_another_instruction_set_is_another_machine() -> None:

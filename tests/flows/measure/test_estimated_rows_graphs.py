@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from flows.measure.estimated_rows import ExportedGraphs, with_memory
+from detection.family import family_named
+from detection.file_interface.declaration import Boxes, Decoding, Scores
+from detection.file_interface.interface import FileInterface, PictureForm
+from detection.spec import Spec
+from flows.grid.nodes import NODES
+from flows.measure.estimated_rows import ExportedGraphs, estimated_row, with_memory
 from flows.measure.measured_rows import empty_row
 from flows.records.store import Store
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
-from tests.flows.latency_factory import record
+from tests.flows.device_factory import session_of
+from tests.flows.latency_factory import record, sweep
 from tests.hardware_profiles.tiny_model import write_model
 
 HOST, FOREIGN = load_profile("x86-onnxruntime-1t"), load_profile("jetson-nano")
@@ -64,6 +70,26 @@ def test_no_file_is_no_graph(tmp_path: Path) -> None:
     assert graphs.of(record("none", {"onnxruntime": broken}), HOST) is None
     row = empty_row(record("none"), HOST, "estimated")
     assert with_memory(row, None, HOST) is row
+
+
+def test_a_users_file_that_cannot_be_read_has_no_estimate(tmp_path: Path) -> None:
+    """It may run all the same, so nothing is said of that either; a sum over one unknown operator would be no estimate."""
+    (tmp_path / "open.onnx").write_text("a graph that only its runtime understands")
+    cell = record("none", {"onnxruntime": tmp_path / "open.onnx"})
+    session = session_of(tmp_path, sweep(cell))
+    interface = FileInterface(
+        layout="nchw", dtype="float32", picture=PictureForm(), outputs=("boxes", "scores"), classes=2,
+        decoding=Decoding(boxes=Boxes(outputs=("boxes",), form="xyxy"), scores=Scores(outputs=("scores",))),
+    )  # fmt: skip
+    settings = family_named("onnx").settings.model_validate({
+        "source": "1" * 64, "size_bytes": 1, "interface": interface, "params": 0, "macs": 0,
+    })  # fmt: skip
+    with session.store.writing(NODES, cell.node) as folder:
+        spec = Spec(family="onnx", classes=("a", "b"), input_size=(8, 12), settings=settings)
+        (folder / "spec.json").write_text(spec.model_dump_json(by_alias=True))
+    row = estimated_row(cell, cell, FOREIGN, session.operators_of)
+    assert (row.p50_s, row.fits) == (None, None)
+    assert row.why == "the graph of its file cannot be read, so nothing is known of what it computes"
 
 
 @pytest.mark.parametrize(("budget_bytes", "fits"), [(None, None), (1_000, False), (1_000_000, True)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.records.formatting import describe_failure, megabytes, milliseconds, permitted, points
+from flows.records.formatting import describe_failure, megabytes, milliseconds, not_applicable, permitted, points
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.01, "1 point"), (0.02, "2 points"), (0.005, "0.5 points"), (0.0, "0 points")])
@@ -28,6 +28,14 @@ def test_milliseconds_show_the_digits_that_count(seconds: float, said: str) -> N
 def test_a_megabyte_is_a_million_bytes() -> None:
     """10,671,234 bytes are 10.67 MB."""
     assert megabytes(10_671_234) == "10.67"
+
+
+def test_methods_that_do_not_apply_for_one_reason_stand_together() -> None:
+    """Each reason once, in the order of the methods, as a sentence."""
+    assert not_applicable({"nas": "it is a file.", "pruning": "it is small.", "low_rank": "it is a file."}) == (
+        "not applicable to this detector: nas, low_rank. It is a file.",
+        "not applicable to this detector: pruning. It is small.",
+    )
 
 
 def test_a_failure_is_one_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detection.boxes import fit_of
 from flows.report.drawing import CLASS_COLOURS_RGB
 from flows.report.pictures import chosen_rows, draw_pictures
 from tests.flows.records_factory import INPUT_SIZE
@@ -72,6 +74,17 @@ def test_boxes_are_drawn_where_they_lie() -> None:
     panel = _decoded(draw_pictures(images, [[found]], 1, 0.35)[0].panels[1]).astype(int)
     bottom_px, middle_px = round((100 * 0.64 + images.fits[0].top_px) * 3), round(100 * 0.64 * 3)
     np.testing.assert_allclose(panel[bottom_px, middle_px], CLASS_COLOURS_RGB[1], atol=40)  # JPEG bleeds
+
+
+def test_a_stretched_picture_is_shown_in_its_own_shape() -> None:
+    """200 x 120 pictures filled an input of 128 x 96 (width, height); the page has them 384 wide and 230 high, boxes with them."""
+    images = pictures(count=1)
+    fits = tuple(fit_of((120, 200), INPUT_SIZE, "stretch") for _ in images.fits)
+    images = dataclasses.replace(images, resize="stretch", fits=fits)
+    found = {"image_id": 1, "category_id": 2, "bbox": [50, 50, 100, 50], "score": 0.9}
+    panel = _decoded(draw_pictures(images, [[found]], 1, 0.35)[0].panels[1]).astype(int)
+    assert panel.shape == (230, 384, 3)
+    np.testing.assert_allclose(panel[round(100 * 1.92), round(100 * 1.92)], CLASS_COLOURS_RGB[1], atol=40)
 
 
 def _decoded(uri: str) -> NDArray[Any]:

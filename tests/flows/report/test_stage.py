@@ -128,6 +128,23 @@ def test_a_new_report_replaces_the_old_one_whole(tmp_path: Path) -> None:
     assert [path.name for path in first.best.iterdir()] == [MEASURED]
 
 
+def test_a_detector_that_cannot_be_trained_was_not_trained(tmp_path: Path, made: Made) -> None:
+    """The control of a user's file is no longer trained than the file; what does not apply to it stands once, with the reason."""
+    assert "the same detector trained as long without any method" in made.body
+    cells, latency = eight_cells()
+    untrained = [
+        cell.model_copy(update={"budget": cell.budget and cell.budget.model_copy(update={"train_epochs": 0})})
+        for cell in cells.cells
+    ]
+    fixed = cells.model_copy(
+        update={"cells": tuple(untrained), "not_applicable": {"nas": "it is a file.", "low_rank": "it is a file."}}
+    )
+    own = Made(tmp_path, (fixed, latency))
+    assert "the same detector without any method" in own.body
+    for text in (own.body, (own.folder / "report.md").read_text()):
+        assert text.count("Not applicable to this detector: nas, low_rank. It is a file.") == 1
+
+
 def test_keeping_the_control_is_an_answer(tmp_path: Path) -> None:
     """When all lose too much the report says so and exports the control."""
     cells = cells_file([ok_cell((), 0.5), ok_cell(("pruning",), 0.4)])

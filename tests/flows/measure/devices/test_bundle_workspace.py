@@ -10,12 +10,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from detection.boxes import fitted
+from detection.file_interface.declaration import Boxes, Decoding, Scores
+from detection.file_interface.interface import FileInterface, PictureForm
 from detection.frozen import InputError
 from detection.spec import Spec
 from flows.grid.nodes import NODES
 from flows.measure.devices.bundle import export_bundles, import_rows
+from flows.measure.host import pictures_as_taken
 from flows.measure.session import MeasureSession
 from flows.measure.stage import measure
 from flows.records.schema import LatencyFile, read_records, write_records
@@ -24,6 +29,8 @@ from hardware_profiles.timing.environment import digest_of
 from tests.conftest import TINY
 from tests.flows.cli_runner import Sixfold
 from tests.flows.device_factory import NAME, device_profile, faked_results, session_of, signed, two_cells
+from tests.flows.latency_factory import record, sweep
+from tests.hardware_profiles.tiny_model import INPUT_SIZE, write_model
 
 ESTIMATED = "raspberry-pi-5" if platform.machine() == "x86_64" else "x86-openvino-1t"
 
@@ -186,6 +193,34 @@ def test_export_run_import_from_end_to_end(session: MeasureSession) -> None:
     latency = imported(session, folder / "results.json")
     assert sources(latency) == [(NAME, "measured")] * 3
     assert all(len(row.rounds_s) == 3 for row in latency.rows)
+
+
+def test_a_users_file_is_fed_on_the_device_as_at_home(session: MeasureSession, tmp_path: Path) -> None:
+    """Stretched, as planes of 32-bit numbers in the file's order of colours; the real script times it and its rows come back."""
+    interface = FileInterface(
+        layout="nchw", dtype="float32", picture=PictureForm(colour="bgr", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)),
+        outputs=("boxes", "scores"), classes=2,
+        decoding=Decoding(boxes=Boxes(outputs=("boxes",), form="xyxy"), scores=Scores(outputs=("scores",))),
+    )  # fmt: skip
+    interface.write(tmp_path)
+    paths = {
+        name: {"onnxruntime": write_model(tmp_path / f"{name}.onnx", i, planes=True)} for i, name in enumerate(("none", "low_rank"))
+    }
+    cells = sweep(*(record(name, files) for name, files in paths.items()))
+    images = replace(session.images, resize="stretch")
+    session = replace(session, cells=cells, images=images)
+    folder = exported(session, (NAME,))
+    with np.load(folder / "inputs.npz") as packed:
+        stretched = [fitted(picture, INPUT_SIZE, "stretch") for picture in pictures_as_taken(images, 2)]
+        np.testing.assert_array_equal(packed["8x12"], np.concatenate([interface.tensor(picture) for picture in stretched]))
+        assert packed["8x12"].dtype == np.float32
+    done = subprocess.run(
+        [sys.executable, "measure.py"], cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    latency = imported(session, folder / "results.json")
+    assert [(row.cell, row.source, row.why) for row in latency.rows] == [(name, "measured", None) for name in paths]
 
 
 @pytest.mark.parametrize(

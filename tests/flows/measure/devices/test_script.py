@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection.evaluation import as_input
 from flows.measure.devices.imported import ExportManifest, mismatch, parse_results
-from flows.measure.devices.script import as_pixels, main
+from flows.measure.devices.script import main
 from flows.measure.worker import detection_hooks
 from hardware_profiles.timing.environment import environment
 from hardware_profiles.timing.round import File, Job, run_round
@@ -118,12 +117,6 @@ def test_it_times_what_a_round_here_times(carried: Path, tmp_path: Path) -> None
     job = job_of(files_of(two_cells(tmp_path / "models")), 0, tmp_path / "pictures.npz")
     here_s = min(block.p50_s or 0.0 for block in run_round(job, detection_hooks(job)).blocks)
     assert there_s / 5 < here_s < there_s * 5
-
-
-def test_pictures_become_the_same_input() -> None:
-    """The script's own line and detection.evaluation's agree to the last bit."""
-    picture = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(as_pixels(picture), as_input(picture))
 
 
 def test_what_is_carried_imports_nothing_else(carried: Path) -> None:
