@@ -34,6 +34,7 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     guess = "constants of one machine; true times may be twice or half"
     basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
     print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
-    classes, reasons = load_prepared(workspace.PREPARED).classes, {str(method): why for method, why in loaded.not_applicable.items()}
+    classes = load_prepared(workspace.PREPARED).classes
+    reasons = {str(method): why for method, why in loaded.not_applicable.items()}
     for line in (*not_applicable(reasons), *machine_warnings(loaded), *what_labels_alone_teach(loaded, classes)):
         print(line)

@@ -293,8 +293,8 @@ def _notes(own: Recommendation, panel: Panel, choice: Choice) -> list[str]:
     if own.control_below_threshold and own.baseline is not None:
         lines.append(
             f"Do not deploy yet: the control's own val mAP is {own.baseline.val_map:.3f}, no more than the {drop} that may be "
-            "lost, so what detects nothing would pass. Train longer (`teacher.training.epochs`) or, where it is a file, see how it is "
-            "fed and read (`sixfold inspect --params`); look at the labels; or permit less (`report.max_drop`)."
+            "lost, so what detects nothing would pass. Train longer (`teacher.training.epochs`) or, where it is a file, see how "
+            "it is fed and read (`sixfold inspect --params`); look at the labels; or permit less (`report.max_drop`)."
         )
     if own.verdict == "recommended" and panel.is_measured and point and not point.is_tested:
         few = f"{count(len(point.rounds_s), 'round')} are too few to say more than their range"
