@@ -104,7 +104,7 @@ def test_a_file_without_a_class_of_the_data(tmp_path: Path, sweep_prepared: Path
     [
         ({"onnx": "nowhere.onnx"}, r"onnx: .*nowhere\.onnx: no such file"),
         ({"classes": "nowhere.txt"}, r"classes: .*nowhere\.txt: no such file"),
-        ({"decode": "auto"}, "decode: auto is found on labelled pictures"),
+        ({"decode": "auto"}, "decode: auto stands for what labelled pictures tell"),
         ({"input": {"colour": "grey"}}, "input.colour: grey, but theirs.onnx takes 3 channels"),
         ({"clases": []}, r"clases: no such setting; did you mean 'classes'\?"),
     ],
