@@ -18,9 +18,11 @@ from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
 from detection.data.labelled import DataFile, Labelled
 from detection.data.voc import VocSource, read_voc, voc_files
+from detection.data.yolo import read_yolo, yolo_files
+from detection.data.yolo_description import YoloSource
 from detection.frozen import Digest, Frozen, PositiveInt
 
-Source = GeneratedSource | CocoSource | VocSource
+Source = GeneratedSource | CocoSource | VocSource | YoloSource
 READING_VERSION = 2
 """Raise when reading, composing or letterboxing gives other pixels or boxes for the same pictures; a test notices."""
 ABSENT = "absent"
@@ -39,6 +41,7 @@ READERS: dict[type[Source], Reader] = {
     GeneratedSource: Reader(lambda source, base, seed: read_generated(source, seed), lambda source, base: ()),
     CocoSource: Reader(read_coco, coco_files),
     VocSource: Reader(read_voc, voc_files),
+    YoloSource: Reader(read_yolo, yolo_files),
 }
 """A further format is a file like `voc.py`, a row here and its class in `Source`."""
 
