@@ -7,16 +7,19 @@ import hashlib
 import json
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from detection.boxes import Resize
+from detection.data.archives import is_archive, unpacked
 from detection.data.coco import CocoSource, coco_files, read_coco
 from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
-from detection.data.labelled import DataFile, Labelled
+from detection.data.labelled import DataFile, FolderSource, Labelled
+from detection.data.pixels import file_digest
 from detection.data.voc import VocSource, read_voc, voc_files
 from detection.data.yolo import read_yolo, yolo_files
 from detection.data.yolo_description import YoloSource
@@ -60,9 +63,16 @@ class Data(Frozen):
 def read_source(source: Source, base: Path, seed: int) -> Labelled:
     """The labelled pictures of any source; its paths are relative to base, the folder of the params file.
 
-    The seed makes the generated pictures, or the splits of a data set that brings none. Raises InputError for bad data.
+    The seed makes the generated pictures, or the splits of a data set that brings none. A root that is an archive is unpacked
+    below base, once. Raises InputError for bad data.
     """
-    return READERS[type(source)].read(source, base, seed)
+    notes: tuple[str, ...] = ()
+    if isinstance(source, FolderSource) and is_archive(archive := base / source.root):
+        folder = unpacked(archive, base)
+        source = source.model_copy(update={"root": folder})
+        notes = (f"{archive} is unpacked in {folder}",)
+    labelled = READERS[type(source)].read(source, base, seed)
+    return replace(labelled, notes=(*notes, *labelled.notes))
 
 
 def provenance(data: Data, base: Path, seed: int) -> Provenance:
@@ -78,15 +88,23 @@ def provenance(data: Data, base: Path, seed: int) -> Provenance:
 def _files_digest(data: Data, base: Path) -> Digest | None:
     """sha256 over the data set's files: annotations by content, pictures by name and size. None where it has none, or not here.
 
+    Of an archive, its content.
+
     Names and sizes cost no reading, and unlike times they are the same after a copy; annotations are small and are corrected
     without changing their size.
     """
     content, found = hashlib.sha256(), False
-    for file in READERS[type(data.source)].files(data.source, base):
+    for file in _files(data.source, base):
         state = _size(file.root / file.name) if file.content is None else hashlib.sha256(file.content).hexdigest()
         found |= state != ABSENT
         content.update(f"{file.name} {state}\n".encode(errors="surrogatepass"))  # a name need not be UTF-8
     return content.hexdigest() if found else None  # nothing at all: a mount point with nothing mounted
+
+
+def _files(source: Source, base: Path) -> Iterable[DataFile]:
+    if isinstance(source, FolderSource) and is_archive(archive := base / source.root):
+        return (DataFile(archive.parent, archive.name, file_digest(archive)),)
+    return READERS[type(source)].files(source, base)
 
 
 def _size(path: Path) -> str:
