@@ -27,7 +27,7 @@ from detection.data.labelled import (
     read_text,
 )
 from detection.data.pixels import ExifOrientation, read_pixels, size_in_header
-from detection.frozen import Frozen, InputError, PositiveInt
+from detection.frozen import Frozen, InputError
 
 
 class SplitPaths(Frozen):
@@ -135,8 +135,8 @@ class _Category(_Entry):
 class _Image(_Entry):
     id: int
     file_name: Annotated[str, Field(min_length=1)]
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
+    height: Annotated[int, Field(ge=0)] | None = None  # 0 for "unknown", as some tools write it
+    width: Annotated[int, Field(ge=0)] | None = None
 
 
 class _Annotation(_Entry):
