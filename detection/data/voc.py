@@ -29,13 +29,13 @@ from detection.data.labelled import (
     Labelled,
     Picture,
     check_splits,
-    draw_splits,
     existing_folder,
     found_files,
     inside,
     nothing_found,
     read_bytes,
     read_text,
+    settle_splits,
 )
 from detection.data.pixels import read_pixels, size_in_header
 from detection.frozen import InputError, printable
@@ -74,11 +74,8 @@ def read_voc(source: VocSource, base: Path, seed: int) -> Labelled:
     if lists is None:
         _check_pairs(folders, pictures, annotations)
         files = _chosen(folders.pictures, pictures, pictures)
-        given = None if source.split_shares else _split_folders(files)
-        if given is None:
-            splits, notes = draw_splits(files, source.split_shares, seed, root)
-        else:
-            splits, notes = given, check_splits(given, dict.fromkeys(SPLITS, root))
+        side_by_side = folders.annotations == folders.pictures
+        splits, notes = settle_splits(_split_folders(files) if side_by_side else {"train": files}, source.split_shares, seed, root)
     else:
         stems = _own_splits(folders, lists, pictures, annotations)
         splits = {split: _chosen(folders.pictures, own, pictures) for split, own in stems.items()}
@@ -146,14 +143,14 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
     return files
 
 
-def _split_folders(files: dict[str, Path]) -> dict[Split, dict[str, Path]] | None:
-    """The splits where every picture is in a folder train, valid or test; None where it is not so."""
-    splits: dict[Split, dict[str, Path]] = {split: {} for split in SPLITS}
+def _split_folders(files: dict[str, Path]) -> dict[Split, dict[str, Path]]:
+    """The splits where every picture is in a folder train, valid or test; otherwise all as one."""
+    splits: dict[Split, dict[str, Path]] = defaultdict(dict)
     for stem, file in files.items():
         if (split := SPLIT_NAMES.get(stem.partition("/")[0].lower())) is None:
-            return None
+            return {"train": files}
         splits[split][stem] = file
-    return splits if all(splits.values()) else None
+    return splits
 
 
 def _chosen(folder: Path, stems: Iterable[str], files: dict[str, list[Path]]) -> dict[str, Path]:

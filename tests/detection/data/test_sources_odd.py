@@ -1,7 +1,7 @@
 """Odd data sets over all formats, made here: each ends in the right numbers or in one message. `READ` and `REFUSED` list them.
 
-Every one that is read holds ten pictures of 20 x 30 (height, width), each with one box of a cat from (12, 6) to (18, 14), unless its
-row says otherwise. `test_yolo.py`, `test_voc.py` and `test_coco.py` have what one format alone can get wrong.
+Every one that is read holds ten pictures of 20 x 30 (height, width), each with one box of a cat from (12, 6) to (18, 14), unless
+its row says otherwise. `test_yolo.py`, `test_voc.py` and `test_coco.py` have what one format alone can get wrong.
 """
 
 from __future__ import annotations
@@ -73,6 +73,11 @@ def voc(root: Path, images: str = "JPEGImages", annotations: str = "Annotations"
 def voc_roboflow(root: Path) -> None:
     for split, first, last in (("train", 0, 6), ("valid", 6, 8), ("test", 8, 10)):
         voc(root, split, split, first, last)
+
+
+def voc_without_test(root: Path) -> None:
+    voc(root, "train", "train", 0, 6)
+    voc(root, "valid", "valid", 6, 10)
 
 
 def voc_cvat(root: Path) -> None:
@@ -166,6 +171,14 @@ READ = {
     "voc, Label Studio's images/": Odd(partial(voc, images="images"), VOC),
     "voc, LabelImg's one folder": Odd(partial(voc, images=".", annotations="."), VOC),
     "voc, Roboflow's train, valid, test": Odd(voc_roboflow, VOC, (6, 2, 2)),
+    "voc, Roboflow without test": Odd(voc_without_test, VOC, (6, 2, 2), said="half of its 4 pictures are taken for each"),
+    "voc, folders train and valid in JPEGImages": Odd(
+        lambda root: [
+            voc(root, f"JPEGImages/{own}", f"Annotations/{own}", *span) for own, *span in (("train", 0, 5), ("val", 5, 10))
+        ],
+        VOC,
+        (7, 1, 2),
+    ),
     "voc, CVAT's default.txt": Odd(voc_cvat, VOC),
     "coco, polygons alone, from 0": Odd(partial(coco, **POLYGON), COCO),
     "coco, run lengths alone": Odd(partial(coco, first=1, **RUNS), COCO),

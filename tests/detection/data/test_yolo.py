@@ -236,7 +236,7 @@ def test_numbers_of_classes_may_have_gaps_and_names_may_look_like_something_else
         ("2 0.5 0.5 0.2 0.4\n", r"unknown class 2; classes are 0 \(cat\), 1 \(dog\)"),
         ("-1 0.5 0.5 0.2 0.4\n", "unknown class -1"),
         ("0.5 0.5 0.5 0.2 0.4\n", r"unknown class 0\.5"),
-        ("0 15 10 6 8\n", "15 is far outside; is it in pixels"),
+        ("0 15 10 6 8\n", "15 is far outside, perhaps in pixels"),
         ("0,0.5,0.5,0.2,0.4\n", "'0,0.5,0.5,0.2,0.4' is not a number"),
     ],
 )
@@ -354,6 +354,7 @@ def files_of(root: Path) -> str | None:
         ("data.yaml", "names: [a]"),
         ("train.txt", "data/obj_train_data/a.png\n"),
         ("obj.data", "train = data/train.txt\nnames = data/obj.names\n"),
+        ("my.names", "dog\ncat\n"),
         ("obj_train_data/a.txt", BOX.replace("0.2", "0.3")),
         ("obj_train_data/a.png", "another size"),
         ("obj_train_data/a.jpg", None),
@@ -363,6 +364,8 @@ def files_of(root: Path) -> str | None:
 def test_what_the_reader_looks_at_counts(tmp_path: Path, name: str, content: str | None) -> None:
     """Descriptions, lists and labels by content, pictures by size; nothing that it does not look at."""
     cvat(tmp_path)
+    (tmp_path / "obj.names").rename(tmp_path / "my.names")
+    (tmp_path / "obj.data").write_text((tmp_path / "obj.data").read_text().replace("obj.names", "my.names"))
     before = files_of(tmp_path)
     assert before is not None
     (tmp_path / name).write_text(content or "nobody's")
