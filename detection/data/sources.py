@@ -14,12 +14,11 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from detection.boxes import Resize
-from detection.data.archives import is_archive, unpacked
+from detection.data.archives import archive_digest, is_archive, unpacked
 from detection.data.coco import CocoSource, coco_files, read_coco
 from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
 from detection.data.labelled import DataFile, FolderSource, Labelled
-from detection.data.pixels import file_digest
 from detection.data.voc import VocSource, read_voc, voc_files
 from detection.data.yolo import read_yolo, yolo_files
 from detection.data.yolo_description import YoloSource
@@ -95,7 +94,7 @@ def _files_digest(data: Data, base: Path) -> Digest | None:
     """
     content, found = hashlib.sha256(), False
     archive = _archive(data.source, base)
-    packed = [DataFile(archive.parent, archive.name, file_digest(archive))] if archive else None
+    packed = [DataFile(archive.parent, archive.name, archive_digest(archive).encode())] if archive else None
     for file in packed or READERS[type(data.source)].files(data.source, base):
         state = _size(file.root / file.name) if file.content is None else hashlib.sha256(file.content).hexdigest()
         found |= state != ABSENT

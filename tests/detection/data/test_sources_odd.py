@@ -102,6 +102,12 @@ def coco(root: Path, first: int = 0, name: str = "labels.json", images: str = "i
     (root / name).write_text(json.dumps(content))
 
 
+def yolo_labelimg(root: Path) -> None:
+    """The labels saved into a folder of their own, with the names of the classes among them."""
+    yolo(root)
+    (root / "classes.txt").rename(root / "labels/classes.txt")
+
+
 def yolo_twice(root: Path) -> None:
     """Picture 0 by two paths in one list, and by a copy."""
     yolo(root)
@@ -164,6 +170,7 @@ READ = {
     "yolo, endings in capitals": Odd(partial(yolo, ending="PNG"), YOLO),
     "yolo, turned pictures": Odd(partial(turned, partial(yolo, ending="jpg")), YOLO | {"exif_orientation": "apply"}),
     "yolo, one folder": Odd(partial(yolo, images=".", labels="."), YOLO),
+    "yolo, classes.txt among the labels": Odd(yolo_labelimg, YOLO),
     "yolo, CR LF and byte order marks": Odd(yolo_crlf_and_bom, YOLO),
     "yolo, odd names": Odd(yolo_odd_names, YOLO, (9, 2, 2), boxes=13),
     "yolo, one picture by three names": Odd(yolo_twice, YOLO, None, said="repeat another"),
