@@ -60,8 +60,9 @@ def describe(root: Path, source: YoloSource) -> Description:
     path = next((file for name in source.descriptions if (file := inside(root, name, "data.source.data")).is_file()), None)
     if path is None:
         raise InputError(
-            f"{root}: no {' or '.join(source.descriptions)}. One of them names the classes: data.yaml (Ultralytics, Roboflow, CVAT), "
-            f"obj.data (CVAT's YOLO 1.1) or classes.txt, a class a line (Label Studio, LabelImg). Correct `root`, or name it as `data`."
+            f"{root}: no {' or '.join(source.descriptions)}. One of them names the classes: data.yaml (Ultralytics, Roboflow, "
+            f"CVAT), obj.data (CVAT's YOLO 1.1) or classes.txt, a class a line (Label Studio, LabelImg). Correct `root`, or name it "
+            f"as `data`."
         )
     content = _parsed(path)
     names_file = path
