@@ -87,8 +87,10 @@ def read_voc(source: VocSource, base: Path, seed: int) -> Labelled:
     if not classes:
         raise InputError(f"{folders.annotations}: no objects in any annotation. Label some, or correct `root`.")
     labels = {name: label for label, name in enumerate(classes)}
-    read = {split: [_picture(folders.pictures, scene, labels, source) for scene in scenes[split]] for split in SPLITS}
-    return Labelled(classes, read, notes)
+    folder = folders.pictures
+    return Labelled(
+        classes, {split: [_picture(folder, scene, labels, source) for scene in scenes[split]] for split in SPLITS}, notes
+    )
 
 
 def voc_files(source: VocSource, base: Path) -> Iterator[DataFile]:

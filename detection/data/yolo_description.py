@@ -61,8 +61,8 @@ def describe(root: Path, source: YoloSource) -> Description:
     if path is None:
         raise InputError(
             f"{root}: no {' or '.join(source.descriptions)}. One of them names the classes: data.yaml (Ultralytics, Roboflow, "
-            f"CVAT), obj.data (CVAT's YOLO 1.1) or classes.txt, a class a line (Label Studio, LabelImg). Correct `root`, or name it "
-            f"as `data`."
+            f"CVAT), obj.data (CVAT's YOLO 1.1) or classes.txt, a class a line (Label Studio, LabelImg). Correct `root`, or "
+            f"name it as `data`."
         )
     content = _parsed(path)
     names_file = path
