@@ -113,7 +113,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     text = read_text(path)
     if path.suffix.lower() in (".yaml", ".yml"):
         try:
-            content = yaml.load(text, Loader=yaml.BaseLoader)
+            content = yaml.BaseLoader(text).get_single_data()
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}). Correct or export it again.") from error
         if not isinstance(content, dict):
