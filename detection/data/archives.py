@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import errno
 import hashlib
 import shutil
 import stat
@@ -13,16 +13,16 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from detection.data.labelled import inside
+from detection.data.labelled import SHOWN, inside
 from detection.frozen import Digest, InputError
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 UNPACKED = Path(".sixfold/unpacked")
 """Where archives are unpacked, relative to the folder of the params file."""
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 """What reading an archive raises: TarError for links out and devices, too, RuntimeError for passwords and unknown compressions."""
-CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError)
-"""What writing raises where one name is a file's and a folder's."""
+NOT_OF_THE_DISK = (None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+"""Numbers of an OSError that the archive causes: no gzip, a place before its start, one name for a file and a folder."""
 
 
 def is_archive(path: Path) -> bool:
@@ -73,8 +73,10 @@ def _unpack(archive: Path, folder: Path) -> None:
                 _unpack_tar(tar, archive, folder)
     except InputError:
         raise
-    except (*DAMAGED, *CLASHES) as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NOT_OF_THE_DISK:
+            raise
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[: 2 * SHOWN]}"  # Python's may hold half of the archive
         raise InputError(
             f"{archive}: cannot be unpacked ({why}). Pack or download it again, or unpack it yourself and name the folder."
         ) from error
