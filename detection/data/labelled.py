@@ -170,6 +170,11 @@ def settle_splits(
     return splits, (*notes, *check_splits(splits, dict.fromkeys(SPLITS, where)))
 
 
+def background_note(count: int, pictures: int, file: str) -> tuple[str, ...]:
+    """What to tell of pictures without a file of labels."""
+    return (f"{count:,} of {pictures:,} pictures have no {file}: they are background",) if count else ()
+
+
 def check_splits(
     splits: Mapping[Split, Mapping[str, Path]], lists: Mapping[Split, Path], same: Mapping[Path, Path] | None = None
 ) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from detection.data.labelled import (
     FolderSource,
     Labelled,
     Picture,
+    background_note,
     check_splits,
     existing_folder,
     found_files,
@@ -71,17 +72,19 @@ def read_voc(source: VocSource, base: Path, seed: int) -> Labelled:
     folders = _folders(root)
     annotations, pictures = _by_stem(folders.annotations, ANNOTATION_SUFFIXES), _by_stem(folders.pictures, PICTURE_SUFFIXES)
     lists = _lists(root) if source.split_shares is None else None
+    side_by_side = folders.annotations == folders.pictures
     if lists is None:
-        _check_pairs(folders, pictures, annotations)
+        _check_pairs(folders, pictures, annotations if not side_by_side else {**pictures, **annotations})
         files = _chosen(folders.pictures, pictures, pictures)
-        side_by_side = folders.annotations == folders.pictures
         splits, notes = settle_splits(_split_folders(files) if side_by_side else {"train": files}, source.split_shares, seed, root)
     else:
         stems = _own_splits(folders, lists, pictures, annotations)
         splits = {split: _chosen(folders.pictures, own, pictures) for split, own in stems.items()}
         notes = check_splits(splits, lists)
-    xmls = _chosen(folders.annotations, [stem for own in splits.values() for stem in own], annotations)
-    scenes = {split: [_read_scene(xmls[stem], file, source) for stem, file in splits[split].items()] for split in SPLITS}
+    stems_read = [stem for own in splits.values() for stem in own]
+    xmls = _chosen(folders.annotations, [stem for stem in stems_read if stem in annotations], annotations)
+    notes += background_note(len(stems_read) - len(xmls), len(stems_read), "annotation")
+    scenes = {split: [_read_scene(xmls.get(stem), file, source) for stem, file in splits[split].items()] for split in SPLITS}
     found = {name for own in scenes.values() for scene in own for name in scene.names}
     classes = source.classes or tuple(sorted(found))
     if not classes:
@@ -233,7 +236,9 @@ def _check_pairs(folders: _Folders, pictures: dict[str, list[Path]], annotations
         )
 
 
-def _read_scene(path: Path, file: Path, source: VocSource) -> _Scene:
+def _read_scene(path: Path | None, file: Path, source: VocSource) -> _Scene:
+    if path is None:  # LabelImg writes no file where there is no object
+        return _Scene(file, file, size_in_header(file, source.exif_orientation), [], np.empty((0, 4)), [])
     content = read_bytes(path)
     try:
         tree: Element = fromstring(content)  # bytes: the encoding is the declaration's business

@@ -19,6 +19,7 @@ from detection.data.labelled import (
     DataFile,
     Labelled,
     Picture,
+    background_note,
     existing_folder,
     found_files,
     inside,
@@ -46,14 +47,13 @@ def read_yolo(source: YoloSource, base: Path, seed: int) -> Labelled:
     labels = _label_files(root, files)
     rows = {name: _rows(label, about) for name, label in labels.items()}
     without = len(files) - sum(bool(len(own)) for own in rows.values())
-    background = f"{without:,} of {len(files):,} pictures have no label file, or an empty one: they are background"
     return Labelled(
         classes=tuple(about.names.values()),
         splits={
             split: [_picture(name, file, rows.get(name), about, source) for name, file in own.items()]
             for split, own in splits.items()
         },
-        notes=(*gone, *notes, *([background] if without else []), *_alone(labels, files)),
+        notes=(*gone, *notes, *background_note(without, len(files), "label file, or an empty one"), *_alone(labels, files)),
     )
 
 

@@ -75,6 +75,13 @@ def voc_roboflow(root: Path) -> None:
         voc(root, split, split, first, last)
 
 
+def voc_background(root: Path) -> None:
+    """LabelImg writes no annotation where there is no object."""
+    voc(root, ".", ".")
+    for number in range(10, 20):
+        picture(root / f"{number}.jpg", number * 5)
+
+
 def voc_without_test(root: Path) -> None:
     voc(root, "train", "train", 0, 6)
     voc(root, "valid", "valid", 6, 10)
@@ -177,6 +184,7 @@ READ = {
     "yolo, half is background": Odd(yolo_background, YOLO, (14, 3, 3), said="10 of 20 pictures have no label file"),
     "voc, Label Studio's images/": Odd(partial(voc, images="images"), VOC),
     "voc, LabelImg's one folder": Odd(partial(voc, images=".", annotations="."), VOC),
+    "voc, LabelImg's background": Odd(voc_background, VOC, (14, 3, 3), said="10 of 20 pictures have no annotation"),
     "voc, Roboflow's train, valid, test": Odd(voc_roboflow, VOC, (6, 2, 2)),
     "voc, Roboflow without test": Odd(voc_without_test, VOC, (6, 2, 2), said="half of its 4 pictures are taken for each"),
     "voc, folders train and valid in JPEGImages": Odd(
