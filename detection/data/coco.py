@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from detection.data.labelled import (
     Labelled,
     Picture,
     check_splits,
+    check_unique,
     draw_splits,
     existing_folder,
     inside,
@@ -26,7 +27,7 @@ from detection.data.labelled import (
     read_text,
 )
 from detection.data.pixels import ExifOrientation, read_pixels, size_in_header
-from detection.frozen import Frozen, InputError, PositiveInt
+from detection.frozen import Frozen, InputError
 
 
 class SplitPaths(Frozen):
@@ -134,8 +135,8 @@ class _Category(_Entry):
 class _Image(_Entry):
     id: int
     file_name: Annotated[str, Field(min_length=1)]
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
+    height: Annotated[int, Field(ge=0)] | None = None  # 0 for "unknown", as some tools write it
+    width: Annotated[int, Field(ge=0)] | None = None
 
 
 class _Annotation(_Entry):
@@ -195,11 +196,11 @@ def _check_ids(content: _CocoFile, path: Path) -> None:
         raise InputError(f"{path}: no categories. List every class with an id and a name.")
     if not content.images:
         raise InputError(f"{path}: no images: an empty split. List at least one picture, or split one file by `split_shares`.")
-    _check_unique((category.id for category in content.categories), "category id", path)
-    _check_unique((category.name for category in content.categories), "category name", path)
-    _check_unique((image.id for image in content.images), "image id", path)
-    _check_unique((image.file_name for image in content.images), "file_name", path)
-    _check_unique((annotation.id for annotation in content.annotations if annotation.id is not None), "annotation id", path)
+    check_unique((category.id for category in content.categories), "category id", path)
+    check_unique((category.name for category in content.categories), "category name", path)
+    check_unique((image.id for image in content.images), "image id", path)
+    check_unique((image.file_name for image in content.images), "file_name", path)
+    check_unique((annotation.id for annotation in content.annotations if annotation.id is not None), "annotation id", path)
     image_ids = {image.id for image in content.images}
     category_ids = {category.id for category in content.categories}
     for index, annotation in enumerate(content.annotations):
@@ -213,15 +214,6 @@ def _check_ids(content: _CocoFile, path: Path) -> None:
                 f"{path}: annotations[{index}] has the unknown class {annotation.category_id}; "
                 f"categories are {', '.join(f'{c.id} ({c.name})' for c in content.categories)}. Add the category or correct the id."
             )
-
-
-def _check_unique(values: Iterable[int | str], what: str, path: Path) -> None:
-    twice = [value for value, count in Counter(values).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"{path}: {what} {twice[0]!r} stands there more than once ({len(twice)} such). "
-            f"Each must be unique: renumber or rename them."
-        )
 
 
 def _check_same_categories(contents: dict[Split, _CocoFile], paths: dict[Split, Path]) -> None:
@@ -264,9 +256,7 @@ def _files(content: _CocoFile, path: Path, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _pictures(
-    content: _CocoFile, files: Mapping[str, Path], labels: dict[int, int], orientation: ExifOrientation
-) -> list[Picture]:
+def _pictures(content: _CocoFile, files: Mapping[str, Path], labels: dict[int, int], orientation: ExifOrientation) -> list[Picture]:
     """The pictures of these files, in their order."""
     images = {image.file_name: image for image in content.images}
     annotations: dict[int, list[_Annotation]] = defaultdict(list)

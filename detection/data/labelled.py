@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,9 @@ from detection.data.dataset import SPLITS, Split
 from detection.data.pixels import ExifOrientation, file_digest
 from detection.frozen import Frozen, InputError, printable
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What tools call the splits, in small letters."""
 NAME_BYTES, PATH_BYTES, SHOWN = 255, 4095, 80
 """The longest name and path that Linux's file systems take, in bytes; characters of a longer name that a message shows."""
 
@@ -91,22 +94,25 @@ class DataFile(NamedTuple):
     """Of an annotation or a list; None where it is not there, and for a picture, which counts by its size."""
 
 
-def split_by_share(names: Sequence[str], shares: SplitShares, seed: int, where: Path) -> dict[Split, list[str]]:
+def split_by_share(
+    names: Sequence[str], shares: SplitShares, seed: int, where: Path, into: tuple[Split, ...] = SPLITS
+) -> dict[Split, list[str]]:
     """Every name in exactly one split, in sorted order there; the same names and seed give the same splits.
 
     Names are ranked by a hash of seed and name, so neither the order of a listing nor the platform matters, and a data set
-    that grows keeps nearly all of its old pictures where they were.
+    that grows keeps nearly all of its old pictures where they were. With fewer splits, their shares count among themselves.
     """
     ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest())
-    train_end = round(len(ranked) * shares.train)
-    val_end = round(len(ranked) * (shares.train + shares.val))
-    parts = (ranked[:train_end], ranked[train_end:val_end], ranked[val_end:])
+    own = [float(getattr(shares, split)) for split in into]
+    whole = 1.0 if into == SPLITS else sum(own)
+    ends = [round(len(ranked) * sum(own[: end + 1]) / whole) for end in range(len(own) - 1)]
+    parts = [ranked[start:end] for start, end in zip([0, *ends], [*ends, len(ranked)], strict=True)]
     if not all(parts):
         raise InputError(
-            f"{where}: {len(names)} pictures cannot be split by the shares {shares.train:g}, {shares.val:g}, {shares.test:g}: "
-            f"{SPLITS[parts.index([])]} would be empty. Add pictures or change `split_shares`."
+            f"{where}: {len(names)} pictures cannot be split by the shares {', '.join(f'{share:g}' for share in own)}: "
+            f"{into[parts.index([])]} would be empty. Add pictures or change `split_shares`."
         )
-    return {split: sorted(part) for split, part in zip(SPLITS, parts, strict=True)}
+    return {split: sorted(part) for split, part in zip(into, parts, strict=True)}
 
 
 def same_pictures(files: Iterable[Path]) -> dict[Path, Path]:
@@ -126,18 +132,47 @@ def same_pictures(files: Iterable[Path]) -> dict[Path, Path]:
 
 
 def draw_splits(
-    files: Mapping[str, Path], shares: SplitShares | None, seed: int, where: Path
+    files: Mapping[str, Path], shares: SplitShares | None, seed: int, where: Path, into: tuple[Split, ...] = SPLITS
 ) -> tuple[dict[Split, dict[str, Path]], tuple[str, ...]]:
     """Every name and its file in exactly one split, all names of one picture in the same; and what to tell of those."""
     same = same_pictures(files.values())
     names: dict[Path, list[str]] = defaultdict(list)
     for name in sorted(files):
         names[same[files[name]]].append(name)
-    drawn = split_by_share([own[0] for own in names.values()], shares or SplitShares(), seed, where)
+    drawn = split_by_share([own[0] for own in names.values()], shares or SplitShares(), seed, where, into)
     splits = {
         split: {name: files[name] for leader in leaders for name in names[same[files[leader]]]} for split, leaders in drawn.items()
     }
-    return splits, check_splits(splits, dict.fromkeys(SPLITS, where), same)
+    return splits, check_splits(splits, dict.fromkeys(into, where), same)
+
+
+def settle_splits(
+    given: Mapping[Split, Mapping[str, Path]], shares: SplitShares | None, seed: int, where: Path
+) -> tuple[dict[Split, dict[str, Path]], tuple[str, ...]]:
+    """Every name and its file in one split: as given where train and another are; and what to tell.
+
+    Of val and test, the missing one is drawn from the other: who split the pictures knows which are of one scene, so train stays.
+    With shares, or a single split, all are drawn.
+    """
+    files = {name: file for own in given.values() for name, file in own.items()}
+    if shares or len(given) == 1:
+        return draw_splits(files, shares, seed, where)
+    if "train" not in given:
+        raise InputError(f"{where}: no train. Name its pictures, or set `split_shares` to have all pictures split again.")
+    if alike := [split for split in given if split != "train" and given[split] == given["train"]]:
+        raise InputError(f"{where}: train and {alike[0]} are the same pictures. Set `split_shares` to have them split.")
+    splits, notes = {split: dict(own) for split, own in given.items()}, tuple[str, ...]()
+    if len(splits) < len(SPLITS):
+        [other] = set(splits) - {"train"}
+        notes = (f"{where}: of val and test there is only {other}: half of its {len(splits[other]):,} pictures are taken for each",)
+        splits |= draw_splits(splits[other], None, seed, where, ("val", "test"))[0]
+    splits = {split: splits[split] for split in SPLITS}
+    return splits, (*notes, *check_splits(splits, dict.fromkeys(SPLITS, where)))
+
+
+def background_note(count: int, pictures: int, file: str) -> tuple[str, ...]:
+    """What to tell of pictures without a file of labels."""
+    return (f"{count:,} of {pictures:,} pictures have no {file}: they are background",) if count else ()
 
 
 def check_splits(
@@ -174,11 +209,42 @@ def existing_folder(base: Path, source: FolderSource) -> Path:
     """The data folder of a source; InputError where there is none."""
     folder = base / source.root
     if not folder.is_dir():
+        found = "a file, but neither zip nor tar" if folder.is_file() else "no such folder"
         raise InputError(
-            f"{folder}: no such folder. `data.source.root` is {str(source.root)!r}, relative to the folder of the params file "
+            f"{folder}: {found}. `data.source.root` is {str(source.root)!r}, relative to the folder of the params file "
             f"({base}). Correct the path or put the data there."
         )
     return folder
+
+
+def found_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files with these endings in a folder and the folders in it, sorted; hidden ones are none of the user's."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def nothing_found(folder: Path, suffixes: tuple[str, ...]) -> InputError:
+    """What to raise where `found_files` gives nothing, with what is there instead."""
+    others = sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return InputError(
+        f"{folder}: no files with the ending {' or '.join(suffixes)}, neither there nor in folders within. Found: "
+        f"{f'{len(others)} others, first {others[0]}' if others else 'no files'}. Put or convert them there, or correct `root`."
+    )
+
+
+def check_unique(values: Iterable[int | str], what: str, path: Path) -> None:
+    """InputError where a value stands twice in a file."""
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{path}: {what} {twice[0]!r} stands there more than once ({len(twice)} such). "
+            f"Each must be unique: renumber or rename them."
+        )
+
+
+def stays_in(folder: Path, path: Path) -> bool:
+    """Whether the path lies in the folder, links followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))  # unlike resolve, raises nothing
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
@@ -203,8 +269,7 @@ def _fault(folder: Path, name: str) -> str | None:
         return f"gives a path of more than {PATH_BYTES} bytes"
     if Path(name).is_absolute():
         return "is an absolute path"
-    stays = Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))  # unlike resolve, raises nothing
-    return None if stays else f"leads out of {folder}"
+    return None if stays_in(folder, folder / name) else f"leads out of {folder}"
 
 
 def read_bytes(path: Path) -> bytes:

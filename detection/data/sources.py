@@ -7,20 +7,24 @@ import hashlib
 import json
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from detection.boxes import Resize
+from detection.data.archives import archive_digest, is_archive, unpacked
 from detection.data.coco import CocoSource, coco_files, read_coco
 from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
-from detection.data.labelled import DataFile, Labelled
+from detection.data.labelled import DataFile, FolderSource, Labelled
 from detection.data.voc import VocSource, read_voc, voc_files
+from detection.data.yolo import read_yolo, yolo_files
+from detection.data.yolo_description import YoloSource
 from detection.frozen import Digest, Frozen, PositiveInt
 
-Source = GeneratedSource | CocoSource | VocSource
+Source = GeneratedSource | CocoSource | VocSource | YoloSource
 READING_VERSION = 2
 """Raise when reading, composing or letterboxing gives other pixels or boxes for the same pictures; a test notices."""
 ABSENT = "absent"
@@ -39,6 +43,7 @@ READERS: dict[type[Source], Reader] = {
     GeneratedSource: Reader(lambda source, base, seed: read_generated(source, seed), lambda source, base: ()),
     CocoSource: Reader(read_coco, coco_files),
     VocSource: Reader(read_voc, voc_files),
+    YoloSource: Reader(read_yolo, yolo_files),
 }
 """A further format is a file like `voc.py`, a row here and its class in `Source`."""
 
@@ -57,9 +62,16 @@ class Data(Frozen):
 def read_source(source: Source, base: Path, seed: int) -> Labelled:
     """The labelled pictures of any source; its paths are relative to base, the folder of the params file.
 
-    The seed makes the generated pictures, or the splits of a data set that brings none. Raises InputError for bad data.
+    The seed makes the generated pictures, or the splits of a data set that brings none. A root that is an archive is unpacked
+    below base, once. Raises InputError for bad data.
     """
-    return READERS[type(source)].read(source, base, seed)
+    notes: tuple[str, ...] = ()
+    if archive := _archive(source, base):
+        folder = unpacked(archive, base)
+        source = source.model_copy(update={"root": folder})
+        notes = (f"{archive} is unpacked in {folder}",)
+    labelled = READERS[type(source)].read(source, base, seed)
+    return replace(labelled, notes=(*notes, *labelled.notes))
 
 
 def provenance(data: Data, base: Path, seed: int) -> Provenance:
@@ -75,15 +87,23 @@ def provenance(data: Data, base: Path, seed: int) -> Provenance:
 def _files_digest(data: Data, base: Path) -> Digest | None:
     """sha256 over the data set's files: annotations by content, pictures by name and size. None where it has none, or not here.
 
+    Of an archive, its content.
+
     Names and sizes cost no reading, and unlike times they are the same after a copy; annotations are small and are corrected
     without changing their size.
     """
     content, found = hashlib.sha256(), False
-    for file in READERS[type(data.source)].files(data.source, base):
+    archive = _archive(data.source, base)
+    packed = [DataFile(archive.parent, archive.name, archive_digest(archive).encode())] if archive else None
+    for file in packed or READERS[type(data.source)].files(data.source, base):
         state = _size(file.root / file.name) if file.content is None else hashlib.sha256(file.content).hexdigest()
         found |= state != ABSENT
         content.update(f"{file.name} {state}\n".encode(errors="surrogatepass"))  # a name need not be UTF-8
     return content.hexdigest() if found else None  # nothing at all: a mount point with nothing mounted
+
+
+def _archive(source: Source, base: Path) -> Path | None:
+    return base / source.root if isinstance(source, FolderSource) and is_archive(base / source.root) else None
 
 
 def _size(path: Path) -> str:

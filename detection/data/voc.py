@@ -1,6 +1,7 @@
-"""Data sets in Pascal VOC's layout: Annotations/*.xml, JPEGImages/*, and ImageSets/Main/{train,val,test}.txt if present.
+"""Data sets in Pascal VOC's format: Annotations/*.xml, JPEGImages/*, and ImageSets/Main/{train,val,test}.txt if present.
 
-A picture and its annotation have one name, here `stem`: the path within their folders, without the ending.
+A picture and its annotation have one name, here `stem`: the path within their folders, without the ending. Label Studio calls
+the folder of the pictures `images`; LabelImg and Roboflow put both side by side, Roboflow in train/, valid/ and test/.
 """
 
 from __future__ import annotations
@@ -21,28 +22,32 @@ from pydantic import field_validator
 
 from detection.data.dataset import SPLITS, Split
 from detection.data.labelled import (
+    PICTURE_SUFFIXES,
+    SPLIT_NAMES,
     DataFile,
     FolderSource,
     Labelled,
     Picture,
+    background_note,
     check_splits,
-    draw_splits,
     existing_folder,
+    found_files,
     inside,
+    nothing_found,
     read_bytes,
     read_text,
+    settle_splits,
 )
 from detection.data.pixels import read_pixels, size_in_header
 from detection.frozen import InputError, printable
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-FOLDERS = {"Annotations": (".xml",), "JPEGImages": PICTURE_SUFFIXES}
+ANNOTATION_SUFFIXES = (".xml",)
 LISTS: dict[Split, str] = {split: f"ImageSets/Main/{split}.txt" for split in SPLITS}
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VocSource(FolderSource):
-    """A data set in Pascal VOC's layout."""
+    """A data set in Pascal VOC's format."""
 
     kind: Literal["voc"] = "voc"
     classes: tuple[str, ...] = ()
@@ -64,30 +69,38 @@ class VocSource(FolderSource):
 def read_voc(source: VocSource, base: Path, seed: int) -> Labelled:
     """The labelled pictures of a VOC data set; InputError names the file that is wrong."""
     root = existing_folder(base, source)
-    annotations, pictures = (_by_stem(root, *where) for where in FOLDERS.items())
+    folders = _folders(root)
+    annotations, pictures = _by_stem(folders.annotations, ANNOTATION_SUFFIXES), _by_stem(folders.pictures, PICTURE_SUFFIXES)
     lists = _lists(root) if source.split_shares is None else None
+    side_by_side = folders.annotations == folders.pictures
     if lists is None:
-        _check_pairs(root, pictures, annotations)
-        files = _chosen(root / "JPEGImages", pictures, pictures)
-        splits, notes = draw_splits(files, source.split_shares, seed, root)
+        _check_pairs(folders, pictures, annotations if not side_by_side else {**pictures, **annotations})
+        files = _chosen(folders.pictures, pictures, pictures)
+        splits, notes = settle_splits(_split_folders(files) if side_by_side else {"train": files}, source.split_shares, seed, root)
     else:
-        stems = _own_splits(root, lists, pictures, annotations)
-        splits = {split: _chosen(root / "JPEGImages", own, pictures) for split, own in stems.items()}
+        stems = _own_splits(folders, lists, pictures, annotations)
+        splits = {split: _chosen(folders.pictures, own, pictures) for split, own in stems.items()}
         notes = check_splits(splits, lists)
-    xmls = _chosen(root / "Annotations", [stem for own in splits.values() for stem in own], annotations)
-    scenes = {split: [_read_scene(xmls[stem], file, source) for stem, file in splits[split].items()] for split in SPLITS}
+    stems_read = [stem for own in splits.values() for stem in own]
+    xmls = _chosen(folders.annotations, [stem for stem in stems_read if stem in annotations], annotations)
+    notes += background_note(len(stems_read) - len(xmls), len(stems_read), "annotation")
+    scenes = {split: [_read_scene(xmls.get(stem), file, source) for stem, file in splits[split].items()] for split in SPLITS}
     found = {name for own in scenes.values() for scene in own for name in scene.names}
     classes = source.classes or tuple(sorted(found))
     if not classes:
-        raise InputError(f"{root / 'Annotations'}: no objects in any annotation. Label some, or correct `root`.")
+        raise InputError(f"{folders.annotations}: no objects in any annotation. Label some, or correct `root`.")
     labels = {name: label for label, name in enumerate(classes)}
-    return Labelled(classes, {split: [_picture(root, scene, labels, source) for scene in scenes[split]] for split in SPLITS}, notes)
+    folder = folders.pictures
+    return Labelled(
+        classes, {split: [_picture(folder, scene, labels, source) for scene in scenes[split]] for split in SPLITS}, notes
+    )
 
 
 def voc_files(source: VocSource, base: Path) -> Iterator[DataFile]:
     """Every file that the reader may look at: lists and annotations, and the pictures."""
     root = base / source.root
-    found = (path for name, suffixes in FOLDERS.items() for path in _found(root / name, suffixes))
+    annotations, pictures = _folders(root)
+    found = (*found_files(annotations, ANNOTATION_SUFFIXES), *found_files(pictures, PICTURE_SUFFIXES))
     for path in (*(root / path for path in LISTS.values()), *found):
         by_size = path.suffix.lower() in PICTURE_SUFFIXES or not path.is_file()
         content = None if by_size else read_bytes(path)
@@ -105,27 +118,44 @@ class _Scene(NamedTuple):
     difficult: list[bool]  # (n,)
 
 
-def _found(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files with these endings in a folder and the folders in it, sorted; hidden ones are none of the user's."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+class _Folders(NamedTuple):
+    annotations: Path
+    pictures: Path
 
 
-def _by_stem(root: Path, name: str, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+def _folders(root: Path) -> _Folders:
+    """Where annotations and pictures are; side by side in root where it has annotations, but neither of VOC's folders."""
+    folders = _Folders(root / "Annotations", root / "JPEGImages")
+    if folders.pictures.is_dir():
+        return folders
+    if folders.annotations.is_dir():
+        return folders._replace(pictures=root / "images") if (root / "images").is_dir() else folders
+    return _Folders(root, root) if found_files(root, ANNOTATION_SUFFIXES) else folders
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
     """The files of every stem; InputError where there is no such folder, or nothing to read in it."""
-    folder = root / name
     if not folder.is_dir():
-        raise InputError(f"{root}: no folder {name}. A VOC data set has Annotations/*.xml and JPEGImages/*: correct `root`.")
+        raise InputError(
+            f"{folder.parent}: no folder {folder.name}. A VOC data set has Annotations/*.xml and JPEGImages/* (or images/*), "
+            f"or both side by side: correct `root`."
+        )
     files: dict[str, list[Path]] = defaultdict(list)
-    for path in _found(folder, suffixes):
+    for path in found_files(folder, suffixes):
         files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
     if not files:
-        others = sorted(path.name for path in folder.rglob("*") if path.is_file())
-        raise InputError(
-            f"{folder}: no files with the ending {' or '.join(suffixes)}, neither there nor in folders within. Found: "
-            f"{f'{len(others)} others, first {others[0]}' if others else 'no files'}. Put or convert them there, or correct `root`."
-        )
+        raise nothing_found(folder, suffixes)
     return files
+
+
+def _split_folders(files: dict[str, Path]) -> dict[Split, dict[str, Path]]:
+    """The splits where every picture is in a folder train, valid or test; otherwise all as one."""
+    splits: dict[Split, dict[str, Path]] = defaultdict(dict)
+    for stem, file in files.items():
+        if (split := SPLIT_NAMES.get(stem.partition("/")[0].lower())) is None:
+            return {"train": files}
+        splits[split][stem] = file
+    return splits
 
 
 def _chosen(folder: Path, stems: Iterable[str], files: dict[str, list[Path]]) -> dict[str, Path]:
@@ -154,7 +184,7 @@ def _lists(root: Path) -> dict[Split, Path] | None:
 
 
 def _own_splits(
-    root: Path, lists: dict[Split, Path], pictures: dict[str, list[Path]], annotations: dict[str, list[Path]]
+    folders: _Folders, lists: dict[Split, Path], pictures: dict[str, list[Path]], annotations: dict[str, list[Path]]
 ) -> dict[Split, list[str]]:
     """The stems that each list names, each checked."""
     seen: dict[str, Split] = {}
@@ -167,12 +197,12 @@ def _own_splits(
         for stem in splits[split]:
             if stem not in pictures:
                 raise InputError(
-                    f"{path}: lists {stem}, but {root / 'JPEGImages'} has no such picture ({', '.join(PICTURE_SUFFIXES)})"
+                    f"{path}: lists {stem}, but {folders.pictures} has no such picture ({', '.join(PICTURE_SUFFIXES)})"
                     f"{_near(stem, pictures)}. Add the picture or remove the line."
                 )
             if stem not in annotations:
                 raise InputError(
-                    f"{path}: lists {stem}, but there is no {root / 'Annotations' / stem}.xml{_near(stem, annotations)}. "
+                    f"{path}: lists {stem}, but there is no {folders.annotations / stem}.xml{_near(stem, annotations)}. "
                     f"Add it (without objects for background) or remove the line."
                 )
             if stem in seen:
@@ -191,22 +221,24 @@ def _near(stem: str, files: Iterable[str]) -> str:
     return f"; but {near} is there: names are paths without their ending" if near else ""
 
 
-def _check_pairs(root: Path, pictures: dict[str, list[Path]], annotations: dict[str, list[Path]]) -> None:
+def _check_pairs(folders: _Folders, pictures: dict[str, list[Path]], annotations: dict[str, list[Path]]) -> None:
     without_picture = sorted(set(annotations) - set(pictures))
     without_annotation = sorted(set(pictures) - set(annotations))
     if without_picture:
         raise InputError(
-            f"{annotations[without_picture[0]][0]}: no picture of that name in {root / 'JPEGImages'} ({len(without_picture)} such)"
+            f"{annotations[without_picture[0]][0]}: no picture of that name in {folders.pictures} ({len(without_picture)} such)"
             f"{_near(without_picture[0], pictures)}. Add the picture or remove the annotation."
         )
     if without_annotation:
         raise InputError(
-            f"{pictures[without_annotation[0]][0]}: no annotation of that name in {root / 'Annotations'} "
+            f"{pictures[without_annotation[0]][0]}: no annotation of that name in {folders.annotations} "
             f"({len(without_annotation)} such). Add it (without objects for background) or remove the picture."
         )
 
 
-def _read_scene(path: Path, file: Path, source: VocSource) -> _Scene:
+def _read_scene(path: Path | None, file: Path, source: VocSource) -> _Scene:
+    if path is None:  # LabelImg writes no file where there is no object
+        return _Scene(file, file, size_in_header(file, source.exif_orientation), [], np.empty((0, 4)), [])
     content = read_bytes(path)
     try:
         tree: Element = fromstring(content)  # bytes: the encoding is the declaration's business
@@ -243,14 +275,14 @@ def _number(path: Path, element: Element, tag: str, missing: str | None = None) 
     return number
 
 
-def _picture(root: Path, scene: _Scene, labels: dict[str, int], source: VocSource) -> Picture:
+def _picture(folder: Path, scene: _Scene, labels: dict[str, int], source: VocSource) -> Picture:
     if unknown := [name for name in scene.names if name not in labels]:
         raise InputError(
             f"{scene.annotation}: unknown class {unknown[0]!r}; `classes` are {', '.join(labels)}. "
             f"Add it there or correct the annotation."
         )
     return Picture(
-        file_name=printable(scene.file.relative_to(root / "JPEGImages").as_posix()),
+        file_name=printable(scene.file.relative_to(folder).as_posix()),
         size=scene.size,
         boxes_xyxy_px=_edges(scene.corners) if source.coordinates == "pixels_from_1" else scene.corners,
         labels=np.array([labels[name] for name in scene.names], dtype=np.int64),

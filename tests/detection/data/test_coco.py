@@ -118,7 +118,7 @@ def spoiled(*path: str | int, value: object) -> Callable[[Content], None]:
         (spoiled("annotations", 0, "category_id", value=8), r"unknown class 8; categories are 7 \(dog\), 3"),
         (spoiled("annotations", 0, "bbox", value=[1, 2, 3]), r"a COCO detection file: annotations\[0\]\.bbox\[3\]"),
         (spoiled("annotations", 0, "bbox", value=[1, 2, 3, float("nan")]), r"bbox\[3\]: Input should be a finite"),
-        (spoiled("images", 2, "height", value=0), r"images\[2\]\.height: Input should be greater than 0"),
+        (spoiled("images", 2, "height", value=-1), r"images\[2\]\.height: Input should be greater than or equal to 0"),
         (spoiled("images", 2, "file_name", value="../labels.json"), r"images\[2\]: file name '\.\./labels\.json' leads out of"),
         (spoiled("images", 2, "file_name", value="gone.png"), r"images\[2\] is 'gone\.png', but there is no .*gone\.png"),
         (spoiled("images", 2, "file_name", value="images\\2.png"), r"images\[2\] .*but there is no .*parted by /, on every system"),
@@ -236,7 +236,7 @@ def test_a_crowd_may_be_null(tmp_path: Path, crowd: object, wanted: bool) -> Non
     assert [own for pictures in splits.values() for picture in pictures for own in picture.crowd.tolist()] == [wanted]
 
 
-@pytest.mark.parametrize("given", [{}, {"height": None, "width": None}, {"height": 20}], ids=str)
+@pytest.mark.parametrize("given", [{}, {"height": None, "width": None}, {"height": 20}, {"height": 0, "width": 0}], ids=str)
 @pytest.mark.parametrize(("orientation", "size"), [("ignore", (20, 30)), ("apply", (30, 20))])
 def test_the_picture_gives_a_size_that_is_missing(tmp_path: Path, given: Content, orientation: str, size: tuple[int, int]) -> None:
     """As its boxes see it: turned where they were drawn on the turned picture."""

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from detection.data.sources import READERS, CocoSource, Data, GeneratedSource, Source, VocSource, read_source
+from detection.data.sources import READERS, CocoSource, Data, GeneratedSource, Source, VocSource, YoloSource, read_source
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from detection.data.sources import READERS, CocoSource, Data, GeneratedSource, S
         ({"kind": "generated"}, GeneratedSource),
         ({"kind": "coco", "root": "data", "annotations": "labels.json"}, CocoSource),
         ({"kind": "voc", "root": "data"}, VocSource),
+        ({"kind": "yolo", "root": "data"}, YoloSource),
     ],
 )
 def test_kind_chooses_the_source(given: dict[str, str], kind: type) -> None:
@@ -27,7 +28,7 @@ def test_kind_chooses_the_source(given: dict[str, str], kind: type) -> None:
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        ({"kind": "yolo", "root": "data"}, "'generated', 'coco', 'voc'"),
+        ({"kind": "labelme", "root": "data"}, "'generated', 'coco', 'voc', 'yolo'"),
         ({"kind": "voc", "root": "data", "annotations": "x"}, "Extra inputs are not permitted"),
         ({"kind": "coco", "root": "data"}, "Field required"),
         ({"kind": "voc", "root": "data", "classes": ["a", "a"]}, "name one class twice"),

@@ -215,7 +215,7 @@ def test_a_name_without_its_folder_gets_a_hint(tmp_path: Path) -> None:
     ("found", "complaint"),
     [
         ([], r"JPEGImages: no files with the ending \.jpg or .*, neither there nor in folders within\. Found: no files"),
-        (["a.tif", "cam/b.txt"], r"JPEGImages: no files with the ending .*Found: 2 others, first a\.tif"),
+        (["a.gif", "cam/b.txt"], r"JPEGImages: no files with the ending .*Found: 2 others, first a\.gif"),
     ],
     ids=["nothing", "others"],
 )
