@@ -1,4 +1,4 @@
-"""The data card, `card.json`: what prepared data holds, how large its boxes are to the network, and what a person should look at."""
+"""The data card, `card.json`: what prepared data holds, how large its boxes are to the network, and what to look at."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from detection.frozen import Frozen, read_json
 CARD = "card.json"
 SHOWN = 3
 """File names in a printed line; the card has more."""
-MOST_CLASSES = 10
-"""Of more, a line has the most and the least frequent alone."""
 Kind = Literal["equal", "alike", "unlearnable", "doubled", "outside", "tiny", "huge", "clipped"]
 MEANING: dict[Kind, str] = {
     "equal": "pictures in two splits (equal pixels in the input; remove them from one, or the test repeats the training)",
@@ -71,7 +69,7 @@ class Finding(Frozen):
 
 
 class DataCard(Frozen):
-    """`card.json` in a prepared folder. Names in it are printable: line breaks and control characters are escaped."""
+    """`card.json` in a prepared folder. File names are printable: line breaks and control characters are escaped."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     name: str
@@ -107,14 +105,9 @@ class DataCard(Frozen):
 
 def count_line(counts: SplitCounts) -> str:
     """What a split holds, in one line."""
-    per_class = counts.boxes_per_class
-    if len(per_class) > MOST_CLASSES:
-        ends = {pick(per_class, key=per_class.__getitem__) for pick in (max, min)}
-        per_class = {name: count for name, count in per_class.items() if name in ends}
-    named = ", ".join(f"{name} {count:,}" for name, count in per_class.items())
-    of_many = f"{len(counts.boxes_per_class)} classes, the ends: " if len(per_class) < len(counts.boxes_per_class) else ""
+    per_class = ", ".join(f"{name} {count:,}" for name, count in counts.boxes_per_class.items())
     return (
-        f"{counts.pictures:,} pictures, {counts.boxes:,} boxes ({of_many}{named}); {counts.clipped:,} clipped at the border, "
+        f"{counts.pictures:,} pictures, {counts.boxes:,} boxes ({per_class}); {counts.clipped:,} clipped at the border, "
         f"{counts.dropped:,} dropped (no area inside the picture), {counts.crowds:,} crowds; "
         f"{counts.background:,} pictures without boxes"
     )

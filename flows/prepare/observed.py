@@ -7,7 +7,6 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +91,9 @@ def doubled(boxes_xyxy_px: NDArray[np.float64], labels: NDArray[np.int64]) -> in
     count = 0
     for start in range(0, len(labels), ROWS):
         rows = slice(start, start + ROWS)
-        own = boxes_xyxy_px[rows, None]
-        overlap_px2 = (np.minimum(own[..., 2:], boxes_xyxy_px[:, 2:]) - np.maximum(own[..., :2], boxes_xyxy_px[:, :2])).clip(0).prod(-1)
+        own, every = boxes_xyxy_px[rows, None], boxes_xyxy_px
+        overlap_px = np.minimum(own[..., 2:], every[:, 2:]) - np.maximum(own[..., :2], every[:, :2])  # (rows, n, 2)
+        overlap_px2 = overlap_px.clip(0).prod(-1)
         union_px2 = area_px2[rows, None] + area_px2 - overlap_px2
         same = (overlap_px2 > DOUBLED_IOU * union_px2) & (labels[rows, None] == labels)  # (rows, n)
         count += int(np.tril(same, start - 1).any(1).sum())
@@ -131,5 +131,5 @@ def _advice(sides_px: NDArray[np.float32], input_size: tuple[int, int], scale: f
 
 
 def shown(name: str) -> str:
-    """A file name as a terminal and a page may have it: line breaks, control characters and bytes that are not UTF-8 are escaped."""
+    """A file name as a terminal and a page may have it: line breaks, control characters and foreign bytes are escaped."""
     return "".join(own if own.isprintable() else own.encode("unicode_escape").decode() for own in printable(name))

@@ -23,7 +23,7 @@ FLAT = 2
 CANDIDATES = 16
 """Earlier pictures that one is compared with at most, the nearest first: pictures of a fixed camera may all have one hash."""
 THUMB, MOST_STEPS = (32, 32), 24
-"""Two pictures are alike if no cell of their grey thumbnails differs by more, in steps of 255: an object that moved is a new picture."""
+"""Alike are two pictures of which no cell of the grey thumbnails differs by more, in steps of 255: an object that moved does."""
 
 
 class Repeat(NamedTuple):
@@ -50,7 +50,7 @@ class Seen:
         self.names.append(name)
         self._padding.append((fit.top_px, fit.left_px))
         self._hashes.append(difference_hash(_content(pixels, *self._padding[-1])))
-        self._sums.append(zlib.crc32(pixels))
+        self._sums.append(zlib.crc32(pixels.data))
 
     def repeats(self, folder: Path) -> Iterator[Repeat]:
         """Pictures that an earlier split has as well, each once. The folder has the pixels of every split."""
@@ -113,4 +113,4 @@ def _content(pixels: NDArray[np.uint8], top_px: int, left_px: int) -> NDArray[np
 
 def _grey(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.int16]:
     """The picture in grey at (width, height), as OpenCV has it; signed, so that differences can be taken."""
-    return cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.int16)
+    return np.asarray(cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA), np.int16)

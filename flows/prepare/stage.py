@@ -144,7 +144,8 @@ class GroundTruth:
         self.images.append({"id": image_id, "file_name": picture.file_name, "height": height_px, "width": width_px})
         cut = picture.boxes_xyxy_px.clip(0, [width_px, height_px] * 2)
         kept = np.ones(len(cut), dtype=np.bool_)
-        for row, (box, whole, label, crowd) in enumerate(zip(cut, picture.boxes_xyxy_px, picture.labels, picture.crowd, strict=True)):
+        boxes = zip(cut, picture.boxes_xyxy_px, picture.labels, picture.crowd, strict=True)
+        for row, (box, whole, label, crowd) in enumerate(boxes):
             x, y, width, height = (round(float(v), 3) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1]))
             if width <= 0 or height <= 0:
                 self.dropped += 1

@@ -47,7 +47,8 @@ def report(
 ) -> Path:
     """The page's path. Writes `index.html`, `report.md` and `recommendation.json` to folder and the chosen models to best_folder.
 
-    Accepts partial records, and data without a card, as older versions prepared it. Both folders are replaced whole, after everything in them was made.
+    Accepts partial records, and data without a card, as older versions prepared it. Both folders are replaced whole, after
+    everything in them was made.
     """
     findings = Findings.of(cells, latency, config.max_drop)
 
