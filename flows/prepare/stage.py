@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from flows.records.files import whole_folder
 from hardware_profiles.timing.environment import digest_of
 
 OUTPUTS = frozenset({"prepared.json", CARD, *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
+
+READ_AHEAD = 2
+"""Pictures that are decoded while the one before is packed; more would fill the memory where pictures are large."""
 
 
 def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Prepared:
@@ -99,8 +103,9 @@ def _write_split(
     with (folder / f"{split}.npy").open("wb") as file:
 
         def packed() -> Iterator[NDArray[np.uint8]]:
-            for picture in steps(pictures, len(pictures), f"prepare {split}", "pictures"):
-                pixels = fitted(picture.pixels(), data.input_size, data.resize)
+            decoded = read_ahead(steps(pictures, len(pictures), f"prepare {split}", "pictures"))
+            for picture, original in decoded:
+                pixels = fitted(original, data.input_size, data.resize)
                 file.write(pixels.data)
                 observed.add(split, picture, truth.add(picture), pixels)
                 yield pixels
@@ -119,6 +124,19 @@ def _write_split(
         pictures=counts.pictures, boxes=counts.boxes, clipped_boxes=counts.clipped, dropped_boxes=counts.dropped, digest=digest
     )
     return summary, counts
+
+
+def read_ahead(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, NDArray[np.uint8]]]:
+    """Every picture and its pixels in the same order, decoded by one thread: decoders and OpenCV work without Python's lock."""
+    waiting = deque[tuple[Picture, Future[NDArray[np.uint8]]]]()
+    with ThreadPoolExecutor(1) as reader:  # one, as the filter for warnings in `read_pixels` is the whole process's
+        for picture in pictures:
+            waiting.append((picture, reader.submit(picture.pixels)))
+            if len(waiting) > READ_AHEAD:
+                first, pixels = waiting.popleft()
+                yield first, pixels.result()
+        for first, pixels in waiting:
+            yield first, pixels.result()
 
 
 class GroundTruth:
