@@ -14,16 +14,17 @@ from detection.frozen import Frozen, read_json
 CARD = "card.json"
 SHOWN = 3
 """File names in a printed line; the card has more."""
+TINY_PX, HUGE_SHARE, DOUBLED_IOU, CLIPPED_PX = 2.0, 0.95, 0.95, 1.0
 Kind = Literal["equal", "alike", "unlearnable", "doubled", "outside", "tiny", "huge", "clipped"]
 MEANING: dict[Kind, str] = {
     "equal": "pictures in two splits (equal pixels in the input; remove them from one, or the test repeats the training)",
     "alike": "pictures that look like one in an earlier split (saved again, or of one scene? a picture belongs to one split)",
     "unlearnable": "classes without a box in train (they cannot be learned)",
-    "doubled": "boxes drawn twice (same class, IoU above 0.95)",
+    "doubled": f"boxes drawn twice (same class, IoU above {DOUBLED_IOU})",
     "outside": "boxes without area inside their picture (dropped)",
-    "tiny": "boxes narrower than 2 px in the input (hardly to be seen)",
-    "huge": "boxes over more than 95 % of their picture",
-    "clipped": "boxes over the border by more than a pixel (cut there)",
+    "tiny": f"boxes narrower than {TINY_PX:g} px in the input (hardly to be seen)",
+    "huge": f"boxes over more than {HUGE_SHARE:.0%} of their picture",
+    "clipped": f"boxes over the border by more than {CLIPPED_PX:g} px (cut there)",
 }
 """What may be wrong, gravest first."""
 
@@ -36,7 +37,7 @@ class SplitCounts(Frozen):
     """Pictures without any box."""
     boxes: int
     crowds: int
-    """Boxes that are neither learned from nor counted against a detector; of the other numbers only `boxes` has them."""
+    """Boxes that are neither learned from nor counted against a detector."""
     clipped: int
     """Cut at the border, however little."""
     dropped: int
@@ -85,7 +86,7 @@ class DataCard(Frozen):
         if not self.findings:
             yield "data card: no picture in two splits, no suspicious label"
         for own in self.findings:
-            more = ", ..." if own.count > SHOWN else ""
+            more = ", ..." if len(own.examples) > SHOWN else ""
             yield f"look at {own.meaning}: {own.count:,}, {', '.join(own.examples[:SHOWN])}{more}"
         yield self.size_line
         for split, counts in self.splits.items():

@@ -16,11 +16,21 @@ from detection.data.dataset import Split
 from detection.data.labelled import Picture
 from detection.data.sources import Data
 from detection.frozen import printable
-from flows.prepare.card import MEANING, BoxSizes, DataCard, Finding, Kind, SplitCounts
+from flows.prepare.card import (
+    CLIPPED_PX,
+    DOUBLED_IOU,
+    HUGE_SHARE,
+    MEANING,
+    TINY_PX,
+    BoxSizes,
+    DataCard,
+    Finding,
+    Kind,
+    SplitCounts,
+)
 from flows.prepare.repeats import Seen
 
 EXAMPLES = 10
-TINY_PX, HUGE_SHARE, DOUBLED_IOU, CLIPPED_PX = 2.0, 0.95, 0.95, 1.0
 STRIDES_PX = (8, 16, 32)
 """Of our family's three levels; the coarsest divides every input size."""
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
