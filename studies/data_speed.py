@@ -46,7 +46,7 @@ def _draw(folder: Path, pictures: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     drawings = rng.integers((0, 0, 20, 20), (500, 340, 140, 140), (DRAWINGS, 5, 4)).tolist()  # x, y, width, height
     for n in range(pictures):
-        canvas = cv2.resize(rng.integers(0, 200, (240, 320, 3), np.uint8), (640, 480))
+        canvas = cv2.resize(rng.integers(60, 140, (240, 320, 3), np.uint8), (640, 480))
         for box in drawings[n % DRAWINGS]:
             cv2.rectangle(canvas, box, rng.integers(0, 255, 3).tolist(), -1)
             found.append({"image_id": n, "category_id": 1, "bbox": box})

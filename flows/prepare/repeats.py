@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -55,13 +56,15 @@ class Seen:
     def repeats(self, folder: Path) -> Iterator[Repeat]:
         """Pictures that an earlier split has as well, each once. The folder has the pixels of every split."""
         hashes = np.frombuffer(self._hashes, np.uint64)
-        packed = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in self._starts}
+        heads = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in self._starts}
         ends = [*list(self._starts.values())[1:], len(self.names)]
         first: dict[tuple[int, int], int] = {}
 
         def pixels(index: int) -> NDArray[np.uint8]:
             split = next(split for split, start in reversed(self._starts.items()) if index >= start)
-            return np.asarray(packed[split][index - self._starts[split]])
+            shape, row = heads[split].shape[1:], index - self._starts[split]
+            place = heads[split].offset + row * math.prod(shape)  # read, as pages of a map would stay in memory
+            return np.fromfile(folder / f"{split}.npy", np.uint8, math.prod(shape), offset=place).reshape(shape)
 
         def thumb(index: int) -> NDArray[np.int16]:
             return _grey(_content(pixels(index), *self._padding[index]), THUMB)
