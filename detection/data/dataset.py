@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -144,10 +145,14 @@ def _load(folder: Path, split: Split, prepared: Prepared) -> Images:
     )
 
 
-def split_digest(pixels: NDArray[np.uint8], ground_truth: dict[str, Any]) -> Digest:
-    """sha256 over the content of a split: same pixels and same boxes, same digest."""
-    content = hashlib.sha256(str(pixels.shape).encode())
-    content.update(np.ascontiguousarray(pixels).data)
+def split_digest(shape: tuple[int, ...], pictures: Iterable[NDArray[np.uint8]], ground_truth: dict[str, Any]) -> Digest:
+    """sha256 over the content of a split: same pixels and same boxes, same digest.
+
+    The pictures of this shape (pictures, height, width, 3) are taken one by one, the ground truth after the last.
+    """
+    content = hashlib.sha256(str(shape).encode())
+    for picture in pictures:
+        content.update(np.ascontiguousarray(picture).data)
     content.update(json.dumps(ground_truth, sort_keys=True, separators=(",", ":")).encode())
     return content.hexdigest()
 

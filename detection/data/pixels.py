@@ -31,7 +31,7 @@ def read_pixels(path: Path, size: tuple[int, int], orientation: ExifOrientation)
         upright.load()
         if upright.mode == "P" and "transparency" in upright.info:
             upright = upright.convert("RGBA")  # Pillow warns when it must guess this step
-        pixels = np.asarray(upright.convert("RGB"))
+        pixels = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))  # the same mode would be a copy
     if pixels.shape[:2] != size:
         raise InputError(
             f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width), but its annotation says "

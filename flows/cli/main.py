@@ -148,6 +148,7 @@ def report(
     """Say which cell is recommended for each device, and what it costs."""
     loaded, store = load_sweep("report", params, workspace.REPORT, workspace.BEST)
     from detection.data.dataset import load_split
+    from flows.prepare.card import read_card
     from flows.records.schema import CellsFile, LatencyFile, read_records
     from flows.report.recommendation import RecommendationFile
     from flows.report.stage import report as stage
@@ -156,7 +157,7 @@ def report(
     stage(
         records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report,
         folder=workspace.REPORT, best_folder=workspace.BEST,
-        store=store, say=print,
+        store=store, say=print, card=read_card(workspace.PREPARED),
     )  # fmt: skip
     tracker = _tracker(loaded, tracking, "sixfold report")
     _show(tracker, records, latency)

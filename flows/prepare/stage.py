@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,20 @@ from detection.data.dataset import SPLITS, Prepared, Split, SplitSummary, split_
 from detection.data.labelled import Labelled, Picture
 from detection.data.sources import Data, provenance, read_source
 from detection.frozen import InputError
+from flows.prepare.card import CARD, SplitCounts
+from flows.prepare.observed import Observed
 from flows.progress import Say, steps
 from flows.records.files import whole_folder
 from hardware_profiles.timing.environment import digest_of
 
-OUTPUTS = frozenset({"prepared.json", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
+OUTPUTS = frozenset({"prepared.json", CARD, *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
+
+READ_AHEAD = 2
+"""Pictures that are decoded while the one before is packed; more would fill the memory where pictures are large."""
 
 
 def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Prepared:
-    """What now lies in the folder: pixels, ground truth and manifest, whole or not at all.
+    """What now lies in the folder: pixels, ground truth, data card and manifest, whole or not at all.
 
     Paths in the data are relative to base, the folder of the params file. An earlier prepared folder is replaced at the end;
     any other content there is an InputError, as is everything wrong with the data.
@@ -36,7 +43,11 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
         report(note)
     _check_room(folder, data, labelled)
     with whole_folder(folder) as unfinished:
-        splits = {split: _write_split(unfinished, split, labelled, data, report) for split in SPLITS}
+        observed, splits, counts = Observed(data), dict[Split, SplitSummary](), dict[Split, SplitCounts]()
+        for split in SPLITS:
+            splits[split], counts[split] = _write_split(unfinished, split, labelled, data, observed)
+        card = observed.card(counts, unfinished)
+        (unfinished / CARD).write_text(card.model_dump_json(by_alias=True, indent=2) + "\n")
         content = {
             "classes": labelled.classes,
             "input_size": data.input_size,
@@ -52,6 +63,9 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
             made_from=provenance(data, base, seed),
         )
         (unfinished / "prepared.json").write_text(prepared.model_dump_json(by_alias=True, indent=2) + "\n")
+    for line in card.lines():
+        report(line)
+    report(f"data card: {folder / CARD}")
     report(f"prepared {data.name!r} ({len(labelled.classes)} classes, {data.input_size[0]} x {data.input_size[1]}) in {folder}")
     return prepared
 
@@ -68,7 +82,7 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _check_room(folder: Path, data: Data, labelled: Labelled) -> None:
-    """A full disk under a memory map kills the process without a word, so ask first."""
+    """Long work would end at a full disk, so ask first."""
     needed_bytes = sum(map(len, labelled.splits.values())) * data.input_size[0] * data.input_size[1] * 3
     existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
     free_bytes = shutil.disk_usage(existing).free
@@ -79,31 +93,50 @@ def _check_room(folder: Path, data: Data, labelled: Labelled) -> None:
         )
 
 
-def _write_split(folder: Path, split: Split, labelled: Labelled, data: Data, report: Say) -> SplitSummary:
+def _write_split(
+    folder: Path, split: Split, labelled: Labelled, data: Data, observed: Observed
+) -> tuple[SplitSummary, SplitCounts]:
     """Pixels and ground truth of one split, picture by picture, so that memory stays flat."""
     pictures = labelled.splits[split]
-    pixels: NDArray[np.uint8] = np.lib.format.open_memmap(
-        folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(pictures), *data.input_size, 3)
-    )
     truth = GroundTruth(labelled.classes)
-    for row, picture in enumerate(steps(pictures, len(pictures), f"prepare {split}", "pictures")):
-        pixels[row] = fitted(picture.pixels(), data.input_size, data.resize)
-        truth.add(picture)
+    shape = (len(pictures), *data.input_size, 3)
+    with (folder / f"{split}.npy").open("wb") as file:
+
+        def packed() -> Iterator[NDArray[np.uint8]]:
+            decoded = read_ahead(steps(pictures, len(pictures), f"prepare {split}", "pictures"))
+            for picture, original in decoded:
+                pixels = fitted(original, data.input_size, data.resize)
+                file.write(pixels.data)
+                observed.add(split, picture, truth.add(picture), pixels)
+                yield pixels
+
+        # a file, not a memory map: its pages would count as memory of this process
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        digest = split_digest(shape, packed(), truth.coco)
     (folder / f"{split}.json").write_text(json.dumps(truth.coco, separators=(",", ":")) + "\n")
     if not truth.learnable:
         raise InputError(
             f"split {split}: none of its {len(pictures)} pictures has a box to find, so nothing could be learned or measured. "
             f"Label objects in it or split the data differently."
         )
+    counts = truth.counts()
     summary = SplitSummary(
-        pictures=len(pictures),
-        boxes=len(truth.annotations),
-        clipped_boxes=truth.clipped,
-        dropped_boxes=truth.dropped,
-        digest=split_digest(pixels, truth.coco),
+        pictures=counts.pictures, boxes=counts.boxes, clipped_boxes=counts.clipped, dropped_boxes=counts.dropped, digest=digest
     )
-    report(truth.summary(split, len(pictures)))
-    return summary
+    return summary, counts
+
+
+def read_ahead(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, NDArray[np.uint8]]]:
+    """Every picture and its pixels in the same order, decoded by one thread: decoders and OpenCV work without Python's lock."""
+    waiting = deque[tuple[Picture, Future[NDArray[np.uint8]]]]()
+    with ThreadPoolExecutor(1) as reader:  # one, as the filter for warnings in `read_pixels` is the whole process's
+        for picture in pictures:
+            waiting.append((picture, reader.submit(picture.pixels)))
+            if len(waiting) > READ_AHEAD:
+                first, pixels = waiting.popleft()
+                yield first, pixels.result()
+        for first, pixels in waiting:
+            yield first, pixels.result()
 
 
 class GroundTruth:
@@ -122,16 +155,19 @@ class GroundTruth:
         """Boxes that are not crowds."""
         return sum(not annotation["iscrowd"] for annotation in self.annotations)
 
-    def add(self, picture: Picture) -> None:
-        """Take one picture with those of its boxes that have an area inside it."""
+    def add(self, picture: Picture) -> NDArray[np.bool_]:
+        """Take one picture; which of its boxes have an area inside it and were kept, (n,)."""
         height_px, width_px = picture.size
         image_id = len(self.images) + 1
         self.images.append({"id": image_id, "file_name": picture.file_name, "height": height_px, "width": width_px})
         cut = picture.boxes_xyxy_px.clip(0, [width_px, height_px] * 2)
-        for box, whole, label, crowd in zip(cut, picture.boxes_xyxy_px, picture.labels, picture.crowd, strict=True):
+        kept = np.ones(len(cut), dtype=np.bool_)
+        boxes = zip(cut, picture.boxes_xyxy_px, picture.labels, picture.crowd, strict=True)
+        for row, (box, whole, label, crowd) in enumerate(boxes):
             x, y, width, height = (round(float(v), 3) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1]))
             if width <= 0 or height <= 0:
                 self.dropped += 1
+                kept[row] = False
                 continue
             self.clipped += bool((box != whole).any())
             self.annotations.append(
@@ -144,13 +180,17 @@ class GroundTruth:
                     "iscrowd": int(crowd),
                 }
             )
+        return kept
 
-    def summary(self, split: Split, pictures: int) -> str:
-        """One line: boxes per class, what was cut and dropped."""
-        counts = Counter(annotation["category_id"] for annotation in self.annotations)
-        per_class = ", ".join(f"{name} {counts[label + 1]:,}" for label, name in enumerate(self.classes))
-        crowds = len(self.annotations) - self.learnable
-        return (
-            f"{split}: {pictures:,} pictures, {len(self.annotations):,} boxes ({per_class}); "
-            f"{self.clipped:,} clipped at the border, {self.dropped:,} dropped (no area inside the picture), {crowds:,} crowds"
+    def counts(self) -> SplitCounts:
+        """What there is so far, for the data card."""
+        learnable = Counter(annotation["category_id"] for annotation in self.annotations if not annotation["iscrowd"])
+        return SplitCounts(
+            pictures=len(self.images),
+            background=len(self.images) - len({annotation["image_id"] for annotation in self.annotations}),
+            boxes=len(self.annotations),
+            crowds=len(self.annotations) - learnable.total(),
+            clipped=self.clipped,
+            dropped=self.dropped,
+            boxes_per_class={name: learnable[label + 1] for label, name in enumerate(self.classes)},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -85,6 +86,13 @@ def not_applicable(reasons: Mapping[str, str]) -> tuple[str, ...]:
 def one_line(text: str | None) -> str:
     """The words of a text that may hold line breaks; says so where there is none."""
     return " ".join((text or "no reason recorded").split())
+
+
+def literal(text: str) -> str:
+    """A text of others in Markdown's code marks, where nothing in it counts as Markdown or HTML, backticks included."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    marks, space = "`" * (longest + 1), " " if longest else ""
+    return f"{marks}{space}{one_line(text)}{space}{marks}"
 
 
 def describe_failure(error: BaseException) -> str:

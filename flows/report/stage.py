@@ -9,10 +9,11 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from detection.data.dataset import Images
+from flows.prepare.card import DataCard, count_line
 from flows.progress import Say
 from flows.publish.marked_page import render
 from flows.records.files import whole_folder
-from flows.records.formatting import not_applicable, one_line, permitted
+from flows.records.formatting import literal, not_applicable, one_line, permitted
 from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile
 from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
@@ -29,15 +30,25 @@ from flows.sweep.settings import Report
 
 HERE = Path(__file__).parent
 QUANTITIES: tuple[QuantityKind, ...] = ("val_map", "speed", "size", "macs")
-MARKDOWN = {"as_markdown": as_markdown, "one_line": one_line, "permitted": permitted}
+MARKDOWN = {"as_markdown": as_markdown, "one_line": one_line, "permitted": permitted, "literal": literal}
 
 
 def report(
-    cells: CellsFile, latency: LatencyFile, test: Images, config: Report, *, folder: Path, best_folder: Path, store: Store, say: Say
+    cells: CellsFile,
+    latency: LatencyFile,
+    test: Images,
+    config: Report,
+    *,
+    folder: Path,
+    best_folder: Path,
+    store: Store,
+    say: Say,
+    card: DataCard | None = None,
 ) -> Path:
     """The page's path. Writes `index.html`, `report.md` and `recommendation.json` to folder and the chosen models to best_folder.
 
-    Accepts partial records. Both folders are replaced whole, after everything in them was made.
+    Accepts partial records, and data without a card, as older versions prepared it. Both folders are replaced whole, after
+    everything in them was made.
     """
     findings = Findings.of(cells, latency, config.max_drop)
 
@@ -47,6 +58,7 @@ def report(
 
     recommended = recommend(findings, compare)
     context = _context(findings, recommended, config, best_folder.name) | _pictures(cells, test, recommended, config, store)
+    context |= {"card": card, "count_line": count_line}
     thresholds = (config.score_threshold, config.iou_threshold)
     with whole_folder(folder) as page, whole_folder(best_folder) as best:  # both are put in place at the end, the models first
         (page / "recommendation.json").write_text(recommended.model_dump_json(by_alias=True, indent=1) + "\n")

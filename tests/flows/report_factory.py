@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from flows.prepare.card import DataCard
 from flows.records.schema import CellsFile, LatencyFile
 from flows.report.stage import report
 from flows.sweep.settings import Report
@@ -18,8 +19,10 @@ FEW_DRAWS = Report(bootstrap_draws=50, pictures=2)
 class Made:
     """A report of the eight cells on disk."""
 
-    def __init__(self, root: Path, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> None:
-        self.images = pictures()
+    def __init__(
+        self, root: Path, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS, card: DataCard | None = None
+    ) -> None:
+        self.images, self.card = pictures(), card
         self.store = write_store(root / "store", records[0], self.images)
         self.folder, self.best, self.lines = root / "results" / "report", root / "models" / "best", list[str]()
         self.index = self.make(records, config)
@@ -35,7 +38,7 @@ class Made:
     def make(self, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> Path:
         """Run the stage on the same folders."""
         places = {"folder": self.folder, "best_folder": self.best}
-        return report(*records, self.images, config, **places, store=self.store, say=self.lines.append)
+        return report(*records, self.images, config, **places, store=self.store, say=self.lines.append, card=self.card)
 
     def recommendation(self) -> dict[str, Any]:
         """The JSON as another program reads it."""

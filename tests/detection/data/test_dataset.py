@@ -33,7 +33,7 @@ PIXELS = np.arange(3 * 64 * 96 * 3, dtype=np.uint32).astype(np.uint8).reshape(3,
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A prepared folder, written by hand, the same in every split."""
-    summary = SplitSummary(pictures=3, boxes=3, digest=split_digest(PIXELS, TRUTH))
+    summary = SplitSummary(pictures=3, boxes=3, digest=split_digest(PIXELS.shape, PIXELS, TRUTH))
     for split in SPLITS:
         np.save(tmp_path / f"{split}.npy", PIXELS)
         (tmp_path / f"{split}.json").write_text(json.dumps(TRUTH))
@@ -88,7 +88,7 @@ def test_pixels_are_mapped_not_read(images: Images) -> None:
 
 def test_the_digest_is_the_recorded_one(images: Images) -> None:
     """It identifies the split in every node's key, so it must be that of the content."""
-    assert images.digest == split_digest(images.pixels, images.ground_truth)
+    assert images.digest == split_digest(images.pixels.shape, images.pixels, images.ground_truth)
 
 
 def test_anything_else_is_another_digest() -> None:
@@ -98,9 +98,9 @@ def test_anything_else_is_another_digest() -> None:
     moved = json.loads(json.dumps(TRUTH))
     moved["annotations"][0]["bbox"][0] += 0.01
     variants = [(PIXELS, TRUTH), (other_pixel, TRUTH), (PIXELS.reshape(3, 96, 64, 3), TRUTH), (PIXELS, moved)]
-    assert len({split_digest(pixels, truth) for pixels, truth in variants}) == 4
-    assert split_digest(PIXELS, dict(reversed(TRUTH.items()))) == split_digest(PIXELS, TRUTH)
-    assert split_digest(np.asfortranarray(PIXELS), TRUTH) == split_digest(PIXELS, TRUTH)
+    assert len({split_digest(pixels.shape, pixels, truth) for pixels, truth in variants}) == 4
+    assert split_digest(PIXELS.shape, PIXELS, dict(reversed(TRUTH.items()))) == split_digest(PIXELS.shape, PIXELS, TRUTH)
+    assert split_digest(PIXELS.shape, np.asfortranarray(PIXELS), TRUTH) == split_digest(PIXELS.shape, PIXELS, TRUTH)
 
 
 def test_nothing_prepared_is_an_input_error(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_prepare_writes_what_is_read_here(tiny_prepared: Path, tiny_train: Image
     boxes = np.concatenate(tiny_train.boxes_xyxy_px)
     assert (boxes >= -0.01).all()
     assert (boxes <= np.array([96, 64, 96, 64]) + 0.01).all()
-    assert tiny_train.digest == split_digest(tiny_train.pixels, tiny_train.ground_truth)
+    assert tiny_train.digest == split_digest(tiny_train.pixels.shape, tiny_train.pixels, tiny_train.ground_truth)
 
 
 def test_a_smaller_input_by_hand(images: Images) -> None:

@@ -23,13 +23,15 @@ from tests.flows.sweep_factory import Sweep, listing
 
 
 def test_a_recommended_model_finds_what_the_sweep_has_recorded(sixfold: Sixfold, swept_copy: Sweep) -> None:
-    """The cell of the report, by the folder that the report wrote and by its name: the boxes of the store, its mAP."""
+    """The cell of the report, by the folder that the report wrote and by its name: the boxes of the store, its mAP. The report has
+    the card of the prepared data."""
     folder = swept_copy.folder
     files = {cell.cell: cell.artifacts["onnxruntime"].digest for cell in swept_copy.cells.cells}
     slow = tuple(2.0 * seconds for seconds in ROUNDS_S)
     rows = [row_of(name, rounds, slow, artifact_digest=files[name]) for name, rounds in (("none", slow), ("pruning", ROUNDS_S))]
     write_records(folder / workspace.LATENCY, latency_of(*rows))
     assert sixfold(folder, "report", "--no-tracking").code == 0
+    assert '<section id="data">' in (folder / workspace.REPORT / "index.html").read_text()
     best = Path("models/best/x86-1t")
     chosen = read_json(folder / best / CARD, ModelCard, "").cell
     record = next(cell for cell in swept_copy.cells.cells if cell.cell == chosen).artifacts["onnxruntime"].test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from PIL import Image
 
 from detection.data.dataset import load_prepared, load_split
 from detection.data.generated import GeneratedSource, PictureCounts
+from detection.data.labelled import Picture
 from detection.data.sources import Data, VocSource
 from detection.frozen import InputError
-from flows.prepare.stage import prepare
+from flows.prepare.stage import READ_AHEAD, prepare, read_ahead
 from tests.places import SHARED
 
 BCCD = SHARED / "datasets/bccd"
@@ -133,6 +135,21 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds 'thesis\.tex', which is no part of prepared data"):
         prepare(GENERATED, tmp_path, tmp_path, seed=0, report=silent)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_pictures_are_read_ahead_in_order_and_few_at_a_time() -> None:
+    """Each comes with its own pixels; when one comes, no more than READ_AHEAD after it were asked for."""
+    asked: list[int] = []
+
+    def pictures() -> Iterator[Picture]:
+        for number in range(9):
+            asked.append(number)
+            boxes, labels, crowd = np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_)
+            yield Picture(str(number), (2, 2), boxes, labels, crowd, lambda own=number: np.full((2, 2, 3), own, np.uint8))
+
+    for number, (picture, pixels) in enumerate(read_ahead(pictures())):
+        assert (picture.file_name, pixels[0, 0, 0]) == (str(number), number)
+        assert len(asked) == min(9, number + READ_AHEAD + 1)
 
 
 def test_a_split_without_boxes_is_refused(coco: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows.prepare.card import BoxSizes, DataCard, Finding, SplitCounts
 from flows.records.schema import CellsFile, LatencyFile, read_records, write_records
 from flows.records.store import StoreError
 from flows.report.recommendation import RecommendationFile
@@ -87,6 +88,27 @@ def test_recommendation_reads_back(made: Made) -> None:
     )
     # the store's control misses no picture, the chosen cell (the sixth) misses two of eight: worse, and the interval says so
     assert first.test_difference.low <= first.test_difference.mean < 0
+
+
+def test_the_data_card_is_a_section_with_names_escaped(tmp_path: Path, made: Made) -> None:
+    """Sizes, findings and counts stand on the page, collapsed, and in its twin; a file name is no HTML and no Markdown. Without
+    a card there is no section."""
+    counts = SplitCounts(pictures=3, background=1, boxes=4, crowds=0, clipped=0, dropped=0, boxes_per_class={"<b>cat</b>": 4})
+    sizes = BoxSizes(percentiles_px={5: 3.0, 50: 9.0, 95: 30.0}, share_below={8: 0.25}, advice="Take more.")
+    finding = Finding(kind="tiny", count=2, examples=("<script>`x`.png (val)", "b.png (val)"))
+    card = DataCard(name="toy", input_size=(64, 96), splits={"train": counts}, sizes=sizes, findings=(finding,))
+    own = Made(tmp_path, eight_cells(), card=card)
+    section = own.body[own.body.index('<section id="data">') : own.body.index('<section id="how">')]
+    sentence = "Shorter sides of boxes in the input of 64 x 96: 3 to 30 px (5 % to 95 %), median 9; 25% below 8 px. Take more."
+    assert sentence in section
+    assert "<code>&lt;script&gt;`x`.png (val)</code>, <code>b.png (val)</code>" in section[section.index("<details>") :]
+    assert "<td><b>train</b></td><td>3 pictures, 4 boxes (&lt;b&gt;cat&lt;/b&gt; 4);" in section
+    assert '<a href="#data">Data</a>' in own.body
+    text = (own.folder / "report.md").read_text()
+    assert f"## Data\n\n{sentence}\n\n- 2 boxes narrower than 2 px" in text
+    assert "hardly to be seen): `` <script>`x`.png (val) ``, `b.png (val)`\n- train: `3 pictures, 4 boxes (<b>cat</b> 4);" in text
+    assert 'id="data"' not in made.body
+    assert "## Data" not in (made.folder / "report.md").read_text()
 
 
 def test_changing_test_numbers_changes_no_choice(tmp_path: Path, made: Made) -> None:
