@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detection.data.archives import ENDINGS
 from detection.frozen import InputError
-from flows.init.devices import Devices, choices, devices, fit, minutes
+from flows.init.devices import FITTED, Devices, choices, devices, fit, minutes
 from flows.init.looked_at import SEED, LookedAt, look
 from flows.init.plan_text import plan_text
 from flows.init.settings import Setting, brought, decide, flow
@@ -18,6 +18,7 @@ from flows.records.files import write_text
 from flows.sweep.params import parse_plan
 from flows.sweep.plan_checks import check_plan
 from flows.sweep.workspace import require_place
+from hardware_profiles.schema.library import load_profile
 from hardware_profiles.timing.environment import environment
 
 PLANS, PROFILES = Path("plans"), "profiles"
@@ -38,6 +39,8 @@ def init(
     path = out or (PLANS if PLANS.is_dir() else Path()) / f"{_slug(name)}.yaml"
     sweep, own_profiles = _slug(path.stem), path.parent / PROFILES
     require_place(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder for the plan. Make it, or name another with --out.")
     _refuse_present(path, force)
     looked = look(data, path.resolve().parent)
     for line in (*looked.sentences(), *looked.labelled.notes):
@@ -46,10 +49,11 @@ def init(
     is_file = own is not None and own.is_file
     if is_file and calibrate:
         raise InputError("init: --calibrate times what searches may find, and in an ONNX file nothing is searched. Leave it out.")
-    made = decide(looked, own)
-    for setting in made:
-        say(f"{setting.name}: {setting.value} ({setting.reason})") if setting.reason else None
     profiles = devices(device or (choose(choices()) if choose else None))
+    made = decide(looked, own, None if "int8" in load_profile(profiles.design).dtypes else profiles.design)
+    for setting in made:
+        if setting.reason:
+            say(f"{setting.name}: {setting.value} ({setting.reason})")
 
     def text() -> str:
         return plan_text(_header(data, looked, profiles), [*_start(path, sweep), *made, *_end(profiles)])
@@ -59,7 +63,7 @@ def init(
         check_plan(path, plan)
         took = minutes(plan.params.data.input_size, len(profiles.here))
         if profiles.here and (calibrate or (calibrate is None and agree is not None and agree(took))):
-            names = {name: f"host-{sweep}-{name.partition('-')[2]}" for name in profiles.here}
+            names = {name: f"{FITTED}{sweep}-{name.partition('-')[2]}" for name in profiles.here}
             for new in names.values():
                 _refuse_present(own_profiles / f"{new}.yaml", force)
             say(f"timing this machine: about {took} minutes, longer with busy neighbours")
@@ -83,7 +87,7 @@ def _header(data: Path, looked: LookedAt, profiles: Devices) -> list[str]:
     return [
         f"Written by `sixfold init {data}` on {date.today()}, on {machine}. Change what you like; docs/methods.md explains it.",
         f"Looked at: {'; '.join(looked.sentences())}.",
-        f"Measured: {profiles.note}. `sixfold init --calibrate` takes some minutes to fit profiles to this machine.",
+        f"Measured: {profiles.note}{'' if profiles.fitted else '; `sixfold init --calibrate` does it in some minutes'}.",
     ]
 
 
@@ -97,7 +101,7 @@ def _start(path: Path, sweep: str) -> list[Setting]:
 def _end(profiles: Devices) -> list[Setting]:
     aims = f"what searches aim at, by estimates{f'; {profiles.note}' if profiles.design in profiles.here else ''}"
     known = dict.fromkeys((*profiles.here, profiles.target))
-    fitted = [Setting("measure.profiles_folder", PROFILES)] if any(name.startswith("host-") for name in known) else []
+    fitted = [Setting("measure.profiles_folder", PROFILES)] if profiles.fitted else []
     return [
         Setting("grid.runtimes", "[onnxruntime, openvino]"),
         Setting("grid.design_profile", profiles.design, aims),

@@ -25,7 +25,8 @@ from hardware_profiles.schema.authoring import text_of
 from hardware_profiles.schema.library import known_profiles, load_profile
 from hardware_profiles.timing.environment import cpu_model, digest_of
 
-THIS_MACHINE = "this machine"
+THIS_MACHINE, FITTED = "this machine", "host-"
+"""What `--device` may be besides a profile's name; what names of profiles begin with that were fitted here."""
 DRAWS, SEED = 24, 0
 """Networks drawn from the search space, as `sixfold profiles benchmark` does by default."""
 MINUTES, AREA_PX = 4, 192 * 256
@@ -43,6 +44,11 @@ class Devices(NamedTuple):
     """What searches aim at: the target, or the processor next to it where the target takes int8 alone."""
     note: str
     """What is known of the numbers of this machine."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether those of this machine were fitted now."""
+        return any(name.startswith(FITTED) for name in self.here)
 
     def renamed(self, names: Mapping[str, str], note: str) -> Devices:
         """The same with fitted profiles in place of those of this machine."""

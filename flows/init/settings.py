@@ -102,16 +102,18 @@ def input_size(looked: LookedAt) -> tuple[tuple[int, int], str]:
     return size, f"height, width; {why} {found}"
 
 
-def decide(looked: LookedAt, own: Brought | None) -> list[Setting]:
-    """The sections of data and detector, and the grid's that depend on them."""
+def decide(looked: LookedAt, own: Brought | None, no_int8: str | None = None) -> list[Setting]:
+    """The sections of data and detector, and the grid's methods; `no_int8` is the device, where that does not multiply in int8."""
     size, why = (own.input_size, "height, width; what the detector takes") if own and own.input_size else input_size(looked)
     source = {"kind": looked.source.kind} | looked.source.model_dump(mode="json", exclude_unset=True)
     data = [Setting("data.source", flow(source)), Setting("data.input_size", flow(list(size)), why)]
     root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE)]
-    return [*data, *root] if own and own.is_file else [*data, *root, *_training(looked)]
+    half = Setting("grid.methods.quantization", "[{precision: float16}]", f"{no_int8} does not multiply in int8")
+    quantized = [half] if no_int8 else []
+    return [*data, *root, *(quantized if own and own.is_file else _training(looked, quantized))]
 
 
-def _training(looked: LookedAt) -> list[Setting]:
+def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:
     train = len(looked.labelled.splits["train"])
     epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(PICTURES_SHOWN / train)))
     again = max(1, round(epochs / 3))  # as in plans/bccd.yaml, where 20 follow 60
@@ -133,5 +135,6 @@ def _training(looked: LookedAt) -> list[Setting]:
             "teacher.training.augmentation", flips, f"{mirror}; upside down only where there is no up, as in a microscope: 0.5"
         ),
         Setting("grid.methods.nas", f"[{{supernet_epochs: {again}}}]"),
+        *quantized,
         Setting("grid.recovery", f"{{<<: *schedule, epochs: {again}, learning_rate: {rate / 2:g}}}", "a third of the training"),
     ]
