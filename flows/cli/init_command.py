@@ -45,5 +45,5 @@ def _choose(names: list[str]) -> str:
 
 
 def _agree(minutes: int) -> bool:
-    question = f"Time this machine now, so that searches aim at it? About {minutes} minutes, best with nothing else running"
+    question = f"Time this machine now and fit profiles to it? About {minutes} minutes, best with nothing else running"
     return typer.confirm(question, default=False)

@@ -18,7 +18,9 @@ from flows.records.files import write_text
 from flows.sweep.params import parse_plan
 from flows.sweep.plan_checks import check_plan
 from flows.sweep.workspace import require_place
+from hardware_profiles.schema.authoring import text_of
 from hardware_profiles.schema.library import load_profile
+from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import environment
 
 PLANS, PROFILES = Path("plans"), "profiles"
@@ -67,13 +69,23 @@ def init(
             for new in names.values():
                 _refuse_present(own_profiles / f"{new}.yaml", force)
             say(f"timing this machine: about {took} minutes, longer with busy neighbours")
-            for new, content in fit(plan, looked, names, say).items():
-                say(f"fitted: {write_text(own_profiles / f'{new}.yaml', content)}")
-            profiles = profiles.renamed(names, f"{' and '.join(names.values())} were fitted on this machine on {date.today()}")
+            made_here = fit(plan, looked, names, say)
+            for new, profile in made_here.items():
+                about = f"Numbers of {profile.name}, from times that `sixfold init` took on {date.today()}."
+                say(f"fitted: {write_text(own_profiles / f'{new}.yaml', text_of(profile, about))}")
+            profiles = profiles.renamed(names, "; ".join(map(_fitted, made_here.values())))
             check_plan(path, parse_plan(path, text()))
-    say(f"grid.design_profile: {profiles.design} (for {profiles.target}; {profiles.note})")
+    aim = "the target" if profiles.design == profiles.target else f"the processor next to {profiles.target}"
+    say(f"grid.design_profile: {profiles.design} ({aim}; {profiles.note})")
     say(f"plan: {write_text(path, text())}")
     say(_next(path, is_file))
+
+
+def _fitted(profile: HardwareProfile) -> str:
+    """What was measured, and how good the fit is."""
+    calibrations = {"fp32": profile.calibration.fp32, "int8": profile.calibration.int8}
+    errors = [f"{own.leave_one_out_mape:.1%} of {own.networks} in {dtype}" for dtype, own in calibrations.items() if own]
+    return f"{profile.id} was fitted on this machine on {date.today()}, error for networks left out: {', '.join(errors)}"
 
 
 def _refuse_present(path: Path, force: bool) -> None:
@@ -99,7 +111,8 @@ def _start(path: Path, sweep: str) -> list[Setting]:
 
 
 def _end(profiles: Devices) -> list[Setting]:
-    aims = f"what searches aim at, by estimates{f'; {profiles.note}' if profiles.design in profiles.here else ''}"
+    known_by = "fitted on this machine" if profiles.fitted else "not fitted on this machine, see above"
+    aims = f"what searches aim at, by estimates{f'; {known_by}' if profiles.design in profiles.here else ''}"
     known = dict.fromkeys((*profiles.here, profiles.target))
     fitted = [Setting("measure.profiles_folder", PROFILES)] if profiles.fitted else []
     return [

@@ -17,13 +17,14 @@ from detection.frozen import InputError
 from flows.init.looked_at import LookedAt
 from flows.measure.calibration_networks import PICTURES, Asked, subjects_of, time_subjects
 from flows.progress import Say
+from flows.records.formatting import count
 from flows.sweep.machine_warnings import mismatch_of
 from flows.sweep.params import Plan
 from hardware_profiles.estimate.fit.calibration import calibrate
 from hardware_profiles.estimate.fit.measurements import read_measurements
-from hardware_profiles.schema.authoring import text_of
 from hardware_profiles.schema.library import known_profiles, load_profile
-from hardware_profiles.timing.environment import cpu_model, digest_of
+from hardware_profiles.schema.profile import HardwareProfile
+from hardware_profiles.timing.environment import cpu_model, digest_of, environment
 
 THIS_MACHINE, FITTED = "this machine", "host-"
 """What `--device` may be besides a profile's name; what names of profiles begin with that were fitted here."""
@@ -87,19 +88,20 @@ def minutes(input_size: tuple[int, int], profiles: int) -> int:
     return max(profiles, round(profiles * MINUTES * input_size[0] * input_size[1] / AREA_PX))
 
 
-def fit(plan: Plan, looked: LookedAt, names: Mapping[str, str], say: Say) -> dict[str, str]:
-    """The text of every profile by its new name, fitted to times of what the plan asks about, taken here now."""
+def fit(plan: Plan, looked: LookedAt, names: Mapping[str, str], say: Say) -> dict[str, HardwareProfile]:
+    """Every profile by its new name, fitted to times of what the plan asks about, taken here now."""
     size, classes, sweep = plan.params.data.input_size, looked.labelled.classes, plan.params.sweep
     subjects = subjects_of(plan, plan.detector.model_copy(update={"classes": classes}), DRAWS, SEED)
-    asked, texts = Asked(plan, subjects, _few(looked, "train", size), _few(looked, "val", size)), {}
+    asked, made = Asked(plan, subjects, _few(looked, "train", size), _few(looked, "val", size)), {}
+    cpu = environment()["cpu"] or platform.machine()
     for name, new in names.items():
         shipped = load_profile(name)
         with tempfile.TemporaryDirectory(prefix="sixfold-init-") as folder:
             measured = read_measurements(time_subjects([asked], shipped, Path(folder), plan.params.measure, say), shipped.runtime)
             found = calibrate(shipped, measured, f"what the plan {sweep} asks about, kinds left out in turn")
-        own = found.model_copy(update={"id": new, "name": f"{shipped.name}, fitted to times taken for {sweep}"})
-        texts[new] = text_of(own, f"{name} with numbers fitted to {len(measured)} times that `sixfold init` took on {cpu_model()}.")
-    return texts
+        words = f"{cpu}, {shipped.runtime}, {count(shipped.threads, 'thread')}, fitted for {sweep}"
+        made[new] = found.model_copy(update={"id": new, "name": words})
+    return made
 
 
 def _few(looked: LookedAt, split: Split, input_size: tuple[int, int]) -> Images:

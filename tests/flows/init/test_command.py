@@ -15,6 +15,7 @@ from detection import checkpoint
 from detection.checkpoint import Detector
 from detection.data.sources import read_source
 from flows.init import devices, settings
+from flows.inspect.plan_text import Setting, with_settings
 from flows.sweep.machine_warnings import processor_mismatch
 from flows.sweep.params import read_plan
 from flows.sweep.plan_checks import load_plan
@@ -230,6 +231,12 @@ def test_an_onnx_file_is_named_with_what_is_known_of_it(sixfold: Sixfold, theirs
     assert (plan.params.detector.classes, plan.params.detector.decode) == (CLASSES, "auto")
     assert (plan.base / plan.params.detector.onnx).samefile(theirs)
     assert "teacher" not in plan.params.model_fields_set
+    found = {"data": {"resize": Setting("stretch")}, "detector": {"decode": Setting("boxes_scores")}}
+    (tmp_path / "mine.yaml").write_text(with_settings(plan.text, found))
+    written = load_plan(tmp_path / "mine.yaml").params
+    assert (written.data.resize, written.detector and written.detector.decode) == ("stretch", "boxes_scores"), (
+        "inspect can write it"
+    )
 
 
 @pytest.mark.parametrize(("classes", "setting", "size"), [(CLASSES, "checkpoint", (64, 96)), (("cow",), "start_from", (96, 128))])
@@ -287,7 +294,9 @@ def test_this_machine_is_timed_where_it_is_asked_for(sixfold: Sixfold, tmp_path:
     assert fitted is not None
     assert fitted.cpu == cpu_model()
     assert fitted.networks == len({file.path for file in jobs[-1].files}) // 2
-    assert "were fitted on this machine" in plan.text
+    header = plan.text.partition("sweep:")[0].replace("\n# ", " ")
+    assert all(f"{name} was fitted on this machine on " in header for name in names)
+    assert f"{fitted.leave_one_out_mape:.1%} of {fitted.networks} in int8" in header
     assert "nothing was measured" not in plan.text
     assert processor_mismatch(plan) is None
     monkeypatch.setattr("flows.sweep.machine_warnings.cpu_model", lambda: "cpu family 26 model 2 stepping 1")
