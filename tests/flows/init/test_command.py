@@ -216,7 +216,8 @@ def test_what_cannot_be_is_refused_in_one_message(
 
 def test_an_onnx_file_is_named_with_what_is_known_of_it(sixfold: Sixfold, theirs: Path, tmp_path: Path) -> None:
     """Its own size, the data's classes, and no training; `sixfold inspect` comes next, and nothing is timed for a search."""
-    data = str(write_yolo(tmp_path / "mine"))
+    classes = tuple(f"kind {number}" for number in range(10))
+    data = str(write_yolo(tmp_path / "mine", classes))
     refused(
         sixfold(tmp_path, "init", data, *PI, "--detector", str(theirs), "--calibrate"),
         "in an ONNX file nothing is searched",
@@ -228,7 +229,7 @@ def test_an_onnx_file_is_named_with_what_is_known_of_it(sixfold: Sixfold, theirs
     plan = read_plan(tmp_path / "mine.yaml")
     assert plan.params.data.input_size == (64, 96)
     assert plan.params.detector is not None
-    assert (plan.params.detector.classes, plan.params.detector.decode) == (CLASSES, "auto")
+    assert (plan.params.detector.classes, plan.params.detector.decode) == (classes, "auto")
     assert (plan.base / plan.params.detector.onnx).samefile(theirs)
     assert "teacher" not in plan.params.model_fields_set
     found = {"data": {"resize": Setting("stretch")}, "detector": {"decode": Setting("boxes_scores")}}
