@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
+import errno
+import hashlib
 import shutil
 import stat
 import struct
@@ -12,33 +13,27 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from detection.data.labelled import inside
-from detection.data.pixels import file_digest
-from detection.frozen import InputError
+from detection.data.labelled import SHOWN, inside
+from detection.frozen import Digest, InputError
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 UNPACKED = Path(".sixfold/unpacked")
 """Where archives are unpacked, relative to the folder of the params file."""
-APPLE = "__MACOSX"
-"""The folder that macOS adds to every zip: nothing of the user's."""
-BROKEN = (
-    zipfile.BadZipFile,
-    tarfile.TarError,  # a link out of the folder or a device, too
-    gzip.BadGzipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    RuntimeError,  # a password, an unknown compression
-    ValueError,
-    FileExistsError,  # one name for a file and a folder
-    NotADirectoryError,
-    IsADirectoryError,
-)
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+"""What reading an archive raises: TarError for links out and devices, too, RuntimeError for passwords and unknown compressions."""
+NOT_OF_THE_DISK = (None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+"""Numbers of an OSError that the archive causes: no gzip, a place before its start, one name for a file and a folder."""
 
 
 def is_archive(path: Path) -> bool:
     """Whether this is a file that `unpacked` opens."""
     return path.name.lower().endswith(ENDINGS) and path.is_file()
+
+
+def archive_digest(archive: Path) -> Digest:
+    """sha256 of the archive's bytes."""
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpacked(archive: Path, base: Path) -> Path:
@@ -47,7 +42,7 @@ def unpacked(archive: Path, base: Path) -> Path:
     Folders around it that hold nothing else are passed. Raises InputError where it is damaged, larger than the free space, or
     holds a name or a link that leads out.
     """
-    target = (base / UNPACKED / file_digest(archive).hex()).absolute()
+    target = (base / UNPACKED / archive_digest(archive)).absolute()
     if not target.is_dir():
         partial = target.with_name(f"{uuid.uuid4().hex}.partial")
         partial.mkdir(parents=True)
@@ -78,8 +73,10 @@ def _unpack(archive: Path, folder: Path) -> None:
                 _unpack_tar(tar, archive, folder)
     except InputError:
         raise
-    except BROKEN as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NOT_OF_THE_DISK:
+            raise
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[: 2 * SHOWN]}"  # Python's may hold half of the archive
         raise InputError(
             f"{archive}: cannot be unpacked ({why}). Pack or download it again, or unpack it yourself and name the folder."
         ) from error
@@ -89,7 +86,7 @@ def _unpack_zip(zipped: zipfile.ZipFile, archive: Path, folder: Path) -> None:
     room_bytes = shutil.disk_usage(folder).free
     for member in zipped.infolist():
         name = member.filename.replace("\\", "/")  # some programs for Windows write it so
-        if name.startswith(f"{APPLE}/"):
+        if name.startswith("__MACOSX/"):  # macOS adds it to every zip
             continue
         room_bytes = _room_left(room_bytes, member.file_size, archive)
         path = inside(folder, name, str(archive))

@@ -146,6 +146,35 @@ def draw_splits(
     return splits, check_splits(splits, dict.fromkeys(into, where), same)
 
 
+def settle_splits(
+    given: Mapping[Split, Mapping[str, Path]], shares: SplitShares | None, seed: int, where: Path
+) -> tuple[dict[Split, dict[str, Path]], tuple[str, ...]]:
+    """Every name and its file in one split: as given where train and another are; and what to tell.
+
+    Of val and test, the missing one is drawn from the other: who split the pictures knows which are of one scene, so train stays.
+    With shares, or a single split, all are drawn.
+    """
+    files = {name: file for own in given.values() for name, file in own.items()}
+    if shares or len(given) == 1:
+        return draw_splits(files, shares, seed, where)
+    if "train" not in given:
+        raise InputError(f"{where}: no train. Name its pictures, or set `split_shares` to have all pictures split again.")
+    if alike := [split for split in given if split != "train" and given[split] == given["train"]]:
+        raise InputError(f"{where}: train and {alike[0]} are the same pictures. Set `split_shares` to have them split.")
+    splits, notes = {split: dict(own) for split, own in given.items()}, tuple[str, ...]()
+    if len(splits) < len(SPLITS):
+        [other] = set(splits) - {"train"}
+        notes = (f"{where}: of val and test there is only {other}: half of its {len(splits[other]):,} pictures are taken for each",)
+        splits |= draw_splits(splits[other], None, seed, where, ("val", "test"))[0]
+    splits = {split: splits[split] for split in SPLITS}
+    return splits, (*notes, *check_splits(splits, dict.fromkeys(SPLITS, where)))
+
+
+def background_note(count: int, pictures: int, file: str) -> tuple[str, ...]:
+    """What to tell of pictures without a file of labels."""
+    return (f"{count:,} of {pictures:,} pictures have no {file}: they are background",) if count else ()
+
+
 def check_splits(
     splits: Mapping[Split, Mapping[str, Path]], lists: Mapping[Split, Path], same: Mapping[Path, Path] | None = None
 ) -> tuple[str, ...]:

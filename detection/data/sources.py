@@ -14,12 +14,11 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from detection.boxes import Resize
-from detection.data.archives import is_archive, unpacked
+from detection.data.archives import archive_digest, is_archive, unpacked
 from detection.data.coco import CocoSource, coco_files, read_coco
 from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
 from detection.data.labelled import DataFile, FolderSource, Labelled
-from detection.data.pixels import file_digest
 from detection.data.voc import VocSource, read_voc, voc_files
 from detection.data.yolo import read_yolo, yolo_files
 from detection.data.yolo_description import YoloSource
@@ -67,7 +66,7 @@ def read_source(source: Source, base: Path, seed: int) -> Labelled:
     below base, once. Raises InputError for bad data.
     """
     notes: tuple[str, ...] = ()
-    if isinstance(source, FolderSource) and is_archive(archive := base / source.root):
+    if archive := _archive(source, base):
         folder = unpacked(archive, base)
         source = source.model_copy(update={"root": folder})
         notes = (f"{archive} is unpacked in {folder}",)
@@ -94,17 +93,17 @@ def _files_digest(data: Data, base: Path) -> Digest | None:
     without changing their size.
     """
     content, found = hashlib.sha256(), False
-    for file in _files(data.source, base):
+    archive = _archive(data.source, base)
+    packed = [DataFile(archive.parent, archive.name, archive_digest(archive).encode())] if archive else None
+    for file in packed or READERS[type(data.source)].files(data.source, base):
         state = _size(file.root / file.name) if file.content is None else hashlib.sha256(file.content).hexdigest()
         found |= state != ABSENT
         content.update(f"{file.name} {state}\n".encode(errors="surrogatepass"))  # a name need not be UTF-8
     return content.hexdigest() if found else None  # nothing at all: a mount point with nothing mounted
 
 
-def _files(source: Source, base: Path) -> Iterable[DataFile]:
-    if isinstance(source, FolderSource) and is_archive(archive := base / source.root):
-        return (DataFile(archive.parent, archive.name, file_digest(archive)),)
-    return READERS[type(source)].files(source, base)
+def _archive(source: Source, base: Path) -> Path | None:
+    return base / source.root if isinstance(source, FolderSource) and is_archive(base / source.root) else None
 
 
 def _size(path: Path) -> str:

@@ -28,14 +28,15 @@ from detection.data.labelled import (
     FolderSource,
     Labelled,
     Picture,
+    background_note,
     check_splits,
-    draw_splits,
     existing_folder,
     found_files,
     inside,
     nothing_found,
     read_bytes,
     read_text,
+    settle_splits,
 )
 from detection.data.pixels import read_pixels, size_in_header
 from detection.frozen import InputError, printable
@@ -71,27 +72,28 @@ def read_voc(source: VocSource, base: Path, seed: int) -> Labelled:
     folders = _folders(root)
     annotations, pictures = _by_stem(folders.annotations, ANNOTATION_SUFFIXES), _by_stem(folders.pictures, PICTURE_SUFFIXES)
     lists = _lists(root) if source.split_shares is None else None
+    side_by_side = folders.annotations == folders.pictures
     if lists is None:
-        _check_pairs(folders, pictures, annotations)
+        _check_pairs(folders, pictures, annotations if not side_by_side else {**pictures, **annotations})
         files = _chosen(folders.pictures, pictures, pictures)
-        given = None if source.split_shares else _split_folders(files)
-        if given is None:
-            splits, notes = draw_splits(files, source.split_shares, seed, root)
-        else:
-            splits, notes = given, check_splits(given, dict.fromkeys(SPLITS, root))
+        splits, notes = settle_splits(_split_folders(files) if side_by_side else {"train": files}, source.split_shares, seed, root)
     else:
         stems = _own_splits(folders, lists, pictures, annotations)
         splits = {split: _chosen(folders.pictures, own, pictures) for split, own in stems.items()}
         notes = check_splits(splits, lists)
-    xmls = _chosen(folders.annotations, [stem for own in splits.values() for stem in own], annotations)
-    scenes = {split: [_read_scene(xmls[stem], file, source) for stem, file in splits[split].items()] for split in SPLITS}
+    stems_read = [stem for own in splits.values() for stem in own]
+    xmls = _chosen(folders.annotations, [stem for stem in stems_read if stem in annotations], annotations)
+    notes += background_note(len(stems_read) - len(xmls), len(stems_read), "annotation")
+    scenes = {split: [_read_scene(xmls.get(stem), file, source) for stem, file in splits[split].items()] for split in SPLITS}
     found = {name for own in scenes.values() for scene in own for name in scene.names}
     classes = source.classes or tuple(sorted(found))
     if not classes:
         raise InputError(f"{folders.annotations}: no objects in any annotation. Label some, or correct `root`.")
     labels = {name: label for label, name in enumerate(classes)}
-    read = {split: [_picture(folders.pictures, scene, labels, source) for scene in scenes[split]] for split in SPLITS}
-    return Labelled(classes, read, notes)
+    folder = folders.pictures
+    return Labelled(
+        classes, {split: [_picture(folder, scene, labels, source) for scene in scenes[split]] for split in SPLITS}, notes
+    )
 
 
 def voc_files(source: VocSource, base: Path) -> Iterator[DataFile]:
@@ -146,14 +148,14 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
     return files
 
 
-def _split_folders(files: dict[str, Path]) -> dict[Split, dict[str, Path]] | None:
-    """The splits where every picture is in a folder train, valid or test; None where it is not so."""
-    splits: dict[Split, dict[str, Path]] = {split: {} for split in SPLITS}
+def _split_folders(files: dict[str, Path]) -> dict[Split, dict[str, Path]]:
+    """The splits where every picture is in a folder train, valid or test; otherwise all as one."""
+    splits: dict[Split, dict[str, Path]] = defaultdict(dict)
     for stem, file in files.items():
         if (split := SPLIT_NAMES.get(stem.partition("/")[0].lower())) is None:
-            return None
+            return {"train": files}
         splits[split][stem] = file
-    return splits if all(splits.values()) else None
+    return splits
 
 
 def _chosen(folder: Path, stems: Iterable[str], files: dict[str, list[Path]]) -> dict[str, Path]:
@@ -234,7 +236,9 @@ def _check_pairs(folders: _Folders, pictures: dict[str, list[Path]], annotations
         )
 
 
-def _read_scene(path: Path, file: Path, source: VocSource) -> _Scene:
+def _read_scene(path: Path | None, file: Path, source: VocSource) -> _Scene:
+    if path is None:  # LabelImg writes no file where there is no object
+        return _Scene(file, file, size_in_header(file, source.exif_orientation), [], np.empty((0, 4)), [])
     content = read_bytes(path)
     try:
         tree: Element = fromstring(content)  # bytes: the encoding is the declaration's business

@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.data.dataset import SPLITS, Split
+from detection.data.dataset import Split
 from detection.data.labelled import (
     PICTURE_SUFFIXES,
     SHOWN,
     DataFile,
     Labelled,
     Picture,
-    check_splits,
-    draw_splits,
+    background_note,
     existing_folder,
     found_files,
     inside,
     nothing_found,
     read_text,
+    settle_splits,
 )
 from detection.data.pixels import read_pixels, size_in_header
 from detection.data.yolo_description import LEADING, Description, YoloSource, describe, located, number_in, whole_number
@@ -42,19 +42,18 @@ def read_yolo(source: YoloSource, base: Path, seed: int) -> Labelled:
     root = existing_folder(base, source)
     about = describe(root, source)
     given, gone = _given(root, about)
-    splits, notes = _splits(given, source, seed, about.path)
+    splits, notes = settle_splits(given, source.split_shares, seed, about.path)
     files = {name: file for own in splits.values() for name, file in own.items()}
     labels = _label_files(root, files)
     rows = {name: _rows(label, about) for name, label in labels.items()}
     without = len(files) - sum(bool(len(own)) for own in rows.values())
-    background = f"{without:,} of {len(files):,} pictures have no label file, or an empty one: they are background"
     return Labelled(
         classes=tuple(about.names.values()),
         splits={
             split: [_picture(name, file, rows.get(name), about, source) for name, file in own.items()]
             for split, own in splits.items()
         },
-        notes=(*gone, *notes, *([background] if without else []), *_alone(labels, files)),
+        notes=(*gone, *notes, *background_note(without, len(files), "label file, or an empty one"), *_alone(labels, files)),
     )
 
 
@@ -64,7 +63,7 @@ def yolo_files(source: YoloSource, base: Path) -> Iterator[DataFile]:
     yield from (DataFile(root, name, _content(root / name)) for name in source.descriptions)
     try:
         about = describe(root, source)
-        yield from (DataFile(root, _name(root, path), _content(path)) for path in _lists(root, about))
+        yield from (DataFile(root, _name(root, path), _content(path)) for path in (about.names_file, *_lists(root, about)))
         files = {name: file for own in _given(root, about)[0].values() for name, file in own.items()}
     except InputError:  # the reader says what is wrong
         return
@@ -143,28 +142,6 @@ def _listed(root: Path, about: Description, path: Path) -> list[Path]:
     return files
 
 
-def _splits(
-    given: dict[Split, dict[str, Path]], source: YoloSource, seed: int, path: Path
-) -> tuple[dict[Split, dict[str, Path]], tuple[str, ...]]:
-    """Every picture in one split: as given, where train and another are; what is missing is drawn from that other."""
-    if source.split_shares or len(given) == 1:
-        files = {name: file for own in given.values() for name, file in own.items()}
-        return draw_splits(files, source.split_shares, seed, path)
-    if "train" not in given:
-        raise InputError(f"{path}: no train. Name its pictures, or set `split_shares` to have all pictures split again.")
-    alike = next((split for split in ("val", "test") if given.get(split) == given["train"]), None)
-    if alike:
-        raise InputError(f"{path}: train and {alike} are the same pictures. Set `split_shares` to have them split.")
-    notes: tuple[str, ...] = ()
-    if len(given) < len(SPLITS):
-        [other] = set(given) - {"train"}
-        halves, _ = draw_splits(given[other], None, seed, path, ("val", "test"))
-        notes = (f"{path}: of val and test there is only {other}: half of its {len(given[other]):,} pictures are taken for each",)
-        given = {"train": given["train"], **halves}
-    given = {split: given[split] for split in SPLITS}
-    return given, (*notes, *check_splits(given, dict.fromkeys(SPLITS, path)))
-
-
 def _label_places(root: Path, file: Path) -> list[Path]:
     """Where the labels of a picture may be: in `labels` where it is in `images`, or next to it."""
     parts = Path(_name(root, file)).with_suffix(".txt").parts
@@ -238,7 +215,7 @@ def _fault(words: list[str], values: list[float], about: Description) -> str | N
         return f"{len(values)} numbers"
     shares = values[1:5] if len(values) == 5 + about.keypoints else values[1:]
     far = next((word for word, share in zip(words[1:], shares, strict=False) if abs(share - 0.5) > FAR), None)
-    return f"{far} is far outside; is it in pixels" if far else None
+    return f"{far} is far outside, perhaps in pixels" if far else None
 
 
 def _picture(name: str, file: Path, rows: NDArray[np.float64] | None, about: Description, source: YoloSource) -> Picture:

@@ -43,6 +43,8 @@ class Description(NamedTuple):
     """What the file says; nothing is looked for yet."""
 
     path: Path
+    names_file: Path
+    """Another file where obj.data names one."""
     names: dict[int, str]
     """Class number -> name, by number."""
     splits: dict[Split, list[str]]
@@ -55,14 +57,20 @@ class Description(NamedTuple):
 
 def describe(root: Path, source: YoloSource) -> Description:
     """What describes the data set in this folder; InputError where nothing does, or what is wrong there."""
-    names = source.descriptions
-    path = next((file for name in names if (file := inside(root, name, "data.source.data")).is_file()), None)
+    path = next((file for name in source.descriptions if (file := inside(root, name, "data.source.data")).is_file()), None)
     if path is None:
         raise InputError(
-            f"{root}: no {' or '.join(names)}. One of them names the classes: data.yaml (Ultralytics, Roboflow, CVAT), obj.data "
-            f"(CVAT's YOLO 1.1) or classes.txt, a class a line (Label Studio, LabelImg). Correct `root`, or name it as `data`."
+            f"{root}: no {' or '.join(source.descriptions)}. One of them names the classes: data.yaml (Ultralytics, Roboflow, "
+            f"CVAT), obj.data (CVAT's YOLO 1.1) or classes.txt, a class a line (Label Studio, LabelImg). Correct `root`, or "
+            f"name it as `data`."
         )
-    content = _parsed(root, path)
+    content = _parsed(path)
+    names_file = path
+    if path.suffix.lower() == ".data":
+        names_file = located(root, (path.parent, root), content.get("names", "obj.names")) or path
+        if names_file == path or not names_file.is_file():
+            raise InputError(f"{path}: names is {content.get('names')!r}, but there is no such file. Put it there: a class a line.")
+        content |= _parsed(names_file)
     splits = dict[Split, list[str]]()
     for key, value in content.items():
         if split := SPLIT_NAMES.get(key.lower()):
@@ -73,7 +81,7 @@ def describe(root: Path, source: YoloSource) -> Description:
     points, below = content.get("kpt_shape"), content.get("path")
     bases = dict.fromkeys((path.parent / below if isinstance(below, str) else path.parent, path.parent, root))
     keypoints = whole_number(math.prod(map(number_in, points))) if isinstance(points, list) else 0
-    return Description(path, _classes(content, path), splits, tuple(bases), keypoints)
+    return Description(path, names_file, _classes(content, names_file), splits, tuple(bases), keypoints)
 
 
 def located(root: Path, bases: tuple[Path, ...], name: str) -> Path | None:
@@ -100,24 +108,21 @@ def whole_number(number: float) -> int:
     return int(number) if 0 <= number < math.inf and number == int(number) else -1
 
 
-def _parsed(root: Path, path: Path) -> dict[str, Any]:
+def _parsed(path: Path) -> dict[str, Any]:
     """What the description says, every value as text: a class may be called `no`, or 7."""
     text = read_text(path)
     if path.suffix.lower() in (".yaml", ".yml"):
         try:
-            content = yaml.load(text, Loader=yaml.BaseLoader)
+            content = yaml.BaseLoader(text).get_single_data()
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}). Correct or export it again.") from error
         if not isinstance(content, dict):
             raise InputError(f"{path}: not a YOLO description; it needs `names`, and train, val and test. Export it again.")
         return content
-    if path.suffix.lower() != ".data":
-        return {"names": text.rstrip().splitlines()}
-    content = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in text.splitlines())}
-    names = located(root, (path.parent, root), content.get("names", "obj.names"))
-    if names is None or not names.is_file():
-        raise InputError(f"{path}: names is {content.get('names')!r}, but there is no such file. Put it there: a class a line.")
-    return content | {"names": read_text(names).rstrip().splitlines(), "nc": content.get("classes", "")}
+    if path.suffix.lower() == ".data":
+        pairs = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in text.splitlines())}
+        return pairs | {"nc": pairs.get("classes")}
+    return {"names": text.rstrip().splitlines()}
 
 
 def _classes(content: Mapping[str, Any], path: Path) -> dict[int, str]:

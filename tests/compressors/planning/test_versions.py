@@ -21,7 +21,7 @@ from detection.data.sources import READING_VERSION
 ROOT = Path(__file__).parents[3]
 TABLE = Path(__file__).with_name("source_digests.json")
 READING = (
-    *(f"detection/data/{module}.py" for module in ("sources", "labelled", "pixels", "coco", "voc", "yolo*", "archives", "generated")),
+    *(f"detection/data/{own}.py" for own in ("sources", "labelled", "archives", "pixels", "coco", "voc", "yolo*", "generated")),
     "detection/boxes.py",
     "flows/prepare/stage.py",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import stat
@@ -163,6 +164,42 @@ def test_a_damaged_archive_is_named(tmp_path: Path, name: str, spoil: str) -> No
     archive.write_bytes({**cut, "text": b"<html>not found</html>" * 99, "empty": b""}[spoil])
     with pytest.raises(InputError, match=rf"{name}: cannot be unpacked .*Pack or download it again"):
         read(tmp_path, name)
+
+
+def test_a_place_before_the_start_is_an_error_of_the_archive(tmp_path: Path) -> None:
+    """A zip whose index says that its first file begins a byte too early: the system refuses to go there."""
+    archive = pack(tmp_path / "set.zip", YOLO)
+    content = bytearray(archive.read_bytes())
+    end = content.rindex(b"PK\5\6")
+    start = int.from_bytes(content[end + 16 : end + 20], "little") + 1
+    content[end + 16 : end + 20] = start.to_bytes(4, "little")
+    archive.write_bytes(content)
+    with pytest.raises(InputError, match=r"set\.zip: cannot be unpacked \(OSError"):
+        read(tmp_path, "set.zip")
+
+
+def test_a_message_of_python_is_cut(tmp_path: Path) -> None:
+    """It may hold half of the archive: here a name of 1,000 bytes."""
+    archive = pack(tmp_path / "set.zip", YOLO)
+    content = bytearray(archive.read_bytes())
+    content[26:28] = (1000).to_bytes(2, "little")  # the length of the first name
+    archive.write_bytes(content)
+    with pytest.raises(InputError, match=r"set\.zip: cannot be unpacked \(BadZipFile") as caught:
+        read(tmp_path, "set.zip")
+    assert len(str(caught.value)) < 600
+
+
+def test_a_full_disk_is_no_error_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It passes as it is, and nothing is left behind."""
+    pack(tmp_path / "set.zip", YOLO)
+
+    def fail(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("detection.data.archives.shutil.copyfileobj", fail)
+    with pytest.raises(OSError, match="No space left"):
+        read(tmp_path, "set.zip")
+    assert not list((tmp_path / archives.UNPACKED).iterdir())
 
 
 def test_one_name_for_a_file_and_a_folder_is_an_error_of_the_archive(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Odd data sets over all formats, made here: each ends in the right numbers or in one message. `READ` and `REFUSED` list them.
 
-Every one that is read holds ten pictures of 20 x 30 (height, width), each with one box of a cat from (12, 6) to (18, 14), unless its
-row says otherwise. `test_yolo.py`, `test_voc.py` and `test_coco.py` have what one format alone can get wrong.
+Every one that is read holds ten pictures of 20 x 30 (height, width), each with one box of a cat from (12, 6) to (18, 14), unless
+its row says otherwise. `test_yolo.py`, `test_voc.py` and `test_coco.py` have what one format alone can get wrong.
 """
 
 from __future__ import annotations
@@ -75,6 +75,18 @@ def voc_roboflow(root: Path) -> None:
         voc(root, split, split, first, last)
 
 
+def voc_background(root: Path) -> None:
+    """LabelImg writes no annotation where there is no object."""
+    voc(root, ".", ".")
+    for number in range(10, 20):
+        picture(root / f"{number}.jpg", number * 5)
+
+
+def voc_without_test(root: Path) -> None:
+    voc(root, "train", "train", 0, 6)
+    voc(root, "valid", "valid", 6, 10)
+
+
 def voc_cvat(root: Path) -> None:
     """A list named after the task, beside which no other is."""
     voc(root)
@@ -95,6 +107,12 @@ def coco(root: Path, first: int = 0, name: str = "labels.json", images: str = "i
     }
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).write_text(json.dumps(content))
+
+
+def yolo_labelimg(root: Path) -> None:
+    """The labels saved into a folder of their own, with the names of the classes among them."""
+    yolo(root)
+    (root / "classes.txt").rename(root / "labels/classes.txt")
 
 
 def yolo_twice(root: Path) -> None:
@@ -159,13 +177,23 @@ READ = {
     "yolo, endings in capitals": Odd(partial(yolo, ending="PNG"), YOLO),
     "yolo, turned pictures": Odd(partial(turned, partial(yolo, ending="jpg")), YOLO | {"exif_orientation": "apply"}),
     "yolo, one folder": Odd(partial(yolo, images=".", labels="."), YOLO),
+    "yolo, classes.txt among the labels": Odd(yolo_labelimg, YOLO),
     "yolo, CR LF and byte order marks": Odd(yolo_crlf_and_bom, YOLO),
     "yolo, odd names": Odd(yolo_odd_names, YOLO, (9, 2, 2), boxes=13),
     "yolo, one picture by three names": Odd(yolo_twice, YOLO, None, said="repeat another"),
     "yolo, half is background": Odd(yolo_background, YOLO, (14, 3, 3), said="10 of 20 pictures have no label file"),
     "voc, Label Studio's images/": Odd(partial(voc, images="images"), VOC),
     "voc, LabelImg's one folder": Odd(partial(voc, images=".", annotations="."), VOC),
+    "voc, LabelImg's background": Odd(voc_background, VOC, (14, 3, 3), said="10 of 20 pictures have no annotation"),
     "voc, Roboflow's train, valid, test": Odd(voc_roboflow, VOC, (6, 2, 2)),
+    "voc, Roboflow without test": Odd(voc_without_test, VOC, (6, 2, 2), said="half of its 4 pictures are taken for each"),
+    "voc, folders train and valid in JPEGImages": Odd(
+        lambda root: [
+            voc(root, f"JPEGImages/{own}", f"Annotations/{own}", *span) for own, *span in (("train", 0, 5), ("val", 5, 10))
+        ],
+        VOC,
+        (7, 1, 2),
+    ),
     "voc, CVAT's default.txt": Odd(voc_cvat, VOC),
     "coco, polygons alone, from 0": Odd(partial(coco, **POLYGON), COCO),
     "coco, run lengths alone": Odd(partial(coco, first=1, **RUNS), COCO),

@@ -25,10 +25,13 @@ from PIL import Image
 
 from detection.data.labelled import Labelled, Picture, SplitShares
 from detection.data.sources import Data, provenance
+from detection.data.voc import VocSource, read_voc
 from detection.data.yolo import read_yolo
 from detection.data.yolo_description import YoloSource
 from detection.frozen import InputError
+from tests.places import SHARED
 
+BCCD = SHARED / "datasets/bccd"
 SOURCE = YoloSource(root=Path())
 BOX = "0 0.5 0.5 0.2 0.4\n"
 NAMES = ["cat", "dog"]
@@ -236,7 +239,7 @@ def test_numbers_of_classes_may_have_gaps_and_names_may_look_like_something_else
         ("2 0.5 0.5 0.2 0.4\n", r"unknown class 2; classes are 0 \(cat\), 1 \(dog\)"),
         ("-1 0.5 0.5 0.2 0.4\n", "unknown class -1"),
         ("0.5 0.5 0.5 0.2 0.4\n", r"unknown class 0\.5"),
-        ("0 15 10 6 8\n", "15 is far outside; is it in pixels"),
+        ("0 15 10 6 8\n", "15 is far outside, perhaps in pixels"),
         ("0,0.5,0.5,0.2,0.4\n", "'0,0.5,0.5,0.2,0.4' is not a number"),
     ],
 )
@@ -344,6 +347,27 @@ def test_a_link_out_of_the_folder_is_refused(ultralytics: Path, tmp_path_factory
         read_yolo(SOURCE, ultralytics, seed=0)
 
 
+@pytest.mark.skipif(not BCCD.is_dir(), reason="needs ../shared/datasets/bccd beside the checkout")
+def test_real_labels_are_those_of_the_other_format(tmp_path: Path) -> None:
+    """BCCD's val, written with six decimals: the boxes of the VOC reader to a thousandth of a pixel."""
+    wanted = {picture.file_name: picture for picture in read_voc(VocSource(root=BCCD), tmp_path, 0).splits["val"]}
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "classes.txt").write_text("Platelets\nRBC\nWBC\n")
+    for name, picture in wanted.items():
+        (tmp_path / "images" / name).write_bytes((BCCD / "JPEGImages" / name).read_bytes())
+        shares = picture.boxes_xyxy_px / np.array([*picture.size[::-1]] * 2)
+        rows = np.concatenate([(shares[:, :2] + shares[:, 2:]) / 2, shares[:, 2:] - shares[:, :2]], 1)
+        lines = [f"{label} {' '.join(f'{share:.6f}' for share in row)}\n" for label, row in zip(picture.labels, rows, strict=True)]
+        (tmp_path / "labels" / name).with_suffix(".txt").write_text("".join(lines))
+    labelled = read_yolo(SOURCE, tmp_path, seed=0)
+    found = {Path(picture.file_name).name: picture for own in labelled.splits.values() for picture in own}
+    assert (found.keys(), labelled.notes) == (wanted.keys(), ())
+    for name, picture in wanted.items():
+        assert (found[name].labels.tolist(), found[name].size) == (picture.labels.tolist(), picture.size)
+        np.testing.assert_allclose(found[name].boxes_xyxy_px, picture.boxes_xyxy_px, atol=1e-3)
+
+
 def files_of(root: Path) -> str | None:
     return provenance(Data(name="mine", source=SOURCE), root, 0).files
 
@@ -354,6 +378,7 @@ def files_of(root: Path) -> str | None:
         ("data.yaml", "names: [a]"),
         ("train.txt", "data/obj_train_data/a.png\n"),
         ("obj.data", "train = data/train.txt\nnames = data/obj.names\n"),
+        ("my.names", "dog\ncat\n"),
         ("obj_train_data/a.txt", BOX.replace("0.2", "0.3")),
         ("obj_train_data/a.png", "another size"),
         ("obj_train_data/a.jpg", None),
@@ -363,6 +388,8 @@ def files_of(root: Path) -> str | None:
 def test_what_the_reader_looks_at_counts(tmp_path: Path, name: str, content: str | None) -> None:
     """Descriptions, lists and labels by content, pictures by size; nothing that it does not look at."""
     cvat(tmp_path)
+    (tmp_path / "obj.names").rename(tmp_path / "my.names")
+    (tmp_path / "obj.data").write_text((tmp_path / "obj.data").read_text().replace("obj.names", "my.names"))
     before = files_of(tmp_path)
     assert before is not None
     (tmp_path / name).write_text(content or "nobody's")
