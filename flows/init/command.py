@@ -37,7 +37,7 @@ def init(
     `choose` picks the target among names, `agree` says whether this machine may be timed for so many minutes; both are None where
     nobody can be asked. InputError, and nothing written, where something does not fit.
     """
-    name = re.sub(f"({'|'.join(ENDINGS)})$", "", data.resolve().name)
+    name = re.sub(f"({'|'.join(map(re.escape, ENDINGS))})$", "", data.resolve().name)
     path = out or (PLANS if PLANS.is_dir() else Path()) / f"{_slug(name)}.yaml"
     sweep, own_profiles = _slug(path.stem), path.parent / PROFILES
     require_place(path)

@@ -77,6 +77,13 @@ def test_a_folder_becomes_a_plan(write: Write, source: dict[str, Any], sixfold: 
     assert f"({cpu_model() or 'model unknown'})" in path.read_text().partition("sweep:")[0].replace("\n# ", " ")
 
 
+def test_the_plan_is_named_as_the_folder(sixfold: Sixfold, tmp_path: Path) -> None:
+    """In the letters that a sweep's name may have, and whole where it ends like an archive's."""
+    ended = sixfold(tmp_path, "init", str(write_voc(tmp_path / "My Guitar")), *PI)
+    assert ended.code == 0, ended
+    assert load_plan(tmp_path / "my-guitar.yaml").params.sweep == "my-guitar"
+
+
 @pytest.mark.parametrize(
     ("size", "box", "wanted", "told"),
     [
