@@ -15,6 +15,7 @@ import typer
 
 from flows.cli import profile_commands
 from flows.cli.errors import exit_code
+from flows.cli.init_command import init
 from flows.cli.options import DEFAULT, CellsPattern, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
 from flows.cli.plan_command import plan
 from flows.cli.predict_command import predict
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_commands.app, name="profiles")
+app.command()(init)
 app.command()(plan)
 app.command()(predict)
 app.command()(quantize)

@@ -52,6 +52,16 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What one plan asks about, and the pictures that the quantizer and the timing see."""
+
+    plan: Plan
+    subjects: tuple[Subject, ...]
+    train: Images
+    val: Images
+
+
+@dataclass(frozen=True)
 class SubjectFile:
     """One exported network."""
 
@@ -143,27 +153,35 @@ def benchmark_networks(
     Each plan's data is prepared beside its params file. All are timed together, with pictures and settings of the first plan.
     InputError, before anything is written, where a plan or this machine cannot give what is asked for.
     """
-    if why := why_not_here(profile):
-        raise InputError(f"{profile.id}: cannot be timed here: {why}.")
+    _check_here(profile)
     plans = [load_plan(path) for path in params_files]
     places = [path.parent / PREPARED for path in params_files]
-    asked = [subjects_of(plan, lay_foundation(plan, place).teacher, draws, seed) for plan, place in zip(plans, places, strict=True)]
-    pictures = [(load_split(place, "train"), load_split(place, "val")) for place in places]
+    kinds = [subjects_of(plan, lay_foundation(plan, place).teacher, draws, seed) for plan, place in zip(plans, places, strict=True)]
+    asked = [
+        Asked(plan, own, load_split(place, "train"), load_split(place, "val"))
+        for plan, place, own in zip(plans, places, kinds, strict=True)
+    ]
     names = [plan.params.sweep for plan in plans]
     if len(set(names)) < len(names):
         raise InputError(f"--params: two plans name the same sweep ({', '.join(names)}); give each once.")
-    networks = sum(map(len, asked))
+    networks = sum(len(own.subjects) for own in asked)
     if networks < MIN_MEASURED:
         raise InputError(
             f"--count {draws}: {networks} different networks in all; a fit needs {MIN_MEASURED}. Ask for more, or name more plans."
         )
+    config = plans[0].params.measure.model_copy(update={"rounds": rounds, "seed": seed})
+    return time_subjects(asked, profile, folder, config, say)
+
+
+def time_subjects(asked: Sequence[Asked], profile: HardwareProfile, folder: Path, config: Measure, say: Say = print) -> Path:
+    """The table of these networks, beside the files it names; InputError where this machine cannot time the profile."""
+    _check_here(profile)
     table = folder / f"{profile.id}.csv"
     table.unlink(missing_ok=True)  # it would name files that are no longer those it was timed with
     files: list[SubjectFile] = []
-    for name, subjects, (train, val) in zip(names, asked, pictures, strict=True):
-        files += write_files(subjects, profile, train, val, folder / profile.id / name, say)
-    config = plans[0].params.measure.model_copy(update={"rounds": rounds, "seed": seed})
-    seconds = time_files(files, profile, pictures[0][1], config, say)
+    for own in asked:
+        files += write_files(own.subjects, profile, own.train, own.val, folder / profile.id / own.plan.params.sweep, say)
+    seconds = time_files(files, profile, asked[0].val, config, say)
     version, cpu = runtime_version(profile.runtime), cpu_model()
     timed = (
         Measurement(file.path.relative_to(folder), file.dtype, latency_s, file.family, profile.threads, version, cpu)
@@ -171,3 +189,8 @@ def benchmark_networks(
     )
     write_measurements(timed, table)
     return table
+
+
+def _check_here(profile: HardwareProfile) -> None:
+    if why := why_not_here(profile):
+        raise InputError(f"{profile.id}: cannot be timed here: {why}.")

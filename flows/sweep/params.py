@@ -236,9 +236,15 @@ def read_plan(path: Path) -> Plan:
         raise InputError(f"{path}: no such params file. Name one with --params; the project brings params.yaml and plans/*.yaml.")
     try:
         text = path.read_text(encoding="utf-8")
-        tree = load_yaml(text)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text in UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
+    return parse_plan(path, text)
+
+
+def parse_plan(path: Path, text: str) -> Plan:
+    """What the text says as the content of this params file, which need not be there yet; InputError as from `read_plan`."""
+    try:
+        tree = load_yaml(text)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     if not isinstance(tree, dict):

@@ -1,0 +1,120 @@
+"""Which profiles a plan names: those of this machine, shipped or fitted now, and that of the device the detector is for."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from detection.boxes import fit_of, fitted
+from detection.data.dataset import Images, Split
+from detection.frozen import InputError
+from flows.init.looked_at import LookedAt
+from flows.measure.calibration_networks import PICTURES, Asked, subjects_of, time_subjects
+from flows.progress import Say
+from flows.records.formatting import count
+from flows.sweep.machine_warnings import mismatch_of
+from flows.sweep.params import Plan
+from hardware_profiles.estimate.fit.calibration import calibrate
+from hardware_profiles.estimate.fit.measurements import read_measurements
+from hardware_profiles.schema.library import known_profiles, load_profile
+from hardware_profiles.schema.profile import HardwareProfile
+from hardware_profiles.timing.environment import cpu_model, digest_of, environment
+
+THIS_MACHINE, FITTED = "this machine", "host-"
+"""What `--device` may be besides a profile's name; what names of profiles begin with that were fitted here."""
+DRAWS, SEED = 24, 0
+"""Networks drawn from the search space, as `sixfold profiles benchmark` does by default."""
+MINUTES, AREA_PX = 4, 192 * 256
+"""What 28 networks took in one runtime at this size, on a Zen 4 with busy neighbours (docs/your-device.md)."""
+
+
+class Devices(NamedTuple):
+    """The profiles of a plan by their names."""
+
+    here: tuple[str, ...]
+    """Of this machine, one for each runtime."""
+    target: str
+    """Of the device that the detector is for; it may be one of them."""
+    design: str
+    """What searches aim at: the target, or the processor next to it where the target takes int8 alone."""
+    note: str
+    """What is known of the numbers of this machine."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether those of this machine were fitted now."""
+        return any(name.startswith(FITTED) for name in self.here)
+
+    def renamed(self, names: Mapping[str, str], note: str) -> Devices:
+        """The same with fitted profiles in place of those of this machine."""
+        here, target, design = tuple(names.values()), names.get(self.target, self.target), names.get(self.design, self.design)
+        return Devices(here, target, design, note)
+
+
+def choices() -> list[str]:
+    """What a target device may be."""
+    return [*([THIS_MACHINE] if _here() else []), *known_profiles()]
+
+
+def devices(target: str | None) -> Devices:
+    """The profiles for a target, this machine by default. InputError or ProfileError where there is none."""
+    here = _here()
+    if not here and target in (None, THIS_MACHINE):
+        raise InputError(f"init: no profile of this machine ({platform.machine()}). Name --device: {', '.join(choices())}.")
+    own = load_profile(here[-1] if target is None or target == THIS_MACHINE else target)
+    design = own.id if own.float_dtype is not None or own.host_cpu is None else own.host_cpu
+    others = [name for name in here if mismatch_of(load_profile(name), cpu_model())]
+    shipped = f"{' and '.join(others)} were fitted on another processor" if others else "its profiles are of such a processor"
+    return Devices(here, own.id, design, f"nothing was measured on this machine; {shipped}" if here else "nothing")
+
+
+def _here() -> tuple[str, ...]:
+    """The shipped profile of each runtime for this machine, with one thread: fitted on such a processor where there is one."""
+    every = (load_profile(name) for name in known_profiles())
+    own = [each for each in every if each.kind == "host" and each.machine == platform.machine() and each.threads == 1]
+    own.sort(key=lambda each: (mismatch_of(each, cpu_model()) is None, each.id))
+    by_runtime = {each.runtime: each.id for each in own}  # the last of each
+    return tuple(by_runtime[runtime] for runtime in sorted(by_runtime))
+
+
+def minutes(input_size: tuple[int, int], profiles: int) -> int:
+    """About how long a calibration takes; sizes are (height, width)."""
+    return max(profiles, round(profiles * MINUTES * input_size[0] * input_size[1] / AREA_PX))
+
+
+def fit(plan: Plan, looked: LookedAt, names: Mapping[str, str], say: Say) -> dict[str, HardwareProfile]:
+    """Every profile by its new name, fitted to times of what the plan asks about, taken here now."""
+    size, classes, sweep = plan.params.data.input_size, looked.labelled.classes, plan.params.sweep
+    subjects = subjects_of(plan, plan.detector.model_copy(update={"classes": classes}), DRAWS, SEED)
+    asked, made = Asked(plan, subjects, _few(looked, "train", size), _few(looked, "val", size)), {}
+    cpu = environment()["cpu"] or platform.machine()
+    for name, new in names.items():
+        shipped = load_profile(name)
+        with tempfile.TemporaryDirectory(prefix="sixfold-init-") as folder:
+            measured = read_measurements(time_subjects([asked], shipped, Path(folder), plan.params.measure, say), shipped.runtime)
+            found = calibrate(shipped, measured, f"what the plan {sweep} asks about, kinds left out in turn")
+        words = f"{cpu}, {shipped.runtime}, {count(shipped.threads, 'thread')}, fitted for {sweep}"
+        made[new] = found.model_copy(update={"id": new, "name": words})
+    return made
+
+
+def _few(looked: LookedAt, split: Split, input_size: tuple[int, int]) -> Images:
+    """The first pictures of a split, without boxes: the quantizer looks at them, and timing runs on them."""
+    own = list(islice(looked.labelled.splits[split], PICTURES))
+    return Images(
+        split=split,
+        pixels=np.stack([fitted(picture.pixels(), input_size) for picture in own]),
+        boxes_xyxy_px=(np.empty((0, 4), dtype=np.float32),) * len(own),
+        labels=(np.empty(0, dtype=np.int64),) * len(own),
+        picture_ids=tuple(range(1, len(own) + 1)),
+        fits=tuple(fit_of(picture.size, input_size) for picture in own),
+        classes=looked.labelled.classes,
+        ground_truth={"images": [dict(zip(("height", "width"), picture.size, strict=True)) for picture in own]},
+        digest=digest_of({"pictures": [picture.file_name for picture in own]}),
+    )
