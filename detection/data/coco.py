@@ -18,24 +18,35 @@ from detection.data.labelled import (
     FolderSource,
     Labelled,
     Picture,
-    check_splits,
     check_unique,
     draw_splits,
     existing_folder,
     inside,
     read_bytes,
     read_text,
+    settle_splits,
 )
 from detection.data.pixels import ExifOrientation, read_pixels, size_in_header
 from detection.frozen import Frozen, InputError
 
 
 class SplitPaths(Frozen):
-    """One path per split, relative to the data folder."""
+    """One path per split, relative to the data folder; of val and test one may be missing, and takes half of the other."""
 
     train: Path
-    val: Path
-    test: Path
+    val: Path | None = None
+    test: Path | None = None
+
+    @property
+    def given(self) -> tuple[Split, ...]:
+        """The splits that have a path."""
+        return tuple(split for split in SPLITS if getattr(self, split) is not None)
+
+    @model_validator(mode="after")
+    def _has_two(self) -> SplitPaths:
+        if self.given == ("train",):
+            raise ValueError("train alone is no split: add val or test, or give one path in place of `train: ...`")
+        return self
 
 
 class CocoSource(FolderSource):
@@ -43,7 +54,7 @@ class CocoSource(FolderSource):
 
     kind: Literal["coco"] = "coco"
     annotations: Path | SplitPaths
-    """The JSON file, relative to root, or one for each of train, val and test."""
+    """The JSON file, relative to root, or one for train and one for val, test or both."""
     images: Path | SplitPaths = Path()
     """Folder of the pictures, relative to root, or one per split; `file_name` is relative to it."""
 
@@ -54,7 +65,10 @@ class CocoSource(FolderSource):
         if already_split and self.split_shares:
             raise ValueError("annotations per split and `split_shares` contradict each other: give one of them")
         if folders_split and not already_split:
-            raise ValueError("`images` per split needs `annotations` per split: give one folder, or three files")
+            raise ValueError("`images` per split needs `annotations` per split: give one folder, or a file for each split")
+        own, theirs = (paths.given if isinstance(paths, SplitPaths) else () for paths in (self.annotations, self.images))
+        if theirs and theirs != own:
+            raise ValueError(f"annotations are of {' and '.join(own)}, images of {' and '.join(theirs)}: name the same splits")
         return self
 
 
@@ -62,11 +76,13 @@ def read_coco(source: CocoSource, base: Path, seed: int) -> Labelled:
     """The labelled pictures of a COCO data set; InputError names the entry that is wrong and where it stands."""
     root = existing_folder(base, source)
     if isinstance(source.annotations, SplitPaths):
-        paths = {split: root / _of_split(source.annotations, split) for split in SPLITS}
+        paths = {split: root / _of_split(source.annotations, split) for split in source.annotations.given}
         contents = {split: _parse(path) for split, path in paths.items()}
         _check_same_categories(contents, paths)
-        files = {split: _files(contents[split], paths[split], root / _of_split(source.images, split)) for split in SPLITS}
-        notes = check_splits(files, paths)
+        given = {split: _files(contents[split], paths[split], root / _of_split(source.images, split)) for split in paths}
+        files, notes = settle_splits(given, None, seed, root, paths)
+        [half, *_] = [split for split in paths if split != "train"]
+        contents = {split: contents.get(split, contents[half]) for split in SPLITS}
     else:
         assert isinstance(source.images, Path), "checked by the config"
         path = root / source.annotations
@@ -100,7 +116,7 @@ def read_one_file(
 def coco_files(source: CocoSource, base: Path) -> Iterator[DataFile]:
     """Every file that the reader looks at: the annotations, and the pictures that they list."""
     root = base / source.root
-    for split in SPLITS if isinstance(source.annotations, SplitPaths) else SPLITS[:1]:
+    for split in source.annotations.given if isinstance(source.annotations, SplitPaths) else SPLITS[:1]:
         annotation, folder = _of_split(source.annotations, split), _of_split(source.images, split)
         content = read_bytes(root / annotation) if (root / annotation).is_file() else None
         yield DataFile(root, annotation.as_posix(), content)

@@ -147,12 +147,13 @@ def draw_splits(
 
 
 def settle_splits(
-    given: Mapping[Split, Mapping[str, Path]], shares: SplitShares | None, seed: int, where: Path
-) -> tuple[dict[Split, dict[str, Path]], tuple[str, ...]]:
+    given: Mapping[Split, Mapping[str, Path]], shares: SplitShares | None, seed: int, where: Path,
+    lists: Mapping[Split, Path] | None = None,
+) -> tuple[dict[Split, dict[str, Path]], tuple[str, ...]]:  # fmt: skip
     """Every name and its file in one split: as given where train and another are; and what to tell.
 
     Of val and test, the missing one is drawn from the other: who split the pictures knows which are of one scene, so train stays.
-    With shares, or a single split, all are drawn.
+    With shares, or a single split, all are drawn. Lists are the files that say what a split holds, where there are such.
     """
     files = {name: file for own in given.values() for name, file in own.items()}
     if shares or len(given) == 1:
@@ -167,7 +168,7 @@ def settle_splits(
         notes = (f"{where}: of val and test there is only {other}: half of its {len(splits[other]):,} pictures are taken for each",)
         splits |= draw_splits(splits[other], None, seed, where, ("val", "test"))[0]
     splits = {split: splits[split] for split in SPLITS}
-    return splits, (*notes, *check_splits(splits, dict.fromkeys(SPLITS, where)))
+    return splits, (*notes, *check_splits(splits, {**dict.fromkeys(SPLITS, where), **(lists or {})}))
 
 
 def background_note(count: int, pictures: int, file: str) -> tuple[str, ...]:

@@ -131,10 +131,10 @@ def _coco_source(files: dict[Path, str], folder: Path) -> CocoSource:
         return CocoSource(root=folder, annotations=path.relative_to(folder), images=_place(path, picture, folder, ""))
     words = {path: SPLIT_WORD.findall(path.relative_to(folder).as_posix()) for path in files}
     splits: dict[Split, Path] = {SPLIT_NAMES[own[-1].lower()]: path for path, own in words.items() if own}
-    if len(files) != len(SPLITS) or len(splits) != len(SPLITS):
+    if len(splits) != len(files) or "train" not in splits:
         raise InputError(
             f"{folder}: {len(files)} COCO files: {', '.join(path.relative_to(folder).as_posix() for path in files)}. Leave one, "
-            f"which is then split by shares, or one each whose path says train, val and test."
+            f"which is then split by shares, or one each whose path says train, and val, test or both."
         )
     return CocoSource(
         root=folder,

@@ -78,6 +78,34 @@ def test_three_files_keep_their_splits(tmp_path: Path) -> None:
     }
 
 
+def test_val_alone_is_halved(tmp_path: Path) -> None:
+    """Data sets often come with train and val: train stays, val gives half of its pictures to test, and that is said."""
+    write(tmp_path, part(0, 1), "train.json")
+    write(tmp_path, part(2, 3, 4, 5), "val.json")
+    two = CocoSource(root=Path(), annotations=SplitPaths(train=Path("train.json"), val=Path("val.json")), images=Path("images"))
+    found = read_coco(two, tmp_path, seed=0)
+    names = {split: {picture.file_name for picture in pictures} for split, pictures in found.splits.items()}
+    assert names["train"] == {"0.png", "1.png"}
+    assert names["val"] | names["test"] == {"2.png", "3.png", "4.png", "5.png"}
+    assert [len(names["val"]), len(names["test"])] == [2, 2]
+    assert any("there is only val: half of its 4 pictures" in note for note in found.notes)
+    boxed = [picture for picture in found.splits["val"] + found.splits["test"] if len(picture.labels)]
+    assert [picture.file_name for picture in boxed] == ["4.png"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"annotations": {"train": "a.json"}}, "train alone is no split"),
+        ({"annotations": {"train": "a.json", "val": "b.json"}, "images": {"train": "a", "test": "b"}}, "name the same splits"),
+    ],
+)
+def test_splits_have_to_go_together(given: dict[str, Any], message: str) -> None:
+    """Of annotations and pictures the same, and more than one."""
+    with pytest.raises(ValueError, match=message):
+        CocoSource.model_validate({"kind": "coco", "root": ".", **given})
+
+
 def test_a_picture_in_two_splits_is_refused(tmp_path: Path) -> None:
     """Training on a test picture would flatter the test."""
     for name, ids in (("train", (0, 1)), ("val", (4,)), ("test", (1, 6))):
