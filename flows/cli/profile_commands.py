@@ -17,7 +17,7 @@ ParamsOption = Annotated[
 ]
 FolderOption = Annotated[Path | None, typer.Option("--folder", help="A folder with profiles of your own, instead of that setting.")]
 DEFAULT_FOLDER = "profiles"
-"""Of own profiles, beside the plan: what the setting is relative to, and what no `make clean` removes."""
+"""Of own profiles, next to the plan: what the setting is relative to, and what no `make clean` removes."""
 DEFAULT_MEASUREMENTS = Path("calibration")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -114,7 +114,7 @@ def new(
 def benchmark(
     name: Annotated[str, typer.Argument(help="A host profile, in whose runtime and threads networks are timed here.")],
     params: Annotated[
-        list[Path] | None, typer.Option("--params", help="A plan, its data prepared beside it; repeat it for several.")
+        list[Path] | None, typer.Option("--params", help="A plan, its data prepared next to it; repeat it for several.")
     ] = None,
     folder: Annotated[Path, typer.Option("--folder", help="Where NAME.csv goes, and the files it names.")] = DEFAULT_MEASUREMENTS,
     count: Annotated[int, typer.Option(min=0, help="Networks drawn from the search spaces of each plan.")] = 24,

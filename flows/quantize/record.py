@@ -37,7 +37,7 @@ class QuantizedFile(Frozen):
     """With its version."""
     precision: Literal["int8", "float16"]
     file: str
-    """Relative to the folder of the record; an OpenVINO .xml has its .bin beside it."""
+    """Relative to the folder of the record; an OpenVINO .xml has its .bin next to it."""
     sha256: Digest
     """Of its parts, one after another."""
     size_bytes: PositiveInt

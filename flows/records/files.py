@@ -31,7 +31,7 @@ def write_text(path: Path, text: str) -> Path:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside the target that takes its place when the block ends well, and vanishes when it does not."""
+    """An empty folder next to the target that takes its place when the block ends well, and vanishes when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir()

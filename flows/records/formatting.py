@@ -67,9 +67,9 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def listed(names: Sequence[str], most: int) -> str:
-    """The first names in code marks, and how many more there are."""
-    shown = ", ".join(f"`{name}`" for name in names[:most])
+def listed(names: Sequence[str], most: int, mark: str = "`") -> str:
+    """The first names, between marks, and how many more there are."""
+    shown = ", ".join(f"{mark}{name}{mark}" for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 

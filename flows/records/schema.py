@@ -75,7 +75,7 @@ class ArtifactRecord(Frozen):
     """One file (or pair of files) that a runtime loads."""
 
     url: str
-    """Of the file to load; an OpenVINO .xml has its .bin beside it."""
+    """Of the file to load; an OpenVINO .xml has its .bin next to it."""
     digest: Digest
     size_bytes: int
     val: Metrics

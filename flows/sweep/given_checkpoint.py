@@ -9,8 +9,10 @@ from pydantic import ValidationError
 from detection import checkpoint
 from detection.checkpoint import Detector
 from detection.frozen import InputError
+from flows.records.formatting import listed
 
-EPOCHS = "teacher.training.epochs"
+MOST_NAMES = 6
+"""Classes that a message names."""
 
 
 def read_checkpoint(folder: Path, input_size: tuple[int, int], classes: tuple[str, ...] | None) -> Detector:
@@ -27,8 +29,9 @@ def read_checkpoint(folder: Path, input_size: tuple[int, int], classes: tuple[st
             f"{input_size}. Make them equal, or name it in teacher.start_from, to train it for these."
         )
     if classes is not None and spec.classes != classes:
+        own, theirs = (listed(names, MOST_NAMES, mark="") for names in (spec.classes, classes))
         raise InputError(
-            f"teacher.checkpoint: {folder} predicts {_listed(spec.classes)}, the data has {_listed(classes)}, and their order "
+            f"teacher.checkpoint: {folder} predicts {own}, the data has {theirs}, and their order "
             f"counts. Name it in teacher.start_from, which draws the last predictions anew and trains them."
         )
     return detector
@@ -53,7 +56,3 @@ def _read(field: str, folder: Path) -> Detector:
     if "training" in detector.family.cannot(detector.spec):
         raise InputError(f"teacher.{field}: {folder} holds an ONNX file of yours. Name the file in `detector.onnx`.")
     return detector
-
-
-def _listed(classes: tuple[str, ...], most: int = 6) -> str:
-    return ", ".join(classes[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")

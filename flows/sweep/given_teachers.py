@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import ValidationError
 
 from compressors.distillation import refuse_teacher
@@ -10,10 +12,12 @@ from detection import checkpoint
 from detection.brought import Brought, CheckpointDetector, OnnxDetector
 from detection.checkpoint import Detector
 from detection.frozen import InputError
+from flows.records.formatting import listed
 from flows.sweep.given import read_given
 from flows.sweep.params import Plan
 
 Classes = tuple[str, ...]
+_shown = partial(listed, most=5, mark="")
 
 
 def given_teachers(plan: Plan, classes: Classes | None = None) -> dict[Brought, Detector]:
@@ -77,7 +81,3 @@ def _file(asked: OnnxDetector, plan: Plan, classes: Classes | None) -> Detector:
     if not common:
         raise InputError(f"classes: {_shown(own)}, none of which the data has ({_shown(classes or ())}). Name them as it does.")
     return read_given(asked, plan.base, plan.params.data.input_size, common, own_size=True)
-
-
-def _shown(names: Classes, most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -89,9 +89,9 @@ class Report(Frozen):
     pictures: Annotated[int, Field(ge=0)] = 6
     """Test pictures on the page."""
     score_threshold: Share = 0.35
-    """Detections below it are not drawn; also the threshold written beside the exported models."""
+    """Detections below it are not drawn; also the threshold written next to the exported models."""
     iou_threshold: Share = IOU_THRESHOLD
-    """Overlap above which a detection gives way to a better one of its class; written beside the exported models."""
+    """Overlap above which a detection gives way to a better one of its class; written next to the exported models."""
     bootstrap_draws: PositiveInt = 1000
     """Draws behind the interval of each difference of test mAP."""
     seed: int = 0

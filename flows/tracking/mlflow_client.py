@@ -133,7 +133,7 @@ class Tracker:
         if experiment is not None and experiment.lifecycle_stage == "deleted":  # on MLflow's page; its name stays taken
             client.restore_experiment(experiment.experiment_id)
         self._experiment_id = (
-            experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, _artifacts_beside(uri))
+            experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, _artifact_folder(uri))
         )
         parents = [
             run
@@ -232,8 +232,8 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
-def _artifacts_beside(uri: str) -> str | None:
-    """The folder beside an SQLite file, where MLflow would take the current directory; a server knows its own."""
+def _artifact_folder(uri: str) -> str | None:
+    """The folder next to an SQLite file, where MLflow would take the current directory; a server knows its own."""
     if not uri.startswith(SQLITE):
         return None
     return (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlartifacts").as_uri()

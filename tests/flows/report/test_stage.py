@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.prepare.card import BoxSizes, DataCard, Finding, SplitCounts
-from flows.records.schema import CellsFile, LatencyFile, read_records, write_records
+from flows.records.schema import GIVEN, CellsFile, LatencyFile, read_records, write_records
 from flows.records.store import StoreError
 from flows.report.recommendation import RecommendationFile
 from flows.report.stage import Report
@@ -159,12 +159,23 @@ def test_a_detector_that_cannot_be_trained_was_not_trained(tmp_path: Path, made:
         for cell in cells.cells
     ]
     fixed = cells.model_copy(
-        update={"cells": tuple(untrained), "not_applicable": {"nas": "it is a file.", "low_rank": "it is a file."}}
+        update={"cells": tuple(untrained), "not_applicable": {"nas": "it is a `file`.", "low_rank": "it is a `file`."}}
     )
     own = Made(tmp_path, (fixed, latency))
     assert "the same detector without any method" in own.body
-    for text in (own.body, (own.folder / "report.md").read_text()):
-        assert text.count("Not applicable to this detector: nas, low_rank. It is a file.") == 1
+    said = "Not applicable to this detector: nas, low_rank. It is a {}."
+    for text, name in ((own.body, "<code>file</code>"), ((own.folder / "report.md").read_text(), "`file`")):
+        assert text.count(said.format(name)) == 1
+
+
+def test_given_alone_is_not_called_a_simpler_way(tmp_path: Path) -> None:
+    """The user's detector as it was is explained as that; nothing below the combinations was trained as long."""
+    given = ok_cell((), 0.5).model_copy(update={"cell": GIVEN})
+    cells = cells_file([ok_cell((), 0.5), ok_cell(("pruning",), 0.4)], references=[given])
+    rows = [measured_row(name, MEASURED, 0.01, 0.01) for name in ("none", "pruning", GIVEN)]
+    body = Made(tmp_path, (cells, latency_file(rows))).body
+    assert "<code>reference:given</code> is your detector as it was" in body
+    assert "trained as long: simpler ways" not in body
 
 
 def test_keeping_the_control_is_an_answer(tmp_path: Path) -> None:
