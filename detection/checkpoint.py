@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detection.family import Family, family_of
+from detection.family import Family, UnsetWeights, family_of
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
 
@@ -35,7 +35,8 @@ class Detector:
 
     def network(self) -> nn.Module:
         """A fresh network with a copy of these weights, in evaluation mode, on the CPU."""
-        network = self.family.build(self.spec)
+        with UnsetWeights():
+            network = self.family.build(self.spec)
         network.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()})
         return network.eval()
 

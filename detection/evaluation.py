@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -35,12 +35,19 @@ class Accuracy(Frozen):
 
 def detect(infer: Infer, images: Images, select_by: Literal["nms", "best"] = "nms") -> list[dict[str, Any]]:
     """COCO results of one split, in pixels of the original pictures; `select_by` is the family's `select`."""
+    found = (infer(as_input(images.pixels[row])) for row in range(len(images)))
+    return selected(((boxes[0], scores[0]) for boxes, scores in found), images, select_by)
+
+
+def selected(
+    outputs: Iterable[tuple[Array, Array]], images: Images, select_by: Literal["nms", "best"] = "nms"
+) -> list[dict[str, Any]]:
+    """COCO results of what a network gave for each picture of a split: boxes xyxy px (N, 4) and scores (N, C)."""
     results: list[dict[str, Any]] = []
     iou_threshold = IOU_THRESHOLD if select_by == "nms" else None
-    for row, picture_id in enumerate(images.picture_ids):
-        boxes, scores = infer(as_input(images.pixels[row]))
-        final = select(boxes[0], scores[0], SCORE_THRESHOLD, iou_threshold, MOST_DETECTIONS)
-        results += as_coco(final, images.fits[row], picture_id)
+    for row, (boxes, scores) in enumerate(outputs):
+        final = select(boxes, scores, SCORE_THRESHOLD, iou_threshold, MOST_DETECTIONS)
+        results += as_coco(final, images.fits[row], images.picture_ids[row])
     return results
 
 

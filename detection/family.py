@@ -6,13 +6,14 @@ networks; nobody else imports it. What a family cannot do it says in `cannot`, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from detection.families import rules_of
 from detection.frozen import Frozen
@@ -174,8 +175,9 @@ class Family:
     """How their files are fed and read; None: they take pictures and give boxes and scores as `Exported` says."""
     light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None
     """The spec with light blocks: (spec, kind of block, parts of the network); InputError where they cannot be had."""
-    light_weights: Callable[[nn.Module, nn.Module, Iterable[Tensor]], LightWeights] | None = None
-    """(trained dense network, light network, batches of images to look at) -> weights for the light one."""
+    light_weights: Callable[[nn.Module, nn.Module, Sequence[Tensor]], LightWeights] | None = None
+    """(trained dense network, light network with its weights where both are alike, batches of images to look at) -> weights for the
+    light one's other parts."""
     space: Callable[[Spec, tuple[float, ...], int, Mapping[str, Any]], SearchSpace] | None = None
     """(spec, shares of its widths, multiple of widths, the family's own options); InputError where there is no such space."""
     narrowed: Callable[[Spec, float], Spec] | None = None
@@ -192,6 +194,22 @@ def family_named(name: str) -> Family:
 def family_of(spec: Spec) -> Family:
     """The family of a detector."""
     return family_named(spec.family)
+
+
+class UnsetWeights(TorchFunctionMode):
+    """While entered, networks are built without drawing their weights: for those who set them all, or look at shapes only.
+
+    Drawing takes half of the time of building.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The tensor as it is in place of what torch.nn.init would draw; everything else as ever."""
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def random_start(build: Callable[[Spec], nn.Module], spec: Spec, seed: int) -> dict[str, Tensor]:

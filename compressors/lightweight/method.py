@@ -86,9 +86,10 @@ def _inherited(dense: Detector, light: Detector, workbench: Workbench, pictures:
     assert fit is not None, "a family without light blocks has no cells with them"
     rng = np.random.default_rng((workbench.seed, 5))
     rows = rng.permutation(len(workbench.train))[:pictures]
-    shown = (drawn.images.to(workbench.device) for drawn in batches(workbench.train, rows, workbench.recipe.batch_size, None, rng))
-    fitted, units = fit(dense.network().to(workbench.device), light.network(), shown)
-    weights = dict(inherit(dense, light).weights)
+    shown = [drawn.images.to(workbench.device) for drawn in batches(workbench.train, rows, workbench.recipe.batch_size, None, rng)]
+    copied = inherit(dense, light)
+    fitted, units = fit(dense.network().to(workbench.device), copied.network().to(workbench.device), shown)
+    weights = dict(copied.weights)
     assert all(weights[name].shape == tensor.shape for name, tensor in fitted.items()), "units of both networks correspond"
     weights |= {name: tensor.detach().to("cpu", weights[name].dtype, copy=True).contiguous() for name, tensor in fitted.items()}
     return Detector(light.spec, MappingProxyType(weights)), units

@@ -6,7 +6,7 @@ trained like the one that a search returns, and the best of those is it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from detection.checkpoint import fresh
 from detection.costs import count_macs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
-from detection.evaluation import Pixels, accuracy, as_planes, detect
+from detection.evaluation import accuracy, as_planes, selected
 from detection.family import Family
 from detection.frozen import InputError
 from detection.spec import Spec
@@ -32,6 +32,8 @@ from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileErro
 
 Latency = Callable[[Spec], float]
 """Estimated seconds of a detector for one picture."""
+JUDGED_AT_ONCE = 16
+"""Pictures: small networks take a quarter of the time of one by one."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,17 @@ def latency_on(profile: HardwareProfile, dtype: DType) -> Latency:
 
 
 def val_map_of(family: Family, network: nn.Module, val: Images) -> float:
-    """mAP of a network in evaluation mode on these pictures, each by itself, as a runtime would see them."""
+    """mAP of a network in evaluation mode on these pictures, JUDGED_AT_ONCE at a time."""
     device = next(network.parameters()).device
 
-    def infer(picture: Pixels) -> tuple[Array, Array]:
-        with torch.no_grad():
-            boxes, scores = family.decode(network, family.raw(network, torch.from_numpy(as_planes(picture[0])).to(device)))
-        return boxes.cpu().numpy(), scores.cpu().numpy()
+    def outputs() -> Iterator[tuple[Array, Array]]:
+        for first in range(0, len(val), JUDGED_AT_ONCE):
+            planes = [as_planes(val.pixels[row]) for row in range(first, min(first + JUDGED_AT_ONCE, len(val)))]
+            with torch.no_grad():
+                boxes, scores = family.decode(network, family.raw(network, torch.from_numpy(np.concatenate(planes)).to(device)))
+            yield from zip(boxes.cpu().numpy(), scores.cpu().numpy(), strict=True)
 
-    return accuracy(val.ground_truth, detect(infer, val, family.select)).map_50_95
+    return accuracy(val.ground_truth, selected(outputs(), val, family.select)).map_50_95
 
 
 def finals(candidates: Sequence[Candidate], count: int, splits: tuple[Images, Images], workbench: Workbench) -> list[Finalist]:

@@ -15,7 +15,7 @@ from compressors.nas.space import draw
 from detection.checkpoint import Detector
 from detection.data.augmentation import batches
 from detection.data.dataset import Images
-from detection.family import Raw, SearchSpace, family_named
+from detection.family import Raw, SearchSpace, UnsetWeights, family_named
 from detection.spec import Spec
 from detection.training import Recipe, optimizer_of, update
 
@@ -65,7 +65,8 @@ class Supernet:
         The statistics of the supernet are those of no single path (the same paper, section 3.4). The pictures are
         (B, 3, height, width), on the same device.
         """
-        network = self.family.build(spec).to(self.device)
+        with UnsetWeights():
+            network = self.family.build(spec).to(self.device)
         weights = self._sliced(network)
         network.load_state_dict(weights | {n: t for n, t in network.state_dict().items() if n not in weights})
         for module in network.modules():
@@ -90,6 +91,7 @@ class Supernet:
         if key not in self._networks:
             if len(self._networks) >= 64:  # small spaces repeat; large ones must not fill the memory
                 self._networks.pop(next(iter(self._networks)))
-            network = self.family.build(spec)
+            with UnsetWeights():
+                network = self.family.build(spec)
             self._networks[key] = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._networks[key]

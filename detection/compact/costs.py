@@ -7,12 +7,12 @@ import math
 from dataclasses import replace
 from typing import cast
 
-import torch
 from torch import nn
 
 from detection.compact.architecture import architecture_of
 from detection.compact.deployed import PATCH_PX, first_convolution, reads_rows
 from detection.compact.network import GhostUnit, Head, Neck, Network, ResidualBlock
+from detection.family import UnsetWeights
 from detection.operators import OperatorCost, OperatorKind
 from detection.spec import Spec
 
@@ -27,7 +27,7 @@ def costs_of(spec: Spec) -> tuple[OperatorCost, ...]:
 
     Nothing is computed: the sizes of all maps follow from the modules.
     """
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is thrown away
+    with UnsetWeights():
         network = Network(spec)
     costs: list[OperatorCost] = []
     size, levels = _through(costs, "stem", network.stem, (3, *spec.input_size)), list[Size]()
