@@ -223,8 +223,12 @@ class _Run:
         with torch.no_grad():
             for i, parameter in enumerate(self.parameters):
                 parameter.copy_(tensors[f"parameter.{i}"])
-                state_of = _under(tensors, f"optimizer.{i}.")
-                self.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state_of.items()}
+                state_of = _under(tensors, f"optimizer.{i}.").items()
+                # The fused kernel goes through memory, so its averages lie there as the parameter does (channels last).
+                self.optimizer.state[parameter] = {
+                    key: value.to(parameter.device) if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+                    for key, value in state_of
+                }
         self.steps = state["steps"]
         return state["epoch"], list(state["losses"]), state["train_s"]
 

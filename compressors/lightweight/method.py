@@ -29,7 +29,8 @@ class Lightweight(Settings):
     head: bool = True
     weights: Literal["fresh", "inherited"] = "fresh"
     """`inherited`: light blocks begin as the nearest to the trained dense ones, everything else as it was. Where the sweep trained
-    those, their epochs are the cell's, and only the recovery follows."""
+    those, their epochs are the cell's, and only the recovery follows. In cells with nas the supernet begins so; what it chooses is
+    trained anew, with light blocks as without."""
     inheritance_pictures: PositiveInt = 48
     """Training pictures on which `inherited` looks at what the dense blocks see."""
 

@@ -17,7 +17,7 @@ from detection.data.augmentation import batches
 from detection.data.dataset import Images
 from detection.family import Raw, SearchSpace, UnsetWeights, family_named
 from detection.spec import Spec
-from detection.training import Recipe, optimizer_of, update
+from detection.training import Recipe, optimizer_of, strided_depthwise_in_float32, update
 
 
 class Supernet:
@@ -93,5 +93,6 @@ class Supernet:
                 self._networks.pop(next(iter(self._networks)))
             with UnsetWeights():
                 network = self.family.build(spec)
+            strided_depthwise_in_float32(network)
             self._networks[key] = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._networks[key]

@@ -110,19 +110,13 @@ def _check_profiles(plan: Plan) -> None:
 
 
 def _check_blocks(plan: Plan) -> None:
-    """InputError where a search would replace the light blocks that its own cell asks for, or lose the weights they inherited."""
+    """InputError where light blocks cannot be trained, or a search would replace those that its own cell asks for."""
     grid, menu = plan.params.grid, plan.menu
     for position, light in enumerate(menu.lightweight):
         if not light.inherits and not plan.params.teacher.training.epochs:
             raise InputError(
                 f"grid.methods.lightweight.{position}.weights: fresh blocks are trained for teacher.training.epochs, which is 0. "
                 f"Take inherited, or 1 epoch or more."
-            )
-        if light.inherits and menu.nas and grid.combinations == "all":
-            raise InputError(
-                f"grid.methods.lightweight.{position}.weights: inherited ones are lost in cells with nas, which the "
-                f"grid crosses it with: a search hands on an architecture. Take fresh, set grid.methods.nas to [], or "
-                f"grid.combinations to alone."
             )
     for position, config in enumerate(menu.nas):
         if "block" in config.space and menu.lightweight and grid.combinations == "all":

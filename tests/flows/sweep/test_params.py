@@ -216,15 +216,6 @@ def test_a_multiple_wider_than_every_layer_is_refused(method: str, tmp_path: Pat
     assert loaded(tmp_path, **settings, grid__methods={method: [{"round_to": 48, **few}]})
 
 
-def test_weights_that_a_search_would_lose_are_refused(tmp_path: Path) -> None:
-    """Crossed with nas, inherited light blocks would be fresh in half of their cells; alone, or without nas, they are not."""
-    methods: dict[str, Any] = {"nas": [{}], "lightweight": [{}, {"weights": "inherited"}]}
-    message = refusal(tmp_path, grid__methods=methods)
-    assert message.startswith("grid.methods.lightweight.1.weights: inherited ones are lost in cells with nas")
-    assert loaded(tmp_path, grid__methods=methods, grid__combinations="alone").params.grid.methods.nas
-    assert loaded(tmp_path, grid__methods=methods | {"nas": []}).params.grid.methods.lightweight[1].weights == "inherited"
-
-
 def test_a_profile_of_a_runtime_that_the_grid_does_not_make(tmp_path: Path) -> None:
     """A host profile needs files of its runtime; the message names profile, runtime and what to do."""
     message = refusal(tmp_path, measure__profiles=["x86-openvino-1t"], grid__runtimes=["onnxruntime"])
