@@ -10,8 +10,8 @@ NODE_SCHEMA = 2
 """Of what a node key is made from."""
 
 VERSIONS: dict[str, int] = {
-    "lightweight": 1, "nas": 6, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 6,
-    "training": 2, "export": 3, "estimate": 3, "evaluation": 1, "references": 2,
+    "lightweight": 2, "nas": 7, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 6,
+    "training": 3, "export": 3, "estimate": 3, "evaluation": 1, "references": 2,
 }  # fmt: skip
 """The six methods, and what they work with: `training` makes every network, `export` writes the float file of every node but a
 search, `estimate` is what a search keeps its budget by and what low_rank calls faster, `evaluation` scores what is chosen on val,

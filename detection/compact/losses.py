@@ -36,11 +36,12 @@ class Targets(NamedTuple):
 def detection_loss(network: Network, outputs: Outputs, batch: Batch) -> Tensor:
     """Weighted sum of the three terms, normalised by the sum of the soft targets; in float32."""
     outputs = Outputs(outputs.score_logits.float(), outputs.box_logits.float(), outputs.features)  # autocast gives bfloat16
-    boxes = network.decode_boxes(outputs.box_logits)
-    targets = assign(outputs.score_logits.detach().sigmoid(), boxes.detach(), network.points_px, batch)
+    with torch.no_grad():
+        boxes = network.decode_boxes(outputs.box_logits)
+        targets = assign(outputs.score_logits.sigmoid(), boxes, network.points_px, batch)
     scale = targets.weight.sum().clamp(min=1.0)
     score_term = F.binary_cross_entropy_with_logits(outputs.score_logits, targets.scores, reduction="sum") / scale
-    box_term, dfl_term = _box_terms(network, outputs.box_logits, boxes, targets, scale)
+    box_term, dfl_term = _box_terms(network, outputs.box_logits, targets, scale)
     return SCORE_WEIGHT * score_term + BOX_WEIGHT * box_term + DFL_WEIGHT * dfl_term
 
 
@@ -80,15 +81,13 @@ def complete_iou(a_xyxy_px: Tensor, b_xyxy_px: Tensor) -> Tensor:
     return iou - distance - trade * aspect
 
 
-def _box_terms(network: Network, box_logits: Tensor, boxes: Tensor, targets: Targets, scale: Tensor) -> tuple[Tensor, Tensor]:
-    taken = targets.weight > 0  # (B, N); P points are taken
-    weight = targets.weight[taken]  # (P,)
-    goal = targets.boxes_xyxy_px[taken]  # (P, 4)
-    box_term = ((1 - complete_iou(boxes[taken], goal)) * weight).sum() / scale
-    points = network.points_px.expand(len(boxes), -1, -1)[taken]
-    strides = network.strides_px.expand(len(boxes), -1, -1)[taken]
+def _box_terms(network: Network, box_logits: Tensor, targets: Targets, scale: Tensor) -> tuple[Tensor, Tensor]:
+    picture, point = torch.nonzero(targets.weight, as_tuple=True)  # P points are taken
+    weight, goal, logits = targets.weight[picture, point], targets.boxes_xyxy_px[picture, point], box_logits[picture, point]
+    points, strides = network.points_px[point], network.strides_px[point]
+    box_term = ((1 - complete_iou(network.boxes_at(points, strides, logits), goal)) * weight).sum() / scale
     distance = torch.cat([points - goal[:, :2], goal[:, 2:] - points], -1) / strides  # (P, 4) in strides
-    dfl_term = (_distribution_focal(box_logits[taken], distance) * weight).sum() / scale
+    dfl_term = (_distribution_focal(logits, distance) * weight).sum() / scale
     return box_term, dfl_term
 
 

@@ -79,10 +79,14 @@ class Network(nn.Module):
 
     def decode_boxes(self, box_logits: Tensor) -> Tensor:
         """Boxes xyxy in pixels, (B, N, 4): the expected distance of each side from its point."""
-        within = box_logits.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT)
-        sides = torch.unflatten(within.exp(), -1, (4, len(self.bins)))  # (B, N, 4, K); softmax over so few takes ten times as long
-        distance_px = sides @ self.bins / sides.sum(-1) * self.strides_px  # (B, N, 4)
-        return torch.cat([self.points_px - distance_px[..., :2], self.points_px + distance_px[..., 2:]], -1)
+        return self.boxes_at(self.points_px, self.strides_px, box_logits)
+
+    def boxes_at(self, points_px: Tensor, strides_px: Tensor, box_logits: Tensor) -> Tensor:
+        """Boxes xyxy in pixels, (..., 4), of some points (..., 2) with their strides (..., 1) and box logits (..., 4 * K)."""
+        likely = box_logits.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).exp()  # softmax over so few bins takes ten times as long
+        sides = torch.unflatten(likely, -1, (4, len(self.bins)))
+        distance_px = sides @ self.bins / sides.sum(-1) * strides_px
+        return torch.cat([points_px - distance_px[..., :2], points_px + distance_px[..., 2:]], -1)
 
     def protected_layers(self) -> tuple[str, ...]:
         """Names of the last prediction convolutions, whose outputs have a meaning and keep their width and precision."""
