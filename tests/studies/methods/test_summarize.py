@@ -127,7 +127,7 @@ def test_a_sibling_has_as_many_updates_as_its_variant(run: FinishedRun, monkeypa
     aware = run.cells.cell("quantization:int8-minmax-qat2")
     assert aware is not None
     assert aware.budget is not None
-    monkeypatch.setattr(further_training, "_train", None)
+    monkeypatch.setattr(further_training, "make_node", None)
     (sibling,) = make_siblings(run).siblings
     assert (sibling.of, sibling.updates) == (aware.cell, aware.budget.qat_updates) == (aware.cell, 6)
 
