@@ -38,10 +38,10 @@ def seeds(
 def siblings(run: RunFolder = RUN, store: StoreFolder = None) -> None:
     """Train the control in float for as long as each variant of quantization-aware training."""
     from studies.finished_run import open_run
-    from studies.methods.further_training import SIBLINGS, make_siblings
+    from studies.methods.further_training import make_siblings
 
     made = make_siblings(open_run(run, store, MAKER))
-    print(f"float siblings: {len(made.siblings)} in {run / SIBLINGS}\nNext: `python -m studies.methods page`.")
+    print(f"float siblings: {len(made)}\nNext: `python -m studies.methods page`.")
 
 
 @app.command()

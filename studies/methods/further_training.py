@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
-
-from pydantic import Field
+from typing import NamedTuple
 
 from compressors.planning.graph import Foundation, Node, Planned
 from compressors.planning.versions import VERSIONS
 from compressors.quantization import Quantization
-from detection.data.dataset import Prepared, load_prepared
-from detection.frozen import Digest, Frozen, InputError
+from detection.data.dataset import load_prepared
+from detection.frozen import Digest, InputError
 from detection.training import Recipe
 from flows.compare.retrain import retrain
 from flows.compare.retrain_text import read_seeds
-from flows.grid.nodes import NODES, Context, make_node, read_done
+from flows.grid.nodes import NODES, Context, make_node
 from flows.grid.ray_executor import Executor
 from flows.grid.scoring import SCORES, read_artifact, score, score_key
 from flows.grid.tasks import usable
-from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, read_schema, write_records
+from flows.records.schema import CONTROL, ArtifactRecord
 from flows.sweep import workspace
 from flows.sweep.context import lay_foundation
 from studies.finished_run import FinishedRun
@@ -33,28 +32,17 @@ from studies.methods.subjects import SUBJECTS, cell_of
 
 SEEDS = Path("results/seeds")
 """In the folder of the run: a file per method."""
-SIBLINGS = Path("results/siblings.json")
-"""In the folder of the run."""
 
 
-class Sibling(Frozen):
+class Sibling(NamedTuple):
     """The control after further epochs in float."""
 
     of: str
     """The cell of quantization-aware training."""
-    control: Digest
-    """Node of the network that both started from."""
+    node: Digest
     epochs: int
-    updates: int
     artifacts: dict[str, ArtifactRecord]
     """Runtime -> the same file, scored in it."""
-
-
-class SiblingsFile(Frozen):
-    """`results/siblings.json` in the folder of the run."""
-
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
-    siblings: tuple[Sibling, ...]
 
 
 def seeds_file(run: FinishedRun, method: str) -> Path:
@@ -91,63 +79,63 @@ def _is_current(run: FinishedRun, method: str, name: str, seeds: int) -> bool:
     return made == (name, seeds, settings.bootstrap_draws, settings.seed) and found.is_of(run.cells)
 
 
-def make_siblings(run: FinishedRun) -> SiblingsFile:
-    """A sibling for every variant of quantization-aware training, also written to the run's folder; stored ones are reused."""
-    control = run.cells.cell(CONTROL)
+def make_siblings(run: FinishedRun) -> tuple[Sibling, ...]:
+    """A sibling for every variant of quantization-aware training; stored ones are reused."""
+    data = load_prepared(run.prepared)
+    for _, node, context in _nodes(run):
+        if not usable(run.store, NODES, node.key, repair=True):
+            make_node(node, context)
+        for runtime in run.cells.runtimes:
+            if not usable(run.store, SCORES, score_key(node.key, runtime, data), repair=True):
+                score(node.key, runtime, run.prepared, run.store)
+    return read_siblings(run)
+
+
+def read_siblings(run: FinishedRun) -> tuple[Sibling, ...]:
+    """Those of this control that were made."""
+    data = load_prepared(run.prepared)
+    return tuple(
+        Sibling(
+            of=cell_of("quantization", config.label()),
+            node=node.key,
+            epochs=node.planned.train_epochs,
+            artifacts={runtime: read_artifact(node.key, runtime, data, run.store) for runtime in run.cells.runtimes},
+        )
+        for config, node, _ in _nodes(run)
+        if all(run.store.has(SCORES, score_key(node.key, runtime, data)) for runtime in run.cells.runtimes)
+    )
+
+
+def _nodes(run: FinishedRun) -> Iterator[tuple[Quantization, Node, Context]]:
+    """For each variant of quantization-aware training a node that no cell has: the control, trained on by that schedule."""
+    control, base = run.cells.cell(CONTROL), lay_foundation(run.plan, run.prepared)
     if control is None or control.status != "ok":
         raise InputError(f"{run.folder}: the control was not made, so it has no sibling. Run `make methods` again.")
-    base, data = lay_foundation(run.plan, run.prepared), load_prepared(run.prepared)
-    aware = [config for config in run.plan.params.grid.methods.quantization if config.qat_epochs]
-    found = SiblingsFile(siblings=tuple(_sibling(run, base, data, control, config) for config in aware))
-    write_records(run.folder / SIBLINGS, found)
-    return found
+    for config in run.plan.params.grid.methods.quantization:
+        if config.qat_epochs:
+            recipe = config.qat_recipe(base.recovery)
+            node = Node(
+                key=_key(base, control.node, recipe),
+                name=f"float sibling of {config.label()}",
+                kind="recovered",
+                parent=control.node,
+                threads=base.threads,
+                planned=Planned(train_epochs=recipe.epochs, train_images=recipe.epochs * base.train_pictures),
+            )
+            context = Context(
+                prepared=run.prepared.resolve(),
+                store=run.store.root,
+                design_profile=run.plan.design_profile,
+                foundation=base.model_copy(update={"recovery": recipe}),
+            )
+            yield config, node, context
 
 
-def read_siblings(run: FinishedRun) -> SiblingsFile:
-    """Those that were made of this control; none where there is no file."""
-    path, control = run.folder / SIBLINGS, run.cells.cell(CONTROL)
-    if not path.is_file():
-        return SiblingsFile(siblings=())
-    found = read_schema(path, SiblingsFile, "python -m studies.methods siblings").siblings
-    return SiblingsFile(siblings=tuple(own for own in found if control is not None and own.control == control.node))
-
-
-def _sibling(run: FinishedRun, base: Foundation, data: Prepared, control: CellRecord, config: Quantization) -> Sibling:
-    """A node of the grid that no cell has: the control, trained on by the schedule of this variant."""
-    store, recipe = run.store, config.qat_recipe(base.recovery)
-    node = Node(
-        key=_key(base, control, recipe),
-        name=f"float sibling of {config.label()}",
-        kind="recovered",
-        parent=control.node,
-        threads=base.threads,
-        planned=Planned(train_epochs=recipe.epochs, train_images=recipe.epochs * base.train_pictures),
-    )
-    if not usable(store, NODES, node.key, repair=True):
-        foundation = base.model_copy(update={"recovery": recipe})
-        context = Context(
-            prepared=run.prepared.resolve(), store=store.root, design_profile=run.plan.design_profile, foundation=foundation
-        )
-        make_node(node, context)
-    for runtime in run.cells.runtimes:
-        if not usable(store, SCORES, score_key(node.key, runtime, data), repair=True):
-            score(node.key, runtime, run.prepared, store)
-    training = read_done(store, node.key).training
-    assert training is not None, "it has epochs"
-    return Sibling(
-        of=cell_of("quantization", config.label()),
-        control=control.node,
-        epochs=recipe.epochs,
-        updates=training.steps,
-        artifacts={runtime: read_artifact(node.key, runtime, data, store) for runtime in run.cells.runtimes},
-    )
-
-
-def _key(base: Foundation, control: CellRecord, recipe: Recipe) -> Digest:
+def _key(base: Foundation, control: Digest, recipe: Recipe) -> Digest:
     """Named by all that decides it, as other nodes are."""
     identity = {
         "kind": "float sibling",
-        "parent": control.node,
+        "parent": control,
         "recipe": recipe.model_dump(mode="json"),
         "seed": base.seed,
         "train": base.train_digest,

@@ -64,7 +64,7 @@ class _Study:
 
     def __init__(self, run: FinishedRun, latency: LatencyFile, control: CellRecord) -> None:
         self.run, self.cells, self.latency, self.control = run, run.cells, latency, control
-        self.siblings = read_siblings(run).siblings
+        self.siblings = read_siblings(run)
         self.drawn: dict[Digest, NDArray[np.float64]] = {}
         """Digest of test detections -> the bootstrap's samples of their AP, the same pictures for every result."""
 
