@@ -77,10 +77,5 @@ def _read() -> Summary:
     return read_schema(SUMMARY, Summary, MAKER)
 
 
-def main() -> None:
-    """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    run_app(app, "measurement")
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "measurement")

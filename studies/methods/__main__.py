@@ -77,10 +77,5 @@ def rewrite() -> None:
     print(f"{PAGE}, {SUMMARY}, {FIGURES}")
 
 
-def main() -> None:
-    """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    run_app(app, "methods")
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "methods")

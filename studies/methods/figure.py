@@ -24,7 +24,6 @@ Cost = Callable[[Shown, InRuntime], float | None]
 def draw_method(found: Summary, own: MethodResult, path: Path) -> None:
     """Write one SVG: a row per runtime, and in it a panel for measured latency, multiply-adds and file size."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     costs: dict[str, Cost] = {
@@ -34,7 +33,6 @@ def draw_method(found: Summary, own: MethodResult, path: Path) -> None:
     }
     rows = len(found.runtimes)
     figure = Figure(figsize=(10.5, 2.9 * rows), layout="constrained")
-    FigureCanvasSVG(figure)
     for axes_row, runtime in zip(figure.subplots(rows, len(costs), squeeze=False, sharey="row"), found.runtimes, strict=True):
         for axes, (title, cost) in zip(axes_row, costs.items(), strict=True):
             _draw(axes, (found.control, *own.shown), own.marks, runtime, title, cost)

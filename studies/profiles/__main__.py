@@ -10,7 +10,6 @@ from studies.entry import Command, RunFolder, StoreFolder, run_app
 
 PAGE, SUMMARY, FIGURE = Path("docs/profiles.md"), Path("docs/profiles.json"), Path("docs/profiles.svg")
 
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -42,10 +41,5 @@ def rewrite() -> None:
     print("\n".join([*(line for own in found.host for line in sentences(own)), f"{PAGE}, {SUMMARY}, {FIGURE}"]))
 
 
-def main() -> None:
-    """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    run_app(app, "profiles")
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "profiles")

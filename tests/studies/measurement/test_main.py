@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.measurement import __main__ as program
+from studies.entry import run_app
+from studies.measurement.__main__ import app
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_wrong_input_is_one_message(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["studies.measurement", *arguments])
     with pytest.raises(SystemExit) as ended:
-        program.main()
+        run_app(app, "measurement")
     assert ended.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
