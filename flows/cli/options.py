@@ -12,8 +12,6 @@ import typer
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from flows.grid.ray_executor import Executor
     from flows.records.store import Store
     from flows.sweep.params import Plan
@@ -57,18 +55,13 @@ def executor_named(name: str) -> Executor:
 
 
 def print_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print lines under their heads: as wide as the terminal, or unfolded in a log."""
+    """Print lines under their heads: as wide as the terminal, or unfolded in a log. Names, which come first, are never folded."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(*heads)
+    table.columns[0].no_wrap = True
     for line in lines:
         table.add_row(*line)
-    show_table(table)
-
-
-def show_table(table: Table) -> None:
-    """Print a table of rich as wide as the terminal, or unfolded in a log."""
-    from rich.console import Console
-
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     Console(width=width, markup=False, emoji=False, highlight=False).print(table)

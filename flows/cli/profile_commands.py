@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT, refuse, show_table
+from flows.cli.options import DEFAULT, print_table, refuse
 
 app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, benchmark, calibrate.")
 ParamsOption = Annotated[
@@ -38,7 +38,7 @@ def list_profiles(params: ParamsOption = None, folder: FolderOption = None) -> N
     extra = _extra_folder(params, folder)
     files = profile_files(extra)
     wrong = {name: problems for name in sorted(files) if (problems := problems_of(files[name], files))}
-    show_table(profiles_table([load_profile(name, extra) for name in sorted(files) if name not in wrong]))
+    print_table(*profiles_table([load_profile(name, extra) for name in sorted(files) if name not in wrong]))
     for name, problems in wrong.items():
         print(f"{name}: not usable yet, {len(problems)} to correct; `sixfold profiles check {files[name]}` says what.")
     print("Name them in measure.profiles of the params file. `sixfold profiles show NAME` prints one with its sources.")
@@ -58,7 +58,7 @@ def show(
     host_cpu = load_host_cpu(profile, extra)
     print(f"{profile.id}: {profile.name}\n")
     print("\n".join(facts(profile)))
-    show_table(numbers_table(profile))
+    print_table(*numbers_table(profile))
     for title, lines in (("Estimates", reliability(profile)), ("What it cannot do", limits(profile, host_cpu))):
         print("\n".join([f"\n{title}", *(f"  {line}" for line in lines)]))
 
@@ -159,7 +159,7 @@ def calibrate(
     fitted = found.model_copy(update={"id": new_name, "name": f"{profile.name}, fitted to own times"})
     about = f"{profile.name}: {name} with numbers fitted to {len(measured)} measured times of {measurements.name}."
     write_text(path, text_of(fitted, about))
-    show_table(fit_table(profile, fitted))
+    print_table(*fit_table(profile, fitted))
     print(path)
     _say_how_to_use(new_name, path.parent, params)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from flows.predict.folder import PREDICTIONS, draw, write_predictions
 from flows.predict.labels import Labels, read_labels
 from flows.predict.model import Model, open_model
 from flows.predict.pictures import Picture, find_pictures, names_apart, readable
-from flows.progress import Say, steps
+from flows.progress import PrintTable, Say, steps
 from flows.records.formatting import count, milliseconds
 from flows.records.own_folder import checked_place, own_folder
 
-PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
 HEADS = ("class", "boxes", "pictures")
 """Of the table."""
 

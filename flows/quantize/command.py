@@ -23,9 +23,9 @@ from detection.frozen import InputError, printable
 from flows.predict.detect import look
 from flows.predict.model import Surroundings, as_planned, opened
 from flows.predict.pictures import Picture, find_pictures, readable
-from flows.progress import Say, steps
+from flows.progress import PrintTable, Say, steps
 from flows.quantize.record import QuantizedFile, QuantizedRecord, compare
-from flows.quantize.text import RECORD, PrintTable, tell
+from flows.quantize.text import RECORD, tell
 from flows.records.files import file_digest
 from flows.records.own_folder import checked_place, own_folder
 from flows.sweep.given import read_given

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from flows.progress import Say
+from flows.progress import PrintTable, Say
 from flows.quantize.record import QuantizedFile, QuantizedRecord
 from flows.records.formatting import count, larger_or_smaller, listed
 
 RECORD = "quantized.json"
-PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
 HEADS = ("file", "bytes", "than float", "detections", "in float", "share of detections that changed")
 MOST_NAMES = 4
 """Layers that a line names."""
