@@ -120,13 +120,10 @@ class Tensor(NamedTuple):
     """As NumPy calls it."""
 
 
-class OpenedFile:
+class OpenedFile(Session):
     """What all sessions have in common: they know what they take."""
 
     input_name: str
-    input_size: tuple[int, int]
-    output_names: tuple[str, ...]
-    """In the order in which a call gives them."""
 
     def blank(self) -> Pixels:
         """A black picture as this file takes it."""

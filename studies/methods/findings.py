@@ -185,14 +185,9 @@ def difference(variant: Shown, runtime: str) -> Difference:
 
 
 def _ratios(entries: Sequence[tuple[str, Timing]]) -> str:
-    return _first([f"`{label}` {times(timing.speedup)}" if timing.speedup else f"`{label}`" for label, timing in entries])
+    said = [f"`{label}` {times(timing.speedup)}" if timing.speedup else f"`{label}`" for label, timing in entries]
+    return listed(said, MOST_NAMES, mark="")
 
 
 def _with_numbers(entries: Sequence[Named]) -> str:
-    return _first([f"`{label}` {spread(change)}" for label, change in entries])
-
-
-def _first(texts: Sequence[str]) -> str:
-    """The first few, and how many more."""
-    rest = len(texts) - MOST_NAMES
-    return ", ".join(texts[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    return listed([f"`{label}` {spread(change)}" for label, change in entries], MOST_NAMES, mark="")
