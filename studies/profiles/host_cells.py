@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from detection.frozen import InputError
 from flows.records.schema import CellRecord, LatencyFile, LatencyRow, read_records
 from flows.sweep import workspace
+from hardware_profiles.estimate.fit.measurements import MeasuredNetwork
 from hardware_profiles.estimate.graph.reading import read_operators
-from hardware_profiles.estimate.model import Operator
 from hardware_profiles.schema.library import load_profile
-from hardware_profiles.schema.profile import DType
 from studies.finished_run import FinishedRun, open_run
 
 LEFT_OUT = ("lightweight", "nas")
 """Left out of the fit in turn, each with every cell that contains it."""
 
 
-@dataclass(frozen=True)
-class HostCell:
+@dataclass(frozen=True, kw_only=True)
+class HostCell(MeasuredNetwork):
     """One exported file, measured here."""
 
-    cell: str
     methods: tuple[str, ...]
-    dtype: DType
-    operators: tuple[Operator, ...]
     macs: int
     params: int
-    p50_s: float
     interval_s: tuple[float, float]
     """Range over the rounds."""
-
-    @property
-    def family(self) -> str:
-        """The architecture that was trained; every other method keeps the one it is given."""
-        return "+".join(method for method in LEFT_OUT if method in self.methods) or "plain"
 
 
 @dataclass(frozen=True)
@@ -62,6 +53,11 @@ def read_host_runs(folder: Path, store: Path | None = None) -> tuple[HostRun, ..
     return tuple(found)
 
 
+def family_of(methods: Collection[str]) -> str:
+    """The architecture that was trained; every other method keeps the one it is given."""
+    return "+".join(method for method in LEFT_OUT if method in methods) or "plain"
+
+
 def _on_profile(run: FinishedRun, latency: LatencyFile, profile: str) -> HostRun:
     rows = [row for row in latency.rows if row.profile == profile and row.p50_s is not None]
     runtime = load_profile(profile).runtime
@@ -85,12 +81,14 @@ def _cell(run: FinishedRun, record: CellRecord, row: LatencyRow, runtime: str) -
     assert record.macs is not None, "a measured cell was made, so it was counted"
     assert record.params is not None, "a measured cell was made, so it was counted"
     return HostCell(
-        cell=record.cell,
-        methods=record.methods,
-        dtype=record.computes_in,
+        name=record.cell,
         operators=read_operators(run.model(record.cell, runtime).path, runtime),
+        dtype=record.computes_in,
+        latency_s=row.p50_s,
+        family=family_of(record.methods),
+        origin="measured here",
+        methods=record.methods,
         macs=record.macs,
         params=record.params,
-        p50_s=row.p50_s,
         interval_s=(min(row.rounds_s), max(row.rounds_s)),
     )

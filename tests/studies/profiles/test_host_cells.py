@@ -47,7 +47,7 @@ def test_measured_files_are_read_once(finished: Path) -> None:
     """Estimated rows are no measurement, and a file that two cells share counts once."""
     (run,) = read_host_runs(finished, finished)
     assert (run.profile, run.runtime, run.machine, run.rounds) == (PROFILE, "onnxruntime 1.31.1", "a CPU", 3)
-    assert [cell.cell for cell in run.cells] == ["none", "nas+pruning"]
+    assert [cell.name for cell in run.cells] == ["none", "nas+pruning"]
     assert [cell.family for cell in run.cells] == ["plain", "nas"]
     assert run.cells[0].interval_s == (0.001, 0.003)
     assert run.cells[0].operators[0].macs > 0
