@@ -152,19 +152,17 @@ def report(
     from detection.data.dataset import load_split
     from flows.prepare.card import read_card
     from flows.records.schema import CellsFile, LatencyFile, read_records
-    from flows.report.recommendation import RecommendationFile
     from flows.report.stage import report as stage
 
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
-    stage(
+    recommended = stage(
         records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report,
         folder=workspace.REPORT, best_folder=workspace.BEST,
         store=store, say=print, card=read_card(workspace.PREPARED),
     )  # fmt: skip
     tracker = _tracker(loaded, tracking, "sixfold report")
     _show(tracker, records, latency)
-    text = (workspace.REPORT / "recommendation.json").read_text()
-    for own in RecommendationFile.model_validate_json(text).profiles:
+    for own in recommended.profiles:
         folder = workspace.BEST / own.profile
         if own.chosen is not None and not own.control_below_threshold and folder.is_dir():
             tracker.log_recommended(own.profile, own.chosen.cell, folder)

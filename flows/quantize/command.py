@@ -28,6 +28,7 @@ from flows.quantize.record import QuantizedFile, QuantizedRecord, compare
 from flows.quantize.text import RECORD, tell
 from flows.records.files import file_digest
 from flows.records.own_folder import checked_place, own_folder
+from flows.records.schema import write_records
 from flows.sweep.given import read_given
 from flows.sweep.params import Plan, read_plan
 from hardware_profiles.runtimes.table import RUNTIMES, file_parts, runtime_version
@@ -87,7 +88,7 @@ def quantize(
             score_threshold=asked.about.score_threshold,
             files=tuple(made),
         )
-        (partial / RECORD).write_text(record.model_dump_json(by_alias=True, indent=1) + "\n")
+        write_records(partial / RECORD, record)
     tell(record, params, out, say, table)
 
 

@@ -13,7 +13,7 @@ from detection.export import BOXES_NAME, INPUT_NAME, SCORES_NAME
 from detection.file_interface.interface import INTERFACE_FILE, FileInterface, read_interface
 from detection.frozen import Digest, Frozen, InputError
 from flows.records.files import file_digest
-from flows.records.schema import ArtifactRecord, CellsFile, LatencyFile, LatencyRow, Metrics
+from flows.records.schema import ArtifactRecord, CellsFile, LatencyFile, LatencyRow, Metrics, write_records
 from flows.records.store import Store
 from flows.report.recommendation import RecommendationFile
 from hardware_profiles.runtimes.table import file_parts
@@ -151,7 +151,7 @@ def export_best(
             test=artifact.test,
             latency=row,
         )
-        (folder / own.exported_to / CARD).write_text(card.model_dump_json(by_alias=True, indent=1) + "\n")
+        write_records(folder / own.exported_to / CARD, card)
 
 
 def _copy(artifact: ArtifactRecord, store: Store, folder: Path) -> tuple[ModelFile, ...]:

@@ -14,7 +14,7 @@ from flows.progress import Say
 from flows.publish.marked_page import render
 from flows.records.files import whole_folder
 from flows.records.formatting import literal, not_applicable, one_line, permitted
-from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile
+from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile, write_records
 from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
 from flows.report.findings import Findings, Panel
@@ -44,8 +44,8 @@ def report(
     store: Store,
     say: Say,
     card: DataCard | None = None,
-) -> Path:
-    """The page's path. Writes `index.html`, `report.md` and `recommendation.json` to folder and the chosen models to best_folder.
+) -> RecommendationFile:
+    """What is recommended. Writes `index.html`, `report.md` and `recommendation.json` to folder and the chosen models to best_folder.
 
     Accepts partial records, and data without a card, as older versions prepared it. Both folders are replaced whole, after
     everything in them was made.
@@ -61,14 +61,14 @@ def report(
     context |= {"card": card, "count_line": count_line}
     thresholds = (config.score_threshold, config.iou_threshold)
     with whole_folder(folder) as page, whole_folder(best_folder) as best:  # both are put in place at the end, the models first
-        (page / "recommendation.json").write_text(recommended.model_dump_json(by_alias=True, indent=1) + "\n")
+        write_records(page / "recommendation.json", recommended)
         (page / "report.md").write_text(render(HERE / "report.md.j2", **context, **MARKDOWN))
         (page / "index.html").write_text(_html(context, findings))
         export_best(cells, latency, recommended, best, thresholds=thresholds, resize=test.resize, store=store)
     for line in (*(own.answer for own in recommended.profiles), *context["flag_sentences"]):
         say(line)
     say(f"report: {folder / 'index.html'}; models: {best_folder}")
-    return folder / "index.html"
+    return recommended
 
 
 def _context(findings: Findings, recommended: RecommendationFile, config: Report, best_name: str) -> dict[str, Any]:
