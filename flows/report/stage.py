@@ -13,7 +13,7 @@ from flows.prepare.card import DataCard, count_line
 from flows.progress import Say
 from flows.publish.marked_page import render
 from flows.records.files import whole_folder
-from flows.records.formatting import literal, not_applicable, one_line, permitted
+from flows.records.formatting import leaves, literal, not_applicable, one_line, permitted
 from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile, write_records
 from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
@@ -45,7 +45,7 @@ def report(
     say: Say,
     card: DataCard | None = None,
 ) -> RecommendationFile:
-    """What is recommended. Writes `index.html`, `report.md` and `recommendation.json` to folder and the chosen models to best_folder.
+    """What is recommended. `index.html`, `report.md` and `recommendation.json` go to folder, the chosen models to best_folder.
 
     Accepts partial records, and data without a card, as older versions prepared it. Both folders are replaced whole, after
     everything in them was made.
@@ -96,7 +96,7 @@ def _context(findings: Findings, recommended: RecommendationFile, config: Report
         "unnumbered": [row for row in latency.rows if (row.p50_s is None or row.fits is False) and row.cell in made],
         "without_panel": sorted({row.profile for row in latency.rows} - {panel.profile for panel in findings.panels}),
         "rounds": {panel.profile: _rounds(latency, panel) for panel in findings.panels if panel.is_measured},
-        "environment": list(_flat("", latency.environment)),
+        "environment": [(name, _fact(value)) for name, value in leaves(latency.environment)],
         "best_name": best_name,
     }
 
@@ -107,11 +107,9 @@ def _rounds(latency: LatencyFile, panel: Panel) -> str:
     return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "an unknown number of"
 
 
-def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
-    """Nested facts about the host as lines: `versions.onnxruntime` and its value."""
-    if isinstance(value, dict):
-        return [line for key in value for line in _flat(f"{prefix}.{key}" if prefix else str(key), value[key])]
-    return [(prefix, ", ".join(map(str, value)) if isinstance(value, list | tuple) else "unknown" if value is None else str(value))]
+def _fact(value: Any) -> str:
+    """What is known about the host, in a line."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else "unknown" if value is None else str(value)
 
 
 def _pictures(cells: CellsFile, test: Images, recommended: RecommendationFile, config: Report, store: Store) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def test_a_missing_model_leaves_the_old_report_alone(tmp_path: Path) -> None:
     (first.store.root / "pruning+quantization/onnxruntime/model.onnx").unlink()
     with pytest.raises(StoreError, match=r"model\.onnx.*sixfold grid"):
         first.make(records, Report(bootstrap_draws=60))
-    assert first.index.read_text() == before
+    assert (first.folder / "index.html").read_text() == before
     assert (first.best / MEASURED / "model.onnx").is_file()
 
 
