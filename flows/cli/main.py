@@ -16,7 +16,7 @@ import typer
 from flows.cli import profile_commands
 from flows.cli.errors import exit_code
 from flows.cli.init_command import init
-from flows.cli.options import DEFAULT, CellsPattern, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
+from flows.cli.options import DEFAULT, CellsPattern, ExecutorName, ParamsPath, load_sweep, print_table, refuse
 from flows.cli.plan_command import plan
 from flows.cli.predict_command import predict
 from flows.cli.quantize_command import quantize
@@ -93,12 +93,11 @@ def grid(
     tracking: Annotated[bool, typer.Option(help="Show the cells in MLflow as they come.")] = True,
 ) -> None:
     """Make every cell; what is stored is not made again."""
-    chosen = executor_named(executor)
     loaded, store = load_sweep("grid", params, workspace.CELLS)
     from flows.grid.stage import grid as stage
 
     code = stage(
-        loaded, workspace.PREPARED, store, workspace.CELLS, pattern=cells, executor=chosen,
+        loaded, workspace.PREPARED, store, workspace.CELLS, pattern=cells, executor=executor,
         open_tracking=lambda: _tracker(loaded, tracking, "sixfold grid"), say=print,
     )  # fmt: skip
     raise typer.Exit(code)
@@ -244,14 +243,13 @@ def retrain(
     executor: ExecutorName = "ray",
 ) -> None:
     """Make one cell and the control from the root with several seeds: what it loses on average, and how sure that is."""
-    chosen = executor_named(executor)
     loaded, store = load_sweep("retrain", params, workspace.SEEDS)
     from flows.compare.retrain import retrain as stage
     from flows.compare.retrain_text import HEADS, read_seeds, rows, sentences
 
     code = stage(
         loaded, workspace.PREPARED, store, workspace.REPORT / "recommendation.json", workspace.SEEDS, cell=cell, seeds=seeds,
-        executor=chosen, say=print,
+        executor=executor, say=print,
     )  # fmt: skip
     if code == 0:
         made = read_seeds(workspace.SEEDS)

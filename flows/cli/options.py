@@ -5,19 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
-    from flows.grid.ray_executor import Executor
     from flows.records.store import Store
     from flows.sweep.params import Plan
 
 ParamsPath = Annotated[Path, typer.Option("--params", help="The params file; its relative paths start in its own folder.")]
-ExecutorName = Annotated[str, typer.Option("--executor", help="ray, or inline: one task after another in this process.")]
+ExecutorName = Annotated[
+    Literal["ray", "inline"], typer.Option("--executor", help="ray, or inline: one task after another in this process.")
+]
 CellsPattern = Annotated[
     str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
 ]
@@ -45,13 +46,6 @@ def refuse(message: str) -> NoReturn:
     from detection.frozen import InputError  # pydantic with it, which `--help` need not wait for
 
     raise InputError(message)
-
-
-def executor_named(name: str) -> Executor:
-    """The executor of that name; InputError where there is none."""
-    if name not in ("ray", "inline"):
-        refuse(f"--executor {name!r}: allowed are ray and inline.")
-    return "ray" if name == "ray" else "inline"
 
 
 def print_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import ExecutorName, executor_named
+from flows.cli.options import ExecutorName
 from studies.entry import Command, RunFolder, StoreFolder, run_app
 
 PAGE, SUMMARY, FIGURES = Path("docs/methods.md"), Path("docs/methods.json"), Path("docs/methods")
@@ -28,7 +28,7 @@ def seeds(
     from studies.finished_run import open_run
     from studies.methods.further_training import SEEDS, retrain_variants
 
-    code = retrain_variants(open_run(run, store, MAKER), count, executor_named(executor))
+    code = retrain_variants(open_run(run, store, MAKER), count, executor)
     if code:
         raise typer.Exit(code)
     print(f"seeds: {run / SEEDS}\nNext: `python -m studies.methods siblings`.")
