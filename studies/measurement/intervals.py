@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest, nct
+from scipy.stats import binomtest
 from scipy.stats import t as student
+from statsmodels.stats.power import TTestPower
 
 from detection.frozen import Frozen
 from flows.stats.latency import ALPHA, log_ratios
@@ -54,16 +55,10 @@ def pooled(spreads: Sequence[float]) -> float:
     return math.sqrt(sum(spread**2 for spread in spreads) / len(spreads))
 
 
-def power(slower_by: float, spread: float, rounds: int) -> float:
+def mean_power(slower_by: float, spreads: Sequence[float], rounds: int) -> float:
     """Probability that a two-sided t test at ALPHA over these rounds calls a file slower that is slower by this share.
 
-    The test statistic then has the noncentral t distribution.
+    The mean over trials whose ratios scatter by these spreads.
     """
-    freedom = rounds - 1
-    shift = math.log1p(slower_by) / (spread / math.sqrt(rounds))
-    return float(nct.sf(student.ppf(1.0 - ALPHA / 2.0, freedom), freedom, shift))
-
-
-def mean_power(slower_by: float, spreads: Sequence[float], rounds: int) -> float:
-    """The share of trials with these spreads that such a test calls slower."""
-    return sum(power(slower_by, spread, rounds) for spread in spreads) / len(spreads)
+    effects = math.log1p(slower_by) / np.asarray(spreads)
+    return float(np.mean(TTestPower().power(effects, rounds, ALPHA / 2.0, alternative="larger")))
