@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from detection.evaluation import IOU_THRESHOLD
-from flows.predict.detect import Seen, look, mean
+from flows.predict.detect import Seen, look
 from flows.predict.folder import PREDICTIONS, draw, write_predictions
 from flows.predict.labels import Labels, read_labels
 from flows.predict.model import Model, open_model
@@ -85,7 +86,7 @@ def _through(
 
 
 def _answer(model: Model, seen: Sequence[Seen], threads: int, out: Path) -> str:
-    times = mean([own.times for own in seen])
+    times = np.mean([own.times for own in seen], axis=0)
     boxes = sum(len(own.final.scores) for own in seen)
     resizing, network, selection = map(milliseconds, times)
     return (
