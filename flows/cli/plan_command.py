@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from flows.cli.options import DEFAULT, CellsPattern, ParamsPath, load_sweep
+from flows.cli.options import DEFAULT, CellsPattern, ParamsPath, load_sweep, print_table
 from flows.sweep import workspace
 
 
 def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     """Print the graph, what is stored, what would run, and a forecast of its time."""
     loaded, store = load_sweep("plan", params)
-    from rich.console import Console
-    from rich.table import Table
-
     from detection.data.dataset import load_prepared
     from flows.grid.forecast import forecast, table_rows
     from flows.records.formatting import not_applicable
@@ -20,13 +17,10 @@ def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
     from flows.sweep.machine_warnings import machine_warnings
 
     found = forecast(loaded, workspace.PREPARED, store, cells)
-    there = in_numbers(found.cells, found.references)
-    table = Table("node", "in the graph", "stored", "to make", title=f"sweep {loaded.params.sweep}: {there}")
-    for kind, nodes, stored in table_rows(found):
-        table.add_row(kind, str(nodes), str(stored), str(nodes - stored))
-    total, stored = sum(found.nodes.values()), sum(found.stored.values())
-    table.add_row("all", str(total), str(stored), str(total - stored), style="bold")
-    Console().print(table)
+    print(f"sweep {loaded.params.sweep}: {in_numbers(found.cells, found.references)}")
+    counts = (*table_rows(found), ("all", sum(found.nodes.values()), sum(found.stored.values())))
+    lines = [(kind, str(nodes), str(stored), str(nodes - stored)) for kind, nodes, stored in counts]
+    print_table(("node", "in the graph", "stored", "to make"), lines)
     print(
         f"to train {found.train_images:,} pictures (whole graph {found.train_images_whole:,}), "
         f"to search {found.search_images:,}, teacher forwards {found.teacher_forwards:,}, artifacts to score {found.to_score}"
