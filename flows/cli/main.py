@@ -15,11 +15,9 @@ import typer
 
 from flows.cli import profile_commands
 from flows.cli.errors import exit_code
+from flows.cli.file_commands import inspect, predict, quantize
 from flows.cli.init_command import init
 from flows.cli.options import DEFAULT, CellsPattern, ExecutorName, ParamsPath, load_sweep, print_table, refuse
-from flows.cli.plan_command import plan
-from flows.cli.predict_command import predict
-from flows.cli.quantize_command import quantize
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
@@ -36,10 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_commands.app, name="profiles")
-app.command()(init)
-app.command()(plan)
-app.command()(predict)
-app.command()(quantize)
+for command in (init, inspect, predict, quantize):
+    app.command()(command)
 
 
 def main() -> None:
@@ -55,6 +51,35 @@ def _run(verb: str) -> object:
     returned = app(standalone_mode=False)
     _note_stage(verb, started_s, returned)
     return returned
+
+
+@app.command()
+def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
+    """Print the graph, what is stored, what would run, and a forecast of its time."""
+    loaded, store = load_sweep("plan", params)
+    from detection.data.dataset import load_prepared
+    from flows.grid.forecast import forecast, table_rows
+    from flows.records.formatting import not_applicable
+    from flows.records.schema import in_numbers
+    from flows.sweep.given_teachers import what_labels_alone_teach
+    from flows.sweep.machine_warnings import machine_warnings
+
+    found = forecast(loaded, workspace.PREPARED, store, cells)
+    print(f"sweep {loaded.params.sweep}: {in_numbers(found.cells, found.references)}")
+    counts = (*table_rows(found), ("all", sum(found.nodes.values()), sum(found.stored.values())))
+    lines = [(kind, str(nodes), str(stored), str(nodes - stored)) for kind, nodes, stored in counts]
+    print_table(("node", "in the graph", "stored", "to make"), lines)
+    print(
+        f"to train {found.train_images:,} pictures (whole graph {found.train_images_whole:,}), "
+        f"to search {found.search_images:,}, teacher forwards {found.teacher_forwards:,}, artifacts to score {found.to_score}"
+    )
+    guess = "constants of one machine; true times may be twice or half"
+    basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
+    print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
+    classes = load_prepared(workspace.PREPARED).classes
+    reasons = {str(method): why for method, why in loaded.not_applicable.items()}
+    for line in (*not_applicable(reasons), *machine_warnings(loaded), *what_labels_alone_teach(loaded, classes)):
+        print(line)
 
 
 @app.command()
@@ -212,25 +237,6 @@ def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSO
     print(text)
     if write is not None:
         write_text(write, text + "\n")
-
-
-@app.command()
-def inspect(
-    file: Annotated[Path | None, typer.Argument(help="An ONNX file; by default the plan's `detector.onnx`.")] = None,
-    params: Annotated[Path | None, typer.Option("--params", "--data", help="A plan with labelled data.")] = None,
-    size: Annotated[
-        tuple[int, int] | None, typer.Option("--input-size", help="Height and width in pixels, where the file leaves them open.")
-    ] = None,
-    write: Annotated[bool, typer.Option("--write", help="Write what was found into the plan.")] = False,
-) -> None:
-    """Say what a detector's file is, what int8 can reach in it, and how it is fed and read."""
-    if file is None and params is None:
-        refuse("inspect: name an ONNX file, or a plan with --params.")
-    if write and params is None:
-        refuse("inspect: --write needs --params, the plan to write into.")
-    from flows.inspect.command import inspect as stage
-
-    stage(file, params, size, write, print, print_table)
 
 
 @app.command()
