@@ -12,7 +12,7 @@ from flows.check.verdict import Item, Tested, of_counts, of_missing_times, of_se
 from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store, parse_detections
 from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
-from flows.stats.map_bootstrap import paired_map_difference
+from flows.stats.map_bootstrap import map_difference
 from flows.sweep.settings import Check
 
 
@@ -72,14 +72,8 @@ def _accuracy(cell: str, runtime: str, before: ArtifactRecord, now: ArtifactReco
     if old_text == new_text:
         same = {"change": 0.0, "interval": (0.0, 0.0), "why": "equal detections"}
         return item.model_copy(update=same), None
-    difference = paired_map_difference(
-        evidence.ground_truth,
-        parse_detections(old_text, old.detections),
-        parse_detections(new_text, new.detections),
-        seed=config.seed,
-        draws=config.draws,
-        confidence=1.0 - config.alpha,
-    )
+    pair = parse_detections(old_text, old.detections), parse_detections(new_text, new.detections)
+    difference = map_difference(evidence.ground_truth, [pair], seed=config.seed, draws=config.draws, confidence=1.0 - config.alpha)
     found = {"change": difference.mean, "interval": (difference.low, difference.high)}
     return item.model_copy(update=found), difference
 

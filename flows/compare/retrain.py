@@ -22,7 +22,7 @@ from flows.progress import Say, progress
 from flows.records.schema import CONTROL, DatasetRecord, in_numbers, write_records
 from flows.records.store import Store, StoreError, read_detections
 from flows.report.recommendation import RecommendationFile
-from flows.stats.map_bootstrap import mean_map_difference
+from flows.stats.map_bootstrap import map_difference
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, store_brought
 from flows.sweep.params import Plan
 
@@ -191,7 +191,7 @@ class _Work:
             seeds=tuple(runs),
             val_drop=statistics.fmean(run.val_drop for run in runs),
             val_drop_sd=_spread([run.val_drop for run in runs]),
-            test_drop=mean_map_difference(truth, pairs, seed=report.seed, draws=report.bootstrap_draws),
+            test_drop=map_difference(truth, pairs, seed=report.seed, draws=report.bootstrap_draws),
             test_drop_sd=_spread([run.test_drop for run in runs]),
         )
 

@@ -82,7 +82,7 @@ class _Study:
             )
 
     def difference(self, a: ArtifactRecord, b: ArtifactRecord) -> Difference:
-        """Of test mAP, b minus a, as `paired_map_difference` of their detections."""
+        """Of test mAP, b minus a, as `map_difference` of their detections."""
         first, second = self.detections(a), self.detections(b)
         return NO_DIFFERENCE if first == second else drawn_difference(self.drawn[first], self.drawn[second])
 

@@ -7,13 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 from detection.frozen import Frozen
 from hardware_profiles.estimate.fit.calibration import calibrate
 from hardware_profiles.estimate.model import Estimate, estimate
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import DType, HardwareProfile
+from studies.measurement.intervals import rate
 from studies.profiles.host_cells import LEFT_OUT, HostCell, HostRun
 
 TARGET_MAPE: dict[DType, float] = {"fp32": 0.15, "int8": 0.20}
@@ -198,5 +197,5 @@ def _ranking(found: Sequence[Prediction], by: Callable[[Prediction], float]) -> 
 
 def _coverage(found: Sequence[Prediction]) -> Share:
     hits = sum(own.ours.low_s <= own.cell.latency_s <= own.ours.high_s for own in found)
-    interval = binomtest(hits, len(found)).proportion_ci(confidence_level=0.95, method="exact")
-    return Share(hits=hits, of=len(found), low=float(interval.low), high=float(interval.high))
+    low, high = rate(hits, len(found)).ci95
+    return Share(hits=hits, of=len(found), low=low, high=high)

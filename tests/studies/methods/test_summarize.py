@@ -12,7 +12,7 @@ import pytest
 from detection.data.dataset import load_split
 from detection.frozen import InputError
 from flows.grid.nodes import read_done
-from flows.stats.map_bootstrap import NO_DIFFERENCE, paired_map_difference
+from flows.stats.map_bootstrap import NO_DIFFERENCE, map_difference
 from flows.sweep.workspace import LATENCY, PREPARED
 from studies.finished_run import FinishedRun, open_run
 from studies.methods import further_training
@@ -66,7 +66,8 @@ def test_differences_are_those_of_the_stored_detections(found: Summary, run: Fin
     assert control is not None
     assert pruned is not None
     files = [run.store.file(record.artifacts["onnxruntime"].test.detections) for record in (control, pruned)]
-    expected = paired_map_difference(truth, *(json.loads(path.read_text()) for path in files), seed=0, draws=100)
+    first, second = (json.loads(path.read_text()) for path in files)
+    expected = map_difference(truth, [(first, second)], seed=0, draws=100)
     (shown,) = [own for own in method(found, "pruning").shown if own.label == "l2-0.5"]
     assert shown.runtimes[0].difference == expected
 
