@@ -165,8 +165,7 @@ class _Study:
         """Every variant with its baseline, in every runtime."""
         records = {record.cell: record for record in variants}
         for (name, runtime), baseline in baselines(subject, variants, references, self.cells, self.latency).items():
-            rows = [timed_row(self.cells, self.latency, cell, runtime) for cell in (name, baseline.cell)]
-            own, other = rows
+            own, other = (timed_row(self.cells, self.latency, cell, runtime) for cell in (name, baseline.cell))
             speed = None if own is None or other is None else relative_speed(own, other)
             yield Comparison(
                 variant=label_of(name),
