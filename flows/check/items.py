@@ -9,7 +9,7 @@ from typing import Any
 from flows.check.baseline import Baseline
 from flows.check.confirm import Candidate, Confirm
 from flows.check.verdict import Item, Tested, of_counts, of_missing_times, of_second_look, of_tested, of_unconfirmed
-from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
+from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store, parse_detections
 from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
 from flows.stats.map_bootstrap import map_difference
@@ -33,10 +33,8 @@ def compare_items(evidence: Evidence, cells: CellsFile, latency: LatencyFile) ->
     baseline = evidence.baseline
     certain: list[Item] = []
     accuracies: list[Tested] = []
-    pairs: list[tuple[str, CellRecord | None, CellRecord | None]]
-    pairs = [(cell.cell, cell, cells.cell(cell.cell)) for cell in baseline.cells.cells]
-    pairs += [(cell.cell, None, cell) for cell in cells.cells if baseline.cells.cell(cell.cell) is None]
-    for name, before, now in pairs:
+    for name in dict.fromkeys(cell.cell for cell in (*baseline.cells.cells, *cells.cells)):
+        before, now = baseline.cells.cell(name), cells.cell(name)
         if now is None or now.status != "ok":
             why = "not in this sweep" if now is None else f"{now.status}: {now.error or 'no reason recorded'}"
             certain.append(Item(cell=name, quantity="cell", verdict="missing", why=why))

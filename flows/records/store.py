@@ -107,10 +107,6 @@ class Store:
             yield partial
             self._commit(section, key, partial, target)
 
-    def sweep_partial(self) -> int:
-        """Remove what killed writers left behind, leaving alone what others are writing now; how many folders."""
-        return sweep_unfinished(self.root / PARTIAL)
-
     def _commit(self, section: str, key: Digest, partial: Path, target: Path) -> None:
         files = {
             str(path.relative_to(partial)): StoredFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
@@ -170,7 +166,7 @@ class Store:
         except Timeout as error:
             raise StoreError(f"{path}: {others} of sweep {sweep!r} is running on this store. Wait for it or end it.") from error
         try:
-            self.sweep_partial()
+            sweep_unfinished(self.root / PARTIAL)
             yield
         finally:
             lock.release()
