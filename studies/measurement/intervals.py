@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, nct
 from scipy.stats import t as student
-from statsmodels.stats.power import TTestPower
 
 from detection.frozen import Frozen
 from flows.stats.latency import ALPHA, log_ratios
@@ -58,7 +57,8 @@ def pooled(spreads: Sequence[float]) -> float:
 def mean_power(slower_by: float, spreads: Sequence[float], rounds: int) -> float:
     """Probability that a two-sided t test at ALPHA over these rounds calls a file slower that is slower by this share.
 
-    The mean over trials whose ratios scatter by these spreads.
+    The test statistic then has the noncentral t distribution; the mean over trials whose ratios scatter by these spreads.
     """
-    effects = math.log1p(slower_by) / np.asarray(spreads)
-    return float(np.mean(TTestPower().power(effects, rounds, ALPHA / 2.0, alternative="larger")))
+    freedom = rounds - 1
+    shifts = math.log1p(slower_by) / (np.asarray(spreads) / math.sqrt(rounds))
+    return float(np.mean(nct.sf(student.ppf(1.0 - ALPHA / 2.0, freedom), freedom, shifts)))

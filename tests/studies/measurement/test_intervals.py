@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from flows.stats.latency import detectable, log_ratio_interval
@@ -47,6 +50,12 @@ def test_a_stated_effect_is_detected_in_eighty_of_a_hundred() -> None:
 def test_nothing_planted_is_called_slower_in_one_of_forty() -> None:
     """A two-sided test at 5 % spends half of its errors on "slower"."""
     assert mean_power(0.0, [0.03], 8) == pytest.approx(0.025)
+
+
+def test_power_is_that_of_statsmodels() -> None:
+    """For an effect far from zero the second tail does not count, and both agree."""
+    expected = TTestPower().power(math.log(1.05) / 0.03, nobs=8, alpha=0.05)
+    assert mean_power(0.05, [0.03], 8) == pytest.approx(expected, abs=1e-6)
 
 
 def test_pooling_is_of_variances() -> None:
