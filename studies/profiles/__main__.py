@@ -24,7 +24,7 @@ def accuracy(
     from studies.profiles.host_accuracy import Summary, judge
     from studies.profiles.host_cells import read_host_runs
 
-    write_records(SUMMARY, Summary(command=command, host=tuple(judge(own) for own in read_host_runs(run, store))))
+    write_records(SUMMARY, Summary(command=command, host=tuple(judge(*own) for own in read_host_runs(run, store))))
     rewrite()
 
 

@@ -79,14 +79,9 @@ class TypeErrors(Frozen):
     parameters: float
 
 
-class HostAccuracy(Frozen):
+class HostAccuracy(HostRun):
     """One host profile on the cells of one sweep."""
 
-    sweep: str
-    profile: str
-    runtime: str
-    machine: str
-    rounds: int
     files: int
     errors: tuple[TypeErrors, ...]
     """Per family left out and type, then over both families (`left_out` "either")."""
@@ -114,17 +109,13 @@ class Summary(Frozen):
     host: tuple[HostAccuracy, ...]
 
 
-def judge(run: HostRun) -> HostAccuracy:
+def judge(run: HostRun, cells: Sequence[HostCell]) -> HostAccuracy:
     """Errors, ranking and coverage on the cells with light blocks and then on those with searched widths, each left out whole."""
     profile = load_profile(run.profile)
-    found = [own for family in LEFT_OUT for own in predict(profile, run.cells, family)]
+    found = [own for family in LEFT_OUT for own in predict(profile, cells, family)]
     return HostAccuracy(
-        sweep=run.sweep,
-        profile=run.profile,
-        runtime=run.runtime,
-        machine=run.machine,
-        rounds=run.rounds,
-        files=len(run.cells),
+        **run.model_dump(),
+        files=len(cells),
         errors=tuple(_errors(found, left_out, dtype) for left_out in (*LEFT_OUT, "either") for dtype in DTYPES),
         ranking=_ranking(found, lambda own: own.ours.point_s),
         ranking_flops=_ranking(found, lambda own: own.by_flops_s),

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from detection.frozen import InputError
+from detection.frozen import Frozen, InputError
 from flows.records.schema import CellRecord, LatencyFile, LatencyRow, read_records
 from flows.sweep import workspace
 from hardware_profiles.estimate.fit.measurements import MeasuredNetwork
@@ -29,9 +29,8 @@ class HostCell(MeasuredNetwork):
     """Range over the rounds."""
 
 
-@dataclass(frozen=True)
-class HostRun:
-    """The cells of one sweep that were measured on one profile."""
+class HostRun(Frozen):
+    """What one sweep measured on one profile."""
 
     sweep: str
     profile: str
@@ -39,11 +38,10 @@ class HostRun:
     """Name and version."""
     machine: str
     rounds: int
-    cells: tuple[HostCell, ...]
 
 
-def read_host_runs(folder: Path, store: Path | None = None) -> tuple[HostRun, ...]:
-    """One entry per host profile of the run, in the order of its latency file; files that several cells share count once."""
+def read_host_runs(folder: Path, store: Path | None = None) -> tuple[tuple[HostRun, tuple[HostCell, ...]], ...]:
+    """Each host profile of the run with its cells, in the order of its latency file; files that several cells share count once."""
     run = open_run(folder, store)
     latency = read_records(folder / workspace.LATENCY, LatencyFile)
     measured = {row.profile for row in latency.rows if row.is_measured}
@@ -58,7 +56,7 @@ def family_of(methods: Collection[str]) -> str:
     return "+".join(method for method in LEFT_OUT if method in methods) or "plain"
 
 
-def _on_profile(run: FinishedRun, latency: LatencyFile, profile: str) -> HostRun:
+def _on_profile(run: FinishedRun, latency: LatencyFile, profile: str) -> tuple[HostRun, tuple[HostCell, ...]]:
     rows = [row for row in latency.rows if row.profile == profile and row.p50_s is not None]
     runtime = load_profile(profile).runtime
     cells: dict[str | None, HostCell] = {}
@@ -66,14 +64,14 @@ def _on_profile(run: FinishedRun, latency: LatencyFile, profile: str) -> HostRun
         record = run.cells.cell(row.cell)
         if record is not None and row.artifact_digest not in cells:
             cells[row.artifact_digest] = _cell(run, record, row, runtime)
-    return HostRun(
+    own = HostRun(
         sweep=run.cells.sweep,
         profile=profile,
         runtime=rows[0].runtime,
         machine=str(latency.environment.get("cpu", "unknown")),
         rounds=min(len(row.rounds_s) for row in rows),
-        cells=tuple(cells.values()),
     )
+    return own, tuple(cells.values())
 
 
 def _cell(run: FinishedRun, record: CellRecord, row: LatencyRow, runtime: str) -> HostCell:
