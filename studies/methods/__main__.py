@@ -27,7 +27,7 @@ def seeds(
     from studies.finished_run import open_run
     from studies.methods.further_training import SEEDS, retrain_variants
 
-    code = retrain_variants(open_run(run, maker=MAKER), count, executor)
+    code = retrain_variants(open_run(run, MAKER), count, executor)
     if code:
         raise typer.Exit(code)
     print(f"seeds: {run / SEEDS}\nNext: `python -m studies.methods siblings`.")
@@ -39,7 +39,7 @@ def siblings(run: RunFolder = RUN) -> None:
     from studies.finished_run import open_run
     from studies.methods.further_training import make_siblings
 
-    made = make_siblings(open_run(run, maker=MAKER))
+    made = make_siblings(open_run(run, MAKER))
     print(f"float siblings: {len(made)}\nNext: `python -m studies.methods page`.")
 
 
@@ -50,7 +50,7 @@ def page(run: RunFolder = RUN, command: Command = MAKER) -> None:
     from studies.finished_run import open_run
     from studies.methods.summarize import summarize
 
-    found = summarize(open_run(run, maker=MAKER), command)
+    found = summarize(open_run(run, MAKER), command)
     write_records(SUMMARY, found)
     rewrite()
     for own in found.methods:

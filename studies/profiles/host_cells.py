@@ -40,9 +40,9 @@ class HostRun(Frozen):
     rounds: int
 
 
-def read_host_runs(folder: Path, store: Path | None = None) -> tuple[tuple[HostRun, tuple[HostCell, ...]], ...]:
+def read_host_runs(folder: Path) -> tuple[tuple[HostRun, tuple[HostCell, ...]], ...]:
     """Each host profile of the run with its cells, in the order of its latency file; files that several cells share count once."""
-    run = open_run(folder, store)
+    run = open_run(folder)
     latency = read_records(folder / workspace.LATENCY, LatencyFile)
     measured = {row.profile for row in latency.rows if row.is_measured}
     found = [_on_profile(run, latency, name) for name in latency.profiles() if name in measured]
