@@ -154,5 +154,5 @@ def test_other_pictures_than_the_records_were_scored_on_are_refused(run: Finishe
     """A difference on other pictures would be of nothing."""
     dataset = run.cells.dataset.model_copy(update={"digest": "0" * 64})
     cells = run.cells.model_copy(update={"dataset": dataset})
-    with pytest.raises(InputError, match=rf"{PREPARED}: holds data 'tiny'.*Run `make methods` again"):
+    with pytest.raises(InputError, match=rf"{PREPARED}: holds data 'tiny'.*Run `sixfold prepare` and `sixfold grid` again"):
         summarize(dataclasses.replace(run, cells=cells), "make methods")
