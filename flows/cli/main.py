@@ -202,11 +202,11 @@ def check(
 ) -> None:
     """Compare with a baseline: 0 ok, 1 regression, 2 not comparable, 3 incomplete, 4 no baseline."""
     loaded, store = load_sweep("check", params, workspace.VERDICT if accept is None else workspace.BASELINES)
-    from detection.data.dataset import load_split
     from flows.check.baseline import accept as keep
     from flows.check.confirm import measure_again
     from flows.check.stage import check as stage
     from flows.check.stage import write_verdict
+    from flows.compare.two_cells import truths_of
     from flows.measure.session import open_measuring
     from flows.records.schema import CellsFile, LatencyFile, read_records
 
@@ -217,10 +217,9 @@ def check(
     if accept is not None:
         print(f"accepted: {keep(accept, records, latency, store, workspace.BASELINES)}")
         return
-    truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
-    settings = loaded.params.check
+    settings, truths = loaded.params.check, truths_of(records, workspace.PREPARED)
     again = partial(measure_again, session=open_measuring(loaded, store), latency=latency) if confirm else None
-    verdict = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, again)
+    verdict = stage(workspace.BASELINES / baseline, records, latency, truths[settings.split], store, settings, again)
     write_verdict(verdict, workspace.VERDICT)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
     raise typer.Exit(verdict.exit_code)
