@@ -103,7 +103,7 @@ def new(
     from hardware_profiles.schema.authoring import template
     from hardware_profiles.schema.library import load_profile
 
-    extra = _extra_folder(params, folder, must_exist=False)
+    extra = _extra_folder(params, folder)
     other = load_profile(like, extra if extra and extra.is_dir() else None) if like else None
     path = write_text(_new_file(name, extra or _default_folder(params)), template(name, other))
     print(f"{path}\nNext: fill in its empty fields until `sixfold profiles check {path}` says OK.")
@@ -150,7 +150,7 @@ def calibrate(
     from hardware_profiles.schema.authoring import text_of
     from hardware_profiles.schema.library import load_profile
 
-    extra = _extra_folder(params, folder, must_exist=False)
+    extra = _extra_folder(params, folder)
     new_name = new_name or f"{name}-calibrated"
     path = _new_file(new_name, extra or _default_folder(params))
     profile = load_profile(name, extra if extra and extra.is_dir() else None)
@@ -164,14 +164,12 @@ def calibrate(
     _say_how_to_use(new_name, path.parent, params)
 
 
-def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = True) -> Path | None:
+def _extra_folder(params: Path | None, folder: Path | None) -> Path | None:
     """The user's own folder: the option, else the setting of the params file, else none."""
     if folder is None and (params is not None or DEFAULT.is_file()):
         from flows.sweep.params import read_plan
 
         folder = read_plan(params or DEFAULT).profiles_folder
-    if must_exist and folder is not None and not folder.is_dir():
-        refuse(f"{folder}: no such folder of hardware profiles. Make it with `sixfold profiles new`, or correct the setting.")
     return folder
 
 
@@ -202,7 +200,7 @@ def _new_file(name: str, folder: Path) -> Path:
 def _say_how_to_use(name: str, place: Path, params: Path | None) -> None:
     from hardware_profiles.schema.library import FOLDER
 
-    setting = _extra_folder(params, None, must_exist=False)
+    setting = _extra_folder(params, None)
     known = {known_place.resolve() for known_place in (FOLDER, *([setting] if setting else []))}
     own = os.path.relpath(place.resolve(), _plan_folder(params))
     first = "" if place.resolve() in known else f"set measure.profiles_folder to {own} in the params file and "
