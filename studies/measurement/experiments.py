@@ -40,8 +40,6 @@ class CopiesSettings(Frozen):
     """A small file, so that eight rounds take half a minute; small files are the noisiest, relative to their time."""
     rounds: PositiveInt = 8
     timed_calls: PositiveInt = 64
-    end_to_end_calls: PositiveInt = 1
-    """Not used here; the least the protocol allows."""
     seed: int = 0
     artifacts: dict[str, Digest] = Field(default_factory=dict)
     """Runtime -> what was timed; filled in from the run, so that files of another run are not mixed in."""
@@ -150,7 +148,7 @@ def time_copies(
                 cores=choose_cores(1),
                 files=tuple(files.values()),
                 order_seed=seed * 10_000 + index,
-                protocol=Protocol(timed_calls=settings.timed_calls, end_to_end_calls=settings.end_to_end_calls),
+                protocol=Protocol(timed_calls=settings.timed_calls, end_to_end_calls=1),
                 pictures=str(folder / PICTURES),
                 settings=Measure().settings() | planted,
                 result=str(folder / "result.json"),
