@@ -244,7 +244,7 @@ def retrain(
     cell: Annotated[
         str | None, typer.Option("--cell", help="A cell or reference; without it, the cell that the report recommends.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="How many; the first is the sweep's own.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="3 show how far they differ; the first is the sweep's own.")] = 3,
     executor: ExecutorName = "ray",
 ) -> None:
     """Make one cell and the control from the root with several seeds: what it loses on average, and how sure that is."""

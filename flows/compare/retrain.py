@@ -48,8 +48,6 @@ def retrain(
 
     Without a cell the recommended one is taken. Seeds count up from the sweep's own, whose nodes a finished grid has made.
     """
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds}: must be 1 or more; 3 are the least that show how far seeds differ.")
     base, data = lay_foundation(plan, prepared), load_prepared(prepared)
     name, recommended_on = (cell, None) if cell is not None else recommended(recommendation, data, say)
     pair = _pair(plan, name, recommended_on)
