@@ -24,8 +24,7 @@ from flows.predict.detect import look
 from flows.predict.model import Surroundings, as_planned, opened
 from flows.predict.pictures import Picture, find_pictures, readable
 from flows.progress import PrintTable, Say, steps
-from flows.quantize.record import QuantizedFile, QuantizedRecord, compare
-from flows.quantize.text import RECORD, tell
+from flows.quantize.record import RECORD, QuantizedFile, QuantizedRecord, compare, tell
 from flows.records.files import file_digest
 from flows.records.own_folder import checked_place, own_folder
 from flows.records.schema import write_records
