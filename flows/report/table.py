@@ -75,10 +75,11 @@ def make_table(findings: Findings, recommended: RecommendationFile) -> Table:
         )
         for panel in findings.panels
     ]
+    of_references = [panel.model_copy(update={"points": panel.references}) for panel in findings.panels]
     return Table(
         groups=tuple(groups),
         rows=tuple(_row(cell, cells, findings.panels, recommended) for cell in cells.cells if cell.status == "ok"),
-        references=tuple(_row(own, cells, findings.panels, recommended) for own in cells.references if own.status == "ok"),
+        references=tuple(_row(own, cells, of_references, recommended) for own in cells.references if own.status == "ok"),
     )
 
 
