@@ -113,10 +113,8 @@ def _confirmed(items: Sequence[Item], before: Mapping[Candidate, LatencyRow], ev
     }
     fresh = evidence.confirm(tuple(suspects)) if evidence.confirm and suspects else {}
     rows = {place: row for place, row in fresh.items() if isinstance(row, LatencyRow) and row.rounds_s and row.control_rounds_s}
-    again: list[Tested] = []
-    for place, row in rows.items():
-        blank = {"verdict": "ok", "p_holm": None, "minimum_detectable_effect": None}
-        again.append(_change(suspects[place].model_copy(update=blank), before[place], row, config))
+    blank = {"verdict": "ok", "p_holm": None, "minimum_detectable_effect": None}
+    again = [_change(suspects[place].model_copy(update=blank), before[place], row, config) for place, row in rows.items()]
     decided = dict(zip(rows, of_tested(again, config), strict=True))
     for item in items:
         place = Candidate(item.cell, item.where or "")
