@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TextIO, TypeVar
 
@@ -27,6 +27,8 @@ clock = time.monotonic
 Item = TypeVar("Item")
 Say = Callable[[str], None]
 """Takes one line for people: `print`, or a test's `list.append`."""
+PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
+"""Takes heads and the lines below them: `flows.cli.options.print_table`."""
 TimeLeft = Callable[[Mapping[str, float]], float | None]
 """Seconds that the rest will take; gets what runs now and for how many seconds already."""
 Tell = Callable[[str, bool], None]
@@ -96,10 +98,10 @@ class Work:
         self.done += 1
         self.tell(f"{name} {outcome}".strip(), True)
 
-    def advance(self, count: int = 1, outcome: str = "") -> None:
+    def advance(self, count: int = 1) -> None:
         """Pieces without names ended."""
         self.done += count
-        self.tell(outcome, False)
+        self.tell("", False)
 
     @property
     def took_s(self) -> float:

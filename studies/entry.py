@@ -12,7 +12,6 @@ import typer
 from flows.cli.errors import exit_code
 
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of a finished sweep, with its params.yaml.")]
-StoreFolder = Annotated[Path | None, typer.Option("--store", help="Its store, where the params name another.")]
 Command = Annotated[str, typer.Option(help="What the page names as its origin.")]
 
 

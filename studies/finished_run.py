@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from detection.frozen import Digest, InputError
 from flows.records.schema import CellsFile, read_records
 from flows.records.store import Store, open_store
 from flows.sweep import workspace
-
-if TYPE_CHECKING:
-    from flows.sweep.params import Plan
+from flows.sweep.params import Plan
+from flows.sweep.plan_checks import load_plan
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,9 @@ class FinishedRun:
     """Where everything lies."""
 
     folder: Path
+    plan: Plan
     cells: CellsFile
     store: Store
-
-    @cached_property
-    def plan(self) -> Plan:
-        """Its checked params."""
-        return _plan(self.folder)
 
     @property
     def prepared(self) -> Path:
@@ -57,18 +50,10 @@ class FinishedRun:
         return Model(cell, runtime, self.store.file(artifact.url), artifact.digest)
 
 
-def open_run(folder: Path, store: Path | None = None, maker: str = "make repro PLAN=plans/bccd.yaml") -> FinishedRun:
-    """The sweep whose stages ran in a folder; its store is the one its params name, unless given."""
+def open_run(folder: Path, maker: str = "make repro PLAN=plans/bccd.yaml") -> FinishedRun:
+    """The sweep whose stages ran in a folder."""
     if not (folder / workspace.CELLS).is_file():
         raise InputError(f"{folder}: no {workspace.CELLS} there. Run `{maker}`, or name a finished run with --run.")
-    cells = read_records(folder / workspace.CELLS, CellsFile)
-    if store is not None:
-        return FinishedRun(folder, cells, Store(store.resolve()))
-    plan = _plan(folder)
-    return FinishedRun(folder, cells, open_store(plan.params.store.url, plan.base))
-
-
-def _plan(folder: Path) -> Plan:
-    from flows.sweep.plan_checks import load_plan  # it knows the settings of every stage
-
-    return load_plan(folder / "params.yaml")
+    plan = load_plan(folder / "params.yaml")
+    store = open_store(plan.params.store.url, plan.base)
+    return FinishedRun(folder, plan, read_records(folder / workspace.CELLS, CellsFile), store)

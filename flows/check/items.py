@@ -9,10 +9,10 @@ from typing import Any
 from flows.check.baseline import Baseline
 from flows.check.confirm import Candidate, Confirm
 from flows.check.verdict import Item, Tested, of_counts, of_missing_times, of_second_look, of_tested, of_unconfirmed
-from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
+from flows.records.schema import CONTROL, ArtifactRecord, CellsFile, LatencyFile, LatencyRow
 from flows.records.store import Store, parse_detections
 from flows.stats.latency import MIN_ROUNDS, log_ratio_interval, speedup_change
-from flows.stats.map_bootstrap import paired_map_difference
+from flows.stats.map_bootstrap import map_difference
 from flows.sweep.settings import Check
 
 
@@ -33,10 +33,8 @@ def compare_items(evidence: Evidence, cells: CellsFile, latency: LatencyFile) ->
     baseline = evidence.baseline
     certain: list[Item] = []
     accuracies: list[Tested] = []
-    pairs: list[tuple[str, CellRecord | None, CellRecord | None]]
-    pairs = [(cell.cell, cell, cells.cell(cell.cell)) for cell in baseline.cells.cells]
-    pairs += [(cell.cell, None, cell) for cell in cells.cells if baseline.cells.cell(cell.cell) is None]
-    for name, before, now in pairs:
+    for name in dict.fromkeys(cell.cell for cell in (*baseline.cells.cells, *cells.cells)):
+        before, now = baseline.cells.cell(name), cells.cell(name)
         if now is None or now.status != "ok":
             why = "not in this sweep" if now is None else f"{now.status}: {now.error or 'no reason recorded'}"
             certain.append(Item(cell=name, quantity="cell", verdict="missing", why=why))
@@ -72,14 +70,8 @@ def _accuracy(cell: str, runtime: str, before: ArtifactRecord, now: ArtifactReco
     if old_text == new_text:
         same = {"change": 0.0, "interval": (0.0, 0.0), "why": "equal detections"}
         return item.model_copy(update=same), None
-    difference = paired_map_difference(
-        evidence.ground_truth,
-        parse_detections(old_text, old.detections),
-        parse_detections(new_text, new.detections),
-        seed=config.seed,
-        draws=config.draws,
-        confidence=1.0 - config.alpha,
-    )
+    pair = parse_detections(old_text, old.detections), parse_detections(new_text, new.detections)
+    difference = map_difference(evidence.ground_truth, [pair], seed=config.seed, draws=config.draws, confidence=1.0 - config.alpha)
     found = {"change": difference.mean, "interval": (difference.low, difference.high)}
     return item.model_copy(update=found), difference
 
@@ -121,10 +113,8 @@ def _confirmed(items: Sequence[Item], before: Mapping[Candidate, LatencyRow], ev
     }
     fresh = evidence.confirm(tuple(suspects)) if evidence.confirm and suspects else {}
     rows = {place: row for place, row in fresh.items() if isinstance(row, LatencyRow) and row.rounds_s and row.control_rounds_s}
-    again: list[Tested] = []
-    for place, row in rows.items():
-        blank = {"verdict": "ok", "p_holm": None, "minimum_detectable_effect": None}
-        again.append(_change(suspects[place].model_copy(update=blank), before[place], row, config))
+    blank = {"verdict": "ok", "p_holm": None, "minimum_detectable_effect": None}
+    again = [_change(suspects[place].model_copy(update=blank), before[place], row, config) for place, row in rows.items()]
     decided = dict(zip(rows, of_tested(again, config), strict=True))
     for item in items:
         place = Candidate(item.cell, item.where or "")

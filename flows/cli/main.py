@@ -15,11 +15,9 @@ import typer
 
 from flows.cli import profile_commands
 from flows.cli.errors import exit_code
+from flows.cli.file_commands import inspect, predict, quantize
 from flows.cli.init_command import init
-from flows.cli.options import DEFAULT, CellsPattern, ExecutorName, ParamsPath, executor_named, load_sweep, print_table, refuse
-from flows.cli.plan_command import plan
-from flows.cli.predict_command import predict
-from flows.cli.quantize_command import quantize
+from flows.cli.options import DEFAULT, CellsPattern, ExecutorName, ParamsPath, load_sweep, print_table, refuse
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
@@ -36,10 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_commands.app, name="profiles")
-app.command()(init)
-app.command()(plan)
-app.command()(predict)
-app.command()(quantize)
+for command in (init, inspect, predict, quantize):
+    app.command()(command)
 
 
 def main() -> None:
@@ -55,6 +51,35 @@ def _run(verb: str) -> object:
     returned = app(standalone_mode=False)
     _note_stage(verb, started_s, returned)
     return returned
+
+
+@app.command()
+def plan(params: ParamsPath = DEFAULT, cells: CellsPattern = None) -> None:
+    """Print the graph, what is stored, what would run, and a forecast of its time."""
+    loaded, store = load_sweep("plan", params)
+    from detection.data.dataset import load_prepared
+    from flows.grid.forecast import forecast, table_rows
+    from flows.records.formatting import not_applicable
+    from flows.records.schema import in_numbers
+    from flows.sweep.given_teachers import what_labels_alone_teach
+    from flows.sweep.machine_warnings import machine_warnings
+
+    found = forecast(loaded, workspace.PREPARED, store, cells)
+    print(f"sweep {loaded.params.sweep}: {in_numbers(found.cells, found.references)}")
+    counts = (*table_rows(found), ("all", sum(found.nodes.values()), sum(found.stored.values())))
+    lines = [(kind, str(nodes), str(stored), str(nodes - stored)) for kind, nodes, stored in counts]
+    print_table(("node", "in the graph", "stored", "to make"), lines)
+    print(
+        f"to train {found.train_images:,} pictures (whole graph {found.train_images_whole:,}), "
+        f"to search {found.search_images:,}, teacher forwards {found.teacher_forwards:,}, artifacts to score {found.to_score}"
+    )
+    guess = "constants of one machine; true times may be twice or half"
+    basis = f"times of {found.measured_on} stored nodes" if found.measured_on else guess
+    print(f"forecast: {found.cpu_s / 60:.1f} core-minutes, about {found.wall_s / 60:.1f} minutes here (from {basis})")
+    classes = load_prepared(workspace.PREPARED).classes
+    reasons = {str(method): why for method, why in loaded.not_applicable.items()}
+    for line in (*not_applicable(reasons), *machine_warnings(loaded), *what_labels_alone_teach(loaded, classes)):
+        print(line)
 
 
 @app.command()
@@ -93,12 +118,11 @@ def grid(
     tracking: Annotated[bool, typer.Option(help="Show the cells in MLflow as they come.")] = True,
 ) -> None:
     """Make every cell; what is stored is not made again."""
-    chosen = executor_named(executor)
     loaded, store = load_sweep("grid", params, workspace.CELLS)
     from flows.grid.stage import grid as stage
 
     code = stage(
-        loaded, workspace.PREPARED, store, workspace.CELLS, pattern=cells, executor=chosen,
+        loaded, workspace.PREPARED, store, workspace.CELLS, pattern=cells, executor=executor,
         open_tracking=lambda: _tracker(loaded, tracking, "sixfold grid"), say=print,
     )  # fmt: skip
     raise typer.Exit(code)
@@ -152,19 +176,17 @@ def report(
     from detection.data.dataset import load_split
     from flows.prepare.card import read_card
     from flows.records.schema import CellsFile, LatencyFile, read_records
-    from flows.report.recommendation import RecommendationFile
     from flows.report.stage import report as stage
 
     records, latency = read_records(workspace.CELLS, CellsFile), read_records(workspace.LATENCY, LatencyFile)
-    stage(
+    recommended = stage(
         records, latency, load_split(workspace.PREPARED, "test"), loaded.params.report,
         folder=workspace.REPORT, best_folder=workspace.BEST,
         store=store, say=print, card=read_card(workspace.PREPARED),
     )  # fmt: skip
     tracker = _tracker(loaded, tracking, "sixfold report")
     _show(tracker, records, latency)
-    text = (workspace.REPORT / "recommendation.json").read_text()
-    for own in RecommendationFile.model_validate_json(text).profiles:
+    for own in recommended.profiles:
         folder = workspace.BEST / own.profile
         if own.chosen is not None and not own.control_below_threshold and folder.is_dir():
             tracker.log_recommended(own.profile, own.chosen.cell, folder)
@@ -180,11 +202,11 @@ def check(
 ) -> None:
     """Compare with a baseline: 0 ok, 1 regression, 2 not comparable, 3 incomplete, 4 no baseline."""
     loaded, store = load_sweep("check", params, workspace.VERDICT if accept is None else workspace.BASELINES)
-    from detection.data.dataset import load_split
     from flows.check.baseline import accept as keep
     from flows.check.confirm import measure_again
     from flows.check.stage import check as stage
     from flows.check.stage import write_verdict
+    from flows.compare.two_cells import truths_of
     from flows.measure.session import open_measuring
     from flows.records.schema import CellsFile, LatencyFile, read_records
 
@@ -195,10 +217,9 @@ def check(
     if accept is not None:
         print(f"accepted: {keep(accept, records, latency, store, workspace.BASELINES)}")
         return
-    truth = load_split(workspace.PREPARED, loaded.params.check.split).ground_truth
-    settings = loaded.params.check
+    settings, truths = loaded.params.check, truths_of(records, workspace.PREPARED)
     again = partial(measure_again, session=open_measuring(loaded, store), latency=latency) if confirm else None
-    verdict = stage(workspace.BASELINES / baseline, records, latency, truth, store, settings, again)
+    verdict = stage(workspace.BASELINES / baseline, records, latency, truths[settings.split], store, settings, again)
     write_verdict(verdict, workspace.VERDICT)
     print(f"{(workspace.VERDICT / 'verdict.md').read_text()}\nverdict: {workspace.VERDICT / 'verdict.json'}")
     raise typer.Exit(verdict.exit_code)
@@ -218,42 +239,22 @@ def doctor(write: Annotated[Path | None, typer.Option(help="Also write it as JSO
 
 
 @app.command()
-def inspect(
-    file: Annotated[Path | None, typer.Argument(help="An ONNX file; by default the plan's `detector.onnx`.")] = None,
-    params: Annotated[Path | None, typer.Option("--params", "--data", help="A plan with labelled data.")] = None,
-    size: Annotated[
-        tuple[int, int] | None, typer.Option("--input-size", help="Height and width in pixels, where the file leaves them open.")
-    ] = None,
-    write: Annotated[bool, typer.Option("--write", help="Write what was found into the plan.")] = False,
-) -> None:
-    """Say what a detector's file is, what int8 can reach in it, and how it is fed and read."""
-    if file is None and params is None:
-        refuse("inspect: name an ONNX file, or a plan with --params.")
-    if write and params is None:
-        refuse("inspect: --write needs --params, the plan to write into.")
-    from flows.inspect.command import inspect as stage
-
-    stage(file, params, size, write, print, print_table)
-
-
-@app.command()
 def retrain(
     params: ParamsPath = DEFAULT,
     cell: Annotated[
         str | None, typer.Option("--cell", help="A cell or reference; without it, the cell that the report recommends.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="How many; the first is the sweep's own.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="3 show how far they differ; the first is the sweep's own.")] = 3,
     executor: ExecutorName = "ray",
 ) -> None:
     """Make one cell and the control from the root with several seeds: what it loses on average, and how sure that is."""
-    chosen = executor_named(executor)
     loaded, store = load_sweep("retrain", params, workspace.SEEDS)
     from flows.compare.retrain import retrain as stage
     from flows.compare.retrain_text import HEADS, read_seeds, rows, sentences
 
     code = stage(
         loaded, workspace.PREPARED, store, workspace.REPORT / "recommendation.json", workspace.SEEDS, cell=cell, seeds=seeds,
-        executor=chosen, say=print,
+        executor=executor, say=print,
     )  # fmt: skip
     if code == 0:
         made = read_seeds(workspace.SEEDS)

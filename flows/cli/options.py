@@ -5,21 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from flows.sweep import workspace
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from flows.grid.ray_executor import Executor
     from flows.records.store import Store
     from flows.sweep.params import Plan
 
 ParamsPath = Annotated[Path, typer.Option("--params", help="The params file; its relative paths start in its own folder.")]
-ExecutorName = Annotated[str, typer.Option("--executor", help="ray, or inline: one task after another in this process.")]
+ExecutorName = Annotated[
+    Literal["ray", "inline"], typer.Option("--executor", help="ray, or inline: one task after another in this process.")
+]
 CellsPattern = Annotated[
     str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
 ]
@@ -49,26 +48,14 @@ def refuse(message: str) -> NoReturn:
     raise InputError(message)
 
 
-def executor_named(name: str) -> Executor:
-    """The executor of that name; InputError where there is none."""
-    if name not in ("ray", "inline"):
-        refuse(f"--executor {name!r}: allowed are ray and inline.")
-    return "ray" if name == "ray" else "inline"
-
-
 def print_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print lines under their heads: as wide as the terminal, or unfolded in a log."""
+    """Print lines under their heads: as wide as the terminal, or unfolded in a log. Names, which come first, are never folded."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(*heads)
+    table.columns[0].no_wrap = True
     for line in lines:
         table.add_row(*line)
-    show_table(table)
-
-
-def show_table(table: Table) -> None:
-    """Print a table of rich as wide as the terminal, or unfolded in a log."""
-    from rich.console import Console
-
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     Console(width=width, markup=False, emoji=False, highlight=False).print(table)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT, refuse, show_table
+from flows.cli.options import DEFAULT, print_table, refuse
 
 app = typer.Typer(help="Describe the devices a detector must run on: list, show, check, new, benchmark, calibrate.")
 ParamsOption = Annotated[
@@ -38,7 +38,7 @@ def list_profiles(params: ParamsOption = None, folder: FolderOption = None) -> N
     extra = _extra_folder(params, folder)
     files = profile_files(extra)
     wrong = {name: problems for name in sorted(files) if (problems := problems_of(files[name], files))}
-    show_table(profiles_table([load_profile(name, extra) for name in sorted(files) if name not in wrong]))
+    print_table(*profiles_table([load_profile(name, extra) for name in sorted(files) if name not in wrong]))
     for name, problems in wrong.items():
         print(f"{name}: not usable yet, {len(problems)} to correct; `sixfold profiles check {files[name]}` says what.")
     print("Name them in measure.profiles of the params file. `sixfold profiles show NAME` prints one with its sources.")
@@ -58,7 +58,7 @@ def show(
     host_cpu = load_host_cpu(profile, extra)
     print(f"{profile.id}: {profile.name}\n")
     print("\n".join(facts(profile)))
-    show_table(numbers_table(profile))
+    print_table(*numbers_table(profile))
     for title, lines in (("Estimates", reliability(profile)), ("What it cannot do", limits(profile, host_cpu))):
         print("\n".join([f"\n{title}", *(f"  {line}" for line in lines)]))
 
@@ -103,7 +103,7 @@ def new(
     from hardware_profiles.schema.authoring import template
     from hardware_profiles.schema.library import load_profile
 
-    extra = _extra_folder(params, folder, must_exist=False)
+    extra = _extra_folder(params, folder)
     other = load_profile(like, extra if extra and extra.is_dir() else None) if like else None
     path = write_text(_new_file(name, extra or _default_folder(params)), template(name, other))
     print(f"{path}\nNext: fill in its empty fields until `sixfold profiles check {path}` says OK.")
@@ -150,7 +150,7 @@ def calibrate(
     from hardware_profiles.schema.authoring import text_of
     from hardware_profiles.schema.library import load_profile
 
-    extra = _extra_folder(params, folder, must_exist=False)
+    extra = _extra_folder(params, folder)
     new_name = new_name or f"{name}-calibrated"
     path = _new_file(new_name, extra or _default_folder(params))
     profile = load_profile(name, extra if extra and extra.is_dir() else None)
@@ -159,19 +159,17 @@ def calibrate(
     fitted = found.model_copy(update={"id": new_name, "name": f"{profile.name}, fitted to own times"})
     about = f"{profile.name}: {name} with numbers fitted to {len(measured)} measured times of {measurements.name}."
     write_text(path, text_of(fitted, about))
-    show_table(fit_table(profile, fitted))
+    print_table(*fit_table(profile, fitted))
     print(path)
     _say_how_to_use(new_name, path.parent, params)
 
 
-def _extra_folder(params: Path | None, folder: Path | None, must_exist: bool = True) -> Path | None:
+def _extra_folder(params: Path | None, folder: Path | None) -> Path | None:
     """The user's own folder: the option, else the setting of the params file, else none."""
     if folder is None and (params is not None or DEFAULT.is_file()):
         from flows.sweep.params import read_plan
 
         folder = read_plan(params or DEFAULT).profiles_folder
-    if must_exist and folder is not None and not folder.is_dir():
-        refuse(f"{folder}: no such folder of hardware profiles. Make it with `sixfold profiles new`, or correct the setting.")
     return folder
 
 
@@ -202,7 +200,7 @@ def _new_file(name: str, folder: Path) -> Path:
 def _say_how_to_use(name: str, place: Path, params: Path | None) -> None:
     from hardware_profiles.schema.library import FOLDER
 
-    setting = _extra_folder(params, None, must_exist=False)
+    setting = _extra_folder(params, None)
     known = {known_place.resolve() for known_place in (FOLDER, *([setting] if setting else []))}
     own = os.path.relpath(place.resolve(), _plan_folder(params))
     first = "" if place.resolve() in known else f"set measure.profiles_folder to {own} in the params file and "

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 
-from rich.table import Table
-
 from hardware_profiles.runtimes.table import RUNTIMES, SessionError, runtime_version
 from hardware_profiles.schema.profile import MIN_MEASURED, WORST_MAPE, DType, HardwareProfile
 from hardware_profiles.timing.environment import cores_here
 
+Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
+"""Heads and lines."""
 PER_TYPE = (
     ("peak_gops", "1e9 op/s"),
     ("utilisation", "of peak"),
@@ -29,10 +29,9 @@ PER_TYPE = (
 
 def profiles_table(profiles: Sequence[HardwareProfile]) -> Table:
     """One line a profile."""
-    table = Table("profile", "device", "runtime", "threads", "types", "times", "fitted on, error", "files from sixfold")
-    table.columns[0].no_wrap = True
-    for profile in profiles:
-        table.add_row(
+    heads = ("profile", "device", "runtime", "threads", "types", "times", "fitted on, error", "files from sixfold")
+    return heads, [
+        (
             profile.id,
             profile.name,
             profile.runtime,
@@ -42,7 +41,8 @@ def profiles_table(profiles: Sequence[HardwareProfile]) -> Table:
             ", ".join(_fit(profile, dtype) for dtype in profile.dtypes if profile.calibration.of(dtype)) or "not fitted",
             profile.file_format if profile.producible else f"no: {profile.file_format}",
         )
-    return table
+        for profile in profiles
+    ]
 
 
 def times_from(profile: HardwareProfile) -> str:
@@ -76,12 +76,11 @@ def facts(profile: HardwareProfile) -> list[str]:
 
 def numbers_table(profile: HardwareProfile) -> Table:
     """Every number with unit and source; what nobody knows stands there as unknown."""
-    table = Table("number", "value", "unit", "source")
-    table.columns[0].no_wrap = True
+    lines = []
     for name, value, unit in _numbers(profile):
         shown = "unknown" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
-        table.add_row(name, shown, unit, profile.sources.get(name, ""))
-    return table
+        lines.append((name, shown, unit, profile.sources.get(name, "")))
+    return ("number", "value", "unit", "source"), lines
 
 
 def _numbers(profile: HardwareProfile) -> Iterator[tuple[str, float | None, str]]:
@@ -155,7 +154,7 @@ def limits(profile: HardwareProfile, host_cpu: HardwareProfile | None) -> list[s
 
 def fit_table(before: HardwareProfile, fitted: HardwareProfile) -> Table:
     """What the fit found, next to what the profile said before."""
-    table = Table("type", "networks", "leave-one-out error", "number", "before", "fitted", "estimates are")
+    lines: list[tuple[str, ...]] = []
     for dtype in fitted.dtypes:
         calibration = fitted.calibration.of(dtype)
         if calibration is None:
@@ -164,11 +163,11 @@ def fit_table(before: HardwareProfile, fitted: HardwareProfile) -> Table:
         word = "calibrated" if calibration.holds else "estimated still"
         for field in ("utilisation", "op_overhead_us", "base_us", "place_ns", "interval_factor"):
             old, new = getattr(before, field).of(dtype), getattr(fitted, field).of(dtype)
-            table.add_row(*start, field, _short(old), _short(new), word)
+            lines.append((*start, field, _short(old), _short(new), word))
             start, word = ("", "", ""), ""
         for kind, value in fitted.class_utilisation.of(dtype) or ():
-            table.add_row("", "", "", f"class_utilisation {kind}", "", _short(value), "")
-    return table
+            lines.append(("", "", "", f"class_utilisation {kind}", "", _short(value), ""))
+    return ("type", "networks", "leave-one-out error", "number", "before", "fitted", "estimates are"), lines
 
 
 def _short(value: float | None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from compressors.planning.graph import Cell, Graph
 from detection.data.dataset import Prepared, load_prepared, load_split
@@ -22,7 +22,7 @@ from flows.progress import Say, progress
 from flows.records.schema import CONTROL, DatasetRecord, in_numbers, write_records
 from flows.records.store import Store, StoreError, read_detections
 from flows.report.recommendation import RecommendationFile
-from flows.stats.map_bootstrap import mean_map_difference
+from flows.stats.map_bootstrap import map_difference
 from flows.sweep.context import chosen_cells, chosen_references, lay_foundation, make_graph, store_brought
 from flows.sweep.params import Plan
 
@@ -30,13 +30,6 @@ INCOMPLETE = 3
 """Exit code where a node could not be made."""
 NAMED = 4
 """Cells, or failures, that a message names."""
-
-
-class Wanted(NamedTuple):
-    """Which cell to make again, and the profile whose recommendation it is; None where somebody named it."""
-
-    cell: str
-    recommended_on: str | None = None
 
 
 def retrain(
@@ -55,16 +48,14 @@ def retrain(
 
     Without a cell the recommended one is taken. Seeds count up from the sweep's own, whose nodes a finished grid has made.
     """
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds}: must be 1 or more; 3 are the least that show how far seeds differ.")
     base, data = lay_foundation(plan, prepared), load_prepared(prepared)
-    wanted = Wanted(cell=cell) if cell is not None else recommended(recommendation, data, say)
-    pair = _pair(plan, wanted)
+    name, recommended_on = (cell, None) if cell is not None else recommended(recommendation, data, say)
+    pair = _pair(plan, name, recommended_on)
     graphs = {seed: make_graph(plan, base.model_copy(update={"seed": seed}), pair) for seed in range(base.seed, base.seed + seeds)}
     context = Context(
         prepared=prepared.resolve(), store=store.root, design_profile=plan.design_profile, foundation=base,
     )  # fmt: skip
-    work = _Work(plan, prepared, data, store, wanted, pair[1], graphs)
+    work = _Work(plan, prepared, data, store, recommended_on, pair[1], graphs)
     with store.one_driver(plan.params.sweep, "a grid or a retrain"):
         store_brought(plan, data, store)
         failures = work.run(context, executor, say)
@@ -74,8 +65,8 @@ def retrain(
     return 0
 
 
-def recommended(path: Path, data: Prepared, say: Say) -> Wanted:
-    """The cell that the report recommends: on the first measured profile that has one, else on the first estimated one."""
+def recommended(path: Path, data: Prepared, say: Say) -> tuple[str, str]:
+    """The cell that the report recommends and its profile: the first measured one that has one, else the first estimated one."""
     if not path.is_file():
         raise InputError(f"{path}: no recommendation yet. Run `sixfold report` first, or name a cell with --cell.")
     found = read_json(path, RecommendationFile, "Run `sixfold report` again.")
@@ -92,7 +83,7 @@ def recommended(path: Path, data: Prepared, say: Say) -> Wanted:
     name, profile, source = chosen[0]
     for other in dict.fromkeys(cell for cell, _, its_source in chosen if its_source == source and cell != name):
         say(f"`{name}` is recommended on {profile}; `{other}` is on another profile: `--cell {other}` makes that one again.")
-    return Wanted(cell=name, recommended_on=profile)
+    return name, profile
 
 
 def in_turns(rows: Sequence[Sequence[Task]]) -> Iterator[Task]:
@@ -101,18 +92,18 @@ def in_turns(rows: Sequence[Sequence[Task]]) -> Iterator[Task]:
         yield from (task for task in column if task is not None)
 
 
-def _pair(plan: Plan, wanted: Wanted) -> tuple[Cell, Cell]:
+def _pair(plan: Plan, name: str, recommended_on: str | None) -> tuple[Cell, Cell]:
     """The control, and the wanted cell or reference."""
     cells, references = chosen_cells(plan, None), chosen_references(plan, None)
     by_name = {cell.name: cell for cell in (*cells, *references)}
-    if wanted.cell == CONTROL:
+    if name == CONTROL:
         raise InputError(f"--cell {CONTROL}: the control is re-run with every cell. Name the cell to compare with it.")
-    if wanted.cell not in by_name:
-        origin = f"--cell {wanted.cell!r}" if wanted.recommended_on is None else f"the recommended cell {wanted.cell!r}"
-        some = ", ".join(map(repr, difflib.get_close_matches(wanted.cell, by_name, n=NAMED) or list(by_name)[1 : NAMED + 1]))
+    if name not in by_name:
+        origin = f"--cell {name!r}" if recommended_on is None else f"the recommended cell {name!r}"
+        some = ", ".join(map(repr, difflib.get_close_matches(name, by_name, n=NAMED) or list(by_name)[1 : NAMED + 1]))
         there = in_numbers(len(cells), len(references))
         raise InputError(f"{origin}: none of the {there} of the params, such as {some}. Name one with --cell.")
-    return by_name[CONTROL], by_name[wanted.cell]
+    return by_name[CONTROL], by_name[name]
 
 
 def _conclude_failed(failures: list[Outcome], output: Path, say: Say) -> int:
@@ -136,7 +127,8 @@ class _Work:
     prepared: Path
     data: Prepared
     store: Store
-    wanted: Wanted
+    recommended_on: str | None
+    """The profile whose recommendation the cell is; None where somebody named it."""
     cell: Cell
     graphs: dict[int, Graph]
     """Seed -> nodes."""
@@ -173,7 +165,7 @@ class _Work:
             dataset=DatasetRecord.of(data),
             cell=self.cell.name,
             methods=tuple(config.method for config in self.cell.configs),
-            recommended_on=self.wanted.recommended_on,
+            recommended_on=self.recommended_on,
             bootstrap_draws=report.bootstrap_draws,
             bootstrap_seed=report.seed,
             runtimes=tuple(self._runtime(runtime, truth) for runtime in self.plan.params.grid.runtimes),
@@ -191,7 +183,7 @@ class _Work:
             seeds=tuple(runs),
             val_drop=statistics.fmean(run.val_drop for run in runs),
             val_drop_sd=_spread([run.val_drop for run in runs]),
-            test_drop=mean_map_difference(truth, pairs, seed=report.seed, draws=report.bootstrap_draws),
+            test_drop=map_difference(truth, pairs, seed=report.seed, draws=report.bootstrap_draws),
             test_drop_sd=_spread([run.test_drop for run in runs]),
         )
 

@@ -136,16 +136,15 @@ def _row(runtime: str, label: str, runs: Sequence[SeedRun], test_drop: str, val_
     )  # fmt: skip
 
 
-def section(seeds: SeedsFile) -> list[str]:
+def section(seeds: SeedsFile) -> str:
     """The Markdown of a page's section: the sentences, the table, and how small a difference these pictures and seeds can show."""
     often = TIMES.get(len(seeds.seeds), f"{len(seeds.seeds)} times")
-    text = render(
+    return render(
         Path(__file__).with_name("seeds.md.j2"),
         title=f"The chosen cell, {often}" if seeds.recommended_on else f"`{seeds.cell}`, {often}",
         why=f", recommended on `{seeds.recommended_on}`," if seeds.recommended_on else "",
         **{"seeds": seeds, "sentences": sentences(seeds), "heads": HEADS, "rows": rows(seeds)},
     )
-    return text.split("\n")
 
 
 def _points(share: float) -> str:

@@ -227,8 +227,9 @@ class _Compared:
         return drawn_difference(self._drawn(best), self._drawn(other))
 
     def _alike(self, best: Way, other: Way) -> bool:
+        """Whether each detection of one is among those of the other, picture by picture."""
         found = (self.search.trials.detections(way, self.search.pictures) for way in (best, other))
-        return _alike(*found)
+        return all(_within(a, b) and _within(b, a) for a, b in zip(*found, strict=True))
 
     def _drawn(self, way: Way, *, elsewhere: bool = False) -> np.typing.NDArray[np.float64]:
         if (way, elsewhere) not in self._aps:
@@ -237,11 +238,6 @@ class _Compared:
             truth, found = trials.scored(way, count, elsewhere=elsewhere) if looked else (trials.truth_of(count), [])
             self._aps[way, elsewhere] = drawn_aps(truth, found, seed=SEED, draws=DRAWS)
         return self._aps[way, elsewhere]
-
-
-def _alike(ours: Sequence[Detections], theirs: Sequence[Detections]) -> bool:
-    """Whether each detection of one is among those of the other, picture by picture."""
-    return all(_within(a, b) and _within(b, a) for a, b in zip(ours, theirs, strict=True))
 
 
 def _within(ours: Detections, theirs: Detections) -> bool:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detection.brought import OnnxDetector
 from detection.frozen import InputError
 from flows.inspect import plan_text, stage, tables
 from flows.inspect.choose import Choice, NoFitError
-from flows.progress import Say
+from flows.progress import PrintTable, Say
 from flows.records.files import write_text
 from flows.sweep.params import Plan, read_plan
 from flows.sweep.settings import Measure
 from hardware_profiles.schema.library import load_profile
-
-PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
 
 
 def inspect(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from detection.file_interface.declaration import Decoding
 from flows.inspect.choose import Axis, Choice, Read
 from flows.inspect.feeding import DECLARED
 from flows.inspect.search import Tried
 from flows.inspect.stage import Inspected
+from flows.records.formatting import leaves
 from flows.stats.map_bootstrap import Difference
 from hardware_profiles.estimate.model import Operator, Roofline, cannot_run, estimate
 from hardware_profiles.schema.profile import HardwareProfile
@@ -125,18 +125,8 @@ def axes_table(choice: Choice) -> Table:
 
 def differences(ours: Decoding, theirs: Decoding | None) -> str:
     """The settings of the first that the second has not, as a plan would write them."""
-    own, other = (_flat(decoding.model_dump(mode="json")) if decoding else {} for decoding in (ours, theirs))
+    own, other = (dict(leaves(it.model_dump(mode="json", exclude_none=True))) if it else {} for it in (ours, theirs))
     return ", ".join(f"{name} {value}" for name, value in own.items() if other.get(name, "absent") != value) or "fewer settings"
-
-
-def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{path}{name}.")
-        elif value is not None:
-            flat[f"{path}{name}"] = value
-    return flat
 
 
 def _estimated_s(operators: Sequence[Operator], profile: HardwareProfile) -> float | None:

@@ -8,9 +8,10 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from detection.boxes import Array, Detections, Fit, Resize, fit_of, fitted, select
+from detection.boxes import Array, Detections, Fit, Resize, fit_of, fitted, pairwise_iou, select
 from detection.data.labelled import Picture
 from detection.evaluation import IOU_THRESHOLD, MOST_DETECTIONS, SCORE_THRESHOLD, Accuracy, accuracy, as_coco
 from detection.file_interface.declaration import Decoding
@@ -102,7 +103,8 @@ class Trials:
         """Classes whose objects are mostly found as those of another class, and that one, where its own are found as others too."""
         found_as: dict[int, Counter[int]] = defaultdict(Counter)
         for own, fits, found in zip(self.pictures, self.fits, self.detections(way, count), strict=False):
-            overlap = _iou(own.boxes_xyxy_px, fits[way.feeding.resize].to_original(found.boxes_xyxy_px))  # (objects, detections)
+            boxes = own.boxes_xyxy_px, fits[way.feeding.resize].to_original(found.boxes_xyxy_px)
+            overlap = pairwise_iou(*map(torch.from_numpy, boxes)).numpy()  # (objects, detections)
             for label, right in zip(own.labels[~own.crowd].tolist(), overlap[~own.crowd] >= RIGHT, strict=True):
                 found_as[label].update(found.labels[right][:1].tolist())  # best first
         mostly = {label: counts.most_common(1)[0][0] for label, counts in sorted(found_as.items()) if counts.total() >= ENOUGH}
@@ -158,12 +160,3 @@ def _too_sure(decoding: Decoding, scores: Array) -> str | None:
         return None
     share = float(((scores.sum(1) if form == "softmax" else scores.max(1)) > SURE).mean())
     return f"decode.scores: form {form} makes objects of {share:.0%} of all points." if share > NEARLY_ALL else None
-
-
-def _iou(ours_xyxy_px: NDArray[Any], theirs_xyxy_px: NDArray[Any]) -> NDArray[Any]:
-    """Intersection over union of each pair, (n, 4) and (m, 4) -> (n, m)."""
-    ours, theirs = ours_xyxy_px[:, None], theirs_xyxy_px[None]
-    sides_px = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
-    both_px2 = sides_px.clip(min=0).prod(-1)
-    of_ours_px2, of_theirs_px2 = ((own[..., 2:] - own[..., :2]).prod(-1) for own in (ours, theirs))
-    return np.asarray(both_px2 / (of_ours_px2 + of_theirs_px2 - both_px2).clip(min=1e-9))

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from detection.evaluation import IOU_THRESHOLD
-from flows.predict.detect import Seen, look, mean
+from flows.predict.detect import Seen, look
 from flows.predict.folder import PREDICTIONS, draw, write_predictions
 from flows.predict.labels import Labels, read_labels
 from flows.predict.model import Model, open_model
 from flows.predict.pictures import Picture, find_pictures, names_apart, readable
-from flows.progress import Say, steps
+from flows.progress import PrintTable, Say, steps
 from flows.records.formatting import count, milliseconds
 from flows.records.own_folder import checked_place, own_folder
 
-PrintTable = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
 HEADS = ("class", "boxes", "pictures")
 """Of the table."""
 
@@ -86,7 +86,7 @@ def _through(
 
 
 def _answer(model: Model, seen: Sequence[Seen], threads: int, out: Path) -> str:
-    times = mean([own.times for own in seen])
+    times = np.mean([own.times for own in seen], axis=0)
     boxes = sum(len(own.final.scores) for own in seen)
     resizing, network, selection = map(milliseconds, times)
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from flows.predict.model import Model
 
 
 class Times(NamedTuple):
-    """Of one picture, or the mean of several; without reading and drawing."""
+    """Of one picture; without reading and drawing."""
 
     resizing_s: float
     """With the conversion to what the file takes."""
@@ -58,8 +57,3 @@ def look(model: Model, pixels: NDArray[np.uint8]) -> tuple[Seen, Candidates]:
     real = np.isfinite(final.boxes_xyxy_px).all(1)  # a badly quantized file may give anything
     shown = Detections(final.boxes_xyxy_px[real], final.scores[real], final.labels[real])
     return Seen(size, shown, Times(*np.diff(moments_s).tolist())), Candidates(boxes, scores, fit)
-
-
-def mean(times: Sequence[Times]) -> Times:
-    """Sums over the number of pictures."""
-    return Times(*(sum(part) / len(times) for part in zip(*times, strict=True)))

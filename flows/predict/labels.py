@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,7 +52,7 @@ class Labels:
 
 def read_labels(path: Path, files: Sequence[Path], classes: tuple[str, ...]) -> Labels:
     """The labels of these pictures in a COCO file; InputError where a picture has none, or no class a name of the model's."""
-    names, pictures = read_one_file(path, _Finder(path, files).find, "refuse")
+    names, pictures = read_one_file(path, _finder(path, files), "refuse")
     if missing := [file for file in files if file not in pictures]:
         raise InputError(
             f"--labels {path}: {len(missing)} of {len(files)} pictures are not in it, first {missing[0]}. Each needs an entry in "
@@ -82,27 +82,24 @@ def _remarks(names: tuple[str, ...], classes: tuple[str, ...]) -> Iterator[str]:
         yield f"classes of the model that the labels do not have, so left out of mAP: {listed(unlabelled, MOST_NAMES)}"
 
 
-class _Finder:
-    """Finds pictures by the names that labels give them."""
+def _finder(path: Path, files: Sequence[Path]) -> Callable[[str], Path | None]:
+    """What finds pictures by the names that labels give them."""
+    taken: dict[Path, str] = {}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        by_name[file.name].append(file)
 
-    def __init__(self, path: Path, files: Sequence[Path]) -> None:
-        self.path = path
-        self.taken: dict[Path, str] = {}
-        self.by_name: dict[str, list[Path]] = defaultdict(list)
-        for file in files:
-            self.by_name[file.name].append(file)
-
-    def find(self, file_name: str) -> Path | None:
+    def find(file_name: str) -> Path | None:
         """The picture whose path ends with this; None where there is none, InputError where it is not the only one."""
         parts = PurePosixPath(file_name).parts
-        found = [file for file in self.by_name[parts[-1] if parts else ""] if file.absolute().parts[-len(parts) :] == parts]
+        found = [file for file in by_name[parts[-1] if parts else ""] if file.absolute().parts[-len(parts) :] == parts]
         if not found:
             return None
-        other = self.taken.setdefault(found[0], file_name)
+        other = taken.setdefault(found[0], file_name)
         if len(found) > 1 or other != file_name:
             one, two = (found[0], found[1]) if len(found) > 1 else (other, file_name)
             what = f"{file_name!r} may be" if len(found) > 1 else f"{found[0]} may be"
-            raise InputError(
-                f"--labels {self.path}: {what} {one} or {two}. Give each `file_name` the folders that tell them apart."
-            )
+            raise InputError(f"--labels {path}: {what} {one} or {two}. Give each `file_name` the folders that tell them apart.")
         return found[0]
+
+    return find

@@ -76,12 +76,17 @@ def open_model(name: str, params: Path | None, runtime: str | None, threads: int
     if not path.is_file():
         return _cell(name, plan or read_plan(_plan_of(name)), runtime, threads)
     asked, interface = None if plan is None else plan.params.detector, read_interface(path.parent)
-    if plan is None or asked is None:
-        return _lone_file(name, plan, None, runtime, threads)
-    if interface is None or path.suffix == ".onnx":
-        return _given(name, plan, asked, runtime, threads)
-    classes = asked.names(plan.base) if interface.columns is None else None  # else those of data that nobody names here
-    return _lone_file(name, plan, classes, runtime, threads)
+    classes = None
+    if plan is not None and asked is not None:
+        if interface is None or path.suffix == ".onnx":
+            return _given(name, plan, asked, runtime, threads)
+        classes = asked.names(plan.base) if interface.columns is None else None  # else those of data that nobody names here
+    try:
+        return opened(name, path, runtime, threads, as_planned(plan, classes))
+    except SessionError as error:
+        if path.suffix != ".onnx" or interface is not None:
+            raise
+        raise InputError(f"{error}. {_of_your_own(path)}") from error
 
 
 def read_card(folder: Path) -> ModelCard | None:
@@ -124,17 +129,6 @@ def _given(name: str, plan: Plan, asked: OnnxDetector, runtime: str | None, thre
         export_onnx(detector, whole)
         write_interface(detector.spec, whole.parent)
         return opened(name, whole, runtime, threads, as_planned(plan, detector.spec.classes))
-
-
-def _lone_file(name: str, plan: Plan | None, classes: tuple[str, ...] | None, runtime: str | None, threads: int) -> Model:
-    """A file of ours, or one with an interface next to it."""
-    path = Path(name)
-    try:
-        return opened(name, path, runtime, threads, as_planned(plan, classes))
-    except SessionError as error:
-        if path.suffix != ".onnx" or (path.parent / INTERFACE_FILE).is_file():
-            raise
-        raise InputError(f"{error}. {_of_your_own(path)}") from error
 
 
 def as_planned(plan: Plan | None, classes: tuple[str, ...] | None) -> Surroundings:

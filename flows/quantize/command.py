@@ -23,11 +23,11 @@ from detection.frozen import InputError, printable
 from flows.predict.detect import look
 from flows.predict.model import Surroundings, as_planned, opened
 from flows.predict.pictures import Picture, find_pictures, readable
-from flows.progress import Say, steps
-from flows.quantize.record import QuantizedFile, QuantizedRecord, compare
-from flows.quantize.text import RECORD, PrintTable, tell
+from flows.progress import PrintTable, Say, steps
+from flows.quantize.record import RECORD, QuantizedFile, QuantizedRecord, compare, tell
 from flows.records.files import file_digest
 from flows.records.own_folder import checked_place, own_folder
+from flows.records.schema import write_records
 from flows.sweep.given import read_given
 from flows.sweep.params import Plan, read_plan
 from hardware_profiles.runtimes.table import RUNTIMES, file_parts, runtime_version
@@ -87,7 +87,7 @@ def quantize(
             score_threshold=asked.about.score_threshold,
             files=tuple(made),
         )
-        (partial / RECORD).write_text(record.model_dump_json(by_alias=True, indent=1) + "\n")
+        write_records(partial / RECORD, record)
     tell(record, params, out, say, table)
 
 

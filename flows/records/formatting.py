@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 MINUS = "\u2212"
 Show = str | Callable[[float], str]
@@ -93,6 +94,15 @@ def literal(text: str) -> str:
     longest = max(map(len, re.findall("`+", text)), default=0)
     marks, space = "`" * (longest + 1), " " if longest else ""
     return f"{marks}{space}{one_line(text)}{space}{marks}"
+
+
+def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of all that stands in nested mappings and is no mapping itself."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
 
 
 def describe_failure(error: BaseException) -> str:

@@ -107,10 +107,6 @@ class Store:
             yield partial
             self._commit(section, key, partial, target)
 
-    def sweep_partial(self) -> int:
-        """Remove what killed writers left behind, leaving alone what others are writing now; how many folders."""
-        return sweep_unfinished(self.root / PARTIAL)
-
     def _commit(self, section: str, key: Digest, partial: Path, target: Path) -> None:
         files = {
             str(path.relative_to(partial)): StoredFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
@@ -170,7 +166,7 @@ class Store:
         except Timeout as error:
             raise StoreError(f"{path}: {others} of sweep {sweep!r} is running on this store. Wait for it or end it.") from error
         try:
-            self.sweep_partial()
+            sweep_unfinished(self.root / PARTIAL)
             yield
         finally:
             lock.release()
@@ -233,9 +229,7 @@ def open_store(url: str, base: Path) -> Store:
 
 
 def read_detections(path: Path) -> list[dict[str, Any]]:
-    """COCO results from a file of the store; the command that makes a missing or damaged one again is named."""
-    if not path.is_file():
-        raise InputError(f"{path}: detections named in cells.json are not in the store. Run `sixfold grid` to make them again.")
+    """COCO results from a file of the store; the command that makes a damaged one again is named."""
     return parse_detections(path.read_bytes(), str(path))
 
 

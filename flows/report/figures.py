@@ -167,12 +167,10 @@ def interactions_figure(found: Interactions) -> go.Figure:
 
 def draw_pareto(findings: Findings, path: Path) -> None:
     """Write one SVG: a panel per measured profile, val mAP against median latency, the front as a line, references apart."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     measured = [panel for panel in findings.panels if panel.is_measured]
     figure = Figure(figsize=(5.6 * max(1, len(measured)), 4.4), layout="constrained")
-    FigureCanvasSVG(figure)
     for axes, panel in zip(figure.subplots(1, max(1, len(measured)), squeeze=False)[0], measured, strict=False):
         _draw(axes, panel)
     figure.savefig(path, metadata={"Date": None})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal
 
 from detection.frozen import Frozen
 from flows.records.schema import CONTROL, GIVEN, CellsFile, ComputeType, LatencyFile, LatencyRow, Source, artifact_runtime
@@ -201,26 +201,10 @@ def choose(panel: Panel, max_drop: float) -> Choice:
     )
 
 
-class ReferenceTime(NamedTuple):
-    """All that decides which reference a cell has to beat."""
-
-    name: str
-    p50_s: float
-    val_map: float
-
-
-Timed = TypeVar("Timed", ReferenceTime, Point)
-
-
-def best_no_slower(p50_s: float, references: Iterable[Timed]) -> Timed | None:
-    """Of the references that take no longer, within what counts as equal, the one with the best val mAP; None where none does."""
-    fast = [own for own in references if own.p50_s <= p50_s * EQUAL_WITHIN]
-    return max(fast, key=lambda own: own.val_map, default=None)
-
-
 def reference_to_beat(p50_s: float, references: Sequence[Point]) -> tuple[Point, bool]:
-    """The best reference that is as fast, and True; the fastest one, and False, where none is."""
-    best = best_no_slower(p50_s, references)
+    """The best reference (by val mAP) that is as fast, and True; the fastest one, and False, where none is."""
+    fast = [own for own in references if own.p50_s <= p50_s * EQUAL_WITHIN]
+    best = max(fast, key=lambda own: own.val_map, default=None)
     return best or min(references, key=lambda own: own.p50_s), best is not None
 
 

@@ -11,9 +11,9 @@ from pydantic import Field
 from detection.boxes import LETTERBOX_GREY, Resize
 from detection.export import BOXES_NAME, INPUT_NAME, SCORES_NAME
 from detection.file_interface.interface import INTERFACE_FILE, FileInterface, read_interface
-from detection.frozen import Digest, Frozen, InputError
+from detection.frozen import Digest, Frozen
 from flows.records.files import file_digest
-from flows.records.schema import ArtifactRecord, CellsFile, LatencyFile, LatencyRow, Metrics
+from flows.records.schema import ArtifactRecord, CellsFile, LatencyFile, LatencyRow, Metrics, write_records
 from flows.records.store import Store
 from flows.report.recommendation import RecommendationFile
 from hardware_profiles.runtimes.table import file_parts
@@ -151,15 +151,13 @@ def export_best(
             test=artifact.test,
             latency=row,
         )
-        (folder / own.exported_to / CARD).write_text(card.model_dump_json(by_alias=True, indent=1) + "\n")
+        write_records(folder / own.exported_to / CARD, card)
 
 
 def _copy(artifact: ArtifactRecord, store: Store, folder: Path) -> tuple[ModelFile, ...]:
     """The files of an artifact under the names model.onnx, or model.xml and model.bin."""
     copied = []
     for source in file_parts(store.file(artifact.url)):
-        if not source.is_file():
-            raise InputError(f"{source}: a model named in cells.json is not in the store. Run `sixfold grid` to make it again.")
         target = folder / f"model{source.suffix}"
         shutil.copyfile(source, target)
         copied.append(ModelFile(name=target.name, size_bytes=target.stat().st_size, sha256=file_digest(target)))

@@ -13,8 +13,8 @@ from flows.prepare.card import DataCard, count_line
 from flows.progress import Say
 from flows.publish.marked_page import render
 from flows.records.files import whole_folder
-from flows.records.formatting import literal, not_applicable, one_line, permitted
-from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile
+from flows.records.formatting import leaves, literal, not_applicable, one_line, permitted
+from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile, write_records
 from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
 from flows.report.findings import Findings, Panel
@@ -44,8 +44,8 @@ def report(
     store: Store,
     say: Say,
     card: DataCard | None = None,
-) -> Path:
-    """The page's path. Writes `index.html`, `report.md` and `recommendation.json` to folder and the chosen models to best_folder.
+) -> RecommendationFile:
+    """What is recommended. `index.html`, `report.md` and `recommendation.json` go to folder, the chosen models to best_folder.
 
     Accepts partial records, and data without a card, as older versions prepared it. Both folders are replaced whole, after
     everything in them was made.
@@ -61,14 +61,14 @@ def report(
     context |= {"card": card, "count_line": count_line}
     thresholds = (config.score_threshold, config.iou_threshold)
     with whole_folder(folder) as page, whole_folder(best_folder) as best:  # both are put in place at the end, the models first
-        (page / "recommendation.json").write_text(recommended.model_dump_json(by_alias=True, indent=1) + "\n")
+        write_records(page / "recommendation.json", recommended)
         (page / "report.md").write_text(render(HERE / "report.md.j2", **context, **MARKDOWN))
         (page / "index.html").write_text(_html(context, findings))
         export_best(cells, latency, recommended, best, thresholds=thresholds, resize=test.resize, store=store)
     for line in (*(own.answer for own in recommended.profiles), *context["flag_sentences"]):
         say(line)
     say(f"report: {folder / 'index.html'}; models: {best_folder}")
-    return folder / "index.html"
+    return recommended
 
 
 def _context(findings: Findings, recommended: RecommendationFile, config: Report, best_name: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _context(findings: Findings, recommended: RecommendationFile, config: Report
         "unnumbered": [row for row in latency.rows if (row.p50_s is None or row.fits is False) and row.cell in made],
         "without_panel": sorted({row.profile for row in latency.rows} - {panel.profile for panel in findings.panels}),
         "rounds": {panel.profile: _rounds(latency, panel) for panel in findings.panels if panel.is_measured},
-        "environment": list(_flat("", latency.environment)),
+        "environment": [(name, _fact(value)) for name, value in leaves(latency.environment)],
         "best_name": best_name,
     }
 
@@ -107,11 +107,9 @@ def _rounds(latency: LatencyFile, panel: Panel) -> str:
     return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "an unknown number of"
 
 
-def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
-    """Nested facts about the host as lines: `versions.onnxruntime` and its value."""
-    if isinstance(value, dict):
-        return [line for key in value for line in _flat(f"{prefix}.{key}" if prefix else str(key), value[key])]
-    return [(prefix, ", ".join(map(str, value)) if isinstance(value, list | tuple) else "unknown" if value is None else str(value))]
+def _fact(value: Any) -> str:
+    """What is known about the host, in a line."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else "unknown" if value is None else str(value)
 
 
 def _pictures(cells: CellsFile, test: Images, recommended: RecommendationFile, config: Report, store: Store) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,14 +182,6 @@ def _comparison(own: Paired, alone: Ratio, p: float | None, effect: float | None
     )  # fmt: skip
 
 
-def _t_test(mean: Any, error: Any, freedom: float, confidence: float) -> tuple[Any, Any, Any]:
-    """Low, high and p of a number, or of an array of them; without an error p is 1 where the mean is 0, and 0 elsewhere."""
-    reach = stdtrit(freedom, 0.5 + confidence / 2.0) * error
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2.0 * stdtr(freedom, -np.abs(mean) / error)
-    return mean - reach, mean + reach, np.where(error > 0.0, p, mean == 0.0)
-
-
 def _variance_of_mean(values: NDArray[np.float64]) -> float:
     return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
 
@@ -199,11 +190,11 @@ def _ratio(log_ratio: float, variance: float, freedom: float, rounds: int, confi
     if rounds < MIN_ROUNDS:
         return Ratio(ratio=math.exp(log_ratio), interval=None, p=None, rounds=rounds)
     error = math.sqrt(variance)
-    low, high, p = _t_test(log_ratio, error, freedom, confidence)
+    reach = float(stdtrit(freedom, 0.5 + confidence / 2.0)) * error
     return Ratio(
         ratio=math.exp(log_ratio),
-        interval=(math.exp(low), math.exp(high)),
-        p=float(p),
+        interval=(math.exp(log_ratio - reach), math.exp(log_ratio + reach)),
+        p=2.0 * float(stdtr(freedom, -abs(log_ratio) / error)) if error else float(log_ratio == 0.0),
         rounds=rounds,
         log_error=error,
         freedom=freedom,

@@ -45,25 +45,6 @@ NO_DIFFERENCE = Difference(mean=0.0, low=0.0, high=0.0, p=1.0, error=0.0)
 """Of one file and itself: nothing to draw for."""
 
 
-def paired_map_difference(
-    ground_truth: dict[str, Any],
-    detections_a: list[dict[str, Any]],
-    detections_b: list[dict[str, Any]],
-    *,
-    seed: int,
-    draws: int = 1000,
-    confidence: float = 0.95,
-) -> Difference:
-    """The difference of mAP 50-95, b minus a, with a percentile interval of the paired bootstrap over pictures.
-
-    Both results are matched once, by hotcoco; each draw takes as many pictures as there are, with replacement, the same for a
-    and b, and counts a picture as often as it was drawn. hotcoco's own `compare` counts a drawn picture once, which leaves 63 %
-    of the pictures in a draw and makes intervals 24 % too narrow. p is of the normal with the bootstrap's standard error, so it
-    has no floor of 1 / draws and survives a correction for a hundred comparisons.
-    """
-    return mean_map_difference(ground_truth, [(detections_a, detections_b)], seed=seed, draws=draws, confidence=confidence)
-
-
 def artifact_difference(
     ground_truth: dict[str, Any],
     split: ScoredSplit,
@@ -77,22 +58,27 @@ def artifact_difference(
     if pair[0].digest == pair[1].digest:
         return NO_DIFFERENCE
     first, second = (read_detections(store.file(own.on(split).detections)) for own in pair)
-    return paired_map_difference(ground_truth, first, second, seed=seed, draws=draws)
+    return map_difference(ground_truth, [(first, second)], seed=seed, draws=draws)
 
 
-def mean_map_difference(
+def map_difference(
     ground_truth: dict[str, Any],
     pairs: Sequence[tuple[list[dict[str, Any]], list[dict[str, Any]]]],
     *,
     seed: int,
-    draws: int = 1000,
+    draws: int,
     confidence: float = 0.95,
 ) -> Difference:
-    """The mean over pairs of results (a, b) of the difference of mAP 50-95, b minus a, as `paired_map_difference` of one pair.
+    """The difference of mAP 50-95 of two results (a, b), b minus a, with a percentile interval; of several pairs the mean.
 
-    A draw takes the same pictures for every pair, and as many pairs as there are, with replacement: the interval holds the chance
-    of the pictures and that of the pairs, for instance of networks trained with several seeds. Of few pairs it says too little:
-    draws from k of them have the variance with divisor k, (k - 1) / k of the one that estimates without bias.
+    A paired bootstrap over pictures: all results are matched once, by hotcoco; each draw takes as many pictures as there are, with
+    replacement, the same for all results, and counts a picture as often as it was drawn. hotcoco's own `compare` counts a drawn
+    picture once, which leaves 63 % of the pictures in a draw and makes intervals 24 % too narrow. p is of the normal with the
+    bootstrap's standard error, so it has no floor of 1 / draws and survives a correction for a hundred comparisons.
+
+    A draw also takes as many pairs as there are, with replacement: the interval holds the chance of the pictures and that of the
+    pairs, for instance of networks trained with several seeds. Of few pairs it says too little: draws from k of them have the
+    variance with divisor k, (k - 1) / k of the one that estimates without bias.
     """
     assert pairs, "a mean is of something"
     generator, pictures = np.random.default_rng(seed), len(ground_truth["images"])
@@ -114,25 +100,25 @@ def drawn_aps(
 ) -> NDArray[np.float64]:
     """AP 50-95 of each class over all pictures, then in each draw of them, (1 + draws, classes); NaN where there is no box.
 
-    The slow half of `paired_map_difference`: a result that is compared with many is matched and drawn once.
+    The slow half of `map_difference`: a result that is compared with many is matched and drawn once.
     """
     pictures = len(ground_truth["images"])
     assert pictures >= MIN_PICTURES, "one picture is always itself"
     return _class_aps(_match(ground_truth, detections, name), _times_drawn(np.random.default_rng(seed), pictures, draws))
 
 
-def drawn_difference(aps_a: NDArray[np.float64], aps_b: NDArray[np.float64], confidence: float = 0.95) -> Difference:
-    """What `paired_map_difference` says of two results, b minus a, from the `drawn_aps` of both with the same seed and draws."""
+def drawn_difference(aps_a: NDArray[np.float64], aps_b: NDArray[np.float64]) -> Difference:
+    """What `map_difference` says of two results, b minus a, from the `drawn_aps` of both with the same seed and draws."""
     assert aps_a.shape == aps_b.shape, "the same draws of the same classes"
     differences = _mean(aps_b - aps_a)
-    return _summed_up(float(differences[0]), differences[1:], confidence)
+    return _summed_up(float(differences[0]), differences[1:], 0.95)
 
 
-def detectable_difference(difference: Difference, level: float, power: float = POWER) -> float | None:
-    """The smallest difference of mAP that a two-sided test at this level finds with this power on these pictures."""
+def detectable_difference(difference: Difference, level: float) -> float | None:
+    """The smallest difference of mAP that a two-sided test at this level finds with a probability of POWER on these pictures."""
     if difference.error is None:
         return None
-    return float(ndtri(1.0 - level / 2.0) + ndtri(power)) * difference.error
+    return float(ndtri(1.0 - level / 2.0) + ndtri(POWER)) * difference.error
 
 
 def _times_drawn(generator: np.random.Generator, pictures: int, draws: int) -> NDArray[np.int64]:

@@ -97,7 +97,7 @@ class Runtime:
     keeps_half_stem_float: bool = False
     """Whether a stem that steps by 2 is faster in float."""
     empty_model: Mapping[str, bytes]
-    """Suffix -> content of a detector that does nothing, `INPUT` of EMPTY_SHAPE to `OUTPUTS`: the positive part of the input.
+    """Suffix -> content of a detector that does nothing, `INPUT` of 1 x 3 x 8 x 8 to `OUTPUTS`: the positive part of the input.
 
     Constants, since the process that measures what a runtime costs by itself must not load the libraries that could make them.
     """
@@ -106,9 +106,6 @@ class Runtime:
     def needs_packing(self) -> bool:
         """True where it does not open the exported ONNX file as it is."""
         return ".onnx" not in self.suffixes
-
-
-EMPTY_SHAPE = (1, 3, 8, 8)
 
 
 class Tensor(NamedTuple):
@@ -120,13 +117,10 @@ class Tensor(NamedTuple):
     """As NumPy calls it."""
 
 
-class OpenedFile:
+class OpenedFile(Session):
     """What all sessions have in common: they know what they take."""
 
     input_name: str
-    input_size: tuple[int, int]
-    output_names: tuple[str, ...]
-    """In the order in which a call gives them."""
 
     def blank(self) -> Pixels:
         """A black picture as this file takes it."""

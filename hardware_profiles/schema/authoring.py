@@ -76,7 +76,7 @@ def _line(key: str, tree: dict[str, Any], name: str, like: HardwareProfile | Non
     if key in ("schema", "id"):
         return [f"{key}: {SCHEMA if key == 'schema' else name}"]
     about = HardwareProfile.model_fields[key]
-    empty = f"{key}:" if about.is_required() else f"{key}: {_flow(_plain(about.default))}"
+    empty = f"{key}:" if about.is_required() else f"{key}: {_flow(about.default)}"
     if like is None or key == "name":
         return [empty]
     if numbers_of({key: tree[key]}):
@@ -88,12 +88,9 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(" ".join(text.split()), WIDTH)]
 
 
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else value
-
-
 def _flow(value: Any) -> str:
     """The value on one line, as YAML."""
+    value = value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else value
     value = list(value) if isinstance(value, tuple) else value
     return str(yaml.safe_dump([value], default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)).strip()[1:-1]
 

@@ -63,7 +63,8 @@ def profile_files(extra_folder: Path | None = None) -> dict[str, Path]:
     if extra_folder is None or extra_folder.resolve() == FOLDER.resolve():
         return own
     if not extra_folder.is_dir():
-        raise ProfileError(f"{extra_folder}: no such folder of hardware profiles; make it, or correct the setting that names it")
+        found = f"{extra_folder}: no such folder of hardware profiles"
+        raise ProfileError(f"{found}. Make it with `sixfold profiles new`, or correct the setting that names it.")
     extra = {path.stem: path for path in extra_folder.glob("*.yaml")}
     if both := sorted(own.keys() & extra.keys()):
         raise ProfileError(f"{extra_folder}: {', '.join(both)} are names of built-in profiles; choose other file names and ids")

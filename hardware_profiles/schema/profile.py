@@ -220,21 +220,14 @@ class HardwareProfile(_Closed):
 
     @model_validator(mode="after")
     def _holds_together(self) -> HardwareProfile:
-        if found := "; ".join(_contradictions(self)):
+        checks = (_sources, _types, _numbers_of_types, _memory_and_link, _other_processors)
+        if found := "; ".join(problem for check in checks for problem in check(self)):
             raise ValueError(found)
         return self
 
 
-def _contradictions(profile: HardwareProfile) -> Iterator[str]:
-    """Each contradiction as `dotted.field: what is wrong; what to do`."""
-    yield from _sources(profile)
-    yield from _types(profile)
-    yield from _numbers_of_types(profile)
-    yield from _memory_and_link(profile)
-    yield from _other_processors(profile)
-
-
 def _sources(profile: HardwareProfile) -> Iterator[str]:
+    """Contradictions, as those below: each as `dotted.field: what is wrong; what to do`."""
     numbers = numbers_of(profile.model_dump(exclude={"schema_version", "sources"}))
     for name in sorted(numbers.keys() - profile.sources.keys()):
         if not name.startswith(OWN_SOURCE):

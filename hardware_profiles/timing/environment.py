@@ -27,10 +27,10 @@ def environment() -> dict[str, Any]:
     """What latency depends on besides the file, null where unknown; another environment means another measurement."""
     about_cpu = _first_cpu()
     packages = sorted({entry.package for entry in RUNTIMES.values()} | set(LIBRARIES))
-    features = _features(about_cpu)
+    features = cpu_flags()
     return {
         "cpu": about_cpu.get("model name") or about_cpu.get("Model") or platform.processor() or None,
-        "cpu_model": _cpu_model(about_cpu),
+        "cpu_model": cpu_model(),
         "cache": about_cpu.get("cache size"),
         "machine": platform.machine(),
         "flags": [flag for flag in (*X86_FLAGS, *ARM_FLAGS) if flag in features],
@@ -73,12 +73,15 @@ def _cgroup_shares() -> Iterator[float]:
 
 def cpu_model() -> str | None:
     """Family, model and stepping of this processor, or their Arm counterparts: clouds hide different ones behind one name."""
-    return _cpu_model(_first_cpu())
+    about_cpu = _first_cpu()
+    keys = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
+    return " ".join(f"{key} {about_cpu[key]}" for key in keys if key in about_cpu) or None
 
 
 def cpu_flags() -> frozenset[str]:
     """Features of this processor in the words of /proc/cpuinfo; empty where there is none."""
-    return _features(_first_cpu())
+    about_cpu = _first_cpu()
+    return frozenset((about_cpu.get("flags") or about_cpu.get("Features") or "").split())
 
 
 def runtime_in(environment: Mapping[str, Any], runtime: str) -> str:
@@ -124,20 +127,11 @@ def reset_peak() -> None:
         return
 
 
-def _cpu_model(about_cpu: dict[str, str]) -> str | None:
-    keys = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
-    return " ".join(f"{key} {about_cpu[key]}" for key in keys if key in about_cpu) or None
-
-
 def _first_cpu() -> dict[str, str]:
     """The first block of /proc/cpuinfo; empty on systems without one."""
     first, _, _ = (_text(Path("/proc/cpuinfo")) or "").partition("\n\n")
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _features(about_cpu: Mapping[str, str]) -> frozenset[str]:
-    return frozenset((about_cpu.get("flags") or about_cpu.get("Features") or "").split())
 
 
 def _status_bytes(field: str) -> int | None:

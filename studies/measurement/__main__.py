@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detection.frozen import InputError
-from studies.entry import Command, RunFolder, StoreFolder, run_app
+from studies.entry import Command, RunFolder, run_app
 
 if TYPE_CHECKING:
     from studies.measurement.records import Summary
 
-PARTS = ("identical", "planted")
 WORK = Path(".sixfold/studies/measurement")
 PAGE, SUMMARY, FIGURE = Path("docs/measurement.md"), Path("docs/measurement.json"), Path("docs/measurement-detection.svg")
 MAKER = "make measurement-study"
@@ -23,27 +21,15 @@ WorkFolder = Annotated[Path, typer.Option("--work", help="Where observations lie
 
 
 @app.command()
-def observe(
-    run: RunFolder = Path("runs/bccd"),
-    store: StoreFolder = None,
-    work: WorkFolder = WORK,
-    only: Annotated[list[str] | None, typer.Option(help=f"Parts to observe; all of {', '.join(PARTS)} unless named.")] = None,
-    sessions: Annotated[int, typer.Option(min=1, help="Real A/A sessions per runtime.")] = 20,
-    trials: Annotated[int, typer.Option(min=1, help="Real trials per planted slowdown.")] = 100,
-) -> None:
+def observe(run: RunFolder = Path("runs/bccd"), work: WorkFolder = WORK) -> None:
     """Time what is missing. Nothing else may run on this machine meanwhile."""
     from studies.finished_run import open_run
     from studies.measurement.experiments import IdenticalSettings, PlantedSettings, observe_identical, observe_planted
+    from studies.measurement.page import SESSIONS_TARGET, TRIALS_TARGET
 
-    parts = only or PARTS
-    for name in parts:
-        if name not in PARTS:
-            raise InputError(f"--only {name}: no such part; have {', '.join(PARTS)}")
-    subject = open_run(run, store)
-    if "identical" in parts:
-        observe_identical(subject, subject.cells.runtimes, sessions, IdenticalSettings(), work)
-    if "planted" in parts:
-        observe_planted(subject, trials, PlantedSettings(), work)
+    subject = open_run(run)
+    observe_identical(subject, subject.cells.runtimes, SESSIONS_TARGET, IdenticalSettings(), work)
+    observe_planted(subject, TRIALS_TARGET, PlantedSettings(), work)
     print(f"observations: {work}\nNext: `python -m studies.measurement page`.")
 
 
@@ -77,10 +63,5 @@ def _read() -> Summary:
     return read_schema(SUMMARY, Summary, MAKER)
 
 
-def main() -> None:
-    """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    run_app(app, "measurement")
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "measurement")

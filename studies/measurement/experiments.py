@@ -17,6 +17,7 @@ from pydantic import Field
 from detection.data.dataset import load_split
 from detection.frozen import Digest, Frozen, PositiveInt
 from flows.measure.host import ENTRY, PICTURES, alone, pictures_as_taken
+from flows.measure.measured_rows import Rounds
 from flows.sweep.settings import Measure
 from hardware_profiles.runtimes.table import file_parts
 from hardware_profiles.timing.environment import digest_of
@@ -39,8 +40,6 @@ class CopiesSettings(Frozen):
     """A small file, so that eight rounds take half a minute; small files are the noisiest, relative to their time."""
     rounds: PositiveInt = 8
     timed_calls: PositiveInt = 64
-    end_to_end_calls: PositiveInt = 1
-    """Not used here; the least the protocol allows."""
     seed: int = 0
     artifacts: dict[str, Digest] = Field(default_factory=dict)
     """Runtime -> what was timed; filled in from the run, so that files of another run are not mixed in."""
@@ -149,7 +148,7 @@ def time_copies(
                 cores=choose_cores(1),
                 files=tuple(files.values()),
                 order_seed=seed * 10_000 + index,
-                protocol=Protocol(timed_calls=settings.timed_calls, end_to_end_calls=settings.end_to_end_calls),
+                protocol=Protocol(timed_calls=settings.timed_calls, end_to_end_calls=1),
                 pictures=str(folder / PICTURES),
                 settings=Measure().settings() | planted,
                 result=str(folder / "result.json"),
@@ -176,15 +175,11 @@ def copies(model: Model, names: Sequence[str], folder: Path) -> dict[str, File]:
 def timings(results: Sequence[RoundResult], files: Mapping[str, File]) -> Timings:
     """What several rounds found, by the names of the files; contention is judged by the least probe reading of them all."""
     least_s = min((result.probe_s for result in results if result.probe_s is not None), default=None)
-    results = results if least_s is None else [result.contended_by(least_s) for result in results]
-    names = {file.digest: name for name, file in files.items()}
-    medians_s: dict[str, list[float]] = {name: [] for name in files}
-    blocks = [block for result in results for block in result.blocks]
-    for block in blocks:
-        assert block.p50_s is not None, "a round with an error was refused"
-        medians_s[names[block.digest]].append(block.p50_s)
+    rounds = Rounds(tuple(results)).contended_by(least_s)
+    found = {name: rounds.blocks(file.digest) for name, file in files.items()}
+    blocks = [block for own in found.values() for block in own]
     return Timings(
-        {name: tuple(values) for name, values in medians_s.items()},
+        {name: tuple(block.p50_s for block in own if block.p50_s is not None) for name, own in found.items()},
         repeated_blocks=sum(block.repeats > 0 for block in blocks),
         contended_blocks=sum(block.contended for block in blocks),
     )

@@ -115,7 +115,6 @@ def _interval(bounds: tuple[float, float]) -> str:
 def draw_detection(part: PlantedPart, path: Path) -> None:
     """Write an SVG: share of trials detected with exact 95 % intervals, the predicted curve, and the minimum detectable effect."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     sizes = np.array([own.slower_by for own in part.results])
@@ -123,7 +122,6 @@ def draw_detection(part: PlantedPart, path: Path) -> None:
     low, high = np.array([own.found.ci95 for own in part.results]).T
     curve = np.geomspace(sizes.min() / 2, sizes.max() * 1.2, 80)
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
-    FigureCanvasSVG(figure)
     axes = figure.subplots()
     predicted = [100 * mean_power(float(size), part.trial_spreads, part.rounds) for size in curve]
     axes.plot(100 * curve, predicted, color=PREDICTED, label="predicted from the spreads of the trials")

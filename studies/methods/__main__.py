@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import ExecutorName, executor_named
-from studies.entry import Command, RunFolder, StoreFolder, run_app
+from flows.cli.options import ExecutorName
+from studies.entry import Command, RunFolder, run_app
 
 PAGE, SUMMARY, FIGURES = Path("docs/methods.md"), Path("docs/methods.json"), Path("docs/methods")
 
@@ -20,7 +20,6 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.command()
 def seeds(
     run: RunFolder = RUN,
-    store: StoreFolder = None,
     count: Annotated[int, typer.Option("--seeds", min=1, help="How many; the first is the sweep's own.")] = 3,
     executor: ExecutorName = "ray",
 ) -> None:
@@ -28,30 +27,30 @@ def seeds(
     from studies.finished_run import open_run
     from studies.methods.further_training import SEEDS, retrain_variants
 
-    code = retrain_variants(open_run(run, store, MAKER), count, executor_named(executor))
+    code = retrain_variants(open_run(run, MAKER), count, executor)
     if code:
         raise typer.Exit(code)
     print(f"seeds: {run / SEEDS}\nNext: `python -m studies.methods siblings`.")
 
 
 @app.command()
-def siblings(run: RunFolder = RUN, store: StoreFolder = None) -> None:
+def siblings(run: RunFolder = RUN) -> None:
     """Train the control in float for as long as each variant of quantization-aware training."""
     from studies.finished_run import open_run
-    from studies.methods.further_training import SIBLINGS, make_siblings
+    from studies.methods.further_training import make_siblings
 
-    made = make_siblings(open_run(run, store, MAKER))
-    print(f"float siblings: {len(made.siblings)} in {run / SIBLINGS}\nNext: `python -m studies.methods page`.")
+    made = make_siblings(open_run(run, MAKER))
+    print(f"float siblings: {len(made)}\nNext: `python -m studies.methods page`.")
 
 
 @app.command()
-def page(run: RunFolder = RUN, store: StoreFolder = None, command: Command = MAKER) -> None:
+def page(run: RunFolder = RUN, command: Command = MAKER) -> None:
     """Summarize the run in docs/methods.json, draw docs/methods/*.svg, and rewrite the generated parts of docs/methods.md."""
     from flows.records.schema import write_records
     from studies.finished_run import open_run
     from studies.methods.summarize import summarize
 
-    found = summarize(open_run(run, store, MAKER), command)
+    found = summarize(open_run(run, MAKER), command)
     write_records(SUMMARY, found)
     rewrite()
     for own in found.methods:
@@ -77,10 +76,5 @@ def rewrite() -> None:
     print(f"{PAGE}, {SUMMARY}, {FIGURES}")
 
 
-def main() -> None:
-    """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    run_app(app, "methods")
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "methods")

@@ -24,7 +24,6 @@ Cost = Callable[[Shown, InRuntime], float | None]
 def draw_method(found: Summary, own: MethodResult, path: Path) -> None:
     """Write one SVG: a row per runtime, and in it a panel for measured latency, multiply-adds and file size."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     costs: dict[str, Cost] = {
@@ -34,7 +33,6 @@ def draw_method(found: Summary, own: MethodResult, path: Path) -> None:
     }
     rows = len(found.runtimes)
     figure = Figure(figsize=(10.5, 2.9 * rows), layout="constrained")
-    FigureCanvasSVG(figure)
     for axes_row, runtime in zip(figure.subplots(rows, len(costs), squeeze=False, sharey="row"), found.runtimes, strict=True):
         for axes, (title, cost) in zip(axes_row, costs.items(), strict=True):
             _draw(axes, (found.control, *own.shown), own.marks, runtime, title, cost)
@@ -47,12 +45,8 @@ def draw_method(found: Summary, own: MethodResult, path: Path) -> None:
 
 
 def _draw(axes: Axes, shown: Sequence[Shown], marks: Mapping[str, str], runtime: str, title: str, cost: Cost) -> None:
-    entries = []
-    for own in shown:
-        values = own.within(runtime)
-        at = None if values is None else cost(own, values)
-        if values is not None and at is not None:
-            entries.append((own, values, at))
+    made = [(own, values) for own in shown if (values := own.within(runtime)) is not None]
+    entries = [(own, values, at) for own, values in made if (at := cost(own, values)) is not None]
     axes.spines[["top", "right"]].set_visible(False)
     if not entries:
         axes.set_xlabel(f"{title}: none")
@@ -67,8 +61,7 @@ def _draw(axes: Axes, shown: Sequence[Shown], marks: Mapping[str, str], runtime:
     control_map = next((values.test_map for own, values, _ in entries if own.role == "control"), None)
     if control_map is not None:
         axes.axhline(control_map, color=BAR, linewidth=0.8, linestyle=":", zorder=0)
-    roles: tuple[Role, ...] = ("control", "variant", "reference")
-    for role in roles:
+    for role in COLOURS:
         _draw_role(axes, role, [(values, at) for (own, values, _), at in zip(entries, positions, strict=True) if own.role == role])
     for (own, values, _), at in zip(entries, positions, strict=True):
         position = (at, values.test_map)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import NamedTuple
 
 from flows.compare import retrain_text
 from flows.records.formatting import listed, points, with_interval
@@ -27,14 +26,6 @@ BASELINES: dict[Rivalry, str] = {
 Named = tuple[str, Difference]
 Timed = tuple[str, Timing]
 """Label of a variant, and what is said of it."""
-
-
-class Counts(NamedTuple):
-    """Variants by their test mAP compared with a baseline: beyond the 95 % interval, or neither."""
-
-    more: tuple[Named, ...]
-    less: tuple[Named, ...]
-    neither: tuple[Named, ...]
 
 
 def sentences(found: Summary, own: MethodResult) -> list[str]:
@@ -80,11 +71,11 @@ def _reach(control: Shown, made: Sequence[Shown], runtime: str) -> str:
     return f"No variant lies within 1 point of the control's test mAP; nearest is `{variant.label}`, {change}."
 
 
-def count(differences: Sequence[Named]) -> Counts:
-    """Those whose interval lies above 0, below it, or holds it."""
-    more = tuple(own for own in differences if own[1].low > 0.0)
-    less = tuple(own for own in differences if own[1].high < 0.0)
-    return Counts(more, less, tuple(own for own in differences if own not in more and own not in less))
+def count(differences: Sequence[Named]) -> tuple[list[Named], list[Named], list[Named]]:
+    """Variants with more test mAP than a baseline, with less, and neither: by whether the 95 % interval lies above or below 0."""
+    more = [own for own in differences if own[1].low > 0.0]
+    less = [own for own in differences if own[1].high < 0.0]
+    return more, less, [own for own in differences if own not in more and own not in less]
 
 
 def _counted(baseline: str, differences: Sequence[Named]) -> str:
@@ -185,14 +176,9 @@ def difference(variant: Shown, runtime: str) -> Difference:
 
 
 def _ratios(entries: Sequence[tuple[str, Timing]]) -> str:
-    return _first([f"`{label}` {times(timing.speedup)}" if timing.speedup else f"`{label}`" for label, timing in entries])
+    said = [f"`{label}` {times(timing.speedup)}" if timing.speedup else f"`{label}`" for label, timing in entries]
+    return listed(said, MOST_NAMES, mark="")
 
 
 def _with_numbers(entries: Sequence[Named]) -> str:
-    return _first([f"`{label}` {spread(change)}" for label, change in entries])
-
-
-def _first(texts: Sequence[str]) -> str:
-    """The first few, and how many more."""
-    rest = len(texts) - MOST_NAMES
-    return ", ".join(texts[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    return listed([f"`{label}` {spread(change)}" for label, change in entries], MOST_NAMES, mark="")

@@ -8,57 +8,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
-from pydantic import Field
-
+from compressors.planning.graph import Foundation, Node, Planned
 from compressors.planning.versions import VERSIONS
 from compressors.quantization import Quantization
-from detection.data.dataset import Split, load_split
-from detection.evaluation import Accuracy, accuracy, detect
-from detection.frozen import Digest, Frozen, InputError
-from detection.model_file import reader_of
+from detection.data.dataset import load_prepared
+from detection.frozen import Digest, InputError
+from detection.training import Recipe
 from flows.compare.retrain import retrain
 from flows.compare.retrain_text import read_seeds
-from flows.grid.nodes import NODES
+from flows.grid.nodes import NODES, Context, make_node
 from flows.grid.ray_executor import Executor
-from flows.grid.scoring import PROTOCOL, SCORED, artifact_digest
-from flows.records.schema import CONTROL, ArtifactRecord, CellRecord, Metrics, read_schema, write_records
-from flows.records.store import Store
+from flows.grid.scoring import SCORES, read_artifact, score, score_key
+from flows.grid.tasks import usable
+from flows.records.schema import CONTROL, ArtifactRecord
 from flows.sweep import workspace
-from hardware_profiles.runtimes.table import open_session, runtime_version
+from flows.sweep.context import lay_foundation
 from studies.finished_run import FinishedRun
 from studies.methods.subjects import SUBJECTS, cell_of
 
 SEEDS = Path("results/seeds")
 """In the folder of the run: a file per method."""
-SECTION = "siblings"
-"""Of the store."""
-SIBLINGS = Path("results/siblings.json")
-"""In the folder of the run."""
-NETWORK_FILE = "model.onnx"
 
 
-class Sibling(Frozen):
+class Sibling(NamedTuple):
     """The control after further epochs in float."""
 
     of: str
     """The cell of quantization-aware training."""
-    control: Digest
-    """Node of the network that both started from."""
+    node: Digest
     epochs: int
-    updates: int
     artifacts: dict[str, ArtifactRecord]
     """Runtime -> the same file, scored in it."""
-
-
-class SiblingsFile(Frozen):
-    """`results/siblings.json` in the folder of the run."""
-
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
-    siblings: tuple[Sibling, ...]
 
 
 def seeds_file(run: FinishedRun, method: str) -> Path:
@@ -95,99 +79,68 @@ def _is_current(run: FinishedRun, method: str, name: str, seeds: int) -> bool:
     return made == (name, seeds, settings.bootstrap_draws, settings.seed) and found.is_of(run.cells)
 
 
-def make_siblings(run: FinishedRun) -> SiblingsFile:
-    """A sibling for every variant of quantization-aware training, also written to the run's folder; stored ones are reused."""
-    control = run.cells.cell(CONTROL)
-    if control is None or control.status != "ok":
-        raise InputError(f"{run.folder}: the control was not made, so it has no sibling. Run `make methods` again.")
-    aware = [config for config in run.plan.params.grid.methods.quantization if config.qat_epochs]
-    found = SiblingsFile(siblings=tuple(_sibling(run, control, config) for config in aware))
-    write_records(run.folder / SIBLINGS, found)
-    return found
+def make_siblings(run: FinishedRun) -> tuple[Sibling, ...]:
+    """A sibling for every variant of quantization-aware training; stored ones are reused."""
+    data = load_prepared(run.prepared)
+    for _, node, context in _nodes(run):
+        if not usable(run.store, NODES, node.key, repair=True):
+            make_node(node, context)
+        for runtime in run.cells.runtimes:
+            if not usable(run.store, SCORES, score_key(node.key, runtime, data), repair=True):
+                score(node.key, runtime, run.prepared, run.store)
+    return read_siblings(run)
 
 
-def read_siblings(run: FinishedRun) -> SiblingsFile:
-    """Those that were made of this control; none where there is no file."""
-    path, control = run.folder / SIBLINGS, run.cells.cell(CONTROL)
-    if not path.is_file():
-        return SiblingsFile(siblings=())
-    found = read_schema(path, SiblingsFile, "python -m studies.methods siblings").siblings
-    return SiblingsFile(siblings=tuple(own for own in found if control is not None and own.control == control.node))
-
-
-def _sibling(run: FinishedRun, control: CellRecord, config: Quantization) -> Sibling:
-    key = _key(run, control, config)
-    if not run.store.has(SECTION, key):
-        with run.store.writing(SECTION, key) as folder:
-            steps = _train(run, control, config, folder)
-            for runtime in run.cells.runtimes:
-                _score(run, runtime, folder)
-            (folder / "training.json").write_text(json.dumps({"steps": steps}) + "\n")
-    folder = run.store.open(SECTION, key)
-    return Sibling(
-        of=cell_of("quantization", config.label()),
-        control=control.node,
-        epochs=config.qat_epochs,
-        updates=json.loads((folder / "training.json").read_text())["steps"],
-        artifacts={runtime: _artifact(run.store, folder, runtime) for runtime in run.cells.runtimes},
+def read_siblings(run: FinishedRun) -> tuple[Sibling, ...]:
+    """Those of this control that were made."""
+    data = load_prepared(run.prepared)
+    return tuple(
+        Sibling(
+            of=cell_of("quantization", config.label()),
+            node=node.key,
+            epochs=node.planned.train_epochs,
+            artifacts={runtime: read_artifact(node.key, runtime, data, run.store) for runtime in run.cells.runtimes},
+        )
+        for config, node, _ in _nodes(run)
+        if all(run.store.has(SCORES, score_key(node.key, runtime, data)) for runtime in run.cells.runtimes)
     )
 
 
-def _key(run: FinishedRun, control: CellRecord, config: Quantization) -> Digest:
-    """Named by all that decides it, as nodes are."""
-    from flows.sweep.context import choose_device
+def _nodes(run: FinishedRun) -> Iterator[tuple[Quantization, Node, Context]]:
+    """For each variant of quantization-aware training a node that no cell has: the control, trained on by that schedule."""
+    control, base = run.cells.cell(CONTROL), lay_foundation(run.plan, run.prepared)
+    if control is None or control.status != "ok":
+        raise InputError(f"{run.folder}: the control was not made, so it has no sibling. Run `make methods` again.")
+    for config in run.plan.params.grid.methods.quantization:
+        if config.qat_epochs:
+            recipe = config.qat_recipe(base.recovery)
+            node = Node(
+                key=_key(base, control.node, recipe),
+                name=f"float sibling of {config.label()}",
+                kind="recovered",
+                parent=control.node,
+                threads=base.threads,
+                planned=Planned(train_epochs=recipe.epochs, train_images=recipe.epochs * base.train_pictures),
+            )
+            context = Context(
+                prepared=run.prepared.resolve(),
+                store=run.store.root,
+                design_profile=run.plan.design_profile,
+                foundation=base.model_copy(update={"recovery": recipe}),
+            )
+            yield config, node, context
 
-    params = run.plan.params
+
+def _key(base: Foundation, control: Digest, recipe: Recipe) -> Digest:
+    """Named by all that decides it, as other nodes are."""
     identity = {
         "kind": "float sibling",
-        "control": control.node,
-        "recipe": config.qat_recipe(params.grid.recovery).model_dump(mode="json"),
-        "seed": params.seed,
-        "data": run.cells.dataset.digest,
+        "parent": control,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": base.seed,
+        "train": base.train_digest,
         "versions": {name: VERSIONS[name] for name in ("training", "export")},
-        "torch": version("torch"),
-        "runtimes": {runtime: runtime_version(runtime) for runtime in run.cells.runtimes},
-        "scored": PROTOCOL,
-        "compute": {"device": choose_device(params.device).type, "threads": params.threads},
+        "libraries": {"torch": base.libraries["torch"]},
+        "compute": {"device": base.device, "threads": base.threads},
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def _train(run: FinishedRun, control: CellRecord, config: Quantization, folder: Path) -> int:
-    """How many updates it took; the network lies in the folder as one file for all runtimes."""
-    import torch
-
-    from detection import checkpoint
-    from detection.export import export_onnx
-    from detection.training import fit
-    from flows.sweep.context import choose_device
-
-    params, recipe = run.plan.params, config.qat_recipe(run.plan.params.grid.recovery)
-    torch.set_num_threads(params.threads)
-    print(f"{config.label()}: its float sibling, {recipe.epochs} more epochs of the control", flush=True)
-    detector = checkpoint.load(run.store.open(NODES, control.node))
-    train = load_split(run.prepared, "train").at(detector.spec.input_size)
-    trained, record = fit(detector, train, recipe, seed=params.seed, device=choose_device(params.device))
-    export_onnx(trained, folder / NETWORK_FILE)
-    return record.steps
-
-
-def _score(run: FinishedRun, runtime: str, folder: Path) -> None:
-    session = open_session(runtime, folder / NETWORK_FILE, 1)
-    infer = reader_of(folder / NETWORK_FILE).infer(session)
-    for split in SCORED:
-        images = load_split(run.prepared, split).at(session.input_size)
-        results = detect(infer, images)
-        (folder / f"{runtime}-{split}.json").write_text(json.dumps(results, separators=(",", ":")))
-        reached = accuracy(images.ground_truth, results)
-        (folder / f"{runtime}-{split}-score.json").write_text(reached.model_dump_json() + "\n")
-
-
-def _artifact(store: Store, folder: Path, runtime: str) -> ArtifactRecord:
-    def metrics(split: Split) -> Metrics:
-        reached = Accuracy.model_validate_json((folder / f"{runtime}-{split}-score.json").read_text())
-        return Metrics(**reached.model_dump(), detections=(folder / f"{runtime}-{split}.json").relative_to(store.root).as_posix())
-
-    digest, size_bytes = artifact_digest(folder)
-    url = (folder / NETWORK_FILE).relative_to(store.root).as_posix()
-    return ArtifactRecord(url=url, digest=digest, size_bytes=size_bytes, val=metrics("val"), test=metrics("test"))

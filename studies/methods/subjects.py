@@ -5,7 +5,7 @@ The reference is chosen by settings, val mAP and measured time; test mAP is look
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from compressors.planning.names import MethodName
@@ -19,7 +19,7 @@ from flows.records.schema import (
     artifact_runtime,
     is_reference,
 )
-from flows.report.findings import ReferenceTime, best_no_slower
+from flows.stats.latency import EQUAL_WITHIN
 
 LEFT_TO_CHANCE = ("importance", "gradient_pictures")
 """Settings of pruning in which random pruning at equal multiply-adds differs."""
@@ -99,27 +99,19 @@ def _baseline(
         case "equal_macs":
             return next((own for own in references if _without_chance(own) == _without_chance(variant)), None)
         case "no_slower":
-            rows = {own.cell: timed_row(cells, latency, own.cell, runtime) for own in (variant, *references)}
-            return _no_slower(rows.pop(variant.cell), references, runtime, rows)
+            own, *others = (timed_row(cells, latency, record.cell, runtime) for record in (variant, *references))
+            fast = [record for record, row in zip(references, others, strict=True) if _is_no_slower(row, own)]
+            return max(fast, key=lambda record: record.artifacts[runtime].val.map_50_95, default=None)
         case "plain":
             plain = cells.cell(cell_of(subject.method, subject.plain or ""))
             return plain if plain is not None and plain.status == "ok" and _is_of_its_kind(variant, plain) else None
 
 
-def _no_slower(
-    own: LatencyRow | None, references: Sequence[CellRecord], runtime: str, rows: Mapping[str, LatencyRow | None]
-) -> CellRecord | None:
-    """Of the references that take no longer (within what counts as equal) the one with the best val mAP."""
-    if own is None or own.p50_s is None:
-        return None
-    records = {reference.cell: reference for reference in references}
-    timed = [
-        ReferenceTime(row.cell, row.p50_s, records[row.cell].artifacts[runtime].val.map_50_95)
-        for row in rows.values()
-        if row is not None and row.p50_s is not None and row.profile == own.profile
-    ]
-    best = best_no_slower(own.p50_s, timed)
-    return None if best is None else records[best.name]
+def _is_no_slower(row: LatencyRow | None, own: LatencyRow | None) -> bool:
+    """Whether a reference takes no longer on the same profile, within what counts as equal."""
+    if row is None or own is None or row.p50_s is None or own.p50_s is None:
+        return False
+    return row.profile == own.profile and row.p50_s <= own.p50_s * EQUAL_WITHIN
 
 
 def _without_chance(record: CellRecord) -> dict[str, Any] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.data.dataset import load_prepared, load_split
 from detection.frozen import Digest, InputError
 from flows.compare.retrain_text import SeedsFile, read_seeds
+from flows.compare.two_cells import truths_of
 from flows.grid.nodes import read_done
 from flows.progress import steps
 from flows.records.files import file_digest
@@ -38,14 +39,9 @@ def summarize(run: FinishedRun, command: str) -> Summary:
     if control is None or control.status != "ok":
         raise InputError(f"{run.folder}: the control was not made, so there is nothing to compare with. Run `make methods` again.")
     latency = read_records(run.folder / workspace.LATENCY, LatencyFile)
-    settings, now = run.plan.params.report, load_prepared(run.prepared)
-    if now.digest != run.cells.dataset.digest:
-        raise InputError(
-            f"{run.prepared}: holds data {now.name!r} ({now.digest[:12]}...), but {workspace.CELLS} was made on "
-            f"{run.cells.dataset.name!r} ({run.cells.dataset.digest[:12]}...). Run `make methods` again."
-        )
+    settings, truths = run.plan.params.report, truths_of(run.cells, run.prepared)
     own = _Study(run, latency, control)
-    own.draw()
+    own.draw(truths["test"])
     return Summary(
         command=command,
         sweep=run.cells.sweep,
@@ -64,17 +60,17 @@ class _Study:
 
     def __init__(self, run: FinishedRun, latency: LatencyFile, control: CellRecord) -> None:
         self.run, self.cells, self.latency, self.control = run, run.cells, latency, control
-        self.siblings = read_siblings(run).siblings
+        self.siblings = read_siblings(run)
         self.drawn: dict[Digest, NDArray[np.float64]] = {}
         """Digest of test detections -> the bootstrap's samples of their AP, the same pictures for every result."""
 
-    def draw(self) -> None:
+    def draw(self, truth: dict[str, Any]) -> None:
         """The slow part, with progress: the bootstrap of every result, once each."""
         made: list[CellRecord | Sibling] = [self.control, *self.siblings]
         for subject in SUBJECTS:
             made += [*self.variants(subject), *self.references(subject)]
         results = {self.detections(own): own for each in made for own in each.artifacts.values()}
-        truth, settings = load_split(self.run.prepared, "test").ground_truth, self.run.plan.params.report
+        settings = self.run.plan.params.report
         for digest, artifact in steps(results.items(), len(results), "bootstrap", "files"):
             path = self.run.store.file(artifact.test.detections)
             self.drawn[digest] = drawn_aps(
@@ -82,7 +78,7 @@ class _Study:
             )
 
     def difference(self, a: ArtifactRecord, b: ArtifactRecord) -> Difference:
-        """Of test mAP, b minus a, as `paired_map_difference` of their detections."""
+        """Of test mAP, b minus a, as `map_difference` of their detections."""
         first, second = self.detections(a), self.detections(b)
         return NO_DIFFERENCE if first == second else drawn_difference(self.drawn[first], self.drawn[second])
 
@@ -165,8 +161,7 @@ class _Study:
         """Every variant with its baseline, in every runtime."""
         records = {record.cell: record for record in variants}
         for (name, runtime), baseline in baselines(subject, variants, references, self.cells, self.latency).items():
-            rows = [timed_row(self.cells, self.latency, cell, runtime) for cell in (name, baseline.cell)]
-            own, other = rows
+            own, other = (timed_row(self.cells, self.latency, cell, runtime) for cell in (name, baseline.cell))
             speed = None if own is None or other is None else relative_speed(own, other)
             yield Comparison(
                 variant=label_of(name),

@@ -6,26 +6,21 @@ from pathlib import Path
 
 import typer
 
-from studies.entry import Command, RunFolder, StoreFolder, run_app
+from studies.entry import Command, RunFolder, run_app
 
 PAGE, SUMMARY, FIGURE = Path("docs/profiles.md"), Path("docs/profiles.json"), Path("docs/profiles.svg")
-
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
 @app.command()
-def accuracy(
-    run: RunFolder = Path("runs/bccd"),
-    store: StoreFolder = None,
-    command: Command = "make profiles-accuracy",
-) -> None:
+def accuracy(run: RunFolder = Path("runs/bccd"), command: Command = "make profiles-accuracy") -> None:
     """Fit the profiles to a part of the measured cells, test them on the rest, and rewrite docs/profiles.md."""
     from flows.records.schema import write_records
     from studies.profiles.host_accuracy import Summary, judge
     from studies.profiles.host_cells import read_host_runs
 
-    write_records(SUMMARY, Summary(command=command, host=tuple(judge(own) for own in read_host_runs(run, store))))
+    write_records(SUMMARY, Summary(command=command, host=tuple(judge(*own) for own in read_host_runs(run))))
     rewrite()
 
 
@@ -42,10 +37,5 @@ def rewrite() -> None:
     print("\n".join([*(line for own in found.host for line in sentences(own)), f"{PAGE}, {SUMMARY}, {FIGURE}"]))
 
 
-def main() -> None:
-    """Run the command line; what is wrong with the input or the surroundings ends in one message."""
-    run_app(app, "profiles")
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "profiles")

@@ -7,14 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 from detection.frozen import Frozen
 from hardware_profiles.estimate.fit.calibration import calibrate
-from hardware_profiles.estimate.fit.measurements import MeasuredNetwork
-from hardware_profiles.estimate.model import estimate
+from hardware_profiles.estimate.model import Estimate, estimate
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import DType, HardwareProfile
+from studies.measurement.intervals import rate
 from studies.profiles.host_cells import LEFT_OUT, HostCell, HostRun
 
 TARGET_MAPE: dict[DType, float] = {"fp32": 0.15, "int8": 0.20}
@@ -29,9 +27,7 @@ class Prediction:
 
     cell: HostCell
     left_out: str
-    point_s: float
-    low_s: float
-    high_s: float
+    ours: Estimate
     by_flops_s: float
     by_parameters_s: float
 
@@ -83,14 +79,9 @@ class TypeErrors(Frozen):
     parameters: float
 
 
-class HostAccuracy(Frozen):
+class HostAccuracy(HostRun):
     """One host profile on the cells of one sweep."""
 
-    sweep: str
-    profile: str
-    runtime: str
-    machine: str
-    rounds: int
     files: int
     errors: tuple[TypeErrors, ...]
     """Per family left out and type, then over both families (`left_out` "either")."""
@@ -118,25 +109,25 @@ class Summary(Frozen):
     host: tuple[HostAccuracy, ...]
 
 
-def judge(run: HostRun) -> HostAccuracy:
+def judge(run: HostRun, cells: Sequence[HostCell]) -> HostAccuracy:
     """Errors, ranking and coverage on the cells with light blocks and then on those with searched widths, each left out whole."""
     profile = load_profile(run.profile)
-    found = [own for family in LEFT_OUT for own in predict(profile, run.cells, family)]
+    found = [own for family in LEFT_OUT for own in predict(profile, cells, family)]
     return HostAccuracy(
-        sweep=run.sweep,
-        profile=run.profile,
-        runtime=run.runtime,
-        machine=run.machine,
-        rounds=run.rounds,
-        files=len(run.cells),
+        **run.model_dump(),
+        files=len(cells),
         errors=tuple(_errors(found, left_out, dtype) for left_out in (*LEFT_OUT, "either") for dtype in DTYPES),
-        ranking=_ranking(found, lambda own: own.point_s),
+        ranking=_ranking(found, lambda own: own.ours.point_s),
         ranking_flops=_ranking(found, lambda own: own.by_flops_s),
         ranking_parameters=_ranking(found, lambda own: own.by_parameters_s),
         covered_90=tuple(_coverage([own for own in found if own.cell.dtype == dtype]) for dtype in DTYPES),
         points=tuple(
             HostPoint(
-                cell=own.cell.cell, dtype=own.cell.dtype, left_out=own.left_out, measured_s=own.cell.p50_s, estimated_s=own.point_s
+                cell=own.cell.name,
+                dtype=own.cell.dtype,
+                left_out=own.left_out,
+                measured_s=own.cell.latency_s,
+                estimated_s=own.ours.point_s,
             )
             for own in found
         ),
@@ -146,27 +137,18 @@ def judge(run: HostRun) -> HostAccuracy:
 def predict(profile: HardwareProfile, cells: Sequence[HostCell], left_out: str) -> list[Prediction]:
     """The cells that contain a method, predicted by a fit on those that do not."""
     kept = [cell for cell in cells if left_out not in cell.methods]
-    measured = [
-        MeasuredNetwork(
-            name=own.cell, operators=own.operators, dtype=own.dtype, latency_s=own.p50_s, family=own.family, origin="measured here"
-        )
-        for own in kept
-    ]
-    fitted = calibrate(profile, measured, validated_on=ON_FAMILIES)
+    fitted = calibrate(profile, kept, validated_on=ON_FAMILIES)
     found = []
     for cell in cells:
         if left_out in cell.methods:
-            ours = estimate(cell.operators, fitted)
             same = [own for own in kept if own.dtype == cell.dtype]
             found.append(
                 Prediction(
                     cell,
                     left_out,
-                    ours.point_s,
-                    ours.low_s,
-                    ours.high_s,
-                    by_flops_s=cell.macs * _constant([(own.macs, own.p50_s) for own in same]),
-                    by_parameters_s=cell.params * _constant([(own.params, own.p50_s) for own in same]),
+                    estimate(cell.operators, fitted),
+                    by_flops_s=cell.macs * _constant([(own.macs, own.latency_s) for own in same]),
+                    by_parameters_s=cell.params * _constant([(own.params, own.latency_s) for own in same]),
                 )
             )
     return found
@@ -181,13 +163,13 @@ def _errors(found: Sequence[Prediction], left_out: str, dtype: DType) -> TypeErr
     own = [one for one in found if one.cell.dtype == dtype and left_out in (one.left_out, "either")]
 
     def off(seconds: float, one: Prediction) -> float:
-        return abs(seconds / one.cell.p50_s - 1)
+        return abs(seconds / one.cell.latency_s - 1)
 
     return TypeErrors(
         dtype=dtype,
         left_out=left_out,
-        cells=len({one.cell.cell for one in own}),
-        ours=sum(off(one.point_s, one) for one in own) / len(own),
+        cells=len({one.cell.name for one in own}),
+        ours=sum(off(one.ours.point_s, one) for one in own) / len(own),
         flops=sum(off(one.by_flops_s, one) for one in own) / len(own),
         parameters=sum(off(one.by_parameters_s, one) for one in own) / len(own),
     )
@@ -199,12 +181,12 @@ def _ranking(found: Sequence[Prediction], by: Callable[[Prediction], float]) -> 
     for one, other in itertools.combinations(found, 2):
         (low, high), (other_low, other_high) = one.cell.interval_s, other.cell.interval_s
         if one.left_out == other.left_out and (high < other_low or other_high < low):
-            agree = (one.cell.p50_s < other.cell.p50_s) == (by(one) < by(other))
+            agree = (one.cell.latency_s < other.cell.latency_s) == (by(one) < by(other))
             concordant, discordant = concordant + agree, discordant + (not agree)
     return Ranking(concordant=concordant, discordant=discordant)
 
 
 def _coverage(found: Sequence[Prediction]) -> Share:
-    hits = sum(own.low_s <= own.cell.p50_s <= own.high_s for own in found)
-    interval = binomtest(hits, len(found)).proportion_ci(confidence_level=0.95, method="exact")
-    return Share(hits=hits, of=len(found), low=float(interval.low), high=float(interval.high))
+    hits = sum(own.ours.low_s <= own.cell.latency_s <= own.ours.high_s for own in found)
+    low, high = rate(hits, len(found)).ci95
+    return Share(hits=hits, of=len(found), low=low, high=high)

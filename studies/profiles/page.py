@@ -56,11 +56,9 @@ def percent(share: float) -> str:
 def draw_accuracy(host: Sequence[HostAccuracy], path: Path) -> None:
     """Write an SVG: one panel per profile, both axes logarithmic, with a band of 15 % around the truth."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2 * len(host), 4.6), layout="constrained")
-    FigureCanvasSVG(figure)
     for axes, own in zip(figure.subplots(1, len(host), squeeze=False)[0], host, strict=True):
         _draw(axes, own)
     with rc_context({"svg.hashsalt": "sixfold"}):  # the same ids whenever it is drawn

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.prepare.card import DataCard
 from flows.records.schema import CellsFile, LatencyFile
+from flows.report.recommendation import RecommendationFile
 from flows.report.stage import report
 from flows.sweep.settings import Report
 from tests.flows.store_factory import pictures, write_store
@@ -25,8 +26,8 @@ class Made:
         self.images, self.card = pictures(), card
         self.store = write_store(root / "store", records[0], self.images)
         self.folder, self.best, self.lines = root / "results" / "report", root / "models" / "best", list[str]()
-        self.index = self.make(records, config)
-        self.html = self.index.read_text()
+        self.make(records, config)
+        self.html = (self.folder / "index.html").read_text()
         self.own = self.html.replace(self.html[self.html.index("<script>") : self.html.index("</script>")], "", 1)  # without Plotly
 
     @property
@@ -35,7 +36,7 @@ class Made:
         body = re.sub(r"<script.*?</script>", "", self.own[self.own.index("<body>") :], flags=re.S)
         return re.sub(r"data:image/jpeg;base64,[^\"]+", "data:", body)
 
-    def make(self, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> Path:
+    def make(self, records: tuple[CellsFile, LatencyFile], config: Report = FEW_DRAWS) -> RecommendationFile:
         """Run the stage on the same folders."""
         places = {"folder": self.folder, "best_folder": self.best}
         return report(*records, self.images, config, **places, store=self.store, say=self.lines.append, card=self.card)

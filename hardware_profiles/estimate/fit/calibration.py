@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardware_profiles.estimate.fit.least_squares import FORMS, Coefficients, Form, networks_of, solve
+from hardware_profiles.estimate.fit.least_squares import FORMS, Array, Coefficients, Form, networks_of, solve
 from hardware_profiles.estimate.fit.measurements import MeasuredNetwork, MeasurementError
 from hardware_profiles.estimate.model import cannot_run, computed_as
 from hardware_profiles.schema.profile import MIN_MEASURED, Calibration, DType, HardwareProfile, PerClass, numbers_of
@@ -33,20 +33,18 @@ NORMAL_90 = 1.64
 class HeldOut:
     """Times of networks as predicted by fits that had not seen their family."""
 
-    measured_s: tuple[float, ...]
-    predicted_s: tuple[float, ...]
+    measured_s: Array
+    predicted_s: Array
 
     @property
     def mape(self) -> float:
         """Mean absolute percentage error, as a share."""
-        pairs = zip(self.predicted_s, self.measured_s, strict=True)
-        return sum(abs(predicted / measured - 1) for predicted, measured in pairs) / len(self.measured_s)
+        return float(np.mean(np.abs(self.predicted_s / self.measured_s - 1)))
 
     @property
     def interval_factor(self) -> float:
         """k such that [t / k, t * k] holds 90 % of the times, were the log errors normal and without bias."""
-        errors = [math.log(predicted / measured) for predicted, measured in zip(self.predicted_s, self.measured_s, strict=True)]
-        return math.exp(NORMAL_90 * math.sqrt(sum(error**2 for error in errors) / len(errors)))
+        return math.exp(NORMAL_90 * math.sqrt(np.mean(np.log(self.predicted_s / self.measured_s) ** 2)))
 
 
 def calibrate(
@@ -90,7 +88,7 @@ def held_out(profile: HardwareProfile, measured: Sequence[MeasuredNetwork], form
     for out in groups.values():
         kept = [index for index in range(len(measured)) if index not in set(out)]
         predicted_s[out] = networks.part(out).seconds(solve(networks.part(kept), profile, dtype, form, start))
-    return HeldOut(tuple(own.latency_s for own in measured), tuple(predicted_s.tolist()))
+    return HeldOut(networks.latency_s, predicted_s)
 
 
 def _dtypes(profile: HardwareProfile, measured: Sequence[MeasuredNetwork]) -> list[DType]:

@@ -151,14 +151,15 @@ class _Fusion:
         return all(name in self.quantized_tensors for name in last.writes)
 
     def _operator(self, layer: Layer, reads: Sequence[str], writes: Sequence[str], quantized: bool) -> Operator:
+        input_channels, output_channels = _channels(layer)
         return Operator(
             kind=_kind(layer),
             macs=layer.macs,
             input_elements=self._elements(reads),
             output_elements=self._elements(writes),
             weight_elements=sum(math.prod(shape) for shape in layer.constants),
-            input_channels=_input_channels(layer),
-            output_channels=_output_channels(layer),
+            input_channels=input_channels,
+            output_channels=output_channels,
             op_type=layer.op_type,
             quantized=quantized,
             zero_point=quantized and _kind(layer) in BORDERED and layer.reads[0] in self.zero_point_tensors,
@@ -183,13 +184,9 @@ def _kind(layer: Layer) -> OperatorKind:
     return "conv3x3s1" if kernel == [3, 3] and set(layer.strides) <= {1} else "conv_other"
 
 
-def _input_channels(layer: Layer) -> int:
+def _channels(layer: Layer) -> tuple[int, int]:
+    """Of what is read and of what is written."""
     if layer.op_type in ("MatMul", "Gemm"):
-        return layer.macs // math.prod(layer.result)
-    return layer.source[1] if len(layer.source) > 1 else 1
-
-
-def _output_channels(layer: Layer) -> int:
-    if layer.op_type in ("MatMul", "Gemm"):
-        return layer.result[-1] if layer.result else 1
-    return layer.result[1] if len(layer.result) > 1 else 1
+        return layer.macs // math.prod(layer.result), layer.result[-1] if layer.result else 1
+    source, result = (shape[1] if len(shape) > 1 else 1 for shape in (layer.source, layer.result))
+    return source, result

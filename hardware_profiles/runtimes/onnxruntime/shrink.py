@@ -76,12 +76,8 @@ def _drop_zero_points(graph: onnx.GraphProto) -> None:
 
 def _narrow_constants(graph: onnx.GraphProto) -> None:
     """Grids of points and strides are whole or half numbers: they fit 8 or 16 bits without loss."""
-    narrowed = {}
-    for tensor in graph.initializer:
-        fit = narrowest(numpy_helper.to_array(tensor))
-        if fit is not None:
-            narrowed[tensor.name] = fit
-    _store_as(graph, narrowed)
+    narrowed = {tensor.name: narrowest(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
+    _store_as(graph, {name: values for name, values in narrowed.items() if values is not None})
 
 
 def _store_as(graph: onnx.GraphProto, stored: dict[str, NDArray[Any]]) -> None:

@@ -244,7 +244,7 @@ def test_an_end_of_file_is_no_abort(sixfold: Sixfold, finished: Sweep, monkeypat
         raise EOFError("no data left in file")
 
     monkeypatch.setattr(np, "load", fail)
-    refused(sixfold(finished.folder, "check"), "split test is damaged (no data left in file)", code=3)
+    refused(sixfold(finished.folder, "check"), "split val is damaged (no data left in file)", code=3)
 
 
 def test_every_error_with_a_code_is_there() -> None:

@@ -116,10 +116,12 @@ def test_a_pattern_without_a_cell_is_one_message(sixfold: Sixfold, swept_copy: S
     assert listing(swept_copy.folder) == before
 
 
-def test_a_bad_executor_is_one_message(sixfold: Sixfold, fresh: Path) -> None:
+def test_a_bad_executor_is_told_by_the_parser(sixfold: Sixfold, fresh: Path) -> None:
     """What was found and what is allowed."""
-    before = listing(fresh)
-    refused(sixfold(fresh, "grid", "--executor", "spark"), "--executor 'spark': allowed are ray and inline.")
+    before, ended = listing(fresh), sixfold(fresh, "grid", "--executor", "spark")
+    assert (ended.code, ended.out) == (2, "")
+    assert "Invalid value for '--executor'" in ended.err
+    assert "'spark' is not one of 'ray', 'inline'" in ended.err
     assert listing(fresh) == before
 
 

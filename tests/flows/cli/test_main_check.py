@@ -20,7 +20,7 @@ from flows.sweep.settings import Measure
 from hardware_profiles.schema.profile import HardwareProfile
 from hardware_profiles.timing.environment import digest_of, environment
 from hardware_profiles.timing.round import Block, File, RoundResult
-from tests.flows.cli_runner import Sixfold
+from tests.flows.cli_runner import Sixfold, refused
 from tests.flows.records_factory import measured_row
 from tests.flows.sweep_factory import Sweep, write_params
 from tests.hardware_profiles.profile_factory import write
@@ -135,3 +135,12 @@ def test_the_second_look_is_taken_as_the_sweep_measures(gate: Gate, swept_copy: 
     assert asked.split == "val"
     assert (asked.config.rounds, asked.config.seed, asked.config.timed_calls) == (8, 5, 5)
     assert len(list((store.root / "observations" / "latency").rglob("*.json"))) == 2
+
+
+def test_records_of_other_pictures_than_are_prepared_are_refused(sixfold: Sixfold, swept_copy: Sweep) -> None:
+    """Their detections are of other pictures: exit 2, and no verdict is written."""
+    with_baseline(swept_copy, "warning")
+    dataset = swept_copy.cells.dataset.model_copy(update={"digest": "0" * 64})
+    write_records(swept_copy.cells_path, swept_copy.cells.model_copy(update={"dataset": dataset}))
+    refused(sixfold(swept_copy.folder, "check"), "holds data 'tiny'", "Run `sixfold prepare` and `sixfold grid` again.")
+    assert not (swept_copy.folder / "results/check").exists()

@@ -42,9 +42,7 @@ def test_retrain_begins_with_the_answer(sixfold: Sixfold, swept_copy: Sweep) -> 
     ("arguments", "words"),
     [
         (("--cell", "zzz"), "none of the 8 cells"),
-        (("--cell", CELL, "--seeds", "0"), "--seeds 0: must be 1 or more"),
         ((), "Run `sixfold report` first"),
-        (("--executor", "slurm"), "allowed are ray and inline"),
     ],
 )
 def test_retrain_refuses_in_one_line(arguments: tuple[str, ...], words: str, sixfold: Sixfold, swept: Sweep) -> None:

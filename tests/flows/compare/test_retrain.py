@@ -13,7 +13,7 @@ import flows.grid.nodes
 from compressors.planning.graph import Node
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
-from flows.compare.retrain import INCOMPLETE, Wanted, in_turns, recommended, retrain
+from flows.compare.retrain import INCOMPLETE, in_turns, recommended, retrain
 from flows.compare.retrain_text import SeedsFile, read_seeds
 from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES, Context, make_node
@@ -166,18 +166,17 @@ def test_a_sweep_that_is_being_made_is_left_alone(swept_copy: Sweep) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "seeds", "words"),
+    ("cell", "words"),
     [
-        ("pruning+quantisation", 2, "--cell 'pruning\\+quantisation': none of the 8 cells.* such as 'pruning\\+quantization'"),
-        ("none", 2, "--cell none: the control is re-run with every cell"),
-        (CELL, 0, "--seeds 0: must be 1 or more"),
-        (None, 2, "no recommendation yet. Run `sixfold report` first"),
+        ("pruning+quantisation", "--cell 'pruning\\+quantisation': none of the 8 cells.* such as 'pruning\\+quantization'"),
+        ("none", "--cell none: the control is re-run with every cell"),
+        (None, "no recommendation yet. Run `sixfold report` first"),
     ],
 )
-def test_what_cannot_be_made_is_refused(cell: str | None, seeds: int, words: str, swept: Sweep) -> None:
-    """Unknown, the control itself, no seed at all, nothing recommended: before any work."""
+def test_what_cannot_be_made_is_refused(cell: str | None, words: str, swept: Sweep) -> None:
+    """Unknown, the control itself, nothing recommended: before any work."""
     with pytest.raises(InputError, match=words):
-        run(swept, cell, seeds)
+        run(swept, cell, 2)
 
 
 def recommendation(*profiles: tuple[str, Source, str | None], digest: str) -> RecommendationFile:
@@ -203,7 +202,7 @@ def recommendation(*profiles: tuple[str, Source, str | None], digest: str) -> Re
     )  # fmt: skip
 
 
-def chosen(tmp_path: Path, prepared: Path, *profiles: tuple[str, Source, str | None]) -> tuple[Wanted, list[str]]:
+def chosen(tmp_path: Path, prepared: Path, *profiles: tuple[str, Source, str | None]) -> tuple[tuple[str, str], list[str]]:
     """What is taken from a recommendation, and what is said about the others."""
     data, said = load_prepared(prepared), list[str]()
     write_records(tmp_path / "recommendation.json", recommendation(*profiles, digest=data.digest))
@@ -214,7 +213,7 @@ def test_the_first_measured_recommendation_is_taken(sweep_prepared: Path, tmp_pa
     """A measured one before an estimated one, in the order of the file; other measured ones are named with their command."""
     measured: list[tuple[str, Source, str | None]] = [("p1", "measured", None), ("p2", "measured", "b"), ("p3", "measured", "c")]
     wanted, said = chosen(tmp_path, sweep_prepared, ("pi", "estimated", "a"), *measured)
-    assert wanted == Wanted(cell="b", recommended_on="p2")
+    assert wanted == ("b", "p2")
     assert len(said) == 1
     assert "`--cell c`" in said[0]
 
@@ -222,7 +221,7 @@ def test_the_first_measured_recommendation_is_taken(sweep_prepared: Path, tmp_pa
 def test_an_estimated_recommendation_is_taken_where_nothing_is_measured(sweep_prepared: Path, tmp_path: Path) -> None:
     """Better than nothing, and its profile is named."""
     wanted, said = chosen(tmp_path, sweep_prepared, ("pi", "estimated", "a"))
-    assert (wanted, said) == (Wanted(cell="a", recommended_on="pi"), [])
+    assert (wanted, said) == (("a", "pi"), [])
 
 
 def test_the_control_everywhere_is_nothing_to_make_again(sweep_prepared: Path, tmp_path: Path) -> None:

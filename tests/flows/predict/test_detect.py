@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.predict.detect import Times, look, mean
+from flows.predict.detect import look
 from flows.predict.model import open_model
 from tests.flows.predict_factory import BOXES, SCORES, write_best, write_ours
 
@@ -29,8 +29,3 @@ def test_a_box_that_is_no_number_is_none(tmp_path: Path) -> None:
     model = open_model(str(write_ours(tmp_path / "odd.onnx", boxes, SCORES)), None, None, 1)
     seen, _ = look(model, np.zeros((64, 96, 3), np.uint8))
     assert seen.final.labels.tolist() == [0]
-
-
-def test_times_are_summed_before_they_are_divided() -> None:
-    """Two pictures, parts of a hundredth of a second."""
-    assert mean([Times(0.25, 1.0, 0.5), Times(0.75, 3.0, 0.5)]) == (0.5, 2.0, 0.5)

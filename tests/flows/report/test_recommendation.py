@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from flows.records.schema import ArtifactRecord, CellRecord, CellsFile, LatencyFile, LatencyRow
-from flows.report.findings import Findings, ReferenceTime, best_no_slower
+from flows.report.findings import Findings
 from flows.report.recommendation import Compare, Recommendation, recommend, relative_speed
 from flows.stats.map_bootstrap import NO_DIFFERENCE, Difference
 from tests.flows.records_factory import (
@@ -175,24 +175,15 @@ def test_each_profile_has_a_folder_of_its_own() -> None:
     assert exported(*elsewhere, *TIMED) == [("board", "estimated", "nas", "board"), (BOTH, "measured", "pruning", BOTH)]
 
 
-def test_no_slower_means_within_five_percent() -> None:
-    """Of 2.1 ms beside 2 the better one is taken, 2.11 is slower; nothing as fast, nothing found."""
-    timed = [ReferenceTime("a", 1.0, 0.40), ReferenceTime("b", 2.1, 0.45), ReferenceTime("c", 2.11, 0.50)]
-    best = best_no_slower(2.0, timed)
-    assert best is not None
-    assert best.name == "b"
-    assert best_no_slower(0.9, timed) is None
-
-
 @pytest.mark.parametrize(
     ("times_ms", "name", "is_as_fast"),
     [
-        ({"reference:narrow-0.3": 1.5, "reference:narrow-0.5": 2.1, "reference:narrow-0.7": 3.0}, "reference:narrow-0.5", True),
+        ({"reference:narrow-0.3": 1.5, "reference:narrow-0.5": 2.1, "reference:narrow-0.7": 2.11}, "reference:narrow-0.5", True),
         ({"reference:narrow-0.5": 3.0, "reference:narrow-0.7": 4.0}, "reference:narrow-0.5", False),
     ],
 )
 def test_the_reference_to_beat_is_the_best_as_fast_or_the_fastest(times_ms: dict[str, float], name: str, is_as_fast: bool) -> None:
-    """By val mAP among those that take no longer; 0.53 of test mAP compared with its 0.45 are 8 points."""
+    """By val mAP among those that take no longer than 1.05 times its 2 ms; 0.53 of test mAP compared with its 0.45 are 8 points."""
     (own,) = recommended(with_references(times_ms), compare=plain)
     assert own.reference_comparison is not None
     assert (own.reference_comparison.reference, own.reference_comparison.is_as_fast) == (name, is_as_fast)

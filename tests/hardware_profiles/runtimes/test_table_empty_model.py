@@ -10,10 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from hardware_profiles.runtimes.interface import EMPTY_SHAPE, INPUT, OUTPUTS
+from hardware_profiles.runtimes.interface import INPUT, OUTPUTS
 from hardware_profiles.runtimes.openvino.int8 import write
 from hardware_profiles.runtimes.openvino.runtime import import_openvino
 from hardware_profiles.runtimes.table import RUNTIMES, open_session, write_empty_model
+
+EMPTY_SHAPE = (1, 3, 8, 8)
 
 
 def onnx_bytes() -> bytes:

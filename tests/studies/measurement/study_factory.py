@@ -16,6 +16,7 @@ from studies.finished_run import FinishedRun, open_run
 from studies.measurement import experiments
 from studies.measurement.experiments import CONTROL, Batch, Session
 from tests.flows.latency_factory import record, sweep, three_pictures
+from tests.flows.sweep_factory import write_params
 from tests.hardware_profiles.tiny_model import write_model
 
 ROUNDS = 8
@@ -56,7 +57,8 @@ def tiny_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
     cells = sweep(*(record(name, {"onnxruntime": write_model(folder / f"{name}.onnx", seed)}) for seed, name in enumerate(names)))
     write_records(folder / CELLS, cells)
     monkeypatch.setattr(experiments, "load_split", lambda *_: three_pictures())
-    return open_run(folder, folder)
+    write_params(folder)
+    return open_run(folder)
 
 
 def timed_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FinishedRun, list[tuple[Job, str]]]:

@@ -7,25 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from studies.measurement import __main__ as program
+from studies.entry import run_app
+from studies.measurement.__main__ import app
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("observe", "--only", "planting"), "--only planting: no such part; have identical, planted"),
-        (("observe", "--run", "nowhere"), "nowhere: no results/cells.json there. Run `make repro PLAN=plans/bccd.yaml`"),
-    ],
-)
-def test_wrong_input_is_one_message(
-    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_input_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2, what was found and what to do, no traceback."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["studies.measurement", *arguments])
+    monkeypatch.setattr(sys, "argv", ["studies.measurement", "observe", "--run", "nowhere"])
     with pytest.raises(SystemExit) as ended:
-        program.main()
+        run_app(app, "measurement")
     assert ended.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert message in lines[0]
+    assert "nowhere: no results/cells.json there. Run `make repro PLAN=plans/bccd.yaml`" in lines[0]

@@ -10,8 +10,9 @@ import pytest
 
 from compressors.planning.names import METHODS
 from flows.publish.marked_page import marks
+from studies.entry import run_app
 from studies.finished_run import FinishedRun
-from studies.methods import __main__ as program
+from studies.methods.__main__ import app
 from studies.methods.page import PART
 
 
@@ -23,7 +24,7 @@ def test_an_absent_run_names_the_command_that_makes_it(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["studies.methods", verb, "--run", "nowhere"])
     with pytest.raises(SystemExit) as ended:
-        program.main()
+        run_app(app, "methods")
     assert ended.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -42,7 +43,7 @@ def test_page_json_and_figures_are_written(
     monkeypatch.chdir(checkout)
     monkeypatch.setattr(sys, "argv", ["studies.methods", "page"])
     with pytest.raises(SystemExit) as ended:
-        program.main()
+        run_app(app, "methods")
     assert ended.value.code == 0
     assert sorted(path.stem for path in (checkout / "docs/methods").iterdir()) == ["distillation", "nas", "pruning", "quantization"]
     assert (checkout / "docs/methods.json").is_file()

@@ -11,11 +11,12 @@ import pytest
 
 from detection.data.dataset import load_split
 from detection.frozen import InputError
-from flows.stats.map_bootstrap import NO_DIFFERENCE, paired_map_difference
+from flows.grid.nodes import read_done
+from flows.stats.map_bootstrap import NO_DIFFERENCE, map_difference
 from flows.sweep.workspace import LATENCY, PREPARED
 from studies.finished_run import FinishedRun, open_run
 from studies.methods import further_training
-from studies.methods.further_training import SIBLINGS, make_siblings, read_siblings, retrain_variants, seeds_file
+from studies.methods.further_training import make_siblings, read_siblings, retrain_variants, seeds_file
 from studies.methods.results import MethodResult, Summary
 from studies.methods.summarize import summarize
 
@@ -65,7 +66,8 @@ def test_differences_are_those_of_the_stored_detections(found: Summary, run: Fin
     assert control is not None
     assert pruned is not None
     files = [run.store.file(record.artifacts["onnxruntime"].test.detections) for record in (control, pruned)]
-    expected = paired_map_difference(truth, *(json.loads(path.read_text()) for path in files), seed=0, draws=100)
+    first, second = (json.loads(path.read_text()) for path in files)
+    expected = map_difference(truth, [(first, second)], seed=0, draws=100)
     (shown,) = [own for own in method(found, "pruning").shown if own.label == "l2-0.5"]
     assert shown.runtimes[0].difference == expected
 
@@ -127,24 +129,18 @@ def test_a_sibling_has_as_many_updates_as_its_variant(run: FinishedRun, monkeypa
     aware = run.cells.cell("quantization:int8-minmax-qat2")
     assert aware is not None
     assert aware.budget is not None
-    monkeypatch.setattr(further_training, "_train", None)
-    (sibling,) = make_siblings(run).siblings
-    assert (sibling.of, sibling.updates) == (aware.cell, aware.budget.qat_updates) == (aware.cell, 6)
+    monkeypatch.setattr(further_training, "make_node", None)
+    (sibling,) = make_siblings(run)
+    training = read_done(run.store, sibling.node).training
+    assert training is not None
+    assert (sibling.of, training.steps) == (aware.cell, aware.budget.qat_updates) == (aware.cell, 6)
 
 
 def test_siblings_of_another_control_are_left_out(run: FinishedRun) -> None:
     """A control that was trained again since has other weights to start from."""
     cells = run.cells.model_copy(update={"cells": tuple(own.model_copy(update={"node": "0" * 64}) for own in run.cells.cells)})
-    assert len(read_siblings(run).siblings) == 1
-    assert read_siblings(dataclasses.replace(run, cells=cells)).siblings == ()
-
-
-def test_damaged_siblings_are_refused(run: FinishedRun, tmp_path: Path) -> None:
-    """With the command that makes them."""
-    (tmp_path / SIBLINGS).parent.mkdir()
-    (tmp_path / SIBLINGS).write_text("{}")
-    with pytest.raises(InputError, match=r"siblings\.json.*python -m studies\.methods siblings"):
-        read_siblings(dataclasses.replace(run, folder=tmp_path))
+    assert len(read_siblings(run)) == 1
+    assert read_siblings(dataclasses.replace(run, cells=cells)) == ()
 
 
 def test_without_latencies_the_message_names_the_command(run: FinishedRun, tmp_path: Path) -> None:
@@ -158,5 +154,5 @@ def test_other_pictures_than_the_records_were_scored_on_are_refused(run: Finishe
     """A difference on other pictures would be of nothing."""
     dataset = run.cells.dataset.model_copy(update={"digest": "0" * 64})
     cells = run.cells.model_copy(update={"dataset": dataset})
-    with pytest.raises(InputError, match=rf"{PREPARED}: holds data 'tiny'.*Run `make methods` again"):
+    with pytest.raises(InputError, match=rf"{PREPARED}: holds data 'tiny'.*Run `sixfold prepare` and `sixfold grid` again"):
         summarize(dataclasses.replace(run, cells=cells), "make methods")

@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from hardware_profiles.estimate.model import Operator, estimate
 from hardware_profiles.schema.library import load_profile
 from studies.profiles.host_accuracy import DTYPES, judge, predict
-from studies.profiles.host_cells import HostCell, HostRun
+from studies.profiles.host_cells import HostCell, HostRun, family_of
 
 PROFILE = load_profile("x86-onnxruntime-1t")
 FAMILIES = ((), ("lightweight",), ("nas",), ("lightweight", "nas"))
@@ -43,29 +43,28 @@ def cells(slower: float = 1.0) -> list[HostCell]:
         macs, params = (sum(getattr(own, name) for own in operators) for name in ("macs", "weight_elements"))
         found.append(
             HostCell(
-                cell=f"cell {index}",
-                methods=methods + (("quantization",) if dtype == "int8" else ()),
-                dtype=dtype,
+                name=f"cell {index}",
                 operators=operators,
+                dtype=dtype,
+                latency_s=seconds,
+                family=family_of(methods),
+                methods=methods + (("quantization",) if dtype == "int8" else ()),
                 macs=macs,
                 params=params,
-                p50_s=seconds,
                 interval_s=(0.999 * seconds, 1.001 * seconds),
             )
         )
     return found
 
 
-def run(own: list[HostCell]) -> HostRun:
-    return HostRun("made", PROFILE.id, "onnxruntime 0", "a machine", 8, tuple(own))
+RUN = HostRun(sweep="made", profile=PROFILE.id, runtime="onnxruntime 0", machine="a machine", rounds=8)
 
 
 def test_family_is_the_trained_architecture() -> None:
     """Light blocks and searched widths name the family; other methods do not change it."""
-    one = cells()[0]
-    assert one.family == "plain"
-    assert dataclasses.replace(one, methods=("lightweight", "nas", "pruning")).family == "lightweight+nas"
-    assert dataclasses.replace(one, methods=("nas", "quantization")).family == "nas"
+    assert family_of(("quantization",)) == "plain"
+    assert family_of(("lightweight", "nas", "pruning")) == "lightweight+nas"
+    assert family_of(("nas", "quantization")) == "nas"
 
 
 def test_every_cell_with_the_method_is_predicted_and_no_other() -> None:
@@ -77,7 +76,7 @@ def test_every_cell_with_the_method_is_predicted_and_no_other() -> None:
 
 def test_times_of_the_model_itself_are_predicted() -> None:
     """Where the model is true the errors vanish and every pair with disjoint ranges is in order."""
-    found = judge(run(cells()))
+    found = judge(RUN, cells())
     assert max(error.ours for error in found.errors) < 0.02
     assert found.ranking.discordant == 0
     assert found.ranking.tau == 1
@@ -86,7 +85,7 @@ def test_times_of_the_model_itself_are_predicted() -> None:
 
 def test_a_family_that_behaves_otherwise_shows() -> None:
     """Cells that take twice as long as the model says are predicted at half of it: an error of 50 %, and outside the interval."""
-    found = judge(run(cells(slower=2.0)))
+    found = judge(RUN, cells(slower=2.0))
     left_out = next(error for error in found.errors if (error.left_out, error.dtype) == ("nas", "int8"))
     assert left_out.ours == pytest.approx(0.5, abs=0.02)
     assert found.covered_90[1].hits < found.covered_90[1].of
@@ -96,7 +95,7 @@ def test_a_family_that_behaves_otherwise_shows() -> None:
 def test_tau_is_kendalls() -> None:
     """Without ties and overlaps our count is scipy's tau on the cells of one fit."""
     own = [cell for cell in cells(slower=1.6) if "lightweight" not in cell.methods]
-    found = judge(run([*own, *(cell for cell in cells() if "lightweight" in cell.methods and "nas" not in cell.methods)]))
+    found = judge(RUN, [*own, *(cell for cell in cells() if "lightweight" in cell.methods and "nas" not in cell.methods)])
     points = [point for point in found.points if point.left_out == "nas"]
     other = [point for point in found.points if point.left_out == "lightweight"]
 
@@ -112,6 +111,6 @@ def test_tau_is_kendalls() -> None:
 def test_overlapping_measurements_rank_nothing() -> None:
     """Cells whose measured ranges overlap make no pair."""
     blurred = [dataclasses.replace(cell, interval_s=(1e-6, 1.0)) for cell in cells()]
-    sharp = [dataclasses.replace(cell, interval_s=(cell.p50_s, cell.p50_s)) for cell in cells()[:2]]
-    found = judge(run([*blurred[2:], *sharp, cells()[10], cells()[11], cells()[18], cells()[19]]))
+    sharp = [dataclasses.replace(cell, interval_s=(cell.latency_s, cell.latency_s)) for cell in cells()[:2]]
+    found = judge(RUN, [*blurred[2:], *sharp, cells()[10], cells()[11], cells()[18], cells()[19]])
     assert found.ranking.concordant + found.ranking.discordant <= 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from hardware_profiles.estimate.fit.calibration import HeldOut, calibrate, held_out
@@ -225,4 +226,4 @@ def test_networks_that_do_not_suit_the_profile_are_refused() -> None:
 
 def test_held_out_by_hand() -> None:
     """Predicted 1.1 and 0.8 of what was measured: 15 % on average."""
-    assert HeldOut((1.0, 1.0), (1.1, 0.8)).mape == pytest.approx(0.15)
+    assert HeldOut(np.array([1.0, 1.0]), np.array([1.1, 0.8])).mape == pytest.approx(0.15)
