@@ -109,7 +109,7 @@ def test_edits_apply_in_order() -> None:
 
 def test_a_narrowed_depthwise_convolution_stays_depthwise() -> None:
     """One group per channel, after pruning too."""
-    layer = Network(VARIANTS["pruned-depthwise"]).get_submodule("stages.2.1.expand.0.0")
+    layer = Network(VARIANTS["pruned-depthwise"]).get_submodule("stages.2.1.expand.0")
     assert isinstance(layer, nn.Conv2d)
     assert (layer.groups, layer.in_channels, layer.out_channels) == (5, 5, 5)
 
