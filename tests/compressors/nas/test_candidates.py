@@ -127,7 +127,7 @@ def test_normalisations_are_recalibrated_on_training_pictures(spec: Spec, tiny_t
 def test_pictures_together_are_judged_as_one_by_one(
     at_once: int, tiny_val: Images, tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight pictures, so many at a time: the mAP of the same network in a runtime that sees one picture, each with its own truth."""
+    """Eight pictures, so many at a time: the mAP of a runtime that sees one picture at a time, each with its own truth."""
     network, seen = lively(tiny_detector.spec).network(), list[int]()
     family = replace(tiny_detector.family, raw=lambda network, planes: seen.append(len(planes)) or network(planes))
 
