@@ -80,7 +80,7 @@ def test_nothing_else_changes_while_weights_stay_unset() -> None:
         generator = torch.Generator().manual_seed(0)
         drawn = [torch.randn(3, generator=generator), torch.empty(3).normal_(generator=generator), torch.zeros(3), torch.ones(2, 3)]
         with torch.no_grad():
-            return [*drawn, nn.functional.conv2d(drawn[0].reshape(1, 1, 3), drawn[1].reshape(1, 1, 3)), *network(pictures)[:2]]
+            return [*drawn, nn.functional.conv1d(drawn[0].reshape(1, 1, 3), drawn[1].reshape(1, 1, 3)), *network(pictures)[:2]]
 
     outside, kernel = computed(), torch.arange(6.0).reshape(2, 3)
     with UnsetWeights():
