@@ -6,14 +6,24 @@ import contextlib
 import copy
 import io
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from detection.boxes import Array, Detections, fit_of, fitted
+from detection.boxes import Array, Detections, fit_of, fitted, select
 from detection.data.dataset import Images
-from detection.evaluation import MOST_DETECTIONS, accuracy, as_coco, as_input, as_planes, detect
+from detection.evaluation import (
+    IOU_THRESHOLD,
+    MOST_DETECTIONS,
+    SCORE_THRESHOLD,
+    accuracy,
+    as_coco,
+    as_input,
+    as_planes,
+    detect,
+    selected,
+)
 from tests.places import SHARED
 
 FIXTURES = SHARED / "fixtures" / "coco_eval"
@@ -102,6 +112,30 @@ def test_final_detections_are_chosen_as_the_family_does(tiny_val: Images) -> Non
 
     assert len(detect(twice, tiny_val)) == len(detect(twice, tiny_val, "nms")) <= objects
     assert len(detect(twice, tiny_val, "best")) == 2 * objects
+
+
+@pytest.mark.parametrize(("select_by", "iou_threshold"), [("nms", IOU_THRESHOLD), ("best", None)])
+def test_outputs_of_many_pictures_are_selected_as_those_of_one(
+    select_by: Literal["nms", "best"], iou_threshold: float | None, tiny_val: Images
+) -> None:
+    """Boxes and scores of all pictures in arrays give what a runtime gives that sees one at a time, and that is each picture's own
+    selection under its own id; they are taken one by one, as they come."""
+    rng, count = np.random.default_rng(0), len(tiny_val)
+    corners = rng.uniform(0, 40, (count, 60, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(8, 24, (count, 60, 2))], 2).astype(np.float32)
+    scores = rng.uniform(-0.1, 1, (count, 60, len(tiny_val.classes))).clip(0).astype(np.float32)
+    answers = {as_input(pixels).tobytes(): row for row, pixels in enumerate(tiny_val.pixels)}
+
+    def infer(pixels: Array) -> tuple[Array, Array]:
+        row = answers[pixels.tobytes()]
+        return boxes[row : row + 1], scores[row : row + 1]
+
+    found = selected(iter(zip(boxes, scores, strict=True)), tiny_val, select_by)
+    assert found == detect(infer, tiny_val, select_by)
+    expected = [select(boxes[row], scores[row], SCORE_THRESHOLD, iou_threshold, MOST_DETECTIONS) for row in range(count)]
+    own = [as_coco(final, tiny_val.fits[row], tiny_val.picture_ids[row]) for row, final in enumerate(expected)]
+    assert found == [one for picture in own for one in picture]
+    assert len({one["image_id"] for one in found}) == count
 
 
 def test_no_detections_are_0(tiny_val: Images) -> None:

@@ -32,8 +32,7 @@ NARROWER_DEPTHWISE = KeptChannels(
     layers={  # the same place, where the block is made of depthwise pairs
         "stages.2.1.reduce.1.0": LayerWidth(inputs=24, outputs=5),
         "stages.2.1.reduce.1.1": LayerWidth(inputs=5, outputs=5),
-        "stages.2.1.expand.0.0": LayerWidth(inputs=5, outputs=5),
-        "stages.2.1.expand.0.1": LayerWidth(inputs=5, outputs=5),
+        "stages.2.1.expand.0": LayerWidth(inputs=5, outputs=5),
         "stages.2.1.expand.1.0": LayerWidth(inputs=5, outputs=24),
     }
 )
@@ -66,7 +65,9 @@ def lively(spec: Spec, seed: int = 0) -> Detector:
     weights = dict(fresh(spec, seed).weights)
     for name, tensor in weights.items():
         if tensor.ndim == 4:
-            weights[name] = torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5
+            halved = f"{name.removesuffix('0.weight')}1.0.weight" not in weights  # by a ReLU, which the first of a pair has not
+            gain = 2 if halved else 1
+            weights[name] = torch.randn(tensor.shape, generator=generator) * (gain / tensor[0].numel()) ** 0.5
         elif name.endswith("running_var"):
             weights[name] = torch.rand(tensor.shape, generator=generator) + 0.5
         elif tensor.ndim == 1 and tensor.is_floating_point():  # means, scales and biases

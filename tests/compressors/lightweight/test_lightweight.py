@@ -21,7 +21,7 @@ from detection.spec import Factored, Ranks
 def test_depthwise_blocks_by_hand(tiny_detector: Detector, workbench: Workbench) -> None:
     """A 3x3 convolution 8 -> 16 with stride 2 becomes 8 single-channel 3x3 with that stride, then 1x1 8 -> 16 without."""
     light, _ = rebuild(tiny_detector, Lightweight(), workbench)
-    depthwise, pointwise = (light.network().get_submodule(f"stages.0.0.{part}.0") for part in (0, 1))
+    depthwise, pointwise = (light.network().get_submodule(f"stages.0.0.{part}") for part in ("0", "1.0"))
     assert isinstance(depthwise, nn.Conv2d)
     assert isinstance(pointwise, nn.Conv2d)
     assert (depthwise.groups, depthwise.kernel_size, depthwise.stride) == (8, (3, 3), (2, 2))

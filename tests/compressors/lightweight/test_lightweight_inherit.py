@@ -10,7 +10,7 @@ import torch
 
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
-from detection.checkpoint import Detector, fresh
+from detection.checkpoint import Detector, fresh, inherit
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from tests.detection.variants import lively
@@ -36,13 +36,15 @@ def bench(workbench: Workbench, dense: Detector) -> Workbench:
 
 @pytest.mark.parametrize("block", KINDS)
 def test_the_light_units_have_the_familys_weights(block: str, dense: Detector, bench: Workbench, tiny_train: Images) -> None:
-    """Those that the family fits to the eight pictures that seed 0 draws, to the bit in float32."""
+    """Those that the family fits, to the eight pictures that seed 0 draws, in a network with the dense weights wherever both are
+    alike; to the bit."""
     light, change = rebuild(dense, config(block), bench)
     rows = np.random.default_rng((0, 5)).permutation(len(tiny_train))[:PICTURES]
     images = make_batch(tiny_train, rows, None, np.random.default_rng(0)).images
     fit = dense.family.light_weights
     assert fit is not None
-    weights, units = fit(dense.network(), fresh(light.spec, 0).network(), [images])
+    copied = inherit(dense, fresh(light.spec, 0))
+    weights, units = fit(dense.network(), copied.network(), [images])
     assert change.details["fitted_units"] == units
     assert all(torch.equal(light.weights[name], own.to(light.weights[name].dtype)) for name, own in weights.items())
 

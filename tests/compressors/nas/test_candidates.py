@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.nas.candidates import Candidate, Judge
+from compressors.nas.candidates import Candidate, Judge, val_map_of
 from compressors.nas.supernet import Supernet
+from detection.boxes import Array
 from detection.checkpoint import Detector
 from detection.costs import count_macs
 from detection.data.dataset import Images
-from detection.evaluation import as_planes
+from detection.evaluation import Pixels, accuracy, as_planes, detect
 from detection.family import family_named
 from detection.spec import Spec
+from tests.detection.variants import lively
 
 RECALIBRATED, JUDGED = 6, 3
 
@@ -40,16 +42,22 @@ class Oracle(nn.Module):
         self.extracted.append((spec, recalibration))
         return self
 
-    def forward(self, planes: Tensor) -> int:
-        """The row of the picture."""
-        (row,) = [i for i, pixels in enumerate(self.images.pixels) if np.array_equal(as_planes(pixels), planes.numpy())]
-        return row
+    def forward(self, planes: Tensor) -> list[int]:
+        """The rows of the pictures."""
+        stored = {as_planes(pixels).tobytes(): row for row, pixels in enumerate(self.images.pixels)}
+        return [stored[own.numpy().tobytes()] for own in planes]
 
-    def decode(self, row: int) -> tuple[Tensor, Tensor]:
-        labels = self.images.labels[row] if row in self.known else np.zeros(0, np.int64)
-        boxes = self.images.boxes_xyxy_px[row][: len(labels)].copy()
-        boxes[:, 2] = boxes[:, 0] + self.width_share * (boxes[:, 2] - boxes[:, 0])
-        return torch.from_numpy(boxes)[None], torch.from_numpy(np.eye(len(self.images.classes), dtype=np.float32)[labels])[None]
+    def decode(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """As many boxes for each picture as the fullest has objects; what is not one has no score."""
+        most = max(map(len, self.images.labels))
+        boxes, scores = torch.zeros(len(rows), most, 4), torch.zeros(len(rows), most, len(self.images.classes))
+        for place, row in enumerate(rows):
+            labels = self.images.labels[row]
+            own = torch.from_numpy(self.images.boxes_xyxy_px[row]).clone()
+            own[:, 2] = own[:, 0] + self.width_share * (own[:, 2] - own[:, 0])
+            boxes[place, : len(own)] = own
+            scores[place, range(len(own)), labels] = float(row in self.known)
+        return boxes, scores
 
 
 def judge(supernet: Any, train: Images, val: Images, judged: int = JUDGED, seed: int = 0) -> Judge:
@@ -113,6 +121,26 @@ def test_normalisations_are_recalibrated_on_training_pictures(spec: Spec, tiny_t
     assert len({row for (row,) in rows}) == RECALIBRATED
     assert not torch.equal(judge(oracle, tiny_train, tiny_val, seed=1).recalibration, first)
     assert own.pictures_each == RECALIBRATED + JUDGED
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 8, 16])
+def test_pictures_together_are_judged_as_one_by_one(
+    at_once: int, tiny_val: Images, tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight pictures, so many at a time: the mAP of a runtime that sees one picture at a time, each with its own truth."""
+    network, seen = lively(tiny_detector.spec).network(), list[int]()
+    family = replace(tiny_detector.family, raw=lambda network, planes: seen.append(len(planes)) or network(planes))
+
+    def infer(picture: Pixels) -> tuple[Array, Array]:
+        with torch.no_grad():
+            boxes, scores = tiny_detector.family.decode(network, network(torch.from_numpy(as_planes(picture[0]))))
+        return boxes.numpy(), scores.numpy()
+
+    monkeypatch.setattr("compressors.nas.candidates.JUDGED_AT_ONCE", at_once)
+    expected = accuracy(tiny_val.ground_truth, detect(infer, tiny_val)).map_50_95
+    assert val_map_of(family, network, tiny_val) == pytest.approx(expected, rel=1e-3)
+    assert expected > 0
+    assert seen == [at_once] * (8 // at_once) + ([8 % at_once] if 8 % at_once else [])
 
 
 def test_a_record_says_what_was_found(tiny_detector: Detector) -> None:

@@ -37,7 +37,7 @@ def test_one_convolution_by_hand() -> None:
         ("dense", "neck.laterals.2.0", "conv1x1", 32 * 16 * 2 * 3, 32 * 16 + 16),
         ("dense", "heads.0.score:matmul", "conv1x1", 16 * 3 * 8 * 12, 16 * 3 + 3),  # a bias of its own, no normalisation
         ("short", "heads.1.score+box:matmul", "conv1x1", 16 * 19 * 4 * 6, 16 * 19 + 19),  # both from one branch
-        ("depthwise", "stages.0.1.reduce.0.0", "depthwise", 9 * 16 * 16 * 24, 9 * 16 + 16),
+        ("depthwise", "stages.0.1.reduce.0", "depthwise", 9 * 16 * 16 * 24, 9 * 16),  # the normalisation is behind the 1x1
         ("depthwise", "stages.0.1.reduce.1.0", "conv1x1", 16 * 8 * 16 * 24, 16 * 8 + 8),
         ("short", "stem.0", "conv_other", 4 * 4 * 3 * 8 * 16 * 24, 4 * 4 * 3 * 8 + 8),  # 4x4 at stride 4: each pixel once
         ("ghost", "stages.0.1.reduce.cheap.0", "depthwise", 9 * 4 * 16 * 24, 9 * 4 + 4),

@@ -82,6 +82,42 @@ def test_boxes_are_decoded_by_hand() -> None:
     torch.testing.assert_close(boxes[0, 0], torch.tensor([4 - 12.0, 4 - 12, 4 + 12, 4 + 12]))
 
 
+@pytest.mark.parametrize("largest", [1.0, 20.0, 60.0])
+def test_a_quotient_of_sums_is_the_expectation_of_a_softmax(largest: float) -> None:
+    """Within 1e-4 px of torch's softmax in float64, up to logits of 60 on either side, all of them there included; so are the
+    gradients, which are finite."""
+    network, generator = Network(PLAIN), torch.Generator().manual_seed(0)
+    sides = largest * (2 * torch.rand(2, POINTS, 4, 4, generator=generator) - 1)
+    sides[0, :40] = largest * torch.randint(0, 2, (40, 4, 4), generator=generator).mul(2).sub(1)  # both ends in one side
+    sides[1, :2] = torch.tensor([largest, -largest])[:, None, None]  # all at one end
+    logits, exact = sides.flatten(2).requires_grad_(), sides.double().flatten(2).requires_grad_()
+    distance_px = (torch.unflatten(exact, -1, (4, 4)).softmax(-1) * torch.arange(4.0)).sum(-1) * network.strides_px
+    expected = torch.cat([network.points_px - distance_px[..., :2], network.points_px + distance_px[..., 2:]], -1)
+    boxes = network.decode_boxes(logits)
+    torch.testing.assert_close(boxes.double(), expected, rtol=0, atol=1e-4)
+    pull = torch.randn(boxes.shape, generator=generator)
+    (boxes * pull).sum().backward()
+    (expected * pull).sum().backward()
+    assert logits.grad is not None
+    assert exact.grad is not None
+    inside = sides.flatten(2).abs() < 60  # what is cut there has no gradient beyond
+    torch.testing.assert_close(logits.grad.double()[inside], exact.grad[inside], rtol=1e-3, atol=1e-4)
+    assert logits.grad.isfinite().all()
+
+
+def test_logits_beyond_60_are_as_60() -> None:
+    """Cut before they are exponentiated: finite boxes, and no gradient that leads further out."""
+    network = Network(PLAIN)
+    logits = torch.linspace(-1000, 1000, POINTS * 16).reshape(1, POINTS, 16).requires_grad_()
+    boxes = network.decode_boxes(logits)
+    assert torch.equal(boxes, network.decode_boxes(logits.clamp(-60, 60)))
+    boxes.sum().backward()
+    assert logits.grad is not None
+    assert boxes.isfinite().all()
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[logits.abs() > 60] == 0).all()
+
+
 def test_pictures_of_a_batch_do_not_mix() -> None:
     """In evaluation mode a picture gets the same answer alone and in company."""
     network = lively(PLAIN).network()
@@ -109,7 +145,7 @@ def test_edits_apply_in_order() -> None:
 
 def test_a_narrowed_depthwise_convolution_stays_depthwise() -> None:
     """One group per channel, after pruning too."""
-    layer = Network(VARIANTS["pruned-depthwise"]).get_submodule("stages.2.1.expand.0.0")
+    layer = Network(VARIANTS["pruned-depthwise"]).get_submodule("stages.2.1.expand.0")
     assert isinstance(layer, nn.Conv2d)
     assert (layer.groups, layer.in_channels, layer.out_channels) == (5, 5, 5)
 
