@@ -51,8 +51,9 @@ def init(
     is_file = own is not None and own.is_file
     if is_file and calibrate:
         raise InputError("init: --calibrate times what searches may find, and in an ONNX file nothing is searched. Leave it out.")
-    profiles = devices(device or (choose(choices()) if choose else None))
-    made = decide(looked, own, None if "int8" in load_profile(profiles.design).dtypes else profiles.design)
+    folder = own_profiles if own_profiles.is_dir() else None
+    profiles = devices(device or (choose(choices(folder)) if choose else None), folder)
+    made = decide(looked, own, None if "int8" in load_profile(profiles.design, folder).dtypes else profiles.design)
     for setting in made:
         if setting.reason:
             say(f"{setting.name}: {setting.value} ({setting.reason})")
@@ -65,7 +66,7 @@ def init(
         check_plan(path, plan)
         took = minutes(plan.params.data.input_size, len(profiles.here))
         if profiles.here and (calibrate or (calibrate is None and agree is not None and agree(took))):
-            names = {name: f"{FITTED}{sweep}-{name.partition('-')[2]}" for name in profiles.here}
+            names = {name: f"{FITTED}{sweep}-{load_profile(name, folder).runtime}-1t" for name in profiles.here}
             for new in names.values():
                 _refuse_present(own_profiles / f"{new}.yaml", force)
             say(f"timing this machine: about {took} minutes, longer with busy neighbours")
@@ -111,14 +112,14 @@ def _start(path: Path, sweep: str) -> list[Setting]:
 
 
 def _end(profiles: Devices) -> list[Setting]:
-    known_by = "fitted on this machine" if profiles.fitted else "not fitted on this machine, see above"
+    known_by = "fitted on this machine" if profiles.design in profiles.own else "not fitted on this machine, see above"
     aims = f"what searches aim at, by estimates{f'; {known_by}' if profiles.design in profiles.here else ''}"
     known = dict.fromkeys((*profiles.here, profiles.target))
-    fitted = [Setting("measure.profiles_folder", PROFILES)] if profiles.fitted else []
+    folder = [Setting("measure.profiles_folder", PROFILES)] if profiles.own else []
     return [
         Setting("grid.runtimes", "[onnxruntime, openvino]"),
         Setting("grid.design_profile", profiles.design, aims),
-        *fitted,
+        *folder,
         Setting("measure.profiles", flow(list(known))),
         Setting("report.max_drop", "0.02", "shares of 1: two points of val mAP may be lost"),
     ]

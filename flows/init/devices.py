@@ -45,42 +45,56 @@ class Devices(NamedTuple):
     """What searches aim at: the target, or the processor next to it where the target takes int8 alone."""
     note: str
     """What is known of the numbers of this machine."""
+    own: tuple[str, ...] = ()
+    """Those of them that lie in the folder next to the plan: fitted now or earlier, or written by the user."""
 
     @property
     def fitted(self) -> bool:
-        """Whether those of this machine were fitted now."""
-        return any(name.startswith(FITTED) for name in self.here)
+        """Whether one of this machine is of its own."""
+        return not set(self.own).isdisjoint(self.here)
 
     def renamed(self, names: Mapping[str, str], note: str) -> Devices:
         """The same with fitted profiles in place of those of this machine."""
         here, target, design = tuple(names.values()), names.get(self.target, self.target), names.get(self.design, self.design)
-        return Devices(here, target, design, note)
+        return Devices(here, target, design, note, (*here, *(name for name in self.own if name not in names)))
 
 
-def choices() -> list[str]:
-    """What a target device may be."""
-    return [*([THIS_MACHINE] if _here() else []), *known_profiles()]
+def choices(folder: Path | None = None) -> list[str]:
+    """What a target device may be: this machine, a profile in the folder next to the plan, or a shipped one."""
+    shipped = known_profiles()
+    return [*([THIS_MACHINE] if _here() else []), *(name for name in known_profiles(folder) if name not in shipped), *shipped]
 
 
-def devices(target: str | None) -> Devices:
-    """The profiles for a target, this machine by default. InputError or ProfileError where there is none."""
+def devices(target: str | None, folder: Path | None = None) -> Devices:
+    """The profiles for a target, this machine by default. InputError or ProfileError where there is none.
+
+    A profile of this machine in the folder next to the plan stands in place of the shipped one of its runtime.
+    """
     here = _here()
     if not here and target in (None, THIS_MACHINE):
-        raise InputError(f"init: no profile of this machine ({platform.machine()}). Name --device: {', '.join(choices())}.")
-    own = load_profile(here[-1] if target is None or target == THIS_MACHINE else target)
-    design = own.id if own.float_dtype is not None or own.host_cpu is None else own.host_cpu
-    others = [name for name in here if mismatch_of(load_profile(name), cpu_model())]
-    shipped = f"{' and '.join(others)} were fitted on another processor" if others else "its profiles are of such a processor"
-    return Devices(here, own.id, design, f"nothing was measured on this machine; {shipped}" if here else "nothing")
+        raise InputError(f"init: no profile of this machine ({platform.machine()}). Name --device: {', '.join(choices(folder))}.")
+    aim = load_profile(here[-1] if target is None or target == THIS_MACHINE else target, folder)
+    design = aim.id if aim.float_dtype is not None or aim.host_cpu is None else aim.host_cpu
+    own = tuple(name for name in (aim.id, design) if name not in known_profiles())
+    if aim.id in own and _is_here(aim):
+        here = tuple(aim.id if load_profile(name).runtime == aim.runtime else name for name in here)
+    others = [name for name in here if mismatch_of(load_profile(name, folder), cpu_model())]
+    earlier = f"{aim.id} was fitted earlier" if aim.id in own and aim.id in here else "nothing was measured on this machine"
+    known = f"{' and '.join(others)} were fitted on another processor" if others else "its profiles are of such a processor"
+    note = f"{earlier}; {known}" if here else "nothing"
+    return Devices(here, aim.id, design, note, own)
 
 
 def _here() -> tuple[str, ...]:
     """The shipped profile of each runtime for this machine, with one thread: fitted on such a processor where there is one."""
-    every = (load_profile(name) for name in known_profiles())
-    own = [each for each in every if each.kind == "host" and each.machine == platform.machine() and each.threads == 1]
+    own = [each for each in map(load_profile, known_profiles()) if _is_here(each)]
     own.sort(key=lambda each: (mismatch_of(each, cpu_model()) is None, each.id))
     by_runtime = {each.runtime: each.id for each in own}  # the last of each
     return tuple(by_runtime[runtime] for runtime in sorted(by_runtime))
+
+
+def _is_here(profile: HardwareProfile) -> bool:
+    return profile.kind == "host" and profile.machine == platform.machine() and profile.threads == 1
 
 
 def minutes(input_size: tuple[int, int], profiles: int) -> int:
@@ -95,11 +109,11 @@ def fit(plan: Plan, looked: LookedAt, names: Mapping[str, str], say: Say) -> dic
     asked, made = Asked(plan, subjects, _few(looked, "train", size), _few(looked, "val", size)), {}
     cpu = environment()["cpu"] or platform.machine()
     for name, new in names.items():
-        shipped = load_profile(name)
+        start = load_profile(name, plan.profiles_folder)
         with tempfile.TemporaryDirectory(prefix="sixfold-init-") as folder:
-            measured = read_measurements(time_subjects([asked], shipped, Path(folder), plan.params.measure, say), shipped.runtime)
-            found = calibrate(shipped, measured, f"what the plan {sweep} asks about, kinds left out in turn")
-        words = f"{cpu}, {shipped.runtime}, {count(shipped.threads, 'thread')}, fitted for {sweep}"
+            measured = read_measurements(time_subjects([asked], start, Path(folder), plan.params.measure, say), start.runtime)
+            found = calibrate(start, measured, f"what the plan {sweep} asks about, kinds left out in turn")
+        words = f"{cpu}, {start.runtime}, {count(start.threads, 'thread')}, fitted for {sweep}"
         made[new] = found.model_copy(update={"id": new, "name": words})
     return made
 

@@ -20,6 +20,7 @@ from detection.data.sources import read_source
 from detection.data.voc import ANNOTATION_SUFFIXES, VocSource
 from detection.data.yolo_description import DESCRIPTIONS, YoloSource
 from detection.frozen import InputError
+from flows.progress import reading
 
 Found = CocoSource | VocSource | YoloSource
 LOOKED_FOR = (
@@ -71,9 +72,9 @@ def look(data: Path, base: Path) -> LookedAt:
     """
     if not data.is_dir() and not is_archive(data):
         raise InputError(f"{data}: no such folder, nor zip or tar. Name the folder of your pictures and labels.")
-    source = _source(unpacked(data, base) if is_archive(data) else data, data)
+    source = _source(unpacked(data, base, reading) if is_archive(data) else data, data)
     source = source.model_copy(update={"root": Path(os.path.relpath(data.resolve(), base.resolve()))})
-    labelled = read_source(source, base, SEED)
+    labelled = read_source(source, base, SEED, reading)
     pictures = [picture for split in SPLITS for picture in labelled.splits[split]]
     boxes: list[tuple[int, int, float]] = []
     per_class = Counter[str]()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import cv2
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from detection.boxes import Fit
 from detection.data.dataset import Split
+from detection.data.pixel_files import Pixels, read_picture
 
 Hashes = NDArray[np.uint64]
 FLIPS: Hashes = np.concatenate([np.zeros(1, np.uint64), np.uint64(1) << np.arange(64, dtype=np.uint64)])
@@ -53,18 +52,15 @@ class Seen:
         self._hashes.append(difference_hash(_content(pixels, *self._padding[-1])))
         self._sums.append(zlib.crc32(pixels.data))
 
-    def repeats(self, folder: Path) -> Iterator[Repeat]:
-        """Pictures that an earlier split has as well, each once. The folder has the pixels of every split."""
+    def repeats(self, packed: Mapping[Split, Pixels]) -> Iterator[Repeat]:
+        """Pictures that an earlier split has as well, each once; `packed` has the pixels of every split."""
         hashes = np.frombuffer(self._hashes, np.uint64)
-        heads = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in self._starts}
         ends = [*list(self._starts.values())[1:], len(self.names)]
         first: dict[tuple[int, int], int] = {}
 
         def pixels(index: int) -> NDArray[np.uint8]:
             split = next(split for split, start in reversed(self._starts.items()) if index >= start)
-            shape, row = heads[split].shape[1:], index - self._starts[split]
-            place = heads[split].offset + row * math.prod(shape)  # read, as pages of a map would stay in memory
-            return np.fromfile(folder / f"{split}.npy", np.uint8, math.prod(shape), offset=place).reshape(shape)
+            return read_picture(packed[split], index - self._starts[split])
 
         def thumb(index: int) -> NDArray[np.int16]:
             return _grey(_content(pixels(index), *self._padding[index]), THUMB)

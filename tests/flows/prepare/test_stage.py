@@ -169,6 +169,28 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_room_is_asked_for_as_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine pictures of 36,864 bytes each do not fit raw into 300,000, but encoded; and where that does not fit, it is said."""
+    encoded = GENERATED.model_copy(update={"pixel_cache_bytes": 0})
+    monkeypatch.setattr("flows.prepare.stage.shutil.disk_usage", lambda path: type("Usage", (), {"free": 300_000}))
+    with pytest.raises(InputError, match="the pixels need"):
+        prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
+    prepare(encoded, tmp_path, tmp_path / "out", seed=0, report=silent)
+    assert 100_000 < sum(path.stat().st_size for path in tmp_path.rglob("*.pngs")) < 300_000
+    monkeypatch.setattr("flows.prepare.stage.shutil.disk_usage", lambda path: type("Usage", (), {"free": 100_000}))
+    with pytest.raises(InputError, match="the pixels need"):
+        prepare(encoded, tmp_path, tmp_path / "again", seed=0, report=silent)
+
+
+def test_each_split_is_encoded_by_its_own_size(tmp_path: Path) -> None:
+    """Above the threshold, not at it: four pictures of 36,864 bytes are, three are not."""
+    data = GENERATED.model_copy(update={"pixel_cache_bytes": 3 * 96 * 128 * 3})
+    prepare(data, tmp_path, tmp_path / "out", seed=0, report=silent)
+    assert {path.name for path in (tmp_path / "out").iterdir()} > {"train.pngs", "val.npy", "test.npy"}
+    prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
+    assert not list((tmp_path / "out").glob("*.pngs")), "an earlier form is replaced with the rest"
+
+
 def test_long_work_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the pictures of a split take more than two seconds, lines tell how many are done."""
     seconds = iter(range(1000))
