@@ -28,10 +28,15 @@ from hardware_profiles.timing.environment import cpu_model, digest_of, environme
 
 THIS_MACHINE, FITTED = "this machine", "host-"
 """What `--device` may be besides a profile's name; what names of profiles begin with that were fitted here."""
-DRAWS, SEED = 24, 0
-"""Networks drawn from the search space, as `sixfold profiles benchmark` does by default."""
-MINUTES, AREA_PX = 4, 192 * 256
-"""What 28 networks took in one runtime at this size, on a Zen 4 with busy neighbours (docs/your-device.md)."""
+FEWEST_DRAWS, MOST_DRAWS, SEED = 6, 24, 0
+"""Networks drawn from the search space: as many as take MOST_MINUTES in all."""
+NAMED = 3
+"""Networks besides: the detector, the same from light blocks, a narrow one."""
+MOST_MINUTES = 5.0
+QUICK = {"rounds": 4, "timed_calls": 16, "end_to_end_calls": 1, "most_repeats": 1, "contention_wait_s": 5.0}
+"""How they are timed: a fit averages over networks, so each needs less than files that are compared with one another."""
+WRITING_S, TIMING_S, AREA_PX = 4.0, 2.0, 192 * 256
+"""Of a network in one runtime, in float and int8, the second at this size, on two idle cores of a Zen 4."""
 
 
 class Devices(NamedTuple):
@@ -97,21 +102,32 @@ def _is_here(profile: HardwareProfile) -> bool:
     return profile.kind == "host" and profile.machine == platform.machine() and profile.threads == 1
 
 
+def draws(input_size: tuple[int, int], profiles: int) -> int:
+    """How many networks are drawn; sizes are (height, width)."""
+    fitting = (own for own in range(MOST_DRAWS, FEWEST_DRAWS, -1) if _minutes(input_size, profiles, own) <= MOST_MINUTES)
+    return next(fitting, FEWEST_DRAWS)
+
+
 def minutes(input_size: tuple[int, int], profiles: int) -> int:
     """About how long a calibration takes; sizes are (height, width)."""
-    return max(profiles, round(profiles * MINUTES * input_size[0] * input_size[1] / AREA_PX))
+    return max(1, round(_minutes(input_size, profiles, draws(input_size, profiles))))
+
+
+def _minutes(input_size: tuple[int, int], profiles: int, drawn: int) -> float:
+    network_s = WRITING_S + TIMING_S * input_size[0] * input_size[1] / AREA_PX
+    return profiles * (NAMED + drawn) * network_s / 60
 
 
 def fit(plan: Plan, looked: LookedAt, names: Mapping[str, str], say: Say) -> dict[str, HardwareProfile]:
     """Every profile by its new name, fitted to times of what the plan asks about, taken here now."""
     size, classes, sweep = plan.params.data.input_size, looked.labelled.classes, plan.params.sweep
-    subjects = subjects_of(plan, plan.detector.model_copy(update={"classes": classes}), DRAWS, SEED)
+    subjects = subjects_of(plan, plan.detector.model_copy(update={"classes": classes}), draws(size, len(names)), SEED)
     asked, made = Asked(plan, subjects, _few(looked, "train", size), _few(looked, "val", size)), {}
-    cpu = environment()["cpu"] or platform.machine()
+    cpu, config = environment()["cpu"] or platform.machine(), plan.params.measure.model_copy(update=QUICK)
     for name, new in names.items():
         start = load_profile(name, plan.profiles_folder)
         with tempfile.TemporaryDirectory(prefix="sixfold-init-") as folder:
-            measured = read_measurements(time_subjects([asked], start, Path(folder), plan.params.measure, say), start.runtime)
+            measured = read_measurements(time_subjects([asked], start, Path(folder), config, say), start.runtime)
             found = calibrate(start, measured, f"what the plan {sweep} asks about, kinds left out in turn")
         words = f"{cpu}, {start.runtime}, {count(start.threads, 'thread')}, fitted for {sweep}"
         made[new] = found.model_copy(update={"id": new, "name": words})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import typer
 import yaml
@@ -245,6 +246,24 @@ def test_an_onnx_file_is_named_with_what_is_known_of_it(sixfold: Sixfold, theirs
     assert (written.data.resize, written.detector and written.detector.decode) == ("stretch", "boxes_scores"), (
         "inspect can write it"
     )
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["a list next to the file", "in the file"])
+def test_classes_are_those_of_the_file(inside: bool, sixfold: Sixfold, theirs: Path, tmp_path: Path) -> None:
+    """In the order of its scores, where it says them, as Ultralytics does, or a list next to it; what is not among them is said."""
+    names = ("dog", "kite", *(f"kind {number}" for number in range(8)))
+    model = onnx.load(theirs)
+    if inside:
+        onnx.helper.set_model_props(model, {"names": str(dict(enumerate(names)))})
+    else:
+        (tmp_path / "classes.txt").write_text("\n".join(names))
+    onnx.save(model, tmp_path / "theirs.onnx")
+    ended = sixfold(tmp_path, "init", str(write_yolo(tmp_path / "mine")), *PI, "--detector", "theirs.onnx")
+    assert ended.code == 0, ended
+    plan = read_plan(tmp_path / "mine.yaml")
+    assert plan.params.detector is not None
+    assert plan.params.detector.names(plan.base) == names
+    assert "of the data's, cat are not among them: give both the same names" in ended.out
 
 
 @pytest.mark.parametrize(("classes", "setting", "size"), [(CLASSES, "checkpoint", (64, 96)), (("cow",), "start_from", (96, 128))])
