@@ -91,7 +91,7 @@ class _Counted(io.FileIO):
 
 
 @contextmanager
-def _opened(archive: Path, title: str, watch: Watch) -> Iterator[io.BufferedReader]:
+def _opened(archive: Path, title: str, watch: Watch) -> Iterator[io.BufferedReader[Any]]:
     """The archive, open; how much of it was read is told."""
     with watch(title, archive.stat().st_size) as tell, io.BufferedReader(_Counted(archive, tell), BLOCK_BYTES) as file:
         yield file

@@ -107,7 +107,8 @@ def _header(data: Path, looked: LookedAt, profiles: Devices) -> list[str]:
 def _start(path: Path, sweep: str) -> list[Setting]:
     """A checkout's plans, in a folder of their own, share one store."""
     store = "../.sixfold/store" if path.resolve().parent.name == PLANS.name else ".sixfold/store"
-    shared = {"sweep": sweep, "seed": str(SEED), "device": "auto", "threads": "1", "store": f"{{url: {store}}}", "data.name": sweep}
+    name = flow(sweep)  # quoted where it looks like a number
+    shared = {"sweep": name, "seed": str(SEED), "device": "auto", "threads": "1", "store": f"{{url: {store}}}", "data.name": name}
     return [Setting(name, value) for name, value in shared.items()]
 
 

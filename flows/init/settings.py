@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import re
 import tempfile
@@ -15,6 +16,7 @@ import yaml
 
 from detection.brought import OnnxDetector
 from detection.checkpoint import load
+from detection.data.sources import Data
 from detection.frozen import InputError
 from flows.init.looked_at import LookedAt
 from flows.sweep.machine_warnings import BFLOAT16_FLAGS
@@ -133,11 +135,19 @@ def decide(looked: LookedAt, own: Brought | None, no_int8: str | None = None) ->
     """The sections of data and detector, and the grid's methods; `no_int8` is the device, where that does not multiply in int8."""
     size, why = (own.input_size, "height, width; what the detector takes") if own and own.input_size else input_size(looked)
     source = {"kind": looked.source.kind} | looked.source.model_dump(mode="json", exclude_unset=True)
-    data = [Setting("data.source", flow(source)), Setting("data.input_size", flow(list(size)), why)]
+    data = [Setting("data.source", flow(source)), Setting("data.input_size", flow(list(size)), why), *_large(looked, size)]
     root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE)]
     half = Setting("grid.methods.quantization", "[{precision: float16}]", f"{no_int8} does not multiply in int8")
     quantized = [half] if no_int8 else []
     return [*data, *root, *(quantized if own and own.is_file else _training(looked, quantized))]
+
+
+def _large(looked: LookedAt, size: tuple[int, int]) -> list[Setting]:
+    """What is said where a split's pixels are more than are stored raw."""
+    split = max(looked.labelled.splits, key=lambda own: len(looked.labelled.splits[own]))
+    raw_bytes, most_bytes = len(looked.labelled.splits[split]) * math.prod(size) * 3, Data().pixel_cache_bytes
+    why = f"the pixels of {split} are {raw_bytes / 1e9:.1f} GB raw; a split above this is stored encoded, without loss"
+    return [Setting("data.pixel_cache_bytes", str(most_bytes), why)] if raw_bytes > most_bytes else []
 
 
 def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def _packed_bytes(labelled: Labelled, split: Split, data: Data) -> int:
     raw_bytes, pictures = math.prod(_shape(labelled, split, data)), labelled.splits[split]
     if not _encoded(raw_bytes, data):
         return raw_bytes
-    few = pictures[:: max(1, len(pictures) // SAMPLED)]
+    few = list(islice(pictures, 0, None, max(1, len(pictures) // SAMPLED)))
     return sum(len(encode(fitted(own.pixels(), data.input_size, data.resize))) for own in few) * len(pictures) // len(few)
 
 

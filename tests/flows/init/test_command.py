@@ -14,7 +14,7 @@ import yaml
 
 from detection import checkpoint
 from detection.checkpoint import Detector
-from detection.data.sources import read_source
+from detection.data.sources import Data, read_source
 from flows.init import devices, settings
 from flows.inspect.plan_text import Setting, with_settings
 from flows.sweep.machine_warnings import processor_mismatch
@@ -78,11 +78,12 @@ def test_a_folder_becomes_a_plan(write: Write, source: dict[str, Any], sixfold: 
     assert f"({cpu_model() or 'model unknown'})" in path.read_text().partition("sweep:")[0].replace("\n# ", " ")
 
 
-def test_the_plan_is_named_as_the_folder(sixfold: Sixfold, tmp_path: Path) -> None:
-    """In the letters that a sweep's name may have, and whole where it ends like an archive's."""
-    ended = sixfold(tmp_path, "init", str(write_voc(tmp_path / "My Guitar")), *PI)
+@pytest.mark.parametrize(("folder", "name"), [("My Guitar", "my-guitar"), ("2024", "2024"), ("No", "no")])
+def test_the_plan_is_named_as_the_folder(folder: str, name: str, sixfold: Sixfold, tmp_path: Path) -> None:
+    """In the letters that a sweep's name may have, whole where it ends like an archive's, and a text whatever it looks like."""
+    ended = sixfold(tmp_path, "init", str(write_voc(tmp_path / folder)), *PI)
     assert ended.code == 0, ended
-    assert load_plan(tmp_path / "my-guitar.yaml").params.sweep == "my-guitar"
+    assert load_plan(tmp_path / f"{name}.yaml").params.sweep == name
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,17 @@ def test_the_input_fits_the_boxes(
     assert ended.code == 0, ended
     assert load_plan(tmp_path / "mine.yaml").params.data.input_size == wanted
     assert told in ended.out
+
+
+def test_a_large_set_is_said_to_be_stored_encoded(sixfold: Sixfold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six pictures of 96 x 128 are 221,184 bytes: above a threshold below that, and nothing is said at it."""
+    data = str(write_yolo(tmp_path / "mine"))
+    for most_bytes in (221_184, 221_183):
+        monkeypatch.setattr(settings, "Data", lambda own=most_bytes: Data(pixel_cache_bytes=own))
+        ended = sixfold(tmp_path, "init", data, *PI, "--out", f"{most_bytes}.yaml")
+        assert ended.code == 0, ended
+        said = f"data.pixel_cache_bytes: {most_bytes} (the pixels of train are 0.0 GB raw" in ended.out
+        assert said == ("pixel_cache_bytes" in load_plan(tmp_path / f"{most_bytes}.yaml").text) == (most_bytes == 221_183)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +320,7 @@ def test_this_machine_is_timed_where_it_is_asked_for(sixfold: Sixfold, tmp_path:
     replace_lock(monkeypatch, tmp_path)
     jobs = replace_process(monkeypatch, timed_by_size)
     monkeypatch.setattr(settings, "ARCHITECTURE", TINY)
-    monkeypatch.setattr(devices, "DRAWS", 3)
+    monkeypatch.setattr(devices, "draws", lambda size, profiles: 3)
     data = str(write_voc(tmp_path / "mine"))
     ended = sixfold(tmp_path, "init", data, "--calibrate")
     assert ended.code == 0, ended
