@@ -9,10 +9,11 @@ from pathlib import Path
 
 from detection.data.archives import ENDINGS
 from detection.frozen import InputError
+from flows.init.detectors import brought
 from flows.init.devices import FITTED, Devices, choices, devices, fit, minutes
 from flows.init.looked_at import SEED, LookedAt, look
 from flows.init.plan_text import plan_text
-from flows.init.settings import Setting, brought, decide, flow
+from flows.init.settings import Setting, decide, flow
 from flows.progress import Say
 from flows.records.files import write_text
 from flows.sweep.params import parse_plan

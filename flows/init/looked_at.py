@@ -73,7 +73,7 @@ def look(data: Path, base: Path) -> LookedAt:
     if not data.is_dir() and not is_archive(data):
         raise InputError(f"{data}: no such folder, nor zip or tar. Name the folder of your pictures and labels.")
     source = _source(unpacked(data, base, reading) if is_archive(data) else data, data)
-    source = source.model_copy(update={"root": Path(os.path.relpath(data.resolve(), base.resolve()))})
+    source = source.model_copy(update={"root": Path(relative(data, base))})
     labelled = read_source(source, base, SEED, reading)
     pictures = [picture for split in SPLITS for picture in labelled.splits[split]]
     boxes: list[tuple[int, int, float]] = []
@@ -89,6 +89,12 @@ def look(data: Path, base: Path) -> LookedAt:
     height_px, width_px = np.median([picture.size for picture in pictures], axis=0).round().astype(int).tolist()
     table = np.array(boxes, dtype=np.float64)
     return LookedAt(source, labelled, (height_px, width_px), table[:, :2], table[:, 2], per_class)
+
+
+def relative(path: Path, base: Path) -> str:
+    """How a plan in the folder `base` names the path: from there, or from the root where they have nothing else in common."""
+    own, other = path.resolve(), base.resolve()
+    return str(own) if os.path.commonpath((own, other)) == own.anchor else os.path.relpath(own, other)
 
 
 def _source(folder: Path, named: Path) -> Found:

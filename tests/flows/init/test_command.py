@@ -7,24 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 import typer
 import yaml
 
-from detection import checkpoint
-from detection.checkpoint import Detector
 from detection.data.sources import Data, read_source
 from flows.init import devices, settings
-from flows.inspect.plan_text import Setting, with_settings
 from flows.sweep.machine_warnings import processor_mismatch
-from flows.sweep.params import read_plan
 from flows.sweep.plan_checks import load_plan
 from hardware_profiles.schema.library import known_profiles, load_profile
 from hardware_profiles.timing.environment import cores_here, cpu_model
 from hardware_profiles.timing.round import Block, Job, RoundResult
 from tests.flows.cli_runner import Sixfold, refused
-from tests.flows.init_factory import CLASSES, Write, write_archive, write_coco, write_roboflow_coco, write_voc, write_yolo
+from tests.flows.init_factory import Write, write_archive, write_coco, write_roboflow_coco, write_voc, write_yolo
 from tests.flows.rounds_factory import ON_X86, replace_lock, replace_process
 from tests.flows.sweep_factory import listing
 
@@ -232,64 +227,6 @@ def test_what_cannot_be_is_refused_in_one_message(
     before = listing(tmp_path)
     refused(sixfold(tmp_path, "init", name, *options), words, out="" if options == () else "voc data")
     assert listing(tmp_path) == before
-
-
-def test_an_onnx_file_is_named_with_what_is_known_of_it(sixfold: Sixfold, theirs: Path, tmp_path: Path) -> None:
-    """Its own size, the data's classes, and no training; `sixfold inspect` comes next, and nothing is timed for a search."""
-    classes = tuple(f"kind {number}" for number in range(10))
-    data = str(write_yolo(tmp_path / "mine", classes))
-    refused(
-        sixfold(tmp_path, "init", data, *PI, "--detector", str(theirs), "--calibrate"),
-        "in an ONNX file nothing is searched",
-        out="yolo",
-    )
-    ended = sixfold(tmp_path, "init", data, *PI, "--detector", str(theirs))
-    assert ended.code == 0, ended
-    assert "Next: `sixfold inspect --params mine.yaml --write`, then" in ended.out
-    plan = read_plan(tmp_path / "mine.yaml")
-    assert plan.params.data.input_size == (64, 96)
-    assert plan.params.detector is not None
-    assert (plan.params.detector.classes, plan.params.detector.decode) == (classes, "auto")
-    assert (plan.base / plan.params.detector.onnx).samefile(theirs)
-    assert "teacher" not in plan.params.model_fields_set
-    found = {"data": {"resize": Setting("stretch")}, "detector": {"decode": Setting("boxes_scores")}}
-    (tmp_path / "mine.yaml").write_text(with_settings(plan.text, found))
-    written = load_plan(tmp_path / "mine.yaml").params
-    assert (written.data.resize, written.detector and written.detector.decode) == ("stretch", "boxes_scores"), (
-        "inspect can write it"
-    )
-
-
-@pytest.mark.parametrize("inside", [False, True], ids=["a list next to the file", "in the file"])
-def test_classes_are_those_of_the_file(inside: bool, sixfold: Sixfold, theirs: Path, tmp_path: Path) -> None:
-    """In the order of its scores, where it says them, as Ultralytics does, or a list next to it; what is not among them is said."""
-    names = ("dog", "kite", *(f"kind {number}" for number in range(8)))
-    model = onnx.load(theirs)
-    if inside:
-        onnx.helper.set_model_props(model, {"names": str(dict(enumerate(names)))})
-    else:
-        (tmp_path / "classes.txt").write_text("\n".join(names))
-    onnx.save(model, tmp_path / "theirs.onnx")
-    ended = sixfold(tmp_path, "init", str(write_yolo(tmp_path / "mine")), *PI, "--detector", "theirs.onnx")
-    assert ended.code == 0, ended
-    plan = read_plan(tmp_path / "mine.yaml")
-    assert plan.params.detector is not None
-    assert plan.params.detector.names(plan.base) == names
-    assert "of the data's, cat are not among them: give both the same names" in ended.out
-
-
-@pytest.mark.parametrize(("classes", "setting", "size"), [(CLASSES, "checkpoint", (64, 96)), (("cow",), "start_from", (96, 128))])
-def test_a_detector_of_ours_is_taken_or_trained_further(
-    classes: tuple[str, ...], setting: str, size: tuple[int, int], tiny_detector: Detector, sixfold: Sixfold, tmp_path: Path
-) -> None:
-    """As it is, at its own size, where the classes are the data's; otherwise training starts from it."""
-    own = checkpoint.fresh(tiny_detector.spec.model_copy(update={"classes": classes}), 0)
-    checkpoint.save(own, tmp_path / "own")
-    ended = sixfold(tmp_path, "init", str(write_yolo(tmp_path / "mine")), *PI, "--detector", "own")
-    assert ended.code == 0, ended
-    params = load_plan(tmp_path / "mine.yaml").params
-    assert getattr(params.teacher, setting) == Path("own")
-    assert params.data.input_size == size
 
 
 def test_a_terminal_is_asked(sixfold: Sixfold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
