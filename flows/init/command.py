@@ -11,14 +11,14 @@ from detection.data.archives import ENDINGS
 from detection.frozen import InputError
 from flows.init.detectors import brought
 from flows.init.devices import FITTED, Devices, choices, devices, fit, minutes
-from flows.init.looked_at import SEED, LookedAt, look
+from flows.init.looked_at import SEED, LookedAt, look, without_training
 from flows.init.plan_text import plan_text
 from flows.init.settings import Setting, decide, flow
 from flows.progress import Say
 from flows.records.files import write_text
 from flows.sweep.params import parse_plan
 from flows.sweep.plan_checks import check_plan
-from flows.sweep.workspace import require_place
+from flows.sweep.workspace import require_place, whole_run
 from hardware_profiles.schema.authoring import text_of
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
@@ -46,6 +46,8 @@ def init(
         raise InputError(f"{path.parent}: no such folder for the plan. Make it, or name another with --out.")
     _refuse_present(path, force)
     looked = look(data, path.resolve().parent)
+    if detector and detector.is_file():
+        looked = without_training(looked, path.resolve().parent)
     for line in (*looked.sentences(), *looked.labelled.notes):
         say(line)
     own = brought(detector, looked, path.resolve().parent) if detector else None
@@ -80,7 +82,8 @@ def init(
     aim = "the target" if profiles.design == profiles.target else f"the processor next to {profiles.target}"
     say(f"grid.design_profile: {profiles.design} ({aim}; {profiles.note})")
     say(f"plan: {write_text(path, text())}")
-    say(_next(path, is_file))
+    inspect = f"`sixfold inspect --params {path} --write`, then " if is_file else ""
+    say(f"Next: {inspect}{whole_run(path)}")
 
 
 def _fitted(profile: HardwareProfile) -> str:
@@ -125,13 +128,6 @@ def _end(profiles: Devices) -> list[Setting]:
         Setting("measure.profiles", flow(list(known))),
         Setting("report.max_drop", "0.02", "shares of 1: two points of val mAP may be lost"),
     ]
-
-
-def _next(path: Path, is_file: bool) -> str:
-    inspect = f"`sixfold inspect --params {path} --write`, then " if is_file else ""
-    if Path("Makefile").is_file() and Path("dvc.yaml").is_file():
-        return f"Next: {inspect}`make repro PLAN={path}`; `make plan PLAN={path}` says how long that takes."
-    return f"Next: {inspect}`sixfold prepare --params {path}`, and so on with teacher, grid, measure and report."
 
 
 def _slug(name: str) -> str:

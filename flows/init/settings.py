@@ -78,7 +78,8 @@ def decide(looked: LookedAt, own: Brought | None, no_int8: str | None = None) ->
     """The sections of data and detector, and the grid's methods; `no_int8` is the device, where that does not multiply in int8."""
     size, why = (own.input_size, "height, width; what the detector takes") if own and own.input_size else input_size(looked)
     source = {"kind": looked.source.kind} | looked.source.model_dump(mode="json", exclude_unset=True)
-    data = [Setting("data.source", flow(source)), Setting("data.input_size", flow(list(size)), why), *_large(looked, size)]
+    shares = "nothing is trained, so few pictures are in train, for calibration alone" if looked.source.split_shares else ""
+    data = [Setting("data.source", flow(source), shares), Setting("data.input_size", flow(list(size)), why), *_large(looked, size)]
     root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE)]
     half = Setting("grid.methods.quantization", "[{precision: float16}]", f"{no_int8} does not multiply in int8")
     quantized = [half] if no_int8 else []

@@ -9,11 +9,14 @@ import pytest
 
 from detection import checkpoint
 from detection.checkpoint import Detector
+from detection.data.dataset import SPLITS
+from detection.data.sources import read_source
+from flows.init import looked_at
 from flows.inspect.plan_text import Setting, with_settings
 from flows.sweep.params import read_plan
 from flows.sweep.plan_checks import load_plan
 from tests.flows.cli_runner import Sixfold, refused
-from tests.flows.init_factory import CLASSES, write_yolo
+from tests.flows.init_factory import CLASSES, Write, write_coco, write_voc, write_yolo
 
 PI = ("--device", "raspberry-pi-5")
 """A device that is known on every machine."""
@@ -87,6 +90,24 @@ def test_classes_are_those_of_the_file(
     assert plan.params.detector is not None
     assert plan.params.detector.names(plan.base) == (wanted or names)
     assert told.format(whence="the file" if inside else "classes.txt") in ended.out
+
+
+@pytest.mark.parametrize(("write", "counts"), [(write_voc, [4, 4, 4]), (write_coco, [4, 4, 4]), (write_yolo, [6, 3, 3])])
+def test_what_is_not_trained_needs_few_pictures_in_train(
+    write: Write, counts: list[int], sixfold: Sixfold, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third at most, for calibration; splits of the user's own stay, and so does train where it would be too few."""
+    data = str(write(tmp_path / "mine"))
+    for least, wanted in ((4, counts), (5, [6, 3, 3] if write is write_yolo else [8, 2, 2])):
+        monkeypatch.setattr(looked_at, "LEAST_PICTURES", least)
+        ended = sixfold(tmp_path, "init", data, *PI, "--detector", str(theirs), "--force")
+        assert ended.code == 0, ended
+        plan = read_plan(tmp_path / "mine.yaml")
+        labelled = read_source(plan.params.data.source, plan.base, plan.params.seed)
+        assert [len(labelled.splits[split]) for split in SPLITS] == wanted
+        told = "(train {}, val {}, test {})".format(*wanted)
+        assert told in ended.out
+        assert ("nothing is trained" in plan.text) == ("split_shares" in plan.text) == (wanted == [4, 4, 4])
 
 
 def test_far_paths_are_absolute(sixfold: Sixfold, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
