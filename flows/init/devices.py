@@ -35,8 +35,8 @@ NAMED = 3
 MOST_MINUTES = 5.0
 QUICK = {"rounds": 4, "timed_calls": 16, "end_to_end_calls": 1, "most_repeats": 1, "contention_wait_s": 5.0}
 """How they are timed: a fit averages over networks, so each needs less than files that are compared with one another."""
-WRITING_S, TIMING_S, AREA_PX = 4.0, 2.0, 192 * 256
-"""Of a network in one runtime, in float and int8, the second at this size, on two idle cores of a Zen 4."""
+NETWORK_S, TIMING_S, AREA_PX = 3.0, 1.0, 192 * 256
+"""Of a network in one runtime, in float and int8: files and sessions, and calls at this size; on two idle cores of a Zen 4."""
 
 
 class Devices(NamedTuple):
@@ -114,7 +114,7 @@ def minutes(input_size: tuple[int, int], profiles: int) -> int:
 
 
 def _minutes(input_size: tuple[int, int], profiles: int, drawn: int) -> float:
-    network_s = WRITING_S + TIMING_S * input_size[0] * input_size[1] / AREA_PX
+    network_s = NETWORK_S + TIMING_S * input_size[0] * input_size[1] / AREA_PX
     return profiles * (NAMED + drawn) * network_s / 60
 
 
