@@ -16,10 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 import typer
 
-from detection.data.augmentation import Augmentation, batches
 from detection.data.coco import CocoSource
 from detection.data.dataset import load_split
 from detection.data.pixel_files import open_pixels, pixel_writer
@@ -29,7 +27,6 @@ from studies.entry import run_app
 
 INPUT_SIZE, DRAWINGS = (192, 256), 50
 BATCH_SIZE, ROUNDS = 8, 5
-AUGMENTED = {False: None, True: Augmentation()}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -58,6 +55,10 @@ def measure_batches(folder: Path, pictures: int = 200) -> None:
     """Store the first pictures of a prepared folder's train split raw and encoded, and read both in turn, in random order. Seconds
     are those of one core, which neighbours hardly change.
     """
+    import torch  # its memory would count as that of `prepare`
+
+    from detection.data.augmentation import Augmentation, batches
+
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     train = load_split(folder, "train")
@@ -72,8 +73,9 @@ def measure_batches(folder: Path, pictures: int = 200) -> None:
         seconds: dict[tuple[bool, bool], list[float]] = defaultdict(list)
         for _ in range(ROUNDS):
             for encoded, augmented in itertools.product((False, True), repeat=2):
+                order, varied = rng.permutation(shape[0]), Augmentation() if augmented else None
                 started_s = time.process_time()
-                for _batch in batches(forms[encoded], rng.permutation(shape[0]), BATCH_SIZE, AUGMENTED[augmented], rng):
+                for _batch in batches(forms[encoded], order, BATCH_SIZE, varied, rng):
                     pass
                 seconds[encoded, augmented].append(time.process_time() - started_s)
         for encoded, title in ((False, "raw"), (True, "encoded")):

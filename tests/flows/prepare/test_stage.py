@@ -18,6 +18,7 @@ from detection.data.labelled import Picture
 from detection.data.sources import Data, VocSource
 from detection.frozen import InputError
 from flows.prepare.stage import READ_AHEAD, prepare, read_ahead
+from tests.flows.init_factory import write_archive
 from tests.places import SHARED
 
 BCCD = SHARED / "datasets/bccd"
@@ -197,6 +198,21 @@ def test_long_work_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("flows.progress.clock", lambda: 3.0 * next(seconds))
     prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
     assert "prepare train: 4 of 4 pictures done in " in capsys.readouterr().err
+
+
+def test_unpacking_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An archive that takes more than two seconds to read or to unpack is told of, and a short one is not."""
+    archive = write_archive(tmp_path / "mine")
+    data = Data.model_validate({"source": {"kind": "yolo", "root": archive.name}, "input_size": [64, 64]})
+    prepare(data, tmp_path, tmp_path / "short", seed=0, report=silent)
+    assert capsys.readouterr().err == ""
+    seconds = iter(range(10_000))
+    monkeypatch.setattr("flows.progress.clock", lambda: 3.0 * next(seconds))
+    (tmp_path / "again").mkdir()
+    archive.rename(tmp_path / "again" / archive.name)
+    prepare(data, tmp_path / "again", tmp_path / "long", seed=0, report=silent)
+    said = capsys.readouterr().err
+    assert all(f"{work} {archive.name}: 1 of 1 MB done in " in said for work in ("read", "unpack"))
 
 
 @pytest.mark.skipif(not BCCD.is_dir(), reason="needs ../shared/datasets/bccd beside the checkout")
