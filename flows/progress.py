@@ -18,6 +18,7 @@ AT_ONCE_S = 10.0
 """What ends is told at once where the last line is older than this."""
 SHORT_S = 2.0
 """Counted work that takes less says nothing."""
+MB = 10**6
 LOOK_EVERY_S = 1.0
 """How often the thread looks whether a line is due, and a bar is drawn."""
 SHOWN = 3
@@ -54,7 +55,8 @@ def progress(
             yield work
         except BaseException:
             stack.close()
-            print(f"{title}: stopped after {duration(work.took_s)}, {work.so_far()}", file=stream, flush=True)
+            if work.took_s >= first_after_s:
+                print(f"{title}: stopped after {duration(work.took_s)}, {work.so_far()}", file=stream, flush=True)
             raise
     if work.took_s >= first_after_s:
         print(f"{title}: {work.so_far()} in {duration(work.took_s)}", file=stream, flush=True)
@@ -66,6 +68,22 @@ def steps(items: Iterable[Item], total: int, title: str, unit: str) -> Iterator[
         for item in items:
             yield item
             work.advance()
+
+
+@contextmanager
+def reading(title: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+    """What takes the number of further bytes done; how far it is is told where it takes more than two seconds."""
+    total_mb, seen_bytes = -(-total_bytes // MB), 0
+    with progress(title, total_mb, "MB", first_after_s=SHORT_S) as work:
+
+        def tell(done_bytes: int) -> None:
+            nonlocal seen_bytes
+            seen_bytes += done_bytes
+            if further := min(seen_bytes // MB, total_mb) - work.done:  # parts may be read twice
+                work.advance(further)
+
+        yield tell
+        work.advance(total_mb - work.done)
 
 
 def duration(seconds: float) -> str:

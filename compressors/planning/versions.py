@@ -46,6 +46,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "detection/compact/*.py",
         "detection/data/augmentation.py",
         "detection/data/dataset.py",
+        "detection/data/pixel_files.py",
     ),
     "export": ("detection/export.py", "detection/compact/deployed.py", "detection/onnx_file/*.py"),
     "estimate": ("compressors/latency.py", "hardware_profiles/estimate/model.py"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import shutil
 import stat
 import struct
@@ -11,7 +12,10 @@ import tarfile
 import uuid
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from detection.data.labelled import SHOWN, inside
 from detection.frozen import Digest, InputError
@@ -23,6 +27,16 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFEr
 """What reading an archive raises: TarError for links out and devices, too, RuntimeError for passwords and unknown compressions."""
 NOT_OF_THE_DISK = (None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 """Numbers of an OSError that the archive causes: no gzip, a place before its start, one name for a file and a folder."""
+BLOCK_BYTES = 1 << 18
+"""Read at a time."""
+Watch = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""Tells how far long work is: gets its title and its bytes, and gives the block what takes the number of further bytes done."""
+
+
+@contextmanager
+def unwatched(title: str, total_bytes: int) -> Iterator[Callable[[int], object]]:
+    """A watch that tells nothing."""
+    yield lambda done_bytes: None
 
 
 def is_archive(path: Path) -> bool:
@@ -30,24 +44,24 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS) and path.is_file()
 
 
-def archive_digest(archive: Path) -> Digest:
+def archive_digest(archive: Path, watch: Watch = unwatched) -> Digest:
     """sha256 of the archive's bytes."""
-    with archive.open("rb") as file:
+    with _opened(archive, f"read {archive.name}", watch) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def unpacked(archive: Path, base: Path) -> Path:
+def unpacked(archive: Path, base: Path, watch: Watch = unwatched) -> Path:
     """The folder with the archive's data, absolute: below base, unpacked now or earlier.
 
     Folders around it that hold nothing else are passed. Raises InputError where it is damaged, larger than the free space, or
     holds a name or a link that leads out.
     """
-    target = (base / UNPACKED / archive_digest(archive)).absolute()
+    target = (base / UNPACKED / archive_digest(archive, watch)).absolute()
     if not target.is_dir():
         partial = target.with_name(f"{uuid.uuid4().hex}.partial")
         partial.mkdir(parents=True)
         try:
-            _unpack(archive, partial)
+            _unpack(archive, partial, watch)
             partial.rename(target)
         except OSError:
             if not target.is_dir():  # another process was faster
@@ -63,14 +77,35 @@ def _data_folder(folder: Path) -> Path:
     return _data_folder(shown[0]) if len(shown) == 1 and shown[0].is_dir() and not shown[0].is_symlink() else folder
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+class _Counted(io.FileIO):
+    """A file that tells how many bytes are read from it."""
+
+    def __init__(self, path: Path, tell: Callable[[int], object]) -> None:
+        super().__init__(path)
+        self._tell = tell
+
+    def readinto(self, buffer: Any) -> int:
+        read_bytes = super().readinto(buffer) or 0
+        self._tell(read_bytes)
+        return read_bytes
+
+
+@contextmanager
+def _opened(archive: Path, title: str, watch: Watch) -> Iterator[io.BufferedReader[Any]]:
+    """The archive, open; how much of it was read is told."""
+    with watch(title, archive.stat().st_size) as tell, io.BufferedReader(_Counted(archive, tell), BLOCK_BYTES) as file:
+        yield file
+
+
+def _unpack(archive: Path, folder: Path, watch: Watch) -> None:
     try:
-        if archive.suffix.lower() == ".zip":
-            with zipfile.ZipFile(archive) as zipped:
-                _unpack_zip(zipped, archive, folder)
-        else:
-            with tarfile.open(archive) as tar:
-                _unpack_tar(tar, archive, folder)
+        with _opened(archive, f"unpack {archive.name}", watch) as file:
+            if archive.suffix.lower() == ".zip":
+                with zipfile.ZipFile(file) as zipped:
+                    _unpack_zip(zipped, archive, folder)
+            else:
+                with tarfile.open(fileobj=file) as tar:
+                    _unpack_tar(tar, archive, folder)
     except InputError:
         raise
     except (*DAMAGED, OSError) as error:

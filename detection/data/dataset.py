@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from detection.boxes import Fit, Resize, fit_of
+from detection.data.pixel_files import Pixels, open_pixels, resized
 from detection.frozen import DamagedError, Digest, Frozen, InputError, read_json
 
 Split = Literal["train", "val", "test"]
@@ -61,10 +61,10 @@ class Prepared(Frozen):
 
 @dataclass(frozen=True)
 class Images:
-    """One split in memory-mapped pixels; picture i has pixels[i], boxes_xyxy_px[i] and labels[i]."""
+    """One split, its pixels in a file; picture i has pixels[i], boxes_xyxy_px[i] and labels[i]."""
 
     split: Split
-    pixels: NDArray[np.uint8]  # (pictures, height, width, 3), RGB, of the input's size
+    pixels: Pixels  # (pictures, height, width, 3), RGB, of the input's size
     boxes_xyxy_px: tuple[NDArray[np.float32], ...]  # each (n, 4), in pixels of the input
     labels: tuple[NDArray[np.int64], ...]  # each (n,), index into classes
     picture_ids: tuple[int, ...]
@@ -82,8 +82,8 @@ class Images:
     def at(self, input_size: tuple[int, int]) -> Images:
         """The same pictures for a network of another input size, (height, width) in pixels; these where it is their own.
 
-        Resized by area, and in memory. The size may only be smaller, and of the same shape: a padded picture could not be
-        mapped back otherwise.
+        Resized by area. The size may only be smaller, and of the same shape: a padded picture could not be mapped back
+        otherwise.
         """
         height_px, width_px = self.pixels.shape[1:3]
         if input_size == (height_px, width_px):
@@ -94,12 +94,9 @@ class Images:
                 "see them smaller, in the same shape. Set data.input_size and run `sixfold prepare` again for anything else."
             )
         share = input_size[0] / height_px
-        pixels = np.empty((len(self), *input_size, 3), dtype=np.uint8)
-        for row, picture in enumerate(self.pixels):
-            pixels[row] = cv2.resize(np.asarray(picture), input_size[::-1], interpolation=cv2.INTER_AREA)
         return replace(
             self,
-            pixels=pixels,
+            pixels=resized(self.pixels, input_size),
             boxes_xyxy_px=tuple((boxes * share).astype(np.float32) for boxes in self.boxes_xyxy_px),
             fits=tuple(fit._replace(resized=fit.resized * share) for fit in self.fits),
         )
@@ -114,7 +111,7 @@ def load_prepared(folder: Path) -> Prepared:
 
 
 def load_split(folder: Path, split: Split) -> Images:
-    """One split of a prepared folder, its pixels mapped, not read; DamagedError where a file was cut off or does not fit."""
+    """One split of a prepared folder, its pixels not read yet; DamagedError where a file was cut off or does not fit."""
     prepared = load_prepared(folder)
     try:
         return _load(folder, split, prepared)
@@ -123,11 +120,11 @@ def load_split(folder: Path, split: Split) -> Images:
 
 
 def _load(folder: Path, split: Split, prepared: Prepared) -> Images:
-    pixels = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+    pictures = prepared.splits[split].pictures
+    pixels = open_pixels(folder, split, (pictures, *prepared.input_size, 3))
     ground_truth = json.loads((folder / f"{split}.json").read_bytes())
-    expected = (prepared.splits[split].pictures, *prepared.input_size, 3)
-    if not pixels.shape == expected == (len(ground_truth["images"]), *expected[1:]):
-        raise ValueError(f"pixels of shape {pixels.shape} and {len(ground_truth['images'])} pictures, not {expected}")
+    if len(ground_truth["images"]) != pictures:
+        raise ValueError(f"labels of {len(ground_truth['images'])} pictures, not of {pictures}")
     sizes = [(picture["height"], picture["width"]) for picture in ground_truth["images"]]
     fits = tuple(fit_of(size, prepared.input_size, prepared.resize) for size in sizes)
     boxes, labels = _targets(ground_truth, fits)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from detection.boxes import Resize
-from detection.data.archives import archive_digest, is_archive, unpacked
+from detection.data.archives import Watch, archive_digest, is_archive, unpacked, unwatched
 from detection.data.coco import CocoSource, coco_files, read_coco
 from detection.data.dataset import Provenance
 from detection.data.generated import GeneratedSource, read_generated
@@ -57,34 +57,37 @@ class Data(Frozen):
     """(height, width) in pixels that every picture is brought to; multiples of the detector's coarsest stride, mostly 32."""
     resize: Resize = "letterbox"
     """`letterbox`: in its own shape, padded with grey; `stretch`: to all of the input, as some detectors were trained."""
+    pixel_cache_bytes: Annotated[int, Field(ge=0)] = 4 * 2**30
+    """A split with more bytes of pixels is stored encoded, without loss, and decoded as batches ask for it: the same pixels in less
+    room, but slower to read. No result depends on it."""
 
 
-def read_source(source: Source, base: Path, seed: int) -> Labelled:
+def read_source(source: Source, base: Path, seed: int, watch: Watch = unwatched) -> Labelled:
     """The labelled pictures of any source; its paths are relative to base, the folder of the params file.
 
     The seed makes the generated pictures, or the splits of a data set that brings none. A root that is an archive is unpacked
-    below base, once. Raises InputError for bad data.
+    below base, once, and watched meanwhile. Raises InputError for bad data.
     """
     notes: tuple[str, ...] = ()
     if archive := _archive(source, base):
-        folder = unpacked(archive, base)
+        folder = unpacked(archive, base, watch)
         source = source.model_copy(update={"root": folder})
         notes = (f"{archive} is unpacked in {folder}",)
     labelled = READERS[type(source)].read(source, base, seed)
     return replace(labelled, notes=(*notes, *labelled.notes))
 
 
-def provenance(data: Data, base: Path, seed: int) -> Provenance:
+def provenance(data: Data, base: Path, seed: int, watch: Watch = unwatched) -> Provenance:
     """What `prepare` would work from now; paths in the data are relative to base, the folder of the params file."""
-    asked = data.model_dump(mode="json")
+    asked = data.model_dump(mode="json", exclude={"pixel_cache_bytes"})
     if data.resize == "letterbox":  # the only way there was when the first data was prepared
         del asked["resize"]
     settings = {"reading": READING_VERSION, "data": asked, "seed": seed}
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    return Provenance(settings=hashlib.sha256(text.encode()).hexdigest(), files=_files_digest(data, base))
+    return Provenance(settings=hashlib.sha256(text.encode()).hexdigest(), files=_files_digest(data, base, watch))
 
 
-def _files_digest(data: Data, base: Path) -> Digest | None:
+def _files_digest(data: Data, base: Path, watch: Watch) -> Digest | None:
     """sha256 over the data set's files: annotations by content, pictures by name and size. None where it has none, or not here.
 
     Of an archive, its content.
@@ -94,7 +97,7 @@ def _files_digest(data: Data, base: Path) -> Digest | None:
     """
     content, found = hashlib.sha256(), False
     archive = _archive(data.source, base)
-    packed = [DataFile(archive.parent, archive.name, archive_digest(archive).encode())] if archive else None
+    packed = [DataFile(archive.parent, archive.name, archive_digest(archive, watch).encode())] if archive else None
     for file in packed or READERS[type(data.source)].files(data.source, base):
         state = _size(file.root / file.name) if file.content is None else hashlib.sha256(file.content).hexdigest()
         found |= state != ABSENT

@@ -98,7 +98,7 @@ def prepare(params: ParamsPath = DEFAULT) -> None:
     from flows.prepare.stage import prepare as stage
 
     stage(loaded.params.data, loaded.base, workspace.PREPARED, loaded.params.seed, print)
-    print("Next: `sixfold teacher`.")
+    print(f"Next: {loaded.command('teacher')}.")
 
 
 @app.command()
@@ -163,7 +163,7 @@ def measure(
     warnings = flag_sentences(flags_of(session.cells, latency.rows))
     for line in (*verdict_lines(latency.rows), *warnings, *design_advice(session, latency, loaded.params.grid.design_profile)):
         print(line)
-    print(f"{len(latency.rows)} rows: {workspace.LATENCY}\nNext: `sixfold report`.")
+    print(f"{len(latency.rows)} rows: {workspace.LATENCY}\nNext: {loaded.command('report')}.")
 
 
 @app.command()

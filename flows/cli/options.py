@@ -22,7 +22,7 @@ ExecutorName = Annotated[
 CellsPattern = Annotated[
     str | None, typer.Option("--cells", help="Only cells and references whose name matches, as in a shell: '*pruning*'.")
 ]
-DEFAULT = Path("params.yaml")
+DEFAULT = workspace.PARAMS
 PLAIN_WIDTH = 200
 """Characters a line where the output is no terminal: tables in logs and pipes are not folded."""
 

@@ -149,7 +149,7 @@ class _Run:
         if bad:
             say("Run the same command again: what is done is kept, only the rest is tried.")
             return 0 if self.plan.params.grid.on_failure == "continue" else INCOMPLETE
-        say("Next: `sixfold measure`.")
+        say(f"Next: {self.plan.command('measure')}.")
         return 0
 
     def _track(self, record: CellRecord) -> None:

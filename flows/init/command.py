@@ -9,15 +9,16 @@ from pathlib import Path
 
 from detection.data.archives import ENDINGS
 from detection.frozen import InputError
+from flows.init.detectors import brought
 from flows.init.devices import FITTED, Devices, choices, devices, fit, minutes
-from flows.init.looked_at import SEED, LookedAt, look
+from flows.init.looked_at import SEED, LookedAt, look, without_training
 from flows.init.plan_text import plan_text
-from flows.init.settings import Setting, brought, decide, flow
+from flows.init.settings import Setting, decide, flow
 from flows.progress import Say
 from flows.records.files import write_text
 from flows.sweep.params import parse_plan
 from flows.sweep.plan_checks import check_plan
-from flows.sweep.workspace import require_place
+from flows.sweep.workspace import require_place, whole_run
 from hardware_profiles.schema.authoring import text_of
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import HardwareProfile
@@ -45,14 +46,17 @@ def init(
         raise InputError(f"{path.parent}: no such folder for the plan. Make it, or name another with --out.")
     _refuse_present(path, force)
     looked = look(data, path.resolve().parent)
+    if detector and detector.is_file():
+        looked = without_training(looked, path.resolve().parent)
     for line in (*looked.sentences(), *looked.labelled.notes):
         say(line)
     own = brought(detector, looked, path.resolve().parent) if detector else None
     is_file = own is not None and own.is_file
     if is_file and calibrate:
         raise InputError("init: --calibrate times what searches may find, and in an ONNX file nothing is searched. Leave it out.")
-    profiles = devices(device or (choose(choices()) if choose else None))
-    made = decide(looked, own, None if "int8" in load_profile(profiles.design).dtypes else profiles.design)
+    folder = own_profiles if own_profiles.is_dir() else None
+    profiles = devices(device or (choose(choices(folder)) if choose else None), folder)
+    made = decide(looked, own, None if "int8" in load_profile(profiles.design, folder).dtypes else profiles.design)
     for setting in made:
         if setting.reason:
             say(f"{setting.name}: {setting.value} ({setting.reason})")
@@ -65,7 +69,7 @@ def init(
         check_plan(path, plan)
         took = minutes(plan.params.data.input_size, len(profiles.here))
         if profiles.here and (calibrate or (calibrate is None and agree is not None and agree(took))):
-            names = {name: f"{FITTED}{sweep}-{name.partition('-')[2]}" for name in profiles.here}
+            names = {name: f"{FITTED}{sweep}-{load_profile(name, folder).runtime}-1t" for name in profiles.here}
             for new in names.values():
                 _refuse_present(own_profiles / f"{new}.yaml", force)
             say(f"timing this machine: about {took} minutes, longer with busy neighbours")
@@ -78,7 +82,8 @@ def init(
     aim = "the target" if profiles.design == profiles.target else f"the processor next to {profiles.target}"
     say(f"grid.design_profile: {profiles.design} ({aim}; {profiles.note})")
     say(f"plan: {write_text(path, text())}")
-    say(_next(path, is_file))
+    inspect = f"`sixfold inspect --params {path} --write`, then " if is_file else ""
+    say(f"Next: {inspect}{whole_run(path)}")
 
 
 def _fitted(profile: HardwareProfile) -> str:
@@ -106,29 +111,23 @@ def _header(data: Path, looked: LookedAt, profiles: Devices) -> list[str]:
 def _start(path: Path, sweep: str) -> list[Setting]:
     """A checkout's plans, in a folder of their own, share one store."""
     store = "../.sixfold/store" if path.resolve().parent.name == PLANS.name else ".sixfold/store"
-    shared = {"sweep": sweep, "seed": str(SEED), "device": "auto", "threads": "1", "store": f"{{url: {store}}}", "data.name": sweep}
+    name = flow(sweep)  # quoted where it looks like a number
+    shared = {"sweep": name, "seed": str(SEED), "device": "auto", "threads": "1", "store": f"{{url: {store}}}", "data.name": name}
     return [Setting(name, value) for name, value in shared.items()]
 
 
 def _end(profiles: Devices) -> list[Setting]:
-    known_by = "fitted on this machine" if profiles.fitted else "not fitted on this machine, see above"
+    known_by = "fitted on this machine" if profiles.design in profiles.own else "not fitted on this machine, see above"
     aims = f"what searches aim at, by estimates{f'; {known_by}' if profiles.design in profiles.here else ''}"
     known = dict.fromkeys((*profiles.here, profiles.target))
-    fitted = [Setting("measure.profiles_folder", PROFILES)] if profiles.fitted else []
+    folder = [Setting("measure.profiles_folder", PROFILES)] if profiles.own else []
     return [
         Setting("grid.runtimes", "[onnxruntime, openvino]"),
         Setting("grid.design_profile", profiles.design, aims),
-        *fitted,
+        *folder,
         Setting("measure.profiles", flow(list(known))),
         Setting("report.max_drop", "0.02", "shares of 1: two points of val mAP may be lost"),
     ]
-
-
-def _next(path: Path, is_file: bool) -> str:
-    inspect = f"`sixfold inspect --params {path} --write`, then " if is_file else ""
-    if Path("Makefile").is_file() and Path("dvc.yaml").is_file():
-        return f"Next: {inspect}`make repro PLAN={path}`; `make plan PLAN={path}` says how long that takes."
-    return f"Next: {inspect}`sixfold prepare --params {path}`, and so on with teacher, grid, measure and report."
 
 
 def _slug(name: str) -> str:

@@ -28,10 +28,15 @@ from hardware_profiles.timing.environment import cpu_model, digest_of, environme
 
 THIS_MACHINE, FITTED = "this machine", "host-"
 """What `--device` may be besides a profile's name; what names of profiles begin with that were fitted here."""
-DRAWS, SEED = 24, 0
-"""Networks drawn from the search space, as `sixfold profiles benchmark` does by default."""
-MINUTES, AREA_PX = 4, 192 * 256
-"""What 28 networks took in one runtime at this size, on a Zen 4 with busy neighbours (docs/your-device.md)."""
+FEWEST_DRAWS, MOST_DRAWS, SEED = 6, 24, 0
+"""Networks drawn from the search space: as many as take MOST_MINUTES in all."""
+NAMED = 3
+"""Networks besides: the detector, the same from light blocks, a narrow one."""
+MOST_MINUTES = 5.0
+QUICK = {"rounds": 4, "timed_calls": 16, "end_to_end_calls": 1, "most_repeats": 1, "contention_wait_s": 5.0}
+"""How they are timed: a fit averages over networks, so each needs less than files that are compared with one another."""
+NETWORK_S, TIMING_S, AREA_PX = 3.0, 1.0, 192 * 256
+"""Of a network in one runtime, in float and int8: files and sessions, and calls at this size; on two idle cores of a Zen 4."""
 
 
 class Devices(NamedTuple):
@@ -45,61 +50,86 @@ class Devices(NamedTuple):
     """What searches aim at: the target, or the processor next to it where the target takes int8 alone."""
     note: str
     """What is known of the numbers of this machine."""
+    own: tuple[str, ...] = ()
+    """Those of them that lie in the folder next to the plan: fitted now or earlier, or written by the user."""
 
     @property
     def fitted(self) -> bool:
-        """Whether those of this machine were fitted now."""
-        return any(name.startswith(FITTED) for name in self.here)
+        """Whether one of this machine is of its own."""
+        return not set(self.own).isdisjoint(self.here)
 
     def renamed(self, names: Mapping[str, str], note: str) -> Devices:
         """The same with fitted profiles in place of those of this machine."""
         here, target, design = tuple(names.values()), names.get(self.target, self.target), names.get(self.design, self.design)
-        return Devices(here, target, design, note)
+        return Devices(here, target, design, note, (*here, *(name for name in self.own if name not in names)))
 
 
-def choices() -> list[str]:
-    """What a target device may be."""
-    return [*([THIS_MACHINE] if _here() else []), *known_profiles()]
+def choices(folder: Path | None = None) -> list[str]:
+    """What a target device may be: this machine, a profile in the folder next to the plan, or a shipped one."""
+    shipped = known_profiles()
+    return [*([THIS_MACHINE] if _here() else []), *(name for name in known_profiles(folder) if name not in shipped), *shipped]
 
 
-def devices(target: str | None) -> Devices:
-    """The profiles for a target, this machine by default. InputError or ProfileError where there is none."""
+def devices(target: str | None, folder: Path | None = None) -> Devices:
+    """The profiles for a target, this machine by default. InputError or ProfileError where there is none.
+
+    A profile of this machine in the folder next to the plan stands in place of the shipped one of its runtime.
+    """
     here = _here()
     if not here and target in (None, THIS_MACHINE):
-        raise InputError(f"init: no profile of this machine ({platform.machine()}). Name --device: {', '.join(choices())}.")
-    own = load_profile(here[-1] if target is None or target == THIS_MACHINE else target)
-    design = own.id if own.float_dtype is not None or own.host_cpu is None else own.host_cpu
-    others = [name for name in here if mismatch_of(load_profile(name), cpu_model())]
-    shipped = f"{' and '.join(others)} were fitted on another processor" if others else "its profiles are of such a processor"
-    return Devices(here, own.id, design, f"nothing was measured on this machine; {shipped}" if here else "nothing")
+        raise InputError(f"init: no profile of this machine ({platform.machine()}). Name --device: {', '.join(choices(folder))}.")
+    aim = load_profile(here[-1] if target is None or target == THIS_MACHINE else target, folder)
+    design = aim.id if aim.float_dtype is not None or aim.host_cpu is None else aim.host_cpu
+    own = tuple(name for name in (aim.id, design) if name not in known_profiles())
+    if aim.id in own and _is_here(aim):
+        here = tuple(aim.id if load_profile(name).runtime == aim.runtime else name for name in here)
+    others = [name for name in here if mismatch_of(load_profile(name, folder), cpu_model())]
+    earlier = f"{aim.id} was fitted earlier" if aim.id in own and aim.id in here else "nothing was measured on this machine"
+    known = f"{' and '.join(others)} were fitted on another processor" if others else "its profiles are of such a processor"
+    note = f"{earlier}; {known}" if here else "nothing"
+    return Devices(here, aim.id, design, note, own)
 
 
 def _here() -> tuple[str, ...]:
     """The shipped profile of each runtime for this machine, with one thread: fitted on such a processor where there is one."""
-    every = (load_profile(name) for name in known_profiles())
-    own = [each for each in every if each.kind == "host" and each.machine == platform.machine() and each.threads == 1]
+    own = [each for each in map(load_profile, known_profiles()) if _is_here(each)]
     own.sort(key=lambda each: (mismatch_of(each, cpu_model()) is None, each.id))
     by_runtime = {each.runtime: each.id for each in own}  # the last of each
     return tuple(by_runtime[runtime] for runtime in sorted(by_runtime))
 
 
+def _is_here(profile: HardwareProfile) -> bool:
+    return profile.kind == "host" and profile.machine == platform.machine() and profile.threads == 1
+
+
+def draws(input_size: tuple[int, int], profiles: int) -> int:
+    """How many networks are drawn; sizes are (height, width)."""
+    fitting = (own for own in range(MOST_DRAWS, FEWEST_DRAWS, -1) if _minutes(input_size, profiles, own) <= MOST_MINUTES)
+    return next(fitting, FEWEST_DRAWS)
+
+
 def minutes(input_size: tuple[int, int], profiles: int) -> int:
     """About how long a calibration takes; sizes are (height, width)."""
-    return max(profiles, round(profiles * MINUTES * input_size[0] * input_size[1] / AREA_PX))
+    return max(1, round(_minutes(input_size, profiles, draws(input_size, profiles))))
+
+
+def _minutes(input_size: tuple[int, int], profiles: int, drawn: int) -> float:
+    network_s = NETWORK_S + TIMING_S * input_size[0] * input_size[1] / AREA_PX
+    return profiles * (NAMED + drawn) * network_s / 60
 
 
 def fit(plan: Plan, looked: LookedAt, names: Mapping[str, str], say: Say) -> dict[str, HardwareProfile]:
     """Every profile by its new name, fitted to times of what the plan asks about, taken here now."""
     size, classes, sweep = plan.params.data.input_size, looked.labelled.classes, plan.params.sweep
-    subjects = subjects_of(plan, plan.detector.model_copy(update={"classes": classes}), DRAWS, SEED)
+    subjects = subjects_of(plan, plan.detector.model_copy(update={"classes": classes}), draws(size, len(names)), SEED)
     asked, made = Asked(plan, subjects, _few(looked, "train", size), _few(looked, "val", size)), {}
-    cpu = environment()["cpu"] or platform.machine()
+    cpu, config = environment()["cpu"] or platform.machine(), plan.params.measure.model_copy(update=QUICK)
     for name, new in names.items():
-        shipped = load_profile(name)
+        start = load_profile(name, plan.profiles_folder)
         with tempfile.TemporaryDirectory(prefix="sixfold-init-") as folder:
-            measured = read_measurements(time_subjects([asked], shipped, Path(folder), plan.params.measure, say), shipped.runtime)
-            found = calibrate(shipped, measured, f"what the plan {sweep} asks about, kinds left out in turn")
-        words = f"{cpu}, {shipped.runtime}, {count(shipped.threads, 'thread')}, fitted for {sweep}"
+            measured = read_measurements(time_subjects([asked], start, Path(folder), config, say), start.runtime)
+            found = calibrate(start, measured, f"what the plan {sweep} asks about, kinds left out in turn")
+        words = f"{cpu}, {start.runtime}, {count(start.threads, 'thread')}, fitted for {sweep}"
         made[new] = found.model_copy(update={"id": new, "name": words})
     return made
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compressors.quantization.method import LEAST_PICTURES, Quantization
 from detection.data.archives import is_archive, unpacked
 from detection.data.coco import CocoSource, SplitPaths
 from detection.data.dataset import SPLITS, Split
-from detection.data.labelled import SPLIT_NAMES, Labelled, found_files
+from detection.data.labelled import SPLIT_NAMES, Labelled, SplitShares, found_files
 from detection.data.sources import read_source
 from detection.data.voc import ANNOTATION_SUFFIXES, VocSource
 from detection.data.yolo_description import DESCRIPTIONS, YoloSource
 from detection.frozen import InputError
+from flows.progress import reading
 
 Found = CocoSource | VocSource | YoloSource
 LOOKED_FOR = (
@@ -33,6 +36,8 @@ MOST_NAMES = 8
 """Classes that are told."""
 SEED = 0
 """Of the plan; it draws the splits of a data set that has none."""
+CALIBRATING, MOST_CALIBRATING = Quantization().pictures, 0.34
+"""Pictures that train needs where it is for calibration alone, and the share that it gets at most."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,9 @@ def look(data: Path, base: Path) -> LookedAt:
     """
     if not data.is_dir() and not is_archive(data):
         raise InputError(f"{data}: no such folder, nor zip or tar. Name the folder of your pictures and labels.")
-    source = _source(unpacked(data, base) if is_archive(data) else data, data)
-    source = source.model_copy(update={"root": Path(os.path.relpath(data.resolve(), base.resolve()))})
-    labelled = read_source(source, base, SEED)
+    source = _source(unpacked(data, base, reading) if is_archive(data) else data, data)
+    source = source.model_copy(update={"root": Path(relative(data, base))})
+    labelled = read_source(source, base, SEED, reading)
     pictures = [picture for split in SPLITS for picture in labelled.splits[split]]
     boxes: list[tuple[int, int, float]] = []
     per_class = Counter[str]()
@@ -88,6 +93,34 @@ def look(data: Path, base: Path) -> LookedAt:
     height_px, width_px = np.median([picture.size for picture in pictures], axis=0).round().astype(int).tolist()
     table = np.array(boxes, dtype=np.float64)
     return LookedAt(source, labelled, (height_px, width_px), table[:, :2], table[:, 2], per_class)
+
+
+def without_training(looked: LookedAt, base: Path) -> LookedAt:
+    """The same where nothing is to be trained: of pictures that are divided by shares, more choose and report."""
+    pictures = sum(map(len, looked.labelled.splits.values()))
+    train = min(math.ceil(100 * CALIBRATING / pictures) / 100, MOST_CALIBRATING)
+    if train * pictures < LEAST_PICTURES or not _is_drawn(looked, base):
+        return looked
+    shares = SplitShares(train=train, val=round((1 - train) / 2, 3), test=round((1 - train) / 2, 3))
+    source = looked.source.model_copy(update={"split_shares": shares})
+    return replace(looked, source=source, labelled=read_source(source, base, SEED))
+
+
+def _is_drawn(looked: LookedAt, base: Path) -> bool:
+    """Whether the splits are those that are drawn, and not the user's."""
+    if isinstance(looked.source, CocoSource):
+        return isinstance(looked.source.annotations, Path)
+    drawn = read_source(looked.source.model_copy(update={"split_shares": SplitShares()}), base, SEED)
+    return all(
+        [own.file_name for own in drawn.splits[split]] == [own.file_name for own in looked.labelled.splits[split]]
+        for split in SPLITS
+    )
+
+
+def relative(path: Path, base: Path) -> str:
+    """How a plan in the folder `base` names the path: from there, or from the root where they have nothing else in common."""
+    own, other = path.resolve(), base.resolve()
+    return str(own) if os.path.commonpath((own, other)) == own.anchor else os.path.relpath(own, other)
 
 
 def _source(folder: Path, named: Path) -> Found:

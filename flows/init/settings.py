@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import math
 import re
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
-from detection.checkpoint import load
-from detection.frozen import InputError
+from detection.data.sources import Data
 from flows.init.looked_at import LookedAt
 from flows.sweep.machine_warnings import BFLOAT16_FLAGS
-from hardware_profiles.estimate.graph.graph import GraphError
-from hardware_profiles.runtimes.onnx_repair import repair
 from hardware_profiles.timing.environment import cores_here, cpu_flags
 
 STEP_PX, SHORTEST_PX, LONGEST_PX = 32, 96, 640
@@ -62,29 +57,6 @@ def flow(value: Any) -> str:
     return written.removesuffix("...\n").rstrip()
 
 
-def brought(detector: Path, looked: LookedAt, base: Path) -> Brought:
-    """How a plan in the folder `base` takes a detector; InputError or GraphError where it is none."""
-    own, classes = flow(os.path.relpath(detector.resolve(), base.resolve())), looked.labelled.classes
-    if detector.is_dir():
-        spec = load(detector).spec
-        if spec.classes == classes:
-            return Brought((Setting("teacher.checkpoint", own, "trained for these classes, in this order"),), spec.input_size)
-        return Brought((Setting("teacher.start_from", own, f"trained for other classes: {', '.join(spec.classes)}"),))
-    if not detector.is_file():
-        raise InputError(f"{detector}: no such file or folder. --detector is an ONNX file, or a folder with a detector of ours.")
-    with tempfile.TemporaryDirectory(prefix="sixfold-init-") as folder:
-        whole = Path(folder) / "whole.onnx"
-        try:
-            signature, why = repair(detector, whole, None).signature, "an ONNX file with its size in it"
-        except GraphError:  # its sides are open; or it is no such file, which is told now
-            signature, why = repair(detector, whole, input_size(looked)[0]).signature, "an ONNX file for pictures of any size"
-    colour = (Setting("detector.input", "{colour: grey}", "the file takes one channel"),) if signature.channels == 1 else ()
-    order = "the data's; put them into the order of the file's scores"
-    decode = "`sixfold inspect --params PLAN --write` finds it on labelled pictures, and how the file is fed"
-    named = (Setting("detector.onnx", own, why), Setting("detector.classes", flow(list(classes)), order))
-    return Brought((*named, *colour, Setting("detector.decode", "auto", decode)), signature.input_size, is_file=True)
-
-
 def input_size(looked: LookedAt) -> tuple[tuple[int, int], str]:
     """(height, width) in pixels, and why: the smallest in the pictures' shape at which nearly all boxes are large enough."""
     height_px, width_px = looked.picture_size
@@ -106,11 +78,20 @@ def decide(looked: LookedAt, own: Brought | None, no_int8: str | None = None) ->
     """The sections of data and detector, and the grid's methods; `no_int8` is the device, where that does not multiply in int8."""
     size, why = (own.input_size, "height, width; what the detector takes") if own and own.input_size else input_size(looked)
     source = {"kind": looked.source.kind} | looked.source.model_dump(mode="json", exclude_unset=True)
-    data = [Setting("data.source", flow(source)), Setting("data.input_size", flow(list(size)), why)]
+    shares = "nothing is trained, so few pictures are in train, for calibration alone" if looked.source.split_shares else ""
+    data = [Setting("data.source", flow(source), shares), Setting("data.input_size", flow(list(size)), why), *_large(looked, size)]
     root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE)]
     half = Setting("grid.methods.quantization", "[{precision: float16}]", f"{no_int8} does not multiply in int8")
     quantized = [half] if no_int8 else []
     return [*data, *root, *(quantized if own and own.is_file else _training(looked, quantized))]
+
+
+def _large(looked: LookedAt, size: tuple[int, int]) -> list[Setting]:
+    """What is said where a split's pixels are more than are stored raw."""
+    split = max(looked.labelled.splits, key=lambda own: len(looked.labelled.splits[own]))
+    raw_bytes, most_bytes = len(looked.labelled.splits[split]) * math.prod(size) * 3, Data().pixel_cache_bytes
+    why = f"the pixels of {split} are {raw_bytes / 1e9:.1f} GB raw; a split above this is stored encoded, without loss"
+    return [Setting("data.pixel_cache_bytes", str(most_bytes), why)] if raw_bytes > most_bytes else []
 
 
 def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:

@@ -13,6 +13,7 @@ from flows.progress import PrintTable, Say
 from flows.records.files import write_text
 from flows.sweep.params import Plan, read_plan
 from flows.sweep.settings import Measure
+from flows.sweep.workspace import whole_run
 from hardware_profiles.schema.library import load_profile
 
 
@@ -70,7 +71,7 @@ def _settle(
         if write:
             raise InputError(f"{params}: `decode` is not written, since {len(values)} ways are equal. Declare one of those above.")
         put += "declare one of these; then "
-    say(f"Next: {put}`sixfold prepare`, then `sixfold teacher`.")
+    say(f"Next: {put}{whole_run(params)}")
 
 
 def _write(plan: Plan, params: Path, sections: plan_text.Sections, say: Say) -> None:

@@ -20,6 +20,7 @@ from detection.frozen import InputError
 from flows.inspect.choose import Choice, choose
 from flows.inspect.feeding import DECLARED, feedings
 from flows.inspect.search import ROUNDS
+from flows.progress import reading
 from flows.stats.map_bootstrap import MIN_PICTURES
 from flows.sweep.given import interface_of
 from flows.sweep.params import Plan
@@ -90,7 +91,7 @@ def labelled_data(plan: Plan) -> Labelled:
     """The plan's pictures; InputError where it names none."""
     if "data" not in plan.params.model_fields_set:
         raise InputError("data: the plan has no such section, and without labelled pictures nothing tells how the file is fed.")
-    return read_source(plan.params.data.source, plan.base, plan.params.seed)
+    return read_source(plan.params.data.source, plan.base, plan.params.seed, reading)
 
 
 def chosen_on_val(found: Inspected, plan: Plan, asked: OnnxDetector, labelled: Labelled) -> Choice:

@@ -7,6 +7,8 @@ All have random weights, which cost the same time as trained ones.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import statistics
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ from detection.export import export_onnx
 from detection.frozen import InputError
 from detection.spec import Spec
 from flows.measure.host import host_rounds, why_not_here
-from flows.progress import Say
+from flows.progress import Say, steps
 from flows.sweep.context import lay_foundation
 from flows.sweep.params import Plan
 from flows.sweep.plan_checks import load_plan
@@ -102,12 +104,12 @@ def draw(start: Spec, config: Nas, count: int, seed: int) -> list[tuple[str, Spe
 
 
 def write_files(
-    subjects: Sequence[Subject], profile: HardwareProfile, train: Images, val: Images, folder: Path, say: Say = print
+    subjects: Sequence[Subject], profile: HardwareProfile, train: Images, val: Images, folder: Path
 ) -> tuple[SubjectFile, ...]:
     """Each network with random weights in every type that the profile computes in, below folder."""
     files: list[SubjectFile] = []
     config = Quantization(calibrator="minmax", pictures=PICTURES)
-    for index, subject in enumerate(subjects):
+    for index, subject in enumerate(steps(subjects, len(subjects), f"write for {profile.runtime}", "networks")):
         detector = fresh(subject.spec, seed=index)
         own = folder / f"{index:03d}"
         own.mkdir(parents=True, exist_ok=True)
@@ -117,9 +119,9 @@ def write_files(
         if "int8" in profile.dtypes:
             size = subject.spec.input_size
             (own / profile.runtime).mkdir(exist_ok=True)
-            packed = quantize(detector, config, profile.runtime, train.at(size), val.at(size), index, own / profile.runtime)
+            with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars of its own
+                packed = quantize(detector, config, profile.runtime, train.at(size), val.at(size), index, own / profile.runtime)
             files.append(SubjectFile(packed.file, "int8", subject.family))
-        say(f"calibration networks: {index + 1} of {len(subjects)} networks of {folder.name} written for {profile.runtime}")
     return tuple(files)
 
 
@@ -180,7 +182,7 @@ def time_subjects(asked: Sequence[Asked], profile: HardwareProfile, folder: Path
     table.unlink(missing_ok=True)  # it would name files that are no longer those it was timed with
     files: list[SubjectFile] = []
     for own in asked:
-        files += write_files(own.subjects, profile, own.train, own.val, folder / profile.id / own.plan.params.sweep, say)
+        files += write_files(own.subjects, profile, own.train, own.val, folder / profile.id / own.plan.params.sweep)
     seconds = time_files(files, profile, asked[0].val, config, say)
     version, cpu = runtime_version(profile.runtime), cpu_model()
     timed = (

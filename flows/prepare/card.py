@@ -19,7 +19,7 @@ Kind = Literal["equal", "alike", "unlearnable", "doubled", "outside", "tiny", "h
 MEANING: dict[Kind, str] = {
     "equal": "pictures in two splits (equal pixels in the input; remove them from one, or the test repeats the training)",
     "alike": "pictures that look like one in an earlier split (saved again, or of one scene? a picture belongs to one split)",
-    "unlearnable": "classes without a box in train (they cannot be learned)",
+    "unlearnable": "classes without a box in train (a training cannot learn them)",
     "doubled": f"boxes drawn twice (same class, IoU above {DOUBLED_IOU})",
     "outside": "boxes without area inside their picture (dropped)",
     "tiny": f"boxes narrower than {TINY_PX:g} px in the input (hardly to be seen)",

@@ -6,7 +6,6 @@ import math
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from detection.boxes import fit_of
 from detection.data.dataset import Split
 from detection.data.labelled import Picture
+from detection.data.pixel_files import Pixels
 from detection.data.sources import Data
 from detection.frozen import printable
 from flows.prepare.card import (
@@ -71,9 +71,9 @@ class Observed:
         self._note("huge", int((sizes_px.prod(1) > HUGE_SHARE * height_px * width_px).sum()), where)
         self._note("doubled", doubled(boxes, labels), where)
 
-    def card(self, counts: Mapping[Split, SplitCounts], folder: Path) -> DataCard:
-        """The card of all pictures so far, whose pixels lie in the folder."""
-        for own in self._seen.repeats(folder):
+    def card(self, counts: Mapping[Split, SplitCounts], packed: Mapping[Split, Pixels]) -> DataCard:
+        """The card of all pictures so far, whose pixels `packed` holds."""
+        for own in self._seen.repeats(packed):
             self._note("equal" if own.equal else "alike", 1, f"{own.picture} = {own.earlier}")
         for name, boxes in counts["train"].boxes_per_class.items():
             self._note("unlearnable", int(not boxes), name)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import cv2
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from detection.boxes import Fit
 from detection.data.dataset import Split
+from detection.data.pixel_files import Pixels, read_picture
 
 Hashes = NDArray[np.uint64]
 FLIPS: Hashes = np.concatenate([np.zeros(1, np.uint64), np.uint64(1) << np.arange(64, dtype=np.uint64)])
@@ -37,37 +36,33 @@ class Repeat(NamedTuple):
 
 
 class Seen:
-    """Fingerprints of all pictures, split after split; a few bytes of each are kept, the pixels stay in their files."""
+    """Fingerprints of all pictures, split after split; a kilobyte of each is kept, the pixels stay in their files."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self._starts: dict[Split, int] = {}
         self._hashes, self._sums = array("Q"), array("L")
-        self._padding: list[tuple[int, int]] = []
+        self._thumbs = bytearray()
 
     def add(self, split: Split, name: str, pixels: NDArray[np.uint8], fit: Fit) -> None:
         """Take the next picture (height, width, 3) as it lies in the input; all of a split come one after another."""
         self._starts.setdefault(split, len(self.names))
         self.names.append(name)
-        self._padding.append((fit.top_px, fit.left_px))
-        self._hashes.append(difference_hash(_content(pixels, *self._padding[-1])))
+        grey = _grey(pixels[fit.top_px : pixels.shape[0] - fit.top_px, fit.left_px : pixels.shape[1] - fit.left_px])
+        self._hashes.append(difference_hash(grey))
+        self._thumbs += _cells(grey, THUMB).tobytes()
         self._sums.append(zlib.crc32(pixels.data))
 
-    def repeats(self, folder: Path) -> Iterator[Repeat]:
-        """Pictures that an earlier split has as well, each once. The folder has the pixels of every split."""
+    def repeats(self, packed: Mapping[Split, Pixels]) -> Iterator[Repeat]:
+        """Pictures that an earlier split has as well, each once; `packed` has the pixels of every split."""
         hashes = np.frombuffer(self._hashes, np.uint64)
-        heads = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in self._starts}
+        thumbs = np.frombuffer(self._thumbs, np.uint8).reshape(len(self.names), -1)
         ends = [*list(self._starts.values())[1:], len(self.names)]
         first: dict[tuple[int, int], int] = {}
 
         def pixels(index: int) -> NDArray[np.uint8]:
             split = next(split for split, start in reversed(self._starts.items()) if index >= start)
-            shape, row = heads[split].shape[1:], index - self._starts[split]
-            place = heads[split].offset + row * math.prod(shape)  # read, as pages of a map would stay in memory
-            return np.fromfile(folder / f"{split}.npy", np.uint8, math.prod(shape), offset=place).reshape(shape)
-
-        def thumb(index: int) -> NDArray[np.int16]:
-            return _grey(_content(pixels(index), *self._padding[index]), THUMB)
+            return read_picture(packed[split], index - self._starts[split])
 
         for start, end in zip(self._starts.values(), ends, strict=True):
             near = near_hashes(hashes[start:end], hashes[:start])
@@ -76,18 +71,17 @@ class Seen:
                 if same is not None and np.array_equal(pixels(same), pixels(index)):
                     yield Repeat(self.names[index], self.names[same], equal=True)
                 elif candidates := near.get(index - start):
-                    own = thumb(index)
-                    other = next((it for it in candidates if np.abs(own - thumb(it)).max() <= MOST_STEPS), None)
-                    if other is not None:
-                        yield Repeat(self.names[index], self.names[other], equal=False)
+                    steps = np.abs(thumbs[candidates].astype(np.int16) - thumbs[index]).max(1)
+                    if (alike := steps <= MOST_STEPS).any():
+                        yield Repeat(self.names[index], self.names[candidates[int(alike.argmax())]], equal=False)
             for index in range(start, end):
                 first.setdefault((self._hashes[index], self._sums[index]), index)
 
 
-def difference_hash(picture: NDArray[np.uint8]) -> int:
-    """64 bits, one for each step to the right in 8 rows of 9 grey cells: 1 where it becomes lighter (dHash)."""
-    grey = _grey(picture, (9, 8))
-    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1] + FLAT).tobytes())
+def difference_hash(grey: NDArray[np.uint8]) -> int:
+    """64 bits of a grey picture, one for each step to the right in 8 rows of 9 cells: 1 where it becomes lighter (dHash)."""
+    cells = _cells(grey, (9, 8)).astype(np.int16)
+    return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1] + FLAT).tobytes())
 
 
 def near_hashes(own: Hashes, others: Hashes) -> dict[int, list[int]]:
@@ -109,11 +103,10 @@ def near_hashes(own: Hashes, others: Hashes) -> dict[int, list[int]]:
     return found
 
 
-def _content(pixels: NDArray[np.uint8], top_px: int, left_px: int) -> NDArray[np.uint8]:
-    """The input without its padding."""
-    return pixels[top_px : pixels.shape[0] - top_px, left_px : pixels.shape[1] - left_px]
+def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _grey(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.int16]:
-    """The picture in grey at (width, height), as OpenCV has it; signed, so that differences can be taken."""
-    return np.asarray(cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA), np.int16)
+def _cells(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The means of a grey picture at (width, height), as OpenCV has it."""
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,18 @@ from numpy.typing import NDArray
 from detection.boxes import fitted
 from detection.data.dataset import SPLITS, Prepared, Split, SplitSummary, split_digest
 from detection.data.labelled import Labelled, Picture
+from detection.data.pixel_files import ENCODED, RAW, Shape, encode, open_pixels, pixel_writer
 from detection.data.sources import Data, provenance, read_source
 from detection.frozen import InputError
 from flows.prepare.card import CARD, SplitCounts
 from flows.prepare.observed import Observed
-from flows.progress import Say, steps
+from flows.progress import Say, reading, steps
 from flows.records.files import whole_folder
 from hardware_profiles.timing.environment import digest_of
 
-OUTPUTS = frozenset({"prepared.json", CARD, *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "json"))})
-
+OUTPUTS = frozenset({"prepared.json", CARD, *(f"{split}{kind}" for split in SPLITS for kind in (RAW, ENCODED, ".json"))})
+SAMPLED = 16
+"""Pictures of a split that tell how large it is encoded."""
 READ_AHEAD = 2
 """Pictures that are decoded while the one before is packed; more would fill the memory where pictures are large."""
 
@@ -38,7 +42,7 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
     """
     _check_replaceable(folder)
     report(f"reading {data.source.kind} data for {data.name!r}")
-    labelled = read_source(data.source, base, seed)
+    labelled = read_source(data.source, base, seed, reading)
     for note in labelled.notes:
         report(note)
     _check_room(folder, data, labelled)
@@ -46,7 +50,8 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
         observed, splits, counts = Observed(data), dict[Split, SplitSummary](), dict[Split, SplitCounts]()
         for split in SPLITS:
             splits[split], counts[split] = _write_split(unfinished, split, labelled, data, observed)
-        card = observed.card(counts, unfinished)
+        packed = {split: open_pixels(unfinished, split, _shape(labelled, split, data)) for split in SPLITS}
+        card = observed.card(counts, packed)
         (unfinished / CARD).write_text(card.model_dump_json(by_alias=True, indent=2) + "\n")
         content = {
             "classes": labelled.classes,
@@ -60,7 +65,7 @@ def prepare(data: Data, base: Path, folder: Path, seed: int, report: Say) -> Pre
             resize=data.resize,
             splits=splits,
             digest=digest_of(content),
-            made_from=provenance(data, base, seed),
+            made_from=provenance(data, base, seed, reading),
         )
         (unfinished / "prepared.json").write_text(prepared.model_dump_json(by_alias=True, indent=2) + "\n")
     for line in card.lines():
@@ -83,7 +88,7 @@ def _check_replaceable(folder: Path) -> None:
 
 def _check_room(folder: Path, data: Data, labelled: Labelled) -> None:
     """Long work would end at a full disk, so ask first."""
-    needed_bytes = sum(map(len, labelled.splits.values())) * data.input_size[0] * data.input_size[1] * 3
+    needed_bytes = sum(_packed_bytes(labelled, split, data) for split in SPLITS)
     existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
     free_bytes = shutil.disk_usage(existing).free
     if needed_bytes > free_bytes:
@@ -93,25 +98,39 @@ def _check_room(folder: Path, data: Data, labelled: Labelled) -> None:
         )
 
 
+def _packed_bytes(labelled: Labelled, split: Split, data: Data) -> int:
+    """What the pixels of a split take on the disk; where they are encoded, as if all were like a few."""
+    raw_bytes, pictures = math.prod(_shape(labelled, split, data)), labelled.splits[split]
+    if not _encoded(raw_bytes, data):
+        return raw_bytes
+    few = list(islice(pictures, 0, None, max(1, len(pictures) // SAMPLED)))
+    return sum(len(encode(fitted(own.pixels(), data.input_size, data.resize))) for own in few) * len(pictures) // len(few)
+
+
+def _shape(labelled: Labelled, split: Split, data: Data) -> Shape:
+    return (len(labelled.splits[split]), *data.input_size, 3)
+
+
+def _encoded(raw_bytes: int, data: Data) -> bool:
+    return raw_bytes > data.pixel_cache_bytes
+
+
 def _write_split(
     folder: Path, split: Split, labelled: Labelled, data: Data, observed: Observed
 ) -> tuple[SplitSummary, SplitCounts]:
     """Pixels and ground truth of one split, picture by picture, so that memory stays flat."""
-    pictures = labelled.splits[split]
+    pictures, shape = labelled.splits[split], _shape(labelled, split, data)
     truth = GroundTruth(labelled.classes)
-    shape = (len(pictures), *data.input_size, 3)
-    with (folder / f"{split}.npy").open("wb") as file:
+    with pixel_writer(folder, split, shape, encoded=_encoded(math.prod(shape), data)) as write:
 
         def packed() -> Iterator[NDArray[np.uint8]]:
             decoded = read_ahead(steps(pictures, len(pictures), f"prepare {split}", "pictures"))
             for picture, original in decoded:
                 pixels = fitted(original, data.input_size, data.resize)
-                file.write(pixels.data)
+                write(pixels)
                 observed.add(split, picture, truth.add(picture), pixels)
                 yield pixels
 
-        # a file, not a memory map: its pages would count as memory of this process
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         digest = split_digest(shape, packed(), truth.coco)
     (folder / f"{split}.json").write_text(json.dumps(truth.coco, separators=(",", ":")) + "\n")
     if not truth.learnable:

@@ -25,6 +25,7 @@ from detection.data.dataset import Prepared, load_prepared
 from detection.data.sources import provenance
 from detection.frozen import Digest, InputError
 from detection.spec import Spec
+from flows.progress import reading
 from flows.records.schema import in_numbers
 from flows.records.store import GIVEN, Store
 from flows.sweep.given_teachers import foundation_of, given_teachers
@@ -108,7 +109,7 @@ def _check_installed(runtimes: tuple[str, ...], libraries: dict[str, str]) -> No
 
 def _check_current(plan: Plan, prepared: Prepared, folder: Path) -> None:
     """Data from before a change of the params would give results under the wrong name; DVC notices, a bare command would not."""
-    made_from, wanted = prepared.made_from, provenance(plan.params.data, plan.base, plan.params.seed)
+    made_from, wanted = prepared.made_from, provenance(plan.params.data, plan.base, plan.params.seed, reading)
     if made_from is None or made_from.settings != wanted.settings:
         changed = "`data` or `seed` of the params, or the way sixfold reads them, have changed since"
         why = "it was not noted from what" if made_from is None else changed

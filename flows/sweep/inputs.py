@@ -11,6 +11,7 @@ from compressors.planning.versions import NODE_SCHEMA, VERSIONS
 from detection.data.dataset import Provenance, load_prepared
 from detection.data.sources import provenance
 from detection.frozen import DamagedError, InputError
+from flows.progress import reading
 from flows.records.files import write_text
 from flows.sweep.context import choose_device, library_versions, profile_digest
 from flows.sweep.given_teachers import given_teachers
@@ -43,7 +44,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
         "design_profile": profile_digest(plan.design_profile),
     }
     unseen: dict[str, dict[str, Any]] = {
-        "prepare": _made_from(plan, prepared).model_dump(),
+        "prepare": _made_from(plan, prepared).model_dump() | {"pixel_cache_bytes": params.data.pixel_cache_bytes},
         "teacher": making | {"given": plan.given and plan.given.digest},
         "grid": making | {"teachers": [own.digest for own in given_teachers(plan).values()]},
         "measure": {
@@ -60,7 +61,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
 
 
 def _made_from(plan: Plan, folder: Path) -> Provenance:
-    wanted = provenance(plan.params.data, plan.base, plan.params.seed)
+    wanted = provenance(plan.params.data, plan.base, plan.params.seed, reading)
     with contextlib.suppress(InputError, DamagedError):  # `prepare` replaces what is damaged
         earlier = load_prepared(folder).made_from
         if wanted.files is None and earlier is not None and earlier.settings == wanted.settings:

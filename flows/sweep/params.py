@@ -27,6 +27,7 @@ from detection.training import Recipe
 from flows.sweep.given import read_given
 from flows.sweep.given_checkpoint import read_checkpoint, read_start
 from flows.sweep.settings import Check, Measure, Report
+from flows.sweep.workspace import PARAMS
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.library import load_profile, load_yaml
 from hardware_profiles.schema.profile import HardwareProfile
@@ -165,6 +166,12 @@ class Plan:
     base: Path
     """Folder of the params file: its relative paths start here."""
     text: str
+    path: Path = PARAMS
+    """The params file, as it was named."""
+
+    def command(self, verb: str) -> str:
+        """What a person types to go on with this plan, between backticks."""
+        return f"`sixfold {verb}`" if self.path == PARAMS else f"`sixfold {verb} --params {self.path}`"
 
     @property
     def profiles_folder(self) -> Path | None:
@@ -253,7 +260,7 @@ def parse_plan(path: Path, text: str) -> Plan:
         params = Params.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"{path}: " + "; ".join(_problems(error))) from error
-    return Plan(params, path.resolve().parent, text)
+    return Plan(params, path.resolve().parent, text, path)
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+PARAMS = Path("params.yaml")
+"""What a command reads unless it is told otherwise."""
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
 BEST = Path("models/best")
@@ -18,6 +20,13 @@ VERDICT = Path("results/check")
 BASELINES = Path("baselines")
 STAGE_TIMES = Path(".sixfold/stages.jsonl")
 """One line per stage that ran here, with its wall time."""
+
+
+def whole_run(params: Path) -> str:
+    """What a person types to make everything of a new plan: one command in a checkout, elsewhere the first of the stages."""
+    if Path("Makefile").is_file() and Path("dvc.yaml").is_file():
+        return f"`make repro PLAN={params}`; `make plan PLAN={params}` says how long that takes."
+    return f"`sixfold prepare --params {params}`, and so on with teacher, grid, measure and report."
 
 
 def require_place(*outputs: Path) -> None:

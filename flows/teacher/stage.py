@@ -62,4 +62,4 @@ def teacher(plan: Plan, prepared: Path, store: Store, folder: Path, say: Say) ->
         f"teacher: {done.params / 1e6:.2f} M parameters, {2 * done.macs / 1e9:.2f} GFLOP, val mAP {artifact.val.map_50_95:.3f}, "
         f"test mAP {artifact.test.map_50_95:.3f}: {folder}"
     )
-    say("Next: `sixfold grid` (`sixfold plan` shows what it will do).")
+    say(f"Next: {plan.command('grid')} ({plan.command('plan')} shows what it will do).")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from flows import progress as progress_module
-from flows.progress import duration, progress, steps
+from flows.progress import duration, progress, reading, steps
 
 
 class Clock:
@@ -184,3 +184,28 @@ def test_a_terminal_gets_a_bar_and_the_same_words(clock: Clock, monkeypatch: pyt
     assert "━" in shown
     assert "1 running (teacher for 0 s), 3 waiting" in shown
     assert shown.rstrip().splitlines()[-1].endswith("grid: 1 of 4 done in 65 s")
+
+
+def test_bytes_are_told_in_megabytes(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """After two seconds, never more than there are though parts may be read twice, and at the end all."""
+    with reading("unpack set.zip", 2_500_000) as tell:
+        tell(900_000)
+        assert capsys.readouterr().err == ""
+        clock.now_s += 3
+        tell(900_000)
+        assert capsys.readouterr().err == "unpack set.zip: 1 of 3 MB done, about 6 s left\n"
+        tell(9_000_000)
+        clock.now_s += 60
+        tell(1)
+    assert capsys.readouterr().err == "unpack set.zip: 3 of 3 MB done in 63 s\n"
+
+
+def test_short_work_says_nothing_though_it_fails(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message of what went wrong stands alone; what took longer says how far it came."""
+    with pytest.raises(ValueError, match="damaged"), reading("unpack set.zip", 2_500_000):
+        raise ValueError("damaged")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="damaged"), reading("unpack set.zip", 2_500_000):
+        clock.now_s += 5
+        raise ValueError("damaged")
+    assert capsys.readouterr().err.splitlines()[-1] == "unpack set.zip: stopped after 5 s, 0 of 3 MB done"

@@ -8,6 +8,8 @@ import json
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 
 from detection.data import archives
-from detection.data.archives import is_archive, unpacked
+from detection.data.archives import Watch, is_archive, unpacked
 from detection.data.labelled import Labelled
 from detection.data.sources import Data, provenance, read_source
 from detection.frozen import InputError
@@ -98,6 +100,28 @@ def test_an_archive_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pack(archive, YOLO | {"classes.txt": b"dog\n"})
     assert read(tmp_path, "set.zip").classes == ("dog",)
     assert len(list((tmp_path / archives.UNPACKED).iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["set.zip", "set.tar", "set.tgz"])
+def test_reading_and_unpacking_are_watched(tmp_path: Path, name: str) -> None:
+    """By the bytes of the archive: its digest, then its files, each told to the end; later only the digest is taken."""
+    archive = pack(tmp_path / name, YOLO | {"notes.bin": np.random.default_rng(0).bytes(3 * archives.BLOCK_BYTES)})
+    size_bytes, seen = archive.stat().st_size, dict[str, list[int]]()
+
+    @contextmanager
+    def watch(title: str, total_bytes: int) -> Iterator[Callable[[int], object]]:
+        assert total_bytes == size_bytes
+        yield seen.setdefault(title, []).append
+
+    unpacked(archive, tmp_path, watch)
+    assert list(seen) == [f"read {name}", f"unpack {name}"]
+    assert sum(seen[f"read {name}"]) == size_bytes
+    assert sum(seen[f"unpack {name}"]) >= 0.95 * size_bytes  # the end of a tar holds no file
+    assert max(map(max, seen.values())) <= archives.BLOCK_BYTES, "told while it lasts"
+    seen.clear()
+    provenance(data_of("yolo", name), tmp_path, 0, watch)
+    unpacked(archive, tmp_path, watch)
+    assert list(seen) == [f"read {name}"]
 
 
 def test_what_macos_and_windows_add_is_no_data(tmp_path: Path) -> None:
@@ -223,10 +247,10 @@ def test_another_process_may_be_faster(tmp_path: Path, monkeypatch: pytest.Monke
     archive = pack(tmp_path / "set.zip", YOLO)
     original = archives._unpack
 
-    def slow(own: Path, folder: Path) -> None:
+    def slow(own: Path, folder: Path, watch: Watch) -> None:
         monkeypatch.setattr(archives, "_unpack", original)
         unpacked(archive, tmp_path)
-        original(own, folder)
+        original(own, folder, watch)
 
     monkeypatch.setattr(archives, "_unpack", slow)
     assert (unpacked(archive, tmp_path) / "classes.txt").read_bytes() == b"cat\n"

@@ -306,6 +306,14 @@ def test_classes_without_names_are_numbered(ultralytics: Path) -> None:
     assert read_yolo(SOURCE, ultralytics, seed=0).classes == ("class0", "class1")
 
 
+def test_labels_lie_next_to_the_last_folder_named_images(tmp_path: Path) -> None:
+    """The data set itself may be in a folder of that name."""
+    write_split(tmp_path, "images/set/images", "images/set/labels")
+    describe(tmp_path, train="images/set/images")
+    labelled = read_yolo(SOURCE, tmp_path, seed=0)
+    assert {len(picture.boxes_xyxy_px) for own in labelled.splits.values() for picture in own} == {1}
+
+
 def test_labels_in_another_place_are_said(tmp_path: Path) -> None:
     """Otherwise all would be background."""
     write_split(tmp_path, "images", "annotations")

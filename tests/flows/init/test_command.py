@@ -11,19 +11,15 @@ import pytest
 import typer
 import yaml
 
-from detection import checkpoint
-from detection.checkpoint import Detector
-from detection.data.sources import read_source
+from detection.data.sources import Data, read_source
 from flows.init import devices, settings
-from flows.inspect.plan_text import Setting, with_settings
 from flows.sweep.machine_warnings import processor_mismatch
-from flows.sweep.params import read_plan
 from flows.sweep.plan_checks import load_plan
 from hardware_profiles.schema.library import known_profiles, load_profile
 from hardware_profiles.timing.environment import cores_here, cpu_model
 from hardware_profiles.timing.round import Block, Job, RoundResult
 from tests.flows.cli_runner import Sixfold, refused
-from tests.flows.init_factory import CLASSES, Write, write_archive, write_coco, write_roboflow_coco, write_voc, write_yolo
+from tests.flows.init_factory import Write, write_archive, write_coco, write_roboflow_coco, write_voc, write_yolo
 from tests.flows.rounds_factory import ON_X86, replace_lock, replace_process
 from tests.flows.sweep_factory import listing
 
@@ -77,11 +73,12 @@ def test_a_folder_becomes_a_plan(write: Write, source: dict[str, Any], sixfold: 
     assert f"({cpu_model() or 'model unknown'})" in path.read_text().partition("sweep:")[0].replace("\n# ", " ")
 
 
-def test_the_plan_is_named_as_the_folder(sixfold: Sixfold, tmp_path: Path) -> None:
-    """In the letters that a sweep's name may have, and whole where it ends like an archive's."""
-    ended = sixfold(tmp_path, "init", str(write_voc(tmp_path / "My Guitar")), *PI)
+@pytest.mark.parametrize(("folder", "name"), [("My Guitar", "my-guitar"), ("2024", "2024"), ("No", "no")])
+def test_the_plan_is_named_as_the_folder(folder: str, name: str, sixfold: Sixfold, tmp_path: Path) -> None:
+    """In the letters that a sweep's name may have, whole where it ends like an archive's, and a text whatever it looks like."""
+    ended = sixfold(tmp_path, "init", str(write_voc(tmp_path / folder)), *PI)
     assert ended.code == 0, ended
-    assert load_plan(tmp_path / "my-guitar.yaml").params.sweep == "my-guitar"
+    assert load_plan(tmp_path / f"{name}.yaml").params.sweep == name
 
 
 @pytest.mark.parametrize(
@@ -102,6 +99,17 @@ def test_the_input_fits_the_boxes(
     assert ended.code == 0, ended
     assert load_plan(tmp_path / "mine.yaml").params.data.input_size == wanted
     assert told in ended.out
+
+
+def test_a_large_set_is_said_to_be_stored_encoded(sixfold: Sixfold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six pictures of 96 x 128 are 221,184 bytes: above a threshold below that, and nothing is said at it."""
+    data = str(write_yolo(tmp_path / "mine"))
+    for most_bytes in (221_184, 221_183):
+        monkeypatch.setattr(settings, "Data", lambda own=most_bytes: Data(pixel_cache_bytes=own))
+        ended = sixfold(tmp_path, "init", data, *PI, "--out", f"{most_bytes}.yaml")
+        assert ended.code == 0, ended
+        said = f"data.pixel_cache_bytes: {most_bytes} (the pixels of train are 0.0 GB raw" in ended.out
+        assert said == ("pixel_cache_bytes" in load_plan(tmp_path / f"{most_bytes}.yaml").text) == (most_bytes == 221_183)
 
 
 @pytest.mark.parametrize(
@@ -221,46 +229,6 @@ def test_what_cannot_be_is_refused_in_one_message(
     assert listing(tmp_path) == before
 
 
-def test_an_onnx_file_is_named_with_what_is_known_of_it(sixfold: Sixfold, theirs: Path, tmp_path: Path) -> None:
-    """Its own size, the data's classes, and no training; `sixfold inspect` comes next, and nothing is timed for a search."""
-    classes = tuple(f"kind {number}" for number in range(10))
-    data = str(write_yolo(tmp_path / "mine", classes))
-    refused(
-        sixfold(tmp_path, "init", data, *PI, "--detector", str(theirs), "--calibrate"),
-        "in an ONNX file nothing is searched",
-        out="yolo",
-    )
-    ended = sixfold(tmp_path, "init", data, *PI, "--detector", str(theirs))
-    assert ended.code == 0, ended
-    assert "Next: `sixfold inspect --params mine.yaml --write`, then" in ended.out
-    plan = read_plan(tmp_path / "mine.yaml")
-    assert plan.params.data.input_size == (64, 96)
-    assert plan.params.detector is not None
-    assert (plan.params.detector.classes, plan.params.detector.decode) == (classes, "auto")
-    assert (plan.base / plan.params.detector.onnx).samefile(theirs)
-    assert "teacher" not in plan.params.model_fields_set
-    found = {"data": {"resize": Setting("stretch")}, "detector": {"decode": Setting("boxes_scores")}}
-    (tmp_path / "mine.yaml").write_text(with_settings(plan.text, found))
-    written = load_plan(tmp_path / "mine.yaml").params
-    assert (written.data.resize, written.detector and written.detector.decode) == ("stretch", "boxes_scores"), (
-        "inspect can write it"
-    )
-
-
-@pytest.mark.parametrize(("classes", "setting", "size"), [(CLASSES, "checkpoint", (64, 96)), (("cow",), "start_from", (96, 128))])
-def test_a_detector_of_ours_is_taken_or_trained_further(
-    classes: tuple[str, ...], setting: str, size: tuple[int, int], tiny_detector: Detector, sixfold: Sixfold, tmp_path: Path
-) -> None:
-    """As it is, at its own size, where the classes are the data's; otherwise training starts from it."""
-    own = checkpoint.fresh(tiny_detector.spec.model_copy(update={"classes": classes}), 0)
-    checkpoint.save(own, tmp_path / "own")
-    ended = sixfold(tmp_path, "init", str(write_yolo(tmp_path / "mine")), *PI, "--detector", "own")
-    assert ended.code == 0, ended
-    params = load_plan(tmp_path / "mine.yaml").params
-    assert getattr(params.teacher, setting) == Path("own")
-    assert params.data.input_size == size
-
-
 def test_a_terminal_is_asked(sixfold: Sixfold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For the device, by its number in a list, until it is one; and whether minutes may be spent, which are told."""
     answers: Iterator[int] = iter([0, 99, devices.choices().index("jetson-orin-nano") + 1])
@@ -289,7 +257,7 @@ def test_this_machine_is_timed_where_it_is_asked_for(sixfold: Sixfold, tmp_path:
     replace_lock(monkeypatch, tmp_path)
     jobs = replace_process(monkeypatch, timed_by_size)
     monkeypatch.setattr(settings, "ARCHITECTURE", TINY)
-    monkeypatch.setattr(devices, "DRAWS", 3)
+    monkeypatch.setattr(devices, "draws", lambda size, profiles: 3)
     data = str(write_voc(tmp_path / "mine"))
     ended = sixfold(tmp_path, "init", data, "--calibrate")
     assert ended.code == 0, ended

@@ -55,7 +55,7 @@ def test_what_was_found_is_written_and_the_sweep_takes_it(sixfold: Sixfold, tmp_
     assert "resize: clearly stretch, not letterbox as in the plan or by default" in ended.out
     fed = [line for line in ended.out.splitlines() if line.count("│") == 6 and ("letterbox" in line or "stretch" in line)]
     assert len(fed) == 28, "the whole table"
-    assert ended.out.rstrip().endswith("Next: `sixfold prepare`, then `sixfold teacher`.")
+    assert "Next: `sixfold prepare --params plan.yaml`, and so on" in ended.out
     text = (tmp_path / "plan.yaml").read_text()
     assert text == PLAN + "  resize: stretch\n  input_size: [96, 128]\n" + DETECTOR + (
         "  input: {colour: bgr, scale: 1.0}\n  decode: yolov8\n"
@@ -85,7 +85,7 @@ def test_readings_that_val_does_not_tell_apart_are_not_written(sixfold: Sixfold,
     assert (ended.code, ended.err) == (0, "")
     assert "decode: val does not tell detr with " in ended.out
     assert "val does not tell these apart, although they detect differently:" in ended.out
-    assert "declare one of these; then `sixfold prepare`" in ended.out
+    assert "declare one of these; then `sixfold prepare --params plan.yaml`" in ended.out
     assert ended.out.count("form: softmax") == ended.out.count("form: sigmoid") == 1
     ended = sixfold(folder, "inspect", "--params", "plan.yaml", "--write")
     refused(ended, "plan.yaml: `decode` is not written, since 2 ways are equal", out="int8 reaches")

@@ -136,9 +136,9 @@ def test_a_profile_without_float_gets_int8_files_alone(run: Path, tmp_path: Path
     start = Spec(classes=images.classes, input_size=plan.params.data.input_size, settings=plan.params.teacher.architecture)
     subjects = [Subject(start, "one")]
     int8 = load_profile(HOST).model_copy(update={"dtypes": ("int8",), "float_dtype": None})
-    assert [own.dtype for own in write_files(subjects, int8, train, images, tmp_path / "a", lambda text: None)] == ["int8"]
+    assert [own.dtype for own in write_files(subjects, int8, train, images, tmp_path / "a")] == ["int8"]
     floats = load_profile(HOST).model_copy(update={"dtypes": ("fp32",)})
-    assert [own.dtype for own in write_files(subjects, floats, train, images, tmp_path / "b", lambda text: None)] == ["fp32"]
+    assert [own.dtype for own in write_files(subjects, floats, train, images, tmp_path / "b")] == ["fp32"]
 
 
 def test_one_plan_twice_is_refused(run: Path) -> None:

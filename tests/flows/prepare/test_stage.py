@@ -18,6 +18,7 @@ from detection.data.labelled import Picture
 from detection.data.sources import Data, VocSource
 from detection.frozen import InputError
 from flows.prepare.stage import READ_AHEAD, prepare, read_ahead
+from tests.flows.init_factory import write_archive
 from tests.places import SHARED
 
 BCCD = SHARED / "datasets/bccd"
@@ -169,12 +170,49 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_room_is_asked_for_as_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine pictures of 36,864 bytes each do not fit raw into 300,000, but encoded; and where that does not fit, it is said."""
+    encoded = GENERATED.model_copy(update={"pixel_cache_bytes": 0})
+    monkeypatch.setattr("flows.prepare.stage.shutil.disk_usage", lambda path: type("Usage", (), {"free": 300_000}))
+    with pytest.raises(InputError, match="the pixels need"):
+        prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
+    prepare(encoded, tmp_path, tmp_path / "out", seed=0, report=silent)
+    assert 100_000 < sum(path.stat().st_size for path in tmp_path.rglob("*.pngs")) < 300_000
+    monkeypatch.setattr("flows.prepare.stage.shutil.disk_usage", lambda path: type("Usage", (), {"free": 100_000}))
+    with pytest.raises(InputError, match="the pixels need"):
+        prepare(encoded, tmp_path, tmp_path / "again", seed=0, report=silent)
+
+
+def test_each_split_is_encoded_by_its_own_size(tmp_path: Path) -> None:
+    """Above the threshold, not at it: four pictures of 36,864 bytes are, three are not."""
+    data = GENERATED.model_copy(update={"pixel_cache_bytes": 3 * 96 * 128 * 3})
+    prepare(data, tmp_path, tmp_path / "out", seed=0, report=silent)
+    assert {path.name for path in (tmp_path / "out").iterdir()} > {"train.pngs", "val.npy", "test.npy"}
+    prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
+    assert not list((tmp_path / "out").glob("*.pngs")), "an earlier form is replaced with the rest"
+
+
 def test_long_work_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the pictures of a split take more than two seconds, lines tell how many are done."""
     seconds = iter(range(1000))
     monkeypatch.setattr("flows.progress.clock", lambda: 3.0 * next(seconds))
     prepare(GENERATED, tmp_path, tmp_path / "out", seed=0, report=silent)
     assert "prepare train: 4 of 4 pictures done in " in capsys.readouterr().err
+
+
+def test_unpacking_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An archive that takes more than two seconds to read or to unpack is told of, and a short one is not."""
+    archive = write_archive(tmp_path / "mine")
+    data = Data.model_validate({"source": {"kind": "yolo", "root": archive.name}, "input_size": [64, 64]})
+    prepare(data, tmp_path, tmp_path / "short", seed=0, report=silent)
+    assert capsys.readouterr().err == ""
+    seconds = iter(range(10_000))
+    monkeypatch.setattr("flows.progress.clock", lambda: 3.0 * next(seconds))
+    (tmp_path / "again").mkdir()
+    archive.rename(tmp_path / "again" / archive.name)
+    prepare(data, tmp_path / "again", tmp_path / "long", seed=0, report=silent)
+    said = capsys.readouterr().err
+    assert all(f"{work} {archive.name}: 1 of 1 MB done in " in said for work in ("read", "unpack"))
 
 
 @pytest.mark.skipif(not BCCD.is_dir(), reason="needs ../shared/datasets/bccd beside the checkout")

@@ -89,6 +89,7 @@ def test_a_profile_of_ones_own_concerns_those_who_use_it(plan: Plan) -> None:
 
 
 SECTIONS: dict[str, tuple[Any, set[str]]] = {
+    "data__pixel_cache_bytes": (7, {"prepare"}),
     "teacher__training__epochs": (7, {"teacher"}),
     "grid__recovery__epochs": (7, {"grid"}),
     "measure__rounds": (7, {"measure"}),

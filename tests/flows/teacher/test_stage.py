@@ -47,7 +47,7 @@ def test_a_stored_teacher_is_copied(swept_copy: Sweep, folder: Path) -> None:
     key = teacher_key(swept_copy)
     said = teach(swept_copy, folder)
     assert said[0] == f"teacher is stored: {swept_copy.store.folder(NODES, key)}"
-    assert said[-1].startswith("Next: `sixfold grid`")
+    assert said[-1].startswith(f"Next: `sixfold grid --params {swept_copy.plan.path}`")
     assert {path.name for path in folder.iterdir()} == FILES
     for name in FILES - {"metrics.json"}:
         assert (folder / name).read_bytes() == (swept_copy.store.folder(NODES, key) / name).read_bytes()
