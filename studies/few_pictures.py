@@ -1,0 +1,86 @@
+"""What a detector of ours learns from N pictures: `python -m studies.few_pictures RUN --pictures 100`. RUN is the folder of a plan
+(runs/bccd) in which `sixfold prepare` has run. Each call trains one network and prints and keeps a line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+import yaml
+
+from compressors.nas.candidates import val_map_of
+from detection.checkpoint import fresh, save
+from detection.data.augmentation import Augmentation
+from detection.data.dataset import Images, load_split
+from detection.training import fit
+from flows.sweep import workspace
+from flows.sweep.given_checkpoint import read_start
+from flows.sweep.params import read_plan
+from studies.entry import run_app
+
+SUBSET_SEED = 0
+"""Draws the order of which the first N pictures are taken: fewer pictures are always among the more."""
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def train(
+    run: Annotated[Path, typer.Argument(help="Folder of a prepared plan, with its params.yaml.")],
+    pictures: Annotated[int, typer.Option(help="Of train; those of val and test are all used.")] = 10**9,
+    shown: Annotated[int, typer.Option(help="Pictures that the training sees in all.")] = 12_000,
+    augmentation: Annotated[str, typer.Option(help="YAML, over the plan's: '{mosaic: 1.0, scale: 0.5}'.")] = "{}",
+    start_from: Annotated[Path | None, typer.Option(help="Folder of a trained detector of ours.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The plan's unless given.")] = None,
+    seed: int = 0,
+    name: Annotated[str, typer.Option(help="In the line that is kept.")] = "plan",
+    out: Annotated[Path, typer.Option(help="A line of JSON is added to it.")] = Path("few-pictures.jsonl"),
+    keep: Annotated[Path | None, typer.Option(help="A folder for the detector.")] = None,
+) -> None:
+    """Train by the plan's schedule with these changes, and score on val and test."""
+    import torch
+
+    torch.set_num_threads(1)
+    plan = read_plan(run / "params.yaml")
+    data = {split: load_split(run / workspace.PREPARED, split) for split in ("train", "val", "test")}
+    own = _first(data["train"], pictures)
+    teacher, classes, size = plan.params.teacher, own.classes, plan.params.data.input_size
+    recipe = teacher.training
+    changed = recipe.augmentation.model_dump() | yaml.safe_load(augmentation)
+    recipe = recipe.model_copy(
+        update={
+            "augmentation": Augmentation.model_validate(changed),
+            "epochs": max(1, round(shown / len(own))),
+            "learning_rate": learning_rate or recipe.learning_rate,
+        }
+    )
+    spec = plan.detector.model_copy(update={"classes": classes})
+    start = read_start(start_from, size, classes, seed) if start_from else fresh(spec, seed)
+    trained, record = fit(start, own, recipe, seed=seed, device=torch.device("cpu"))
+    found = {split: round(val_map_of(trained.family, trained.network(), data[split]), 4) for split in ("val", "test")}
+    line = {"run": run.name, "name": name, "pictures": len(own), "seed": seed, **found, "train_s": round(record.train_s)}
+    print(json.dumps(line), flush=True)
+    with out.open("a") as file:
+        file.write(json.dumps(line | {"augmentation": changed, "epochs": recipe.epochs, "rate": recipe.learning_rate}) + "\n")
+    if keep:
+        save(trained, keep)
+
+
+def _first(train: Images, count: int) -> Images:
+    """The first so many pictures of a fixed order."""
+    rows = np.random.default_rng(SUBSET_SEED).permutation(len(train))[:count]
+    return replace(
+        train,
+        pixels=np.asarray(train.pixels)[rows],
+        boxes_xyxy_px=tuple(train.boxes_xyxy_px[row] for row in rows),
+        labels=tuple(train.labels[row] for row in rows),
+        picture_ids=tuple(train.picture_ids[row] for row in rows),
+        fits=tuple(train.fits[row] for row in rows),
+    )
+
+
+if __name__ == "__main__":
+    run_app(app, "few pictures")
