@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml requirements.lock
 	rm -f $(VENV)/installed-*
 	touch $(STAMP)
 
-STAGE ?=
+STAGE :=# from the command line alone: the environment may hold a STAGE of something else
 repro: $(STAMP) workspace ## the main job: every stage of PLAN (params.yaml unless named), or those up to STAGE
 	cd "$(WORKSPACE)" && PATH="$(BIN):$$PATH" dvc repro $(STAGE)
 

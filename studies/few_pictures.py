@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +60,8 @@ def train(
     )
     spec = plan.detector.model_copy(update={"classes": classes})
     start = read_start(start_from, size, classes, seed) if start_from else fresh(spec, seed)
-    trained, record = fit(start, own, recipe, seed=seed, device=torch.device("cpu"))
+    shown_so_far = partial(_tell, name, recipe.epochs)
+    trained, record = fit(start, own, recipe, seed=seed, device=torch.device("cpu"), on_epoch=shown_so_far)
     found = {split: round(val_map_of(trained.family, trained.network(), data[split]), 4) for split in ("val", "test")}
     line = {"run": run.name, "name": name, "pictures": len(own), "seed": seed, **found, "train_s": round(record.train_s)}
     print(json.dumps(line), flush=True)
@@ -67,6 +69,11 @@ def train(
         file.write(json.dumps(line | {"augmentation": changed, "epochs": recipe.epochs, "rate": recipe.learning_rate}) + "\n")
     if keep:
         save(trained, keep)
+
+
+def _tell(name: str, epochs: int, epoch: int, loss: float) -> None:
+    if epoch % 10 == 0:
+        print(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}", flush=True)
 
 
 def _first(train: Images, count: int) -> Images:

@@ -117,7 +117,7 @@ def test_as_many_become_mosaics_as_asked(tiny_train: Images) -> None:
 
 
 def test_without_mosaics_nothing_is_drawn_for_them(tiny_train: Images) -> None:
-    """The generator has moved on by flips (2), zoom, shift (2), contrast, colour (3) and brightness of each picture, and no more."""
+    """Each picture moves the generator on by flips (2), zoom, shift (2), contrast, colour (3) and brightness, and no more."""
     used, by_hand = np.random.default_rng(7), np.random.default_rng(7)
     make_batch(tiny_train, np.arange(4), Augmentation(), used)
     by_hand.random(4 * 10)
