@@ -28,6 +28,8 @@ PICTURES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 12_000, 5, 120
 """Pictures that a training sees in all: 60 epochs of 205 in plans/bccd.yaml, 10 of 1,000 in params.yaml. Bounds of the epochs."""
 FEW_PICTURES = 300
 """Up to here batches of 4 and their rate, as in plans/bccd.yaml; beyond it of 8, as in params.yaml."""
+MOSAIC_PICTURES = 500
+"""Up to here pictures become mosaics: with 236 that gave 6 points of test mAP (docs/your-data.md); more were not tried."""
 ARCHITECTURE = "{stem_width: 16, stage_widths: [32, 64, 128, 256], stage_depths: [1, 2, 2, 2], neck_width: 64, head_width: 64}"
 """Of plans/bccd.yaml."""
 NUMBERS = "zero|one|two|three|four|five|six|seven|eight|nine|ten"
@@ -124,16 +126,17 @@ def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:
     instructions = (
         f"this processor has {', '.join(has)}" if has else "this processor is not known to have instructions for bfloat16"
     )
-    flips = f"{{flip_horizontal: {0.0 if handed else 0.5}, flip_vertical: 0.0}}"
+    mosaics = train <= MOSAIC_PICTURES
+    varied = f"{{flip_horizontal: {0.0 if handed else 0.5}, flip_vertical: 0.0{', mosaic: 1.0' if mosaics else ''}}}"
+    upright = "upside down only where there is no up, as in a microscope: 0.5"
+    four = f"; four in one up to {MOSAIC_PICTURES} training pictures" if mosaics else ""
     return [
         Setting("teacher.threads", str(cores_here()), "cores of this machine"),
         Setting("teacher.training.epochs", str(epochs), f"{train:,} training pictures, so {epochs * train:,} are shown in all"),
         Setting("teacher.training.batch_size", str(batch_size), f"4 up to {FEW_PICTURES} training pictures, 8 beyond"),
         Setting("teacher.training.learning_rate", str(rate)),
         Setting("teacher.training.precision", "bfloat16" if has else "float32", instructions),
-        Setting(
-            "teacher.training.augmentation", flips, f"{mirror}; upside down only where there is no up, as in a microscope: 0.5"
-        ),
+        Setting("teacher.training.augmentation", varied, f"{mirror}; {upright}{four}"),
         Setting("grid.methods.nas", f"[{{supernet_epochs: {again}}}]"),
         *quantized,
         Setting("grid.recovery", f"{{<<: *schedule, epochs: {again}, learning_rate: {rate / 2:g}}}", "a third of the training"),
