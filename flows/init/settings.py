@@ -28,8 +28,9 @@ PICTURES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 12_000, 5, 120
 """Pictures that a training sees in all: 60 epochs of 205 in plans/bccd.yaml, 10 of 1,000 in params.yaml. Bounds of the epochs."""
 FEW_PICTURES = 300
 """Up to here batches of 4 and their rate, as in plans/bccd.yaml; beyond it of 8, as in params.yaml."""
-MOSAIC_PICTURES = 500
-"""Up to here pictures become mosaics: with 236 that gave 6 points of test mAP (docs/your-data.md); more were not tried."""
+SMALL_SET = 500
+"""Training pictures up to which mosaics, and weights to start from, are advised: with 236 they gave 6 and 13 points of test mAP
+(docs/your-data.md); more were not tried."""
 ARCHITECTURE = "{stem_width: 16, stage_widths: [32, 64, 128, 256], stage_depths: [1, 2, 2, 2], neck_width: 64, head_width: 64}"
 """Of plans/bccd.yaml."""
 NUMBERS = "zero|one|two|three|four|five|six|seven|eight|nine|ten"
@@ -109,7 +110,9 @@ def decide(looked: LookedAt, own: Brought | None, no_int8: str | None = None) ->
     size, why = (own.input_size, "height, width; what the detector takes") if own and own.input_size else input_size(looked)
     source = {"kind": looked.source.kind} | looked.source.model_dump(mode="json", exclude_unset=True)
     data = [Setting("data.source", flow(source)), Setting("data.input_size", flow(list(size)), why)]
-    root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE)]
+    small = f"from random weights; for up to {SMALL_SET} training pictures `--detector` and plans/pretrain.yaml give better ones"
+    why = small if len(looked.labelled.splits["train"]) <= SMALL_SET else ""
+    root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE, why)]
     half = Setting("grid.methods.quantization", "[{precision: float16}]", f"{no_int8} does not multiply in int8")
     quantized = [half] if no_int8 else []
     return [*data, *root, *(quantized if own and own.is_file else _training(looked, quantized))]
@@ -126,10 +129,10 @@ def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:
     instructions = (
         f"this processor has {', '.join(has)}" if has else "this processor is not known to have instructions for bfloat16"
     )
-    mosaics = train <= MOSAIC_PICTURES
+    mosaics = train <= SMALL_SET
     varied = f"{{flip_horizontal: {0.0 if handed else 0.5}, flip_vertical: 0.0{', mosaic: 1.0' if mosaics else ''}}}"
     upright = "upside down only where there is no up, as in a microscope: 0.5"
-    four = f"; four in one up to {MOSAIC_PICTURES} training pictures" if mosaics else ""
+    four = f"; four in one up to {SMALL_SET} training pictures" if mosaics else ""
     return [
         Setting("teacher.threads", str(cores_here()), "cores of this machine"),
         Setting("teacher.training.epochs", str(epochs), f"{train:,} training pictures, so {epochs * train:,} are shown in all"),
