@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from compressors.nas.candidates import val_map_of
-from detection.checkpoint import fresh, save
+from detection.checkpoint import fresh
 from detection.data.augmentation import Augmentation
 from detection.data.dataset import Images, load_split
 from detection.training import fit
@@ -35,11 +35,9 @@ def train(
     shown: Annotated[int, typer.Option(help="Pictures that the training sees in all.")] = 12_000,
     augmentation: Annotated[str, typer.Option(help="YAML, over the plan's: '{mosaic: 1.0, scale: 0.5}'.")] = "{}",
     start_from: Annotated[Path | None, typer.Option(help="Folder of a trained detector of ours.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The plan's unless given.")] = None,
     seed: int = 0,
     name: Annotated[str, typer.Option(help="In the line that is kept.")] = "plan",
     out: Annotated[Path, typer.Option(help="A line of JSON is added to it.")] = Path("few-pictures.jsonl"),
-    keep: Annotated[Path | None, typer.Option(help="A folder for the detector.")] = None,
 ) -> None:
     """Train by the plan's schedule with these changes, and score on val and test."""
     import torch
@@ -48,27 +46,18 @@ def train(
     plan = read_plan(run / "params.yaml")
     data = {split: load_split(run / workspace.PREPARED, split) for split in ("train", "val", "test")}
     own = _first(data["train"], pictures)
-    teacher, classes, size = plan.params.teacher, own.classes, plan.params.data.input_size
-    recipe = teacher.training
-    changed = recipe.augmentation.model_dump() | yaml.safe_load(augmentation)
-    recipe = recipe.model_copy(
-        update={
-            "augmentation": Augmentation.model_validate(changed),
-            "epochs": max(1, round(shown / len(own))),
-            "learning_rate": learning_rate or recipe.learning_rate,
-        }
-    )
+    training, classes, size = plan.params.teacher.training, own.classes, plan.params.data.input_size
+    how = Augmentation.model_validate(training.augmentation.model_dump() | yaml.safe_load(augmentation))
+    recipe = training.model_copy(update={"augmentation": how, "epochs": max(1, round(shown / len(own)))})
     spec = plan.detector.model_copy(update={"classes": classes})
     start = read_start(start_from, size, classes, seed) if start_from else fresh(spec, seed)
-    shown_so_far = partial(_tell, name, recipe.epochs)
-    trained, record = fit(start, own, recipe, seed=seed, device=torch.device("cpu"), on_epoch=shown_so_far)
+    tell = partial(_tell, name, recipe.epochs)
+    trained, record = fit(start, own, recipe, seed=seed, device=torch.device("cpu"), on_epoch=tell)
     found = {split: round(val_map_of(trained.family, trained.network(), data[split]), 4) for split in ("val", "test")}
     line = {"run": run.name, "name": name, "pictures": len(own), "seed": seed, **found, "train_s": round(record.train_s)}
     print(json.dumps(line), flush=True)
     with out.open("a") as file:
-        file.write(json.dumps(line | {"augmentation": changed, "epochs": recipe.epochs, "rate": recipe.learning_rate}) + "\n")
-    if keep:
-        save(trained, keep)
+        file.write(json.dumps(line | {"recipe": recipe.model_dump(mode="json"), "start_from": str(start_from)}) + "\n")
 
 
 def _tell(name: str, epochs: int, epoch: int, loss: float) -> None:
