@@ -28,8 +28,9 @@ $(STAMP): pyproject.toml requirements.lock
 	rm -f $(VENV)/installed-*
 	touch $(STAMP)
 
-repro: $(STAMP) workspace ## the main job: every stage of PLAN (params.yaml unless named)
-	cd "$(WORKSPACE)" && PATH="$(BIN):$$PATH" dvc repro
+STAGE :=# from the command line alone: the environment may hold a STAGE of something else
+repro: $(STAMP) workspace ## the main job: every stage of PLAN (params.yaml unless named), or those up to STAGE
+	cd "$(WORKSPACE)" && PATH="$(BIN):$$PATH" dvc repro $(STAGE)
 
 smoke: ## the whole path in a few minutes
 	$(MAKE) repro PLAN=plans/smoke.yaml

@@ -93,8 +93,8 @@ def fit(
     images = first_epoch * len(train)
     for epoch in range(first_epoch, recipe.epochs):
         rng = np.random.default_rng((seed, epoch))  # by epoch, so that a resumed training draws what the whole one would
-        total = 0.0
-        for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation, rng):
+        how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
+        for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
             total += run.step(batch.on(device)) * len(batch.images)
             images += len(batch.images)
         losses.append(total / len(train))

@@ -66,6 +66,7 @@ def test_install_and_repro_work_below_a_folder_with_a_space(checkout: Path) -> N
         "python -m pip install --quiet --no-deps --no-build-isolation -e .\n"
     )
     assert make(checkout, "repro") == "dvc repro\n"
+    assert make(checkout, "repro", "STAGE=teacher") == "dvc repro teacher\n"
     assert make(checkout, "check") == "ruff check .\nmypy \n"
 
 

@@ -17,7 +17,7 @@ from detection.training import Recipe
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
 """For all that is remembered: what a training may hold besides its own gigabyte on a small machine."""
-UNREPEATABLE = ("scale", "brightness", "contrast", "colour")
+UNREPEATABLE = ("scale", "brightness", "contrast", "colour", "mosaic")
 """Settings of the augmentation that make a picture new each time. A flip has only two outcomes."""
 
 

@@ -48,8 +48,9 @@ class Supernet:
         images, step, half = 0, 0, recipe.precision == "bfloat16"
         optimizer = optimizer_of(self.weights.values(), recipe)
         steps = epochs * math.ceil(len(train) / recipe.batch_size)
-        for _ in range(epochs):
-            for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation, rng):
+        for epoch in range(epochs):
+            how = recipe.augmentation.at(epoch / epochs)
+            for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
                 batch = drawn.on(self.device)
                 network = self._network(space.spec(draw(space, rng))).train()
                 _, loss = self.family.learn(network, batch, half=half, forward=partial(self._run, network))

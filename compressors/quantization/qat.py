@@ -66,8 +66,8 @@ def train_quantization_aware(
     total_steps, steps, losses = math.ceil(len(train) / recipe.batch_size) * recipe.epochs, 0, list[float]()
     for epoch in range(recipe.epochs):
         rng = np.random.default_rng((seed, epoch))
-        total = 0.0
-        for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation, rng):
+        how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
+        for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
             batch = drawn.on(device)
             raw, value = family.learn(network, batch, half=False, forward=graph)
             if objective is not None:

@@ -23,6 +23,9 @@ PICTURES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 12_000, 5, 120
 """Pictures that a training sees in all: 60 epochs of 205 in plans/bccd.yaml, 10 of 1,000 in params.yaml. Bounds of the epochs."""
 FEW_PICTURES = 300
 """Up to here batches of 4 and their rate, as in plans/bccd.yaml; beyond it of 8, as in params.yaml."""
+SMALL_SET = 500
+"""Training pictures up to which mosaics, and weights to start from, are advised: with 236 they gave 6 and 13 points of test mAP
+(docs/your-data.md); more were not tried."""
 ARCHITECTURE = "{stem_width: 16, stage_widths: [32, 64, 128, 256], stage_depths: [1, 2, 2, 2], neck_width: 64, head_width: 64}"
 """Of plans/bccd.yaml."""
 NUMBERS = "zero|one|two|three|four|five|six|seven|eight|nine|ten"
@@ -80,7 +83,9 @@ def decide(looked: LookedAt, own: Brought | None, no_int8: str | None = None) ->
     source = {"kind": looked.source.kind} | looked.source.model_dump(mode="json", exclude_unset=True)
     shares = "nothing is trained, so few pictures are in train, for calibration alone" if looked.source.split_shares else ""
     data = [Setting("data.source", flow(source), shares), Setting("data.input_size", flow(list(size)), why), *_large(looked, size)]
-    root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE)]
+    small = f"from random weights; for up to {SMALL_SET} training pictures `--detector` and plans/pretrain.yaml give better ones"
+    why = small if len(looked.labelled.splits["train"]) <= SMALL_SET else ""
+    root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE, why)]
     half = Setting("grid.methods.quantization", "[{precision: float16}]", f"{no_int8} does not multiply in int8")
     quantized = [half] if no_int8 else []
     return [*data, *root, *(quantized if own and own.is_file else _training(looked, quantized))]
@@ -105,16 +110,18 @@ def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:
     instructions = (
         f"this processor has {', '.join(has)}" if has else "this processor is not known to have instructions for bfloat16"
     )
-    flips = f"{{flip_horizontal: {0.0 if handed else 0.5}, flip_vertical: 0.0}}"
+    mosaics = train <= SMALL_SET
+    varied = f"{{flip_horizontal: {0.0 if handed else 0.5}, flip_vertical: 0.0{', mosaic: 1.0' if mosaics else ''}}}"
+    upright = "upside down only where there is no up, as in a microscope: 0.5"
+    four = f"; four in one up to {SMALL_SET} training pictures" if mosaics else ""
     return [
         Setting("teacher.threads", str(cores_here()), "cores of this machine"),
         Setting("teacher.training.epochs", str(epochs), f"{train:,} training pictures, so {epochs * train:,} are shown in all"),
         Setting("teacher.training.batch_size", str(batch_size), f"4 up to {FEW_PICTURES} training pictures, 8 beyond"),
         Setting("teacher.training.learning_rate", str(rate)),
         Setting("teacher.training.precision", "bfloat16" if has else "float32", instructions),
-        Setting(
-            "teacher.training.augmentation", flips, f"{mirror}; upside down only where there is no up, as in a microscope: 0.5"
-        ),
+        Setting("teacher.training.augmentation", varied, f"{mirror}; {upright}{four}"),
+        Setting("grid.methods.lightweight", "[{weights: inherited}]", "fitted to the teacher's blocks; only the recovery follows"),
         Setting("grid.methods.nas", f"[{{supernet_epochs: {again}}}]"),
         *quantized,
         Setting("grid.recovery", f"{{<<: *schedule, epochs: {again}, learning_rate: {rate / 2:g}}}", "a third of the training"),

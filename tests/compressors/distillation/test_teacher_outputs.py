@@ -28,12 +28,11 @@ def test_the_ways_in_which_pictures_are_flipped() -> None:
     assert flip_states(one) == (one,)
 
 
-@pytest.mark.parametrize("name", ["scale", "brightness", "contrast", "colour"])
+@pytest.mark.parametrize("name", ["scale", "brightness", "contrast", "colour", "mosaic"])
 def test_pictures_that_never_come_back_are_refused(name: str) -> None:
     """The message names what makes them new, and what to set."""
-    with pytest.raises(
-        ValueError, match=rf"augmentation has {name} 0.1. Set scale, brightness, contrast, colour to 0 there, or cache to false"
-    ):
+    asked = "Set scale, brightness, contrast, colour, mosaic to 0 there, or cache to false"
+    with pytest.raises(ValueError, match=rf"augmentation has {name} 0.1. {asked}"):
         flip_states(BOTH_FLIPS.model_copy(update={name: 0.1}))
 
 

@@ -133,6 +133,19 @@ def test_what_a_mirror_changes_is_not_flipped(classes: tuple[str, ...], flip: fl
     assert (f"a mirror may change {classes[0]}" in (tmp_path / "mine.yaml").read_text()) == (flip == 0)
 
 
+@pytest.mark.parametrize(("most", "mosaic"), [(6, 1.0), (5, 0.0)])
+def test_small_sets_get_mosaics_and_advice(
+    most: int, mosaic: float, sixfold: Sixfold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to a number of training pictures, of which there are 6 here; the plan says so where they do."""
+    monkeypatch.setattr(settings, "SMALL_SET", most)
+    ended = sixfold(tmp_path, "init", str(write_yolo(tmp_path / "mine")), *PI)
+    assert ended.code == 0, ended
+    assert load_plan(tmp_path / "mine.yaml").params.teacher.training.augmentation.mosaic == mosaic
+    for told in (f"four in one up to {most} training pictures", f"for up to {most} training pictures `--detector`"):
+        assert (told in ended.out) == bool(mosaic)
+
+
 @pytest.mark.parametrize(
     ("flags", "precision"), [({"avx2", "avx512_bf16"}, "bfloat16"), ({"avx2"}, "float32"), (set[str](), "float32")]
 )
