@@ -20,7 +20,7 @@ LEAST_SIDE_PX, LARGE_SHARE = 24, 0.9
 """Nine tenths of the boxes are to be three cells of the finest level (8 px) wide: the rule gives 192 x 256 for plans/bccd.yaml,
 which was found by hand. In params.yaml a tenth of the boxes is below 22 px."""
 PICTURES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 12_000, 5, 120
-"""Pictures that a training sees in all: 60 epochs of 205 in plans/bccd.yaml, 10 of 1,000 in params.yaml. Bounds of the epochs."""
+"""Pictures that a training sees in all: 60 epochs of 205 in plans/bccd.yaml. Bounds of the epochs."""
 FEW_PICTURES = 300
 """Up to here batches of 4 and their rate, as in plans/bccd.yaml; beyond it of 8, as in params.yaml."""
 SMALL_SET = 500
