@@ -1,5 +1,5 @@
 """What a detector of ours learns from N pictures: `python -m studies.few_pictures RUN --pictures 100`. RUN is the folder of a plan
-(runs/bccd) in which `sixfold prepare` has run. Each call trains one network, prints a line and adds it to RUN/few-pictures.jsonl."""
+(runs/bccd) in which `sixfold prepare` has run. Each call trains a network, prints a line and adds it to RUN/few-pictures.jsonl."""
 
 from __future__ import annotations
 
