@@ -1,5 +1,5 @@
 """What a detector of ours learns from N pictures: `python -m studies.few_pictures RUN --pictures 100`. RUN is the folder of a plan
-(runs/bccd) in which `sixfold prepare` has run. Each call trains one network and prints and keeps a line."""
+(runs/bccd) in which `sixfold prepare` has run. Each call trains a network, prints a line and adds it to RUN/few-pictures.jsonl."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def train(
     start_from: Annotated[Path | None, typer.Option(help="Folder of a trained detector of ours.")] = None,
     seed: int = 0,
     name: Annotated[str, typer.Option(help="In the line that is kept.")] = "plan",
-    out: Annotated[Path, typer.Option(help="A line of JSON is added to it.")] = Path("few-pictures.jsonl"),
 ) -> None:
     """Train by the plan's schedule with these changes, and score on val and test."""
     import torch
@@ -56,7 +55,7 @@ def train(
     found = {split: round(val_map_of(trained.family, trained.network(), data[split]), 4) for split in ("val", "test")}
     line = {"run": run.name, "name": name, "pictures": len(own), "seed": seed, **found, "train_s": round(record.train_s)}
     print(json.dumps(line), flush=True)
-    with out.open("a") as file:
+    with (run / "few-pictures.jsonl").open("a") as file:
         file.write(json.dumps(line | {"recipe": recipe.model_dump(mode="json"), "start_from": str(start_from)}) + "\n")
 
 

@@ -95,7 +95,7 @@ def taylor(groups: Sequence[ChannelGroup], network: nn.Module, workbench: Workbe
     Molchanov et al. 2019 (arXiv:1906.10771), equation 8, for a gate on what other layers read of the unit: the gate's gradient is
     the sum of weight times gradient over the weights that read it. Where one normalisation feeds the readers through ReLUs alone,
     as in dense blocks, that is the gate behind the normalisation of its section 4.1 (Taylor-FO-BN). Where a depthwise convolution
-    stands between, there would be two such gates in a row, and adding them would count the same loss twice.
+    stands between, it hands the unit on, and its own gate would count the same loss once more.
     """
     rng = np.random.default_rng(workbench.seed)
     rows = rng.permutation(len(workbench.train))[:pictures]

@@ -24,8 +24,8 @@ PICTURES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 12_000, 5, 120
 FEW_PICTURES = 300
 """Up to here batches of 4 and their rate, as in plans/bccd.yaml; beyond it of 8, as in params.yaml."""
 SMALL_SET = 500
-"""Training pictures up to which mosaics, and weights to start from, are advised: with 236 they gave 6 and 13 points of test mAP
-(docs/your-data.md); more were not tried."""
+"""Training pictures up to which weights to start from are advised, and mosaics where there are none: with 236 they gave 13 and 6
+points of test mAP, together no more than the weights alone (docs/your-data.md). More pictures were not tried."""
 ARCHITECTURE = "{stem_width: 16, stage_widths: [32, 64, 128, 256], stage_depths: [1, 2, 2, 2], neck_width: 64, head_width: 64}"
 """Of plans/bccd.yaml."""
 NUMBERS = "zero|one|two|three|four|five|six|seven|eight|nine|ten"
@@ -83,12 +83,12 @@ def decide(looked: LookedAt, own: Brought | None, no_int8: str | None = None) ->
     source = {"kind": looked.source.kind} | looked.source.model_dump(mode="json", exclude_unset=True)
     shares = "nothing is trained, so few pictures are in train, for calibration alone" if looked.source.split_shares else ""
     data = [Setting("data.source", flow(source), shares), Setting("data.input_size", flow(list(size)), why), *_large(looked, size)]
-    small = f"from random weights; for up to {SMALL_SET} training pictures `--detector` and plans/pretrain.yaml give better ones"
-    why = small if len(looked.labelled.splits["train"]) <= SMALL_SET else ""
-    root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE, why)]
+    few = own is None and len(looked.labelled.splits["train"]) <= SMALL_SET
+    better = f"random weights; for up to {SMALL_SET} training pictures `--detector` and plans/pretrain.yaml give better ones"
+    root = list(own.settings) if own else [Setting("teacher.architecture", ARCHITECTURE, better if few else "")]
     half = Setting("grid.methods.quantization", "[{precision: float16}]", f"{no_int8} does not multiply in int8")
     quantized = [half] if no_int8 else []
-    return [*data, *root, *(quantized if own and own.is_file else _training(looked, quantized))]
+    return [*data, *root, *(quantized if own and own.is_file else _training(looked, quantized, mosaics=few))]
 
 
 def _large(looked: LookedAt, size: tuple[int, int]) -> list[Setting]:
@@ -99,7 +99,7 @@ def _large(looked: LookedAt, size: tuple[int, int]) -> list[Setting]:
     return [Setting("data.pixel_cache_bytes", str(most_bytes), why)] if raw_bytes > most_bytes else []
 
 
-def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:
+def _training(looked: LookedAt, quantized: list[Setting], *, mosaics: bool) -> list[Setting]:
     train = len(looked.labelled.splits["train"])
     epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(PICTURES_SHOWN / train)))
     again = max(1, round(epochs / 3))  # as in plans/bccd.yaml, where 20 follow 60
@@ -110,7 +110,6 @@ def _training(looked: LookedAt, quantized: list[Setting]) -> list[Setting]:
     instructions = (
         f"this processor has {', '.join(has)}" if has else "this processor is not known to have instructions for bfloat16"
     )
-    mosaics = train <= SMALL_SET
     varied = f"{{flip_horizontal: {0.0 if handed else 0.5}, flip_vertical: 0.0{', mosaic: 1.0' if mosaics else ''}}}"
     upright = "upside down only where there is no up, as in a microscope: 0.5"
     four = f"; four in one up to {SMALL_SET} training pictures" if mosaics else ""

@@ -61,6 +61,7 @@ def test_a_detector_of_ours_is_taken_or_trained_further(
     assert ended.code == 0, ended
     params = load_plan(tmp_path / "mine.yaml").params
     assert getattr(params.teacher, setting) == Path("own")
+    assert params.teacher.training.augmentation.mosaic == 0, "mosaics are for random weights"
     assert params.data.input_size == size
 
 
