@@ -23,8 +23,8 @@ class Lightweight(Settings):
     phase: ClassVar[Phase] = "architecture"
     method: Literal["lightweight"] = "lightweight"
     block: Literal["depthwise", "ghost"] = "depthwise"
-    """`depthwise`: a depthwise convolution and a 1x1, nothing between them (Xception, arXiv:1610.02357); `ghost`: GhostNet's cheap maps
-    (arXiv:1911.11907)."""
+    """`depthwise`: a depthwise convolution and a 1x1, nothing between them (Xception, arXiv:1610.02357); `ghost`: GhostNet's cheap
+    maps (arXiv:1911.11907)."""
     backbone: bool = True
     neck: bool = True
     head: bool = True
