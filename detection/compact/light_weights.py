@@ -154,8 +154,9 @@ class _PairFit:
     def look(self, x: Tensor, maps: Tensor) -> None:
         """As `_Fit` says."""
         conv = cast(nn.Conv2d, self.dense[0])
-        patches = F.unfold(x, conv.kernel_size, padding=cast(int, conv.padding), stride=conv.stride)
-        self.sums.add(patches.transpose(0, 1).flatten(1), maps.transpose(0, 1).flatten(1))
+        for own, goal in zip(x, maps, strict=True):  # one by one: patches take nine times the memory of maps
+            patches = F.unfold(own[None], conv.kernel_size, padding=cast(int, conv.padding), stride=conv.stride)
+            self.sums.add(patches[0], goal.flatten(1))
 
     def finish(self) -> None:
         """As `_Fit` says."""
