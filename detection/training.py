@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -159,7 +158,10 @@ class _Run:
         self.average = copy.deepcopy(network)
         self.optimizer = optimizer_of([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.averages, self.followed = list(self.average.state_dict().values()), list(network.state_dict().values())
+        pairs = list(zip(self.average.state_dict().values(), network.state_dict().values(), strict=True))
+        moving = [(mean, own) for mean, own in pairs if own.is_floating_point()]
+        self.means, self.followed = [mean for mean, _ in moving], [own for _, own in moving]
+        self.counts = [(mean, own) for mean, own in pairs if not own.is_floating_point()]
         strided_depthwise_in_float32(network)
 
     def step(self, batch: Batch) -> float:
@@ -187,11 +189,9 @@ class _Run:
         # The ramp lets the average forget its random start (as in YOLOv5; a mean lifetime of a tenth of the steps).
         ramp = 1 - math.exp(-self.steps / max(1.0, self.total_steps / 10))
         decay = self.recipe.ema_decay * ramp
-        moving = [own.is_floating_point() for own in self.followed]
-        torch._foreach_lerp_(list(compress(self.averages, moving)), list(compress(self.followed, moving)), 1 - decay)
-        for theirs, own, moves in zip(self.averages, self.followed, moving, strict=True):
-            if not moves:
-                theirs.copy_(own)
+        torch._foreach_lerp_(self.means, self.followed, 1 - decay)
+        for count, own in self.counts:
+            count.copy_(own)
 
     def store(self, folder: Path, epoch: int, losses: list[float], train_s: float) -> None:
         """Write all that a continuation needs; the small file last, so its presence means the rest is whole."""

@@ -33,7 +33,7 @@ from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileErro
 Latency = Callable[[Spec], float]
 """Estimated seconds of a detector for one picture."""
 JUDGED_AT_ONCE = 16
-"""Pictures: small networks take a quarter of the time of one by one."""
+"""Pictures. 100 of 96x128 through a network of 0.78 M parameters took 0.24 to 0.34 s of processor time, one by one 0.47."""
 
 
 @dataclass(frozen=True)

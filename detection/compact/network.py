@@ -173,7 +173,7 @@ def conv_unit(kind: BlockKind, inputs: int, outputs: int, kernel: int, stride: i
     if kind == "ghost":
         return GhostUnit(inputs, outputs, kernel, stride)
     # Nothing between the two, as in Xception (arXiv:1610.02357, section 4.7): with a normalisation and a ReLU there, as in
-    # MobileNet, twelve epochs from scratch ended at a third of the accuracy (docs/log.md).
+    # MobileNet, twelve epochs from scratch ended at a fifth of the mAP (docs/log.md).
     return nn.Sequential(_conv(inputs, inputs, kernel, stride, groups=inputs), _conv_norm_act(inputs, outputs, 1, 1))
 
 

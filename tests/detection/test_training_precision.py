@@ -131,7 +131,7 @@ def test_the_average_can_be_copied(copied: Callable[[nn.Module], nn.Module], run
         own = copied(run.average.eval())
         before = run.average(pictures).score_logits
         assert torch.equal(own(pictures).score_logits, before)
-        run.averages[0].add_(1.0)  # the stem's kernel
+        run.means[0].add_(1.0)  # the stem's kernel
         assert not torch.equal(run.average(pictures).score_logits, before)
         assert torch.equal(own(pictures).score_logits, before)
 
