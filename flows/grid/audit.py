@@ -12,10 +12,10 @@ class AuditError(RuntimeError):
     """A promise was broken: a bug of ours, and the records of this sweep are not to be trusted."""
 
 
-def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_bytes: int) -> str:
+def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store) -> str:
     """One sentence on what was checked; AuditError names the first cell or node that breaks a promise.
 
-    since_bytes marks the start of this run in the store's journal.
+    Made twice is what the store's run made twice: workers that a killed run left may finish a node that this one makes too.
     """
     ok, references = ([own for own in of if own.budget is not None] for of in (cells.cells, cells.references))
     epochs = base.epochs
@@ -29,7 +29,7 @@ def audit(cells: CellsFile, graph: Graph, base: Foundation, store: Store, since_
             )
     made = [key for key in graph.nodes if store.has(NODES, key)]
     pictures = sum(_pictures(key, graph, store) for key in made)
-    again = {key: times for key, times in store.times_made(NODES, since_bytes).items() if times > 1 and key in graph.nodes}
+    again = {key: times for key, times in store.times_made(NODES).items() if times > 1 and key in graph.nodes}
     if again:
         key, times = next(iter(again.items()))
         raise AuditError(f"node {graph.nodes[key].name} {key} was made {times} times")

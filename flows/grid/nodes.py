@@ -53,6 +53,8 @@ class Context(Frozen):
 
     prepared: Path
     store: Path
+    run: str = ""
+    """Of a grid: the name under which its store counts what was made."""
     design_profile: HardwareProfile
     """As the driver read it: the keys of nodes hold its digest, so no worker may read another."""
     foundation: Foundation
@@ -79,7 +81,7 @@ class Done(Frozen):
 def make_node(node: Node, context: Context, each: Each = in_turn) -> Done:
     """Make one node and store it; everything it needs is already in the store. Progress goes to stdout, which is its log."""
     started_s = time.perf_counter()
-    store = Store(context.store)
+    store = Store(context.store, context.run)
     torch.set_num_threads(node.threads)
     print(f"node {node.name} {node.key}", flush=True)
     with store.writing(NODES, node.key) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,13 @@ def grid(
     base = lay_foundation(plan, prepared)
     cells, references = chosen_cells(plan, pattern), chosen_references(plan, pattern)
     graph = make_graph(plan, base, (*cells, *references))
+    store = Store(store.root, run=uuid.uuid4().hex)
     with store.one_driver(plan.params.sweep, "another grid"):
-        start_bytes = store.journal_bytes()
         run = _Run(plan, prepared, store, cells, references, graph)
         store_brought(plan, run.data, store)
         records = _make(run, base, executor, open_tracking, say)
         write_records(output, records)
-        say(audit(records, graph, base, store, start_bytes))
+        say(audit(records, graph, base, store))
         return run.conclude(records, output, say)
 
 
@@ -79,8 +80,12 @@ def _make(run: _Run, base: Foundation, executor: Executor, open_tracking: Callab
 
 def _perform(run: _Run, base: Foundation, tasks: tuple[Task, ...], executor: Executor) -> None:
     context = Context(
-        prepared=run.prepared.resolve(), store=run.store.root, design_profile=run.plan.design_profile, foundation=base,
-    )  # fmt: skip
+        prepared=run.prepared.resolve(),
+        store=run.store.root,
+        run=run.store.run,
+        design_profile=run.plan.design_profile,
+        foundation=base,
+    )
     left = TimeLeft(tasks, run.graph, run.store, base)
     with progress("grid", len(tasks), left_s=left) as work:
 

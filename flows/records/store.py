@@ -53,8 +53,9 @@ class Manifest(Frozen):
 class Store:
     """A folder of entries, `<section>/<first two>/<key>/`, each with a manifest. Failures are never entries."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, run: str = "") -> None:
+        """`run` tells in the journal which run finished an entry; empty outside a grid."""
+        self.root, self.run = root, run
         self._opened: set[tuple[str, str]] = set()
 
     def has(self, section: str, key: Digest) -> bool:
@@ -125,19 +126,15 @@ class Store:
 
     def _note(self, section: str, key: Digest) -> None:
         """One line per piece of finished work, before it is put in place: what was done twice shows here."""
+        line = {"section": section, "key": key, "run": self.run, "pid": os.getpid(), "time": round(time.time(), 1)}
         with (self.root / JOURNAL).open("a") as journal:
-            journal.write(json.dumps({"section": section, "key": key, "pid": os.getpid(), "time": round(time.time(), 1)}) + "\n")
+            journal.write(json.dumps(line) + "\n")
 
-    def journal_bytes(self) -> int:
-        """Length of the journal now: a mark from which `times_made` can count."""
+    def times_made(self, section: str) -> Counter[Digest]:
+        """How often this store's run has finished each entry of a section; others that use the folder meanwhile do not count."""
         path = self.root / JOURNAL
-        return path.stat().st_size if path.is_file() else 0
-
-    def times_made(self, section: str, since_bytes: int) -> Counter[Digest]:
-        """How often each entry of a section was finished since a mark in the store's journal."""
-        path = self.root / JOURNAL
-        lines = path.read_bytes()[since_bytes:].decode().splitlines() if path.is_file() else []
-        return Counter(entry["key"] for entry in map(json.loads, lines) if entry["section"] == section)
+        of_run = (line for line in path.read_text().splitlines() if self.run in line) if path.is_file() else ()
+        return Counter(line["key"] for line in map(json.loads, of_run) if (line["section"], line["run"]) == (section, self.run))
 
     def folder(self, section: str, key: Digest) -> Path:
         """Where an entry lies or would lie."""

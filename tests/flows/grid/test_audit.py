@@ -7,16 +7,16 @@ import pytest
 from flows.grid.audit import AuditError, audit
 from flows.grid.nodes import NODES
 from flows.records.schema import CellsFile
-from flows.records.store import JOURNAL
+from flows.records.store import JOURNAL, Store
 from flows.sweep.context import chosen_cells, lay_foundation, make_graph
 from tests.flows.sweep_factory import Sweep
 
 
-def checked(sweep: Sweep, since_bytes: int = 0, cells: CellsFile | None = None) -> str:
+def checked(sweep: Sweep, run: str = "", cells: CellsFile | None = None) -> str:
     """What the audit says of a sweep, or of other records of its cells."""
     base = lay_foundation(sweep.plan, sweep.prepared)
     graph = make_graph(sweep.plan, base, chosen_cells(sweep.plan, None))
-    return audit(cells or sweep.cells, graph, base, sweep.store, since_bytes)
+    return audit(cells or sweep.cells, graph, base, Store(sweep.store.root, run))
 
 
 def test_a_whole_sweep_is_counted(swept: Sweep) -> None:
@@ -25,14 +25,18 @@ def test_a_whole_sweep_is_counted(swept: Sweep) -> None:
 
 
 def test_a_node_made_twice_is_named(swept_copy: Sweep) -> None:
-    """A second line of the journal about the same node; before the mark it belongs to an earlier run."""
-    key = swept_copy.cells.cells[0].node
-    journal = swept_copy.store.root / JOURNAL
-    mark = swept_copy.store.journal_bytes()
-    journal.write_text(journal.read_text() + json.dumps({"section": NODES, "key": key, "pid": 1, "time": 0}) + "\n")
-    with pytest.raises(AuditError, match="was made 2 times"):
-        checked(swept_copy)
-    assert "none was made twice" in checked(swept_copy, mark)
+    """A second line of the journal by the same run; one by another run, which a killed one's workers write, is none of it."""
+    key, journal = swept_copy.cells.cells[0].node, swept_copy.store.root / JOURNAL
+    (run,) = {json.loads(line)["run"] for line in journal.read_text().splitlines() if json.loads(line)["key"] == key}
+    assert run, "a grid names its run"
+    for by, twice in (("another run", False), (run, True)):
+        with journal.open("a") as file:
+            file.write(json.dumps({"section": NODES, "key": key, "run": by}) + "\n")
+        if twice:
+            with pytest.raises(AuditError, match="was made 2 times"):
+                checked(swept_copy, run)
+        else:
+            assert "none was made twice" in checked(swept_copy, run)
 
 
 def test_pictures_other_than_planned_are_named(swept_copy: Sweep) -> None:
@@ -60,7 +64,7 @@ def test_references_are_held_to_the_same_budget(swept: Sweep) -> None:
             with pytest.raises(
                 AuditError, match=r"reference:narrow-0\.5: its weights have seen 4 epochs and 72 pictures, not 3 and 72"
             ):
-                audit(records, graph, base, swept.store, 0)
+                audit(records, graph, base, swept.store)
         else:
-            said = audit(records, graph, base, swept.store, 0)
+            said = audit(records, graph, base, swept.store)
             assert said.startswith("checked: 8 cells and 1 reference with 3 train epochs each")
