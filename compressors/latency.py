@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
+from detection.checkpoint import fresh
 from detection.costs import operator_costs
+from detection.export import export_onnx
+from detection.family import family_of
 from detection.frozen import InputError
 from detection.spec import Spec
+from hardware_profiles.estimate.graph.reading import read_graph
 from hardware_profiles.estimate.model import Estimate, Operator, estimate
 from hardware_profiles.schema.profile import DType, HardwareProfile
 
@@ -29,7 +36,8 @@ def latency_dtype(latency_in: LatencyIn, profile: HardwareProfile, method: str) 
 
 def estimated_latency(spec: Spec, profile: HardwareProfile, dtype: DType) -> Estimate:
     """Modelled seconds for one picture on the profile's device, with an interval; int8: as if quantized after training."""
-    return estimate(operators(spec, dtype), profile)
+    of = operators_of_graph if family_of(spec).costs_are_of_layers else operators
+    return estimate(of(spec, dtype), profile)
 
 
 def operators(spec: Spec, dtype: DType = "fp32") -> tuple[Operator, ...]:
@@ -39,6 +47,33 @@ def operators(spec: Spec, dtype: DType = "fp32") -> tuple[Operator, ...]:
     What a runtime adds or fuses at the borders between the two is in the exported file alone: `estimate.graph` reads it.
     """
     return _operators(spec.model_dump_json(by_alias=True), dtype == "int8")
+
+
+def operators_of_graph(spec: Spec, dtype: DType = "fp32") -> tuple[Operator, ...]:
+    """Those of the exported float file, as a runtime fuses them; in int8 all but its float tail are quantized."""
+    return _operators_of_graph(spec.model_dump_json(by_alias=True), dtype == "int8")
+
+
+@lru_cache(maxsize=256)
+def _operators_of_graph(spec_json: str, quantized: bool) -> tuple[Operator, ...]:
+    return tuple(replace(operator, quantized=quantized and not stays_float) for operator, stays_float in _exported(spec_json))
+
+
+@lru_cache(maxsize=256)
+def _exported(spec_json: str) -> tuple[tuple[Operator, bool], ...]:
+    """Every operator, and whether it is one of the last predictions or comes after them."""
+    import onnx  # with what follows, half a second that commands need not wait for
+
+    from compressors.quantization.float_tail import float_tail_of_graph
+
+    spec = Spec.model_validate_json(spec_json)
+    with tempfile.TemporaryDirectory(prefix="sixfold-graph-") as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(fresh(spec, 0), path)
+        graph, model = read_graph(path), onnx.load(path)
+    tail = set(float_tail_of_graph(model))
+    written = {name for node in model.graph.node if node.name in tail for name in node.output}
+    return tuple((step.operator, not written.isdisjoint(step.writes)) for step in graph.steps)
 
 
 @lru_cache(maxsize=256)

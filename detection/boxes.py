@@ -87,6 +87,15 @@ def pairwise_iou(a_xyxy_px: Tensor, b_xyxy_px: Tensor) -> Tensor:
     return overlap_px2 / union_px2.clamp(min=1e-9)
 
 
+def generalized_iou(a_xyxy_px: Tensor, b_xyxy_px: Tensor) -> Tensor:
+    """GIoU of each box of a with that of b in the same place (arXiv:1902.09630): (..., 4), (..., 4) -> (...), in (-1, 1]."""
+    (a_start, a_end), (b_start, b_end) = ((own[..., :2], own[..., 2:]) for own in (a_xyxy_px, b_xyxy_px))
+    overlap_px2 = (a_end.minimum(b_end) - a_start.maximum(b_start)).clamp(min=0).prod(-1)
+    around_px2 = (a_end.maximum(b_end) - a_start.minimum(b_start)).clamp(min=0).prod(-1)
+    union_px2 = area_px2(a_xyxy_px) + area_px2(b_xyxy_px) - overlap_px2
+    return overlap_px2 / union_px2.clamp(min=1e-9) - (around_px2 - union_px2) / around_px2.clamp(min=1e-9)
+
+
 def area_px2(boxes_xyxy_px: Tensor) -> Tensor:
     """Areas in square pixels, (..., 4) -> (...)."""
     return (boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]).clamp(min=0).prod(-1)

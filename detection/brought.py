@@ -1,11 +1,11 @@
-"""How a plan names a detector that its user brings: a folder with one of ours, or an ONNX file with how it is fed and read."""
+"""How a plan names a detector that its user brings: a folder with one of ours, an ONNX file and how it is fed, or code."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import PictureForm
@@ -52,7 +52,39 @@ class OnnxDetector(Frozen):
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
+class ModuleDetector(Frozen):
+    """A torch module of the user's own: the code that builds it, and its trained weights."""
+
+    family: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """`package.module:name` of the object with its functions; modules are looked for from the folder of the params file on."""
+    spec: dict[str, JsonValue] = Field(default_factory=dict)
+    """What its `build` is given. `{file: PATH}` anywhere in it stands for a file, relative to the params file."""
+    weights: Path | None = None
+    """Its trained weights, safetensors or a state dict by torch.save, relative to the params file; null: `teacher.training` trains
+    it from random ones."""
+    classes: tuple[str, ...] = ()
+    """Of trained weights: names in the order of their scores, which has to be the data's."""
+
+    @model_validator(mode="after")
+    def _weights_know_their_classes(self) -> ModuleDetector:
+        if (self.weights is None) != (not self.classes):
+            raise ValueError("weights and classes go together: trained weights predict classes in an order of their own. Name both")
+        return self
+
+
 Brought = CheckpointDetector | OnnxDetector
+"""What may teach."""
+
+
+def parse_detector(given: Any) -> Any:
+    """What a plan's `detector` section holds, told by the setting that names it; what names none is left to be refused."""
+    kinds: dict[str, type[OnnxDetector | ModuleDetector]] = {"onnx": OnnxDetector, "family": ModuleDetector}
+    found = [kind for name, kind in kinds.items() if isinstance(given, dict) and name in given]
+    if given is None or not isinstance(given, dict):
+        return given
+    if len(found) != 1:
+        raise ValueError(f"{'both are' if found else 'neither is'} named, onnx (a file) and family (code). Name one of them")
+    return found[0].model_validate(given)
 
 
 def parse_brought(given: Any) -> Brought | None:

@@ -1,4 +1,4 @@
-"""Edits of any torch network, layer by layer: narrower layers, and layers as rows of thinner ones. Rebuilt from data.
+"""Edits of any torch network, layer by layer: narrower layers, and layers as rows of thinner or lighter ones. Rebuilt from data.
 
 Weights are loaded afterwards, so a layer is replaced by a new one of the right shape. What of a weight belongs to a layer's inputs
 and outputs is said here once, for all that slice weights.
@@ -7,11 +7,14 @@ and outputs is said here once, for all that slice weights.
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
-from detection.spec import Factored, KeptChannels, Ranks, refuse_above_full
+from detection.frozen import InputError
+from detection.spec import Edit, Factored, KeptChannels, Ranks, Separated, refuse_above_full
 
 LayerKind = Literal["conv", "depthwise", "transposed", "linear", "norm"]
 End = Literal["inputs", "outputs"]
@@ -65,16 +68,40 @@ def axis_of(kind: LayerKind, end: End) -> int:
     return 0 if end == first else 1
 
 
-def apply_edit(network: nn.Module, edit: KeptChannels | Factored) -> None:
+def why_not_separated(layer: nn.Module | None) -> str | None:
+    """Why a layer cannot become a depthwise convolution and a 1x1, as what it is; None where it can.
+
+    Classes derived from Conv2d compute something else with their weights (standardised kernels, padding of their own).
+    """
+    if layer is None:
+        return "the network has no such layer"
+    if type(layer) is not nn.Conv2d or not isinstance(layer.weight, nn.Parameter):
+        return f"{type(layer).__name__} is no plain convolution of torch's"
+    if layer.groups > 1:
+        return f"a convolution in {layer.groups} groups is not dense"
+    return "a 1x1 convolution has no spatial kernel" if math.prod(layer.kernel_size) == 1 else None
+
+
+def apply_edit(network: nn.Module, edit: Edit) -> None:
     """Change the freshly built network in place, layer by layer; weights are loaded afterwards."""
-    if isinstance(edit, KeptChannels):
-        for name, width in edit.layers.items():
-            _replace(network, name, _resized(network.get_submodule(name), width.inputs, width.outputs))
-        return
-    for name, ranks in edit.layers.items():
-        layer = network.get_submodule(name)
-        refuse_above_full(name, ranks, cast(Any, layer).weight.shape)
-        _replace(network, name, factored(layer, ranks))
+    match edit:
+        case KeptChannels():
+            for name, width in edit.layers.items():
+                _replace(network, name, _resized(network.get_submodule(name), width.inputs, width.outputs))
+        case Factored():
+            for name, ranks in edit.layers.items():
+                layer = network.get_submodule(name)
+                refuse_above_full(name, ranks, cast(Any, layer).weight.shape)
+                _replace(network, name, factored(layer, ranks))
+        case Separated():
+            layers = dict(network.named_modules(remove_duplicate=False))
+            for name in edit.layers:
+                if reason := why_not_separated(layers.get(name)):
+                    raise InputError(
+                        f"edits.layers: {name}: {reason}; only dense convolutions wider than 1x1 become depthwise pairs. "
+                        f"Leave it out."
+                    )
+                _replace(network, name, separated(cast(nn.Conv2d, layers[name])))
 
 
 def factored(layer: nn.Module, ranks: Ranks) -> nn.Sequential:
@@ -93,6 +120,26 @@ def factored(layer: nn.Module, ranks: Ranks) -> nn.Sequential:
     core = nn.Conv2d(ranks.inputs, ranks.outputs, kernel, stride, padding, bias=False)
     last = nn.Conv2d(ranks.outputs, layer.out_channels, 1, bias=has_bias)
     return nn.Sequential(nn.Conv2d(layer.in_channels, ranks.inputs, 1, bias=False), core, last)
+
+
+def separated(layer: nn.Conv2d) -> nn.Sequential:
+    """A depthwise convolution and a 1x1 in place of a dense one, freshly initialised: as random as its weights are, with its bias.
+
+    The outputs of the pair have the variance of the layer's, which torch's own initialisation of two layers would shrink.
+    """
+    inputs, outputs, has_bias = layer.in_channels, layer.out_channels, layer.bias is not None
+    depthwise = nn.Conv2d(
+        inputs, inputs, cast(Any, layer.kernel_size), cast(Any, layer.stride), cast(Any, layer.padding), cast(Any, layer.dilation),
+        groups=inputs, bias=False, padding_mode=cast(Any, layer.padding_mode), device=layer.weight.device, dtype=layer.weight.dtype,
+    )  # fmt: skip
+    pointwise = nn.Conv2d(inputs, outputs, 1, bias=has_bias, device=layer.weight.device, dtype=layer.weight.dtype)
+    places = math.prod(layer.kernel_size)
+    with torch.no_grad():
+        nn.init.normal_(depthwise.weight, std=places**-0.5)
+        nn.init.normal_(pointwise.weight).mul_(layer.weight.std() * places**0.5)
+        if layer.bias is not None and pointwise.bias is not None:
+            pointwise.bias.copy_(layer.bias)
+    return nn.Sequential(depthwise, pointwise)
 
 
 def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
@@ -124,5 +171,8 @@ def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
 
 
 def _replace(root: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(root.get_submodule(parent), child, layer)
+    """Wherever it stands: a layer that several parts of a network share is one object with several names."""
+    before = root.get_submodule(name)
+    for parent in list(root.modules()):
+        for child in [own for own, module in parent._modules.items() if module is before]:
+            setattr(parent, child, layer)

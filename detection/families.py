@@ -8,7 +8,11 @@ from typing import Protocol, cast
 
 from detection.frozen import Frozen, InputError
 
-FAMILIES: dict[str, str] = {"compact": "detection.compact.family", "onnx": "detection.onnx_file.family"}
+FAMILIES: dict[str, str] = {
+    "compact": "detection.compact.family",
+    "onnx": "detection.onnx_file.family",
+    "module": "detection.module.family",
+}
 """Name -> the module that has it as `FAMILY`; imported when it is asked for."""
 
 

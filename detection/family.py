@@ -6,7 +6,7 @@ networks; nobody else imports it. What a family cannot do it says in `cannot`, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -51,6 +51,7 @@ class Points(NamedTuple):
     score_logits: Tensor  # (B, N, C)
     side_logits: Tensor | None  # (B, N, 4 * K): distributions over K bins for each side of a box; None where boxes are numbers
     features: tuple[Tensor, ...]  # (B, channels, height, width) each: the maps that the last layers read, fine to coarse
+    boxes_xyxy_px: Tensor | None = None  # (B, N, 4), where boxes are numbers
 
 
 class TeacherTargets(NamedTuple):
@@ -60,6 +61,7 @@ class TeacherTargets(NamedTuple):
     side_logits: Tensor | None  # (B, N, 4 * K)
     confidence: Tensor  # (B, N): the teacher's best score for a box at this very point
     features: tuple[Tensor, ...]  # as many as the student has
+    boxes_xyxy_px: Tensor | None = None  # (B, N, 4)
 
 
 class Exported(Protocol):
@@ -166,6 +168,8 @@ class Family:
     """A number that depends on all that is predicted, to follow the dependencies between layers back from."""
     costs: Callable[[Spec], tuple[OperatorCost, ...]]
     """Every operator for one picture, as the exported file has them; one that belongs to a module begins with its name."""
+    costs_are_of_layers: bool = False
+    """Whether `costs` has layers with parameters alone. Latency is then estimated on the exported graph."""
 
     write: Callable[[Mapping[str, Tensor], Path], None] | None = None
     """Of families whose detectors are files: (weights, where) -> the file is written there, and `exported` is not asked."""
@@ -173,6 +177,12 @@ class Family:
     """The content of such a file -> weights."""
     interface: Callable[[Spec], Interface] | None = None
     """How their files are fed and read; None: they take pictures and give boxes and scores as `Exported` says."""
+    read_spec: Callable[[Any, Path, tuple[int, int], tuple[str, ...]], Spec] | None = None
+    """Of families whose detectors are code: (what a plan says of it, the plan's folder, (height, width), classes) -> its spec."""
+    read_weights: Callable[[Spec, Path], Mapping[str, Tensor]] | None = None
+    """(spec, a user's file of trained weights) -> its weights."""
+    about: Callable[[Spec], Iterator[str]] | None = None
+    """What was read of a user's, in lines for people."""
     light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None
     """The spec with light blocks: (spec, kind of block, parts of the network); InputError where they cannot be had."""
     light_weights: Callable[[nn.Module, nn.Module, Sequence[Tensor]], LightWeights] | None = None

@@ -45,7 +45,14 @@ class Factored(Frozen):
     layers: dict[str, Ranks]
 
 
-Edit = Annotated[KeptChannels | Factored, Field(discriminator="edit")]
+class Separated(Frozen):
+    """Edit: each named dense convolution is now a depthwise one and a 1x1, nothing between them (Xception, arXiv:1610.02357)."""
+
+    edit: Literal["separated"] = "separated"
+    layers: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+Edit = Annotated[KeptChannels | Factored | Separated, Field(discriminator="edit")]
 
 
 class Spec(Frozen):
@@ -90,7 +97,7 @@ class Spec(Frozen):
         """The same with other settings of its family; ValidationError where the input does not fit them."""
         return Spec(family=self.family, classes=self.classes, input_size=self.input_size, settings=settings, edits=self.edits)
 
-    def edited(self, edit: KeptChannels | Factored) -> Spec:
+    def edited(self, edit: Edit) -> Spec:
         """The same with one more edit."""
         return self.model_copy(update={"edits": (*self.edits, edit)})
 

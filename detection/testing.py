@@ -197,12 +197,12 @@ def costs_count_the_layers(subject: Subject) -> None:
     """Multiply-adds are those of the convolutions and products that run, within 2 %."""
     network, counted = subject.detector.network(), []
 
-    def count(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
-        weight = cast(Tensor, layer.weight)
-        counted.append(weight[0].numel() * output[0].numel() if isinstance(layer, nn.Conv2d | nn.Linear) else 0)
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        transposed = isinstance(layer, nn.ConvTranspose2d)  # multiplies at each place that it reads
+        counted.append(cast(Tensor, layer.weight)[0].numel() * (inputs[0] if transposed else output)[0].numel())
 
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             module.register_forward_hook(count)
     with torch.no_grad():
         subject.family.raw(network, torch.zeros(1, 3, *subject.spec.input_size))

@@ -14,10 +14,11 @@ from compressors.contract import Phase, Settings
 from compressors.distillation.features import FEATURE_WEIGHTS, FeaturesBy, FeatureTerm
 from compressors.distillation.soft_labels import SoftLabelLoss
 from compressors.distillation.teacher_outputs import CachedOutputs, Computed, flip_states
+from detection.boxes import generalized_iou
 from detection.brought import Brought, CheckpointDetector, OnnxDetector, parse_brought
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
-from detection.family import Batch, Points, Raw, family_named
+from detection.family import Batch, Points, Raw, TeacherTargets, family_named
 from detection.frozen import Frozen
 from detection.spec import Spec, parse_settings
 from detection.training import Recipe
@@ -44,8 +45,9 @@ class Distillation(Settings):
     its best scores. With this weight and the two below, and no features, a student of 0.69 M parameters went from 0.530 to 0.557
     mAP on blood cells, taught by one of 2.84 M (one seed)."""
     boxes: Weight = 3.0
-    """Localization distillation: divergence of the box distributions (LD, arXiv:2102.12252), where the teacher is sure. LD's own
-    configurations have 0.25 at temperature 10, of a mean over 17 bins where this is a sum."""
+    """Localization distillation: divergence of the box distributions (LD, arXiv:2102.12252), where the teacher is sure; of boxes
+    that are numbers, 1 - GIoU (arXiv:1902.09630). LD's own configurations have 0.25 at temperature 10, of a mean over 17 bins where
+    this is a sum."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
     """Softens the box distributions."""
     features_by: FeaturesBy = "pkd"
@@ -135,13 +137,19 @@ class DistillationLoss:
         targets = self.family.targets(_as_float32(theirs), self.teacher, self.student)
         loss = loss + self.config.scores * _score_term(own.score_logits.float(), targets.scores)
         if self.config.boxes:
-            assert own.side_logits is not None
-            assert targets.side_logits is not None
-            divergence = _box_term(own.side_logits.float(), targets.side_logits, targets.confidence, self.config.temperature)
-            loss = loss + self.config.boxes * divergence
+            loss = loss + self.config.boxes * self._box_distance(own, targets)
         if self.features is not None:
             loss = loss + self.config.features * self.features(own.features, targets.features, half)
         return loss
+
+    def _box_distance(self, own: Points, targets: TeacherTargets) -> Tensor:
+        """Between distributions of sides where both have them, else between boxes."""
+        if own.side_logits is not None and targets.side_logits is not None:
+            return _box_term(own.side_logits.float(), targets.side_logits, targets.confidence, self.config.temperature)
+        assert own.boxes_xyxy_px is not None, "points have distributions of sides, or boxes"
+        assert targets.boxes_xyxy_px is not None, "points have distributions of sides, or boxes"
+        apart = 1 - generalized_iou(own.boxes_xyxy_px.float(), targets.boxes_xyxy_px)
+        return (apart * targets.confidence).sum() / targets.confidence.sum().clamp(min=1.0)
 
     def parameters(self) -> list[nn.Parameter]:
         """Of what compares features, which is thrown away after training."""
@@ -180,8 +188,8 @@ def teach(
         if config.teacher_forwards(recipe, 1) < recipe.epochs:  # otherwise looking ahead would cost more than it saves
             outputs = CachedOutputs(seen.family, network, train, recipe)
     features = None
-    if config.features:
-        features = FeatureTerm(config.features_by, *feature_widths(seen, student), seed).to(device)
+    if config.features and all(widths := feature_widths(seen, student)):  # a family may name no maps to compare
+        features = FeatureTerm(config.features_by, *widths, seed).to(device)
     return DistillationLoss(config, (seen.spec, student.spec), outputs, features)
 
 
@@ -197,9 +205,9 @@ def feature_widths(teacher: Detector, student: Detector) -> tuple[list[int], lis
 
 
 def _as_float32(points: Points) -> Points:
-    """The same logits in float32; they leave autocast in bfloat16."""
-    sides = None if points.side_logits is None else points.side_logits.float()
-    return Points(points.score_logits.float(), sides, points.features)
+    """The same logits and boxes in float32; they leave autocast in bfloat16."""
+    sides, boxes = (None if own is None else own.float() for own in (points.side_logits, points.boxes_xyxy_px))
+    return Points(points.score_logits.float(), sides, points.features, boxes)
 
 
 def _score_term(own: Tensor, goal: Tensor) -> Tensor:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
@@ -51,8 +54,7 @@ class CachedOutputs(Computed):
         if self.points is None:
             self.points = self._ask(batch.images.device, half)
         places = torch.tensor([self.places[key] for key in _keys(batch.images)], device=batch.images.device)
-        scores, sides, features = self.points
-        return Points(scores[places], None if sides is None else sides[places], tuple(feature[places] for feature in features))
+        return _each_part(lambda part: part[places], self.points)
 
     def _ask(self, device: torch.device, half: bool) -> Points:
         """Outputs of every picture in every state, one behind the other; notes the place of each."""
@@ -64,21 +66,22 @@ class CachedOutputs(Computed):
                 parts.append(super().__call__(batch.on(device), half))
                 if len(parts) == 1:
                     self._refuse_above_limit(parts[0])
-        scores, sides, features = zip(*parts, strict=True)
-        joined = None if sides[0] is None else torch.cat(sides)
-        return Points(torch.cat(scores), joined, tuple(torch.cat(level) for level in zip(*features, strict=True)))
+        return _each_part(lambda *same: torch.cat(same), *parts)
 
     def _refuse_above_limit(self, sample: Points) -> None:
         ways = len(flip_states(self.recipe.augmentation))
-        per_view = sum(
-            part.nbytes for part in (sample.score_logits, sample.side_logits, *sample.features) if part is not None
-        ) // len(sample.score_logits)
+        per_view = sum(part.nbytes for part in pytree.tree_leaves(sample) if part is not None) // len(sample.score_logits)
         needed = len(self.train) * ways * per_view
         if needed > MEMORY_LIMIT_BYTES:
             raise InputError(
                 f"distillation.cache: the teacher's outputs for {len(self.train)} pictures, each flipped in {ways} ways, take "
                 f"{needed / 2**30:.1f} GiB; {MEMORY_LIMIT_BYTES / 2**30:g} GiB are allowed. Set cache to false."
             )
+
+
+def _each_part(made: Callable[..., Tensor], *points: Points) -> Points:
+    """Points with what is made of each of their tensors, or of those in the same place; what is None stays None."""
+    return cast(Points, pytree.tree_map(lambda *parts: None if parts[0] is None else made(*parts), *points))
 
 
 def flip_states(augmentation: Augmentation) -> tuple[Augmentation, ...]:

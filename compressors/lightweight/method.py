@@ -11,7 +11,7 @@ from compressors.contract import Change, Phase, Settings, Spent, Workbench, desc
 from detection.checkpoint import Detector, fresh, inherit
 from detection.data.augmentation import batches
 from detection.family import family_of
-from detection.frozen import InputError, PositiveInt
+from detection.frozen import PositiveInt
 from detection.spec import Spec
 
 PARTS = ("backbone", "neck", "head")
@@ -24,7 +24,7 @@ class Lightweight(Settings):
     method: Literal["lightweight"] = "lightweight"
     block: Literal["depthwise", "ghost"] = "depthwise"
     """`depthwise`: a depthwise convolution and a 1x1, nothing between them (Xception, arXiv:1610.02357); `ghost`: GhostNet's cheap
-    maps (arXiv:1911.11907)."""
+    maps (arXiv:1911.11907), not for modules of your own."""
     backbone: bool = True
     neck: bool = True
     head: bool = True
@@ -72,8 +72,6 @@ def rebuild(detector: Detector, config: Lightweight, workbench: Workbench) -> tu
 
 def light_spec(before: Spec, config: Lightweight) -> Spec:
     """The spec with light blocks in the chosen parts; InputError where they cannot be had."""
-    if before.edits:
-        raise InputError("lightweight: rebuilds an unedited architecture, so it comes before pruning and low_rank.")
     light = family_of(before).light
     assert light is not None, "a family without light blocks has no cells with them"
     return light(before, config.block, config.parts)

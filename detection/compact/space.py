@@ -120,6 +120,8 @@ def _largest(own: Architecture, wanted: SpaceOptions) -> Architecture:
 
 def light_spec(before: Spec, block: str, parts: tuple[str, ...]) -> Spec:
     """The spec with light blocks in the chosen parts; InputError where they cannot be had."""
+    if before.edits:
+        raise InputError("lightweight: rebuilds an unedited architecture, so it comes before pruning and low_rank.")
     own = architecture_of(before)
     try:
         return before.having(Architecture(**(own.model_dump() | {f"{part}_block": block for part in parts})))

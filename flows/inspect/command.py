@@ -9,6 +9,7 @@ from detection.brought import OnnxDetector
 from detection.frozen import InputError
 from flows.inspect import plan_text, stage, tables
 from flows.inspect.choose import Choice, NoFitError
+from flows.inspect.module_command import inspect_module
 from flows.progress import PrintTable, Say
 from flows.records.files import write_text
 from flows.sweep.params import Plan, read_plan
@@ -22,6 +23,11 @@ def inspect(
 ) -> None:  # fmt: skip
     """Say what the file is; with a plan, also how it is fed and read. InputError where there is nothing to say."""
     plan = None if params is None else read_plan(params)
+    if plan is not None and plan.params.module is not None:
+        if file is not None or size is not None or write:
+            raise InputError("inspect: the plan's detector is code, which takes no file, size or --write. Leave them out.")
+        inspect_module(plan, plan.params.module, say, table)
+        return
     found = stage.inspect_file(_source(file, plan), size or _declared_size(plan))
     say(tables.int8_answer(found))
     if plan is None or params is None:
@@ -30,7 +36,7 @@ def inspect(
         return
     try:
         labelled = stage.labelled_data(plan)
-        asked = plan.params.detector or _detector(found, plan, labelled.classes)
+        asked = plan.params.onnx or _detector(found, plan, labelled.classes)
         choice = stage.chosen_on_val(found, plan, asked, labelled)
     except InputError as error:
         _tell(found, plan, say, table)
@@ -54,7 +60,7 @@ def _settle(
     readings = [(choice.preset, choice.decoding), *((rival.preset, rival.decoding) for rival in rivals)]
     values = [plan_text.decode_setting(stage.decode_value(found, name, decoding, len(own))) for name, decoding in readings]
     sections = plan_text.settings_of(choice, found.signature.input_size)
-    if plan.params.detector is None:
+    if plan.params.onnx is None:
         named = {"onnx": plan_text.Setting(str(asked.onnx)), "classes": plan_text.Setting(list(own))}
         sections["detector"] = named | sections["detector"]
     if len(values) == 1 and not (write and choice.as_declared):
@@ -77,7 +83,7 @@ def _settle(
 def _write(plan: Plan, params: Path, sections: plan_text.Sections, say: Say) -> None:
     """Into the params file; InputError, once it is told what to write, where that cannot be done."""
     try:
-        if plan.params.detector is None and "teacher" in plan.params.model_fields_set:
+        if plan.params.onnx is None and "teacher" in plan.params.model_fields_set:
             raise InputError(f"{params}: has a `teacher` section, but a file is not trained. Take it out, then write again.")
         text = plan_text.with_settings(plan.text, sections)
     except InputError:
@@ -103,7 +109,7 @@ def _detector(found: stage.Inspected, plan: Plan, classes: tuple[str, ...]) -> O
 
 
 def _source(file: Path | None, plan: Plan | None) -> Path:
-    detector = None if plan is None else plan.params.detector
+    detector = None if plan is None else plan.params.onnx
     if plan is None or detector is None:
         if file is None:
             raise InputError("inspect: the plan has no `detector` section, so name an ONNX file.")

@@ -75,7 +75,7 @@ def open_model(name: str, params: Path | None, runtime: str | None, threads: int
         return opened(name, file, runtime or card.runtime.split()[0], threads, about)
     if not path.is_file():
         return _cell(name, plan or read_plan(_plan_of(name)), runtime, threads)
-    asked, interface = None if plan is None else plan.params.detector, read_interface(path.parent)
+    asked, interface = None if plan is None else plan.params.onnx, read_interface(path.parent)
     classes = None
     if plan is not None and asked is not None:
         if interface is None or path.suffix == ".onnx":

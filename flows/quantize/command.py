@@ -96,13 +96,13 @@ def _declared(name: str, params: Path | None) -> tuple[Plan, OnnxDetector]:
     plan = None if params is None else read_plan(params)
     if not Path(name).is_file():
         raise InputError(f"{name}: no such file. Name an ONNX file.")
-    if plan is None or plan.params.detector is None:
+    if plan is None or plan.params.onnx is None:
         found = "no --params says" if plan is None else f"{params} has no `detector` section that says"
         raise InputError(
             f"{name}: {found} how it is fed. Name a plan with `data: input_size, resize` and `detector: onnx, classes, input`, and "
             f"with `decode` to have detections compared; docs/your-detector.md shows one."
         )
-    return plan, plan.params.detector.model_copy(update={"onnx": Path(name).resolve()})
+    return plan, plan.params.onnx.model_copy(update={"onnx": Path(name).resolve()})
 
 
 def _asked(

@@ -29,7 +29,7 @@ from flows.progress import reading
 from flows.records.schema import in_numbers
 from flows.records.store import GIVEN, Store
 from flows.sweep.given_teachers import foundation_of, given_teachers
-from flows.sweep.params import Plan, given_detector
+from flows.sweep.params import Plan, given_detector, new_spec
 from hardware_profiles.runtimes.table import RUNTIMES
 from hardware_profiles.schema.profile import HardwareProfile
 
@@ -44,8 +44,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     params, prepared = plan.params, load_prepared(prepared_folder)
     _check_current(plan, prepared, prepared_folder)
     given = given_detector(params, plan.base, prepared.input_size, prepared.classes)
-    own = params.teacher.architecture
-    teacher = given.spec if given else Spec(classes=prepared.classes, input_size=prepared.input_size, settings=own)
+    teacher = given.spec if given else new_spec(params, plan.base, prepared.input_size, prepared.classes)
     teachers = given_teachers(plan, prepared.classes)
     _check_shapes(plan.menu, teacher, teachers)
     for config in plan.menu.quantization:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from compressors.planning.versions import NODE_SCHEMA, VERSIONS
 from detection.data.dataset import Provenance, load_prepared
 from detection.data.sources import provenance
-from detection.frozen import DamagedError, InputError
+from detection.frozen import DamagedError, Digest, InputError
 from flows.progress import reading
 from flows.records.files import write_text
 from flows.sweep.context import choose_device, library_versions, profile_digest
@@ -45,7 +46,7 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
     }
     unseen: dict[str, dict[str, Any]] = {
         "prepare": _made_from(plan, prepared).model_dump() | {"pixel_cache_bytes": params.data.pixel_cache_bytes},
-        "teacher": making | {"given": plan.given and plan.given.digest},
+        "teacher": making | {"given": plan.given and plan.given.digest, "code": _code_digest(plan)},
         "grid": making | {"teachers": [own.digest for own in given_teachers(plan).values()]},
         "measure": {
             "estimate": VERSIONS["estimate"],
@@ -58,6 +59,13 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
         found = about | {"params": params.model_dump(mode="json", include=PARAMS.get(stage, set()))}
         written.append(write_text(folder / f"{stage}.json", json.dumps(found, indent=1, sort_keys=True) + "\n"))
     return tuple(written)
+
+
+def _code_digest(plan: Plan) -> Digest | None:
+    """Of the user's own module: of its code, and of all else that it is built from."""
+    if plan.params.module is None:
+        return None
+    return hashlib.sha256(plan.detector.model_dump_json(by_alias=True).encode()).hexdigest()
 
 
 def _made_from(plan: Plan, folder: Path) -> Provenance:

@@ -17,7 +17,7 @@ from compressors.planning.cells import REDUCTIONS
 from compressors.planning.graph import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.planning.names import METHODS, MethodName
 from compressors.planning.reference_planner import given_reference
-from detection.brought import OnnxDetector
+from detection.brought import ModuleDetector, OnnxDetector, parse_detector
 from detection.checkpoint import Detector
 from detection.data.sources import Data
 from detection.family import Capability, family_named, family_of
@@ -26,6 +26,7 @@ from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 from flows.sweep.given import read_given
 from flows.sweep.given_checkpoint import read_checkpoint, read_start
+from flows.sweep.given_module import module_spec, read_module
 from flows.sweep.settings import Check, Measure, Report
 from flows.sweep.workspace import PARAMS
 from hardware_profiles.runtimes.table import RUNTIMES
@@ -80,12 +81,14 @@ class Teacher(Frozen):
 
     @model_validator(mode="after")
     def _begins_in_one_way(self) -> Teacher:
-        named = [name for name in ("architecture", "checkpoint", "start_from") if name in self.model_fields_set]
-        if len(named) > 1:
-            raise ValueError(f"{' and '.join(named)} are all given, and each says what the teacher is. Keep one of them")
-        if self.training.epochs == 0 and self.checkpoint is None:
-            raise ValueError("training.epochs: 0 is for a `checkpoint`, which is trained already. Take 1 or more")
+        if len(self.named) > 1:
+            raise ValueError(f"{' and '.join(self.named)} are all given, and each says what the teacher is. Keep one of them")
         return self
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Settings that say what the teacher is."""
+        return tuple(name for name in ("architecture", "checkpoint", "start_from") if name in self.model_fields_set)
 
 
 class Grid(Frozen):
@@ -127,8 +130,8 @@ class Params(Frozen):
     """Per training task; two one-thread tasks beat one two-thread task."""
     store: StoreParams = StoreParams()
     data: Data = Data()
-    detector: OnnxDetector | None = None
-    """A detector of your own, which is compressed in place of one that `teacher` trains; null: ours."""
+    detector: Annotated[OnnxDetector | ModuleDetector | None, BeforeValidator(parse_detector)] = None
+    """A detector of your own: an ONNX file, or the code of a torch module; null: ours."""
     teacher: Teacher = Teacher()
     grid: Grid = Grid()
     measure: Measure = Measure()
@@ -137,9 +140,28 @@ class Params(Frozen):
 
     @model_validator(mode="after")
     def _one_detector(self) -> Params:
-        if self.detector is not None and "teacher" in self.model_fields_set:
+        if self.onnx is not None and "teacher" in self.model_fields_set:
             raise ValueError("detector and teacher are both given: a file is not trained. Leave one of them out")
+        if self.module is not None and self.teacher.named:
+            raise ValueError(f"detector and teacher.{self.teacher.named[0]} both say what the teacher is. Leave one of them out")
+        if self.teacher.training.epochs == 0 and not self.compresses_weights:
+            raise ValueError("teacher.training.epochs: 0 is for a `checkpoint`, or a detector with `weights`. Take 1 or more")
         return self
+
+    @property
+    def onnx(self) -> OnnxDetector | None:
+        """The detector of your own where it is a file."""
+        return self.detector if isinstance(self.detector, OnnxDetector) else None
+
+    @property
+    def module(self) -> ModuleDetector | None:
+        """The detector of your own where it is code."""
+        return self.detector if isinstance(self.detector, ModuleDetector) else None
+
+    @property
+    def compresses_weights(self) -> bool:
+        """Whether what is compressed are trained weights as they were brought."""
+        return self.teacher.checkpoint is not None or (self.module is not None and self.module.weights is not None)
 
 
 def given_detector(
@@ -149,13 +171,22 @@ def given_detector(
 
     Without classes it has its own, which is before the data is prepared.
     """
-    if params.detector is not None:
-        return read_given(params.detector, base, input_size, classes)
+    if params.onnx is not None:
+        return read_given(params.onnx, base, input_size, classes)
+    if params.module is not None:
+        return read_module(params.module, base, input_size, classes)
     if params.teacher.checkpoint is not None:
         return read_checkpoint(base / params.teacher.checkpoint, input_size, classes)
     if params.teacher.start_from is not None:
         return read_start(base / params.teacher.start_from, input_size, classes, params.seed)
     return None
+
+
+def new_spec(params: Params, base: Path, input_size: tuple[int, int], classes: tuple[str, ...]) -> Spec:
+    """The detector that the sweep trains from random weights."""
+    if params.module is not None:
+        return module_spec(params.module, base, input_size, classes)
+    return Spec(family=FAMILY, classes=classes, input_size=input_size, settings=params.teacher.architecture)
 
 
 @dataclass(frozen=True)
@@ -189,7 +220,7 @@ class Plan:
         """What is made besides the cells; InputError names the setting that cannot be met."""
         asked = self.params.grid.references
         own = references_of(asked, self.menu, self.cells, self.detector, self.design_profile, self.cannot)
-        return (*((given_reference(),) if self.params.teacher.checkpoint else ()), *own)
+        return (*((given_reference(),) if self.params.compresses_weights else ()), *own)
 
     @cached_property
     def design_profile(self) -> HardwareProfile:
@@ -223,7 +254,7 @@ class Plan:
         params = self.params
         if self.given is not None:
             return self.given.spec
-        return Spec(family=FAMILY, classes=("any",), input_size=params.data.input_size, settings=params.teacher.architecture)
+        return new_spec(params, self.base, params.data.input_size, ("any",))
 
     @cached_property
     def given(self) -> Detector | None:
@@ -273,7 +304,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
             yield f"{field}: no such setting{_renamed(problem['loc']) or _nearest(problem['loc'])}"
         else:
             found = "" if problem["type"] in ("missing", "value_error") else f" (found {problem['input']!r:.80})"
-            yield f"{field}: {problem['msg']}{found}"
+            place = f"{field}: " if field else ""  # a rule about several sections names them itself
+            yield f"{place}{problem['msg'].removeprefix('Value error, ')}{found}"
 
 
 def _renamed(location: tuple[Any, ...]) -> str:

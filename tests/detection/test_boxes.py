@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from detection.boxes import LETTERBOX_GREY, Array, Detections, Resize, area_px2, fit_of, fitted, pairwise_iou, select
+from detection.boxes import (
+    LETTERBOX_GREY,
+    Array,
+    Detections,
+    Resize,
+    area_px2,
+    fit_of,
+    fitted,
+    generalized_iou,
+    pairwise_iou,
+    select,
+)
 
 ODD_SIZES = [(37, 91), (91, 37), (480, 640), (1, 50), (333, 333), (719, 1281)]
 INPUT_SIZE = (64, 96)
@@ -212,3 +223,10 @@ def textbook(own: Array, scores: Array, score_threshold: float, iou_threshold: f
             kept.append((point, label))
     points, labels = (np.array(column, dtype=np.int64) for column in zip(*kept, strict=True))
     return Detections(own[points], scores[points, labels], labels)
+
+
+def test_generalized_iou_by_hand() -> None:
+    """Equal boxes have 1; halves that overlap by a third of the union lose nothing; apart, it falls below 0 with the gap."""
+    a = torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 3)
+    b = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [3.0, 0.0, 4.0, 2.0]])
+    torch.testing.assert_close(generalized_iou(a, b), torch.tensor([1.0, 2 / 6, -(8 - 6) / 8]))

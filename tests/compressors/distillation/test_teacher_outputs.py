@@ -43,11 +43,11 @@ def test_what_is_remembered_is_what_would_be_computed(tiny_detector: Detector, t
     rng = np.random.default_rng(3)
     for _ in range(6):
         batch = make_batch(tiny_train, rng.permutation(len(tiny_train))[:7], BOTH_FLIPS, rng)
-        (scores, boxes, features), expected = remembered(batch, half=False), computed(batch, half=False)
-        torch.testing.assert_close(scores, expected.score_logits, rtol=0, atol=1e-5)
-        torch.testing.assert_close(boxes, expected.side_logits, rtol=0, atol=1e-5)
-        torch.testing.assert_close(features, expected.features, rtol=0, atol=1e-5)
-        assert not scores.requires_grad
+        found, expected = remembered(batch, half=False), computed(batch, half=False)
+        torch.testing.assert_close(found.score_logits, expected.score_logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.side_logits, expected.side_logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.features, expected.features, rtol=0, atol=1e-5)
+        assert not found.score_logits.requires_grad
     assert remembered.forwards == 4 * len(tiny_train)
     assert computed.forwards == 6 * 7
 

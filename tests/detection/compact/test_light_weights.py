@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from detection.boxes import Array
 from detection.checkpoint import Detector, fresh, inherit
-from detection.compact.light_weights import _as_computed, _fits, light_weights
+from detection.compact.light_weights import _fits, light_weights
 from detection.compact.network import Network, ResidualBlock
 from detection.compact.space import PARTS, light_spec
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.family import LightWeights
+from detection.separable_fit import as_computed
 from tests.detection.variants import lively
 
 KINDS = ("depthwise", "ghost")
@@ -251,7 +252,7 @@ def test_units_are_fitted_in_the_order_of_computation(dense: Detector, pictures:
     neck = [f"neck.{unit}" for unit in ("top_down.1", "top_down.0", "downs.0", "bottom_up.0", "downs.1", "bottom_up.1")]
     heads = [f"heads.{level}.{branch}_branch.0" for level in range(3) for branch in ("score", "box")]
     fits = _fits(network, copied(dense, "depthwise").network())
-    assert _as_computed(network, fits, pictures) == stages + neck + heads
+    assert as_computed(network, {name: fit.dense for name, fit in fits.items()}, pictures[:1]) == stages + neck + heads
 
 
 @pytest.mark.parametrize("block", KINDS)

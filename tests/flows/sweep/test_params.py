@@ -335,7 +335,7 @@ def test_a_committed_plan_has_every_section_that_dvc_follows(path: Path) -> None
     [
         ({"kind": "narrow", "like": "nas"}, "grid.references.0.like: 'nas' is no cell of this sweep, such as 'pruning'."),
         ({"kind": "narrow", "width_share": 1}, "grid.references.0.width_share: 1 leaves every width as it is."),
-        ({"kind": "narrow"}, "grid.references.0.narrow: Value error, width_share, like: exactly one must be set, but neither is"),
+        ({"kind": "narrow"}, "grid.references.0.narrow: width_share, like: exactly one must be set, but neither is"),
         ({"kind": "smaller_input"}, "grid.references.0.input_share: no pictures smaller than (64, 96) (height, width) fit"),
         ({"kind": "random_pruning", "like": "l2-0.5"}, "grid.references.0.like: 'l2-0.5' is no variant of pruning that keep_macs"),
     ],

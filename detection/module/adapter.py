@@ -1,0 +1,193 @@
+"""A user's network as the rest of sixfold sees it, and as it is exported: built, fed and decoded by the user's own functions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from detection.edits import apply_edit
+from detection.frozen import InputError
+from detection.module.settings import ModuleSettings
+from detection.module.user_code import only_named_files, own_spec, user_object
+from detection.spec import Spec
+
+NETWORK = "network"
+"""Attribute of `Adapted` that holds the user's network, and so what the names of its layers begin with."""
+REQUIRED = ("build", "decode", "loss", "protected")
+"""What the user's object must have; docs/your-detector.md says what each gives."""
+GREATEST_PIXEL = 255
+FOLD_TOLERANCE = 1e-3
+"""Share of the largest output by which it may differ where the division by 255 is done in the first convolution's weights."""
+
+
+class ModuleRaw(NamedTuple):
+    """What a user's network says, and the maps that were caught on the way."""
+
+    own: Any
+    """Any tree of tensors."""
+    maps: tuple[Tensor, ...]  # (B, channels, height, width) each
+
+
+class Adapted(nn.Module):
+    """The network of a spec, edits applied, with random weights. Its layers are named as the user's are, behind `network.`."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        settings = cast(ModuleSettings, spec.settings)
+        self.shared = _Shared(user_of(settings), spec.classes, spec.input_size)
+        self.network = _built(settings, spec)
+        for edit in spec.edits:
+            apply_edit(self, edit)
+        self.caught = [_Caught() for _ in self.shared.map_names(self.network)]
+        for own, name in zip(self.caught, self.shared.map_names(self.network), strict=True):
+            _layer(self.network, name, "features").register_forward_hook(own)
+
+    def forward(self, images: Tensor) -> ModuleRaw:
+        """What the user's `predict` makes of images (B, 3, height, width) in [0, 1]."""
+        own = self.shared.predict(self.network, images)
+        return ModuleRaw(own, tuple(caught.taken() for caught in self.caught))
+
+    def decode(self, raw: ModuleRaw) -> tuple[Tensor, Tensor]:
+        """Boxes xyxy in pixels (B, N, 4) and scores in [0, 1] (B, N, C)."""
+        boxes, scores = self.shared.user.decode(self.network, raw.own)
+        return boxes, scores
+
+    def protected(self) -> tuple[str, ...]:
+        """Names of the last prediction layers, as this module has them."""
+        names = tuple(self.shared.user.protected(self.network))
+        for name in names:
+            _layer(self.network, name, "protected")
+        return tuple(f"{NETWORK}.{name}" for name in names)
+
+
+class Deployed(nn.Module):
+    """The network as it is exported: pictures as bytes in, decoded boxes and scores out."""
+
+    def __init__(self, network: Adapted, *, planes: bool) -> None:
+        """With planes, it takes what `planes_of` makes of pictures instead of the pictures, (B, height, width, 3) uint8."""
+        super().__init__()
+        self.planes, self.network = planes, copy.deepcopy(network).eval()
+        self.divisor = 1 if _divides_in_weights(self.network) else GREATEST_PIXEL
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes xyxy in pixels (B, N, 4) and scores (B, N, C)."""
+        planes = images if self.planes else self.planes_of(images)
+        return self.network.decode(self.network(planes if self.divisor == 1 else planes / self.divisor))
+
+    def planes_of(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, height, width, 3) as floats in [0, 255] with channels first."""
+        return pictures.permute(0, 3, 1, 2).float()
+
+
+def user_of(settings: ModuleSettings) -> Any:
+    """The object with the user's functions; InputError where one is missing."""
+    user = user_object(settings.code)
+    if missing := [name for name in REQUIRED if not callable(getattr(user, name, None))]:
+        raise InputError(
+            f"detector.family: {settings.code.reference} has no {' and no '.join(missing)}; it needs {', '.join(REQUIRED)}, each "
+            f"as docs/your-detector.md says."
+        )
+    return user
+
+
+def floats_of(tree: Any) -> list[Tensor]:
+    """The floating-point tensors anywhere in what a network says."""
+    return [own for own in pytree.tree_leaves(tree) if isinstance(own, Tensor) and own.is_floating_point()]
+
+
+def as_float32(tree: Any) -> Any:
+    """The same tree with its floating-point tensors in float32: under autocast some leave a network in bfloat16."""
+    return pytree.tree_map(lambda own: own.float() if isinstance(own, Tensor) and own.is_floating_point() else own, tree)
+
+
+class _Shared:
+    """What copies of a network share: the user's functions, and what they were built for."""
+
+    def __init__(self, user: Any, classes: tuple[str, ...], input_size: tuple[int, int]) -> None:
+        self.user, self.classes, self.input_size = user, classes, input_size
+        self.predict: Callable[[nn.Module, Tensor], Any] = getattr(user, "predict", _called)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+    def map_names(self, network: nn.Module) -> tuple[str, ...]:
+        """Names of the modules whose outputs are compared with a teacher's."""
+        names = getattr(self.user, "features", None)
+        return () if names is None else tuple(names(network))
+
+
+class _Caught:
+    """A forward hook that keeps the last output of its module until it is taken."""
+
+    def __init__(self) -> None:
+        self.maps: Tensor | None = None
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self.maps = output
+
+    def taken(self) -> Tensor:
+        """The output, which is then forgotten: copies of a network hold no activations."""
+        assert self.maps is not None, "the modules that `features` names run in every prediction"
+        maps, self.maps = self.maps, None
+        return maps
+
+
+def _called(network: nn.Module, images: Tensor) -> Any:
+    return network(images)
+
+
+def _built(settings: ModuleSettings, spec: Spec) -> nn.Module:
+    user, code = user_of(settings), settings.code
+    with only_named_files(code):
+        network = user.build(own_spec(code, settings.spec), spec.classes, spec.input_size)
+    if not isinstance(network, nn.Module):
+        found = type(network).__name__
+        raise InputError(f"detector.family: build of {code.reference} gives a {found}. It has to give a torch module.")
+    return network
+
+
+def _layer(network: nn.Module, name: str, told_by: str) -> nn.Module:
+    try:
+        return network.get_submodule(name)
+    except AttributeError:
+        names = [own for own, _ in network.named_modules() if own]
+        raise InputError(
+            f"detector.family: {told_by} names {name!r}, which the network does not have. It has {', '.join(names[:8])}, ..."
+        ) from None
+
+
+def _divides_in_weights(network: Adapted) -> bool:
+    """Whether the convolutions that read the picture now divide it by 255 in their weights, so that it enters as bytes are.
+
+    Tried, and undone where it changes the predictions: a network that normalises pictures first has to see shares of 1.
+    """
+    picture = torch.rand(1, 3, *network.shared.input_size, generator=torch.Generator().manual_seed(0))
+    readers: list[nn.Conv2d] = []
+
+    def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs and inputs[0] is picture:
+            readers.append(cast(nn.Conv2d, module))
+
+    hooks = [own.register_forward_pre_hook(note) for own in network.modules() if isinstance(own, nn.Conv2d)]
+    with torch.no_grad():
+        before = network.decode(network(picture))
+        for hook in hooks:
+            hook.remove()
+        kept = {conv: conv.weight.detach().clone() for conv in readers}
+        for conv in kept:
+            conv.weight /= GREATEST_PIXEL
+        after = network.decode(network(picture * GREATEST_PIXEL)) if kept else before
+        if kept and all(_alike(own, right) for own, right in zip(after, before, strict=True)):
+            return True
+        for conv, weight in kept.items():
+            conv.weight.copy_(weight)
+    return False
+
+
+def _alike(own: Tensor, right: Tensor) -> bool:
+    return bool((own - right).abs().max() <= FOLD_TOLERANCE * right.abs().max().clamp(min=1e-6))

@@ -1,0 +1,93 @@
+"""What `sixfold inspect` says of a user's own torch module: do its functions keep their promises, and what of it can be changed?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from compressors.pruning.groups import channel_groups
+from detection.brought import ModuleDetector
+from detection.checkpoint import fresh
+from detection.costs import count_macs, count_params
+from detection.data.dataset import Images, load_split
+from detection.export import export_onnx
+from detection.family import family_of
+from detection.frozen import InputError
+from detection.spec import Spec
+from detection.testing import check_family
+from flows.inspect import stage, tables
+from flows.progress import PrintTable, Say
+from flows.sweep.given_module import module_spec, read_module
+from flows.sweep.params import Plan
+from flows.sweep.workspace import PREPARED
+from hardware_profiles.schema.library import load_profile
+
+PICTURES = 8
+"""Of train, on which the promises are checked."""
+MOST_NAMES = 6
+"""Layers that a line names."""
+
+
+def inspect_module(plan: Plan, asked: ModuleDetector, say: Say, table: PrintTable) -> None:
+    """Say what was read, check it on a few prepared pictures, then tell what it costs; InputError with every broken promise."""
+    images = _few(load_split(PREPARED, "train"))
+    size = plan.params.data.input_size
+    spec = module_spec(asked, plan.base, size, images.classes)
+    about = family_of(spec).about
+    for line in () if about is None else about(spec):
+        say(line)
+    try:
+        claims = check_family(spec, images)
+    except ValueError as error:
+        raise InputError(f"{asked.family}: {error}") from error
+    say(f"{asked.family}: {len(claims)} of {len(claims)} claims hold on {len(images)} pictures of train")
+    if read_module(asked, plan.base, size, images.classes) is not None:
+        say(f"weights: {asked.weights} fit")
+    say(f"{count_params(spec) / 1e6:.2f} M parameters, {2 * count_macs(spec) / 1e9:.2f} GFLOP at {size[0]} x {size[1]}")
+    for line in _narrowing(spec):
+        say(line)
+    with tempfile.TemporaryDirectory(prefix="sixfold-inspect-") as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(fresh(spec, 0), path)
+        found = stage.inspect_file(path, size)
+    say(tables.int8_answer(found))
+    profiles = [load_profile(name, plan.profiles_folder) for name in plan.params.measure.profiles]
+    table(*tables.operators_table(found, profiles[0]))
+    table(*tables.estimates_table(found, profiles))
+    say(f"Next: {plan.command('plan')} says what a run will make, and how long that takes.")
+
+
+def _few(train: Images) -> Images:
+    return replace(
+        train,
+        pixels=train.pixels[:PICTURES],
+        boxes_xyxy_px=train.boxes_xyxy_px[:PICTURES],
+        labels=train.labels[:PICTURES],
+        picture_ids=train.picture_ids[:PICTURES],
+        fits=train.fits[:PICTURES],
+    )
+
+
+def _narrowing(spec: Spec) -> Iterator[str]:
+    """How many layers can be narrowed, and why the others stay."""
+    network = fresh(spec, 0).network()
+    groups = channel_groups(network, spec)
+    narrow = {side.layer for group in groups.narrow for side in group.sides if side.end == "outputs"}
+    layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    protected = set(family_of(spec).protected(network))
+    yield f"{len([name for name in layers if name in narrow])} of {len(layers)} convolutions and linear layers can be narrowed"
+    whole: dict[str, list[str]] = {"`protected` names them": sorted(protected)}
+    for name, reason in groups.whole.items():
+        if name in layers:
+            whole.setdefault(reason.partition(": ")[2], []).append(name)
+    for reason, names in whole.items():
+        yield f"{len(names)} stay, {_some(names)}: {reason}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more

@@ -1,0 +1,106 @@
+"""Tests of users' own modules as a family: they keep its promises, travel as data, and are narrowed, factored and exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from compressors.contract import Workbench
+from compressors.latency import estimated_latency
+from compressors.low_rank import LowRank, factor
+from compressors.pruning import Pruning, prune
+from detection import checkpoint
+from detection.brought import ModuleDetector
+from detection.checkpoint import Detector, fresh
+from detection.costs import count_macs, count_params
+from detection.data.augmentation import Augmentation, make_batch
+from detection.data.dataset import Images
+from detection.export import export_onnx
+from detection.spec import Spec
+from detection.testing import CLAIMS, check_family
+from detection.training import Recipe, fit
+from flows.sweep.given_module import module_spec
+from hardware_profiles.runtimes.table import open_session
+from hardware_profiles.schema.library import load_profile
+from tests.places import ROOT
+
+BASE = ROOT / "tests/module_detector"
+OWN = ModuleDetector(family="own_points:family", spec={"width": 8})
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_detector: Detector) -> Spec:
+    """A user's detector for the tiny pictures."""
+    return module_spec(OWN, BASE, tiny_detector.spec.input_size, tiny_detector.spec.classes)
+
+
+@pytest.fixture(scope="module")
+def detector(spec: Spec) -> Detector:
+    """The same with random weights."""
+    return fresh(spec, 0)
+
+
+def test_a_users_module_keeps_every_claim(spec: Spec, tiny_train: Images) -> None:
+    """The contract suite that our own family keeps."""
+    assert check_family(spec, tiny_train) == tuple(claim.__name__ for claim in CLAIMS)
+
+
+def test_costs_are_those_of_its_layers(spec: Spec) -> None:
+    """By hand: of convolutions with folded normalisations, and of the two last ones with their biases."""
+    widths, area = [(3, 8), (8, 16), (16, 16), (16, 16)], [32 * 48, 16 * 24, 8 * 12, 8 * 12]
+    macs = sum(9 * inputs * outputs * own for (inputs, outputs), own in zip(widths, area, strict=True)) + 16 * (10 + 4) * 8 * 12
+    params = sum(9 * inputs * outputs + outputs for inputs, outputs in widths) + (16 + 1) * (10 + 4)
+    assert (count_macs(spec), count_params(spec)) == (macs, params)
+
+
+def test_the_exported_file_takes_bytes_and_agrees(detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
+    """The division by 255 is in the first convolution, so no operator divides; the numbers are torch's."""
+    export_onnx(detector, tmp_path / "model.onnx")
+    picture = np.array(tiny_train.pixels[:1])
+    boxes, scores = open_session("onnxruntime", tmp_path / "model.onnx", 1)(picture)
+    network = detector.network()
+    with torch.no_grad():
+        raw = network(torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255)
+        expected = detector.family.decode(network, raw)
+    np.testing.assert_allclose(boxes, expected[0].numpy(), atol=1e-3)
+    np.testing.assert_allclose(scores, expected[1].numpy(), atol=1e-5)
+    assert "Div" not in {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+
+
+def test_it_learns_and_is_kept(detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
+    """A short training lowers the loss, and what is saved is the detector, code and all."""
+    recipe = Recipe(epochs=6, batch_size=8, learning_rate=0.01, augmentation=Augmentation(flip_horizontal=0.0))
+    trained, record = fit(detector, tiny_train, recipe, seed=0, device=torch.device("cpu"))
+    assert record.loss_per_epoch[-1] < 0.8 * record.loss_per_epoch[0]
+    checkpoint.save(trained, tmp_path / "kept")
+    assert checkpoint.load(tmp_path / "kept").digest == trained.digest
+
+
+def test_it_is_narrowed_and_factored(detector: Detector, workbench: Workbench) -> None:
+    """Pruning and low_rank by their generic edits; the edited detector is rebuilt from data and says the same."""
+    images = make_batch(workbench.train, np.arange(2), None, np.random.default_rng(0)).images
+    bench = Workbench(**(vars(workbench) | {"teacher": detector}))
+    for method, config in ((prune, Pruning(gradient_pictures=8, round_to=4)), (factor, LowRank(energy=0.5, only_if_faster=False))):
+        changed, change = method(detector, config, bench)
+        assert not change.no_effect
+        assert count_macs(changed.spec) < count_macs(detector.spec)
+        again = Detector(Spec.model_validate_json(changed.spec.model_dump_json(by_alias=True)), changed.weights)
+        with torch.no_grad():
+            first, second = (own.family.decode(own.network(), own.network()(images)) for own in (changed, again))
+        assert torch.equal(first[1], second[1])
+
+
+def test_latency_is_that_of_the_exported_graph(detector: Detector) -> None:
+    """A narrower one is estimated faster, and int8 faster than float."""
+    profile = load_profile("x86-openvino-1t")
+    wide = module_spec(OWN.model_copy(update={"spec": {"width": 32}}), BASE, detector.spec.input_size, detector.spec.classes)
+    narrow_s, wide_s, int8_s = (
+        estimated_latency(own, profile, dtype).point_s
+        for own, dtype in ((detector.spec, "fp32"), (wide, "fp32"), (wide, "int8"))
+    )
+    assert narrow_s < wide_s
+    assert int8_s < wide_s

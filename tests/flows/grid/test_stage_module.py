@@ -1,0 +1,131 @@
+"""A user's own torch module through the grid: trained here or from its own weights, and known by its code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from detection.checkpoint import WEIGHTS_FILE
+from detection.data.dataset import load_prepared
+from detection.frozen import InputError
+from detection.module.adapter import NETWORK
+from flows.grid.forecast import forecast
+from flows.grid.nodes import NODES, read_done
+from flows.records.store import Store
+from flows.sweep.context import lay_foundation
+from flows.sweep.plan_checks import load_plan
+from tests.flows.sweep_factory import Sweep, menu_of, run_grid, tiny_tree, write_params
+from tests.places import ROOT
+
+CODE = ROOT / "tests/module_detector/own_points.py"
+DETECTOR = {"family": "own_points:family", "spec": {"width": 8}}
+TRAINING = tiny_tree()["teacher"]["training"]
+METHODS = ("lightweight", "pruning", "low_rank", "distillation", "quantization")
+MENU = menu_of(*METHODS) | {
+    "lightweight": [{"weights": "inherited"}],
+    "low_rank": [{"energy": 0.4, "only_if_faster": False}],
+    "quantization": [{"pictures": 8, "calibrator": "minmax"}],
+}
+
+
+LOAD = """
+import sys, torch
+from pathlib import Path
+from detection.checkpoint import load
+detector = load(Path(sys.argv[1]))
+network = detector.network()
+print(detector.family.decode(network, network(torch.zeros(1, 3, 64, 96)))[0].shape)
+"""
+
+
+def write(folder: Path, detector: dict[str, Any], training: dict[str, Any] = TRAINING, **changes: Any) -> Path:
+    """A params file with the user's code next to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CODE.name).write_text(CODE.read_text())
+    return write_params(folder, detector=detector, teacher={"training": training}, **changes)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path) -> Sweep:
+    """The grid of the methods that apply, trained here."""
+    folder = tmp_path_factory.mktemp("module-sweep")
+    plan = load_plan(write(folder, DETECTOR, grid__methods=MENU))
+    store = Store(folder / "store")
+    before = Sweep(folder, plan, sweep_prepared, store, forecast(plan, sweep_prepared, store, None), -1, ())
+    code, said = run_grid(before)
+    return replace(before, code=code, said=tuple(said))
+
+
+def test_every_cell_is_made_and_every_method_changes_something(made: Sweep) -> None:
+    """32 cells; the method that does not apply stands once, with the reason."""
+    assert made.code == 0, made.said
+    assert (len(made.cells.cells), {cell.status for cell in made.cells.cells}) == (32, {"ok"})
+    assert tuple(made.cells.not_applicable) == ("nas",)
+    assert not [cell.cell for cell in made.cells.cells if cell.no_effect and len(cell.methods) == 1]
+    control = made.cells.cells[0]
+    assert control.macs is not None
+    for name in ("lightweight", "pruning", "low_rank"):
+        cell = made.cells.cell(name)
+        assert cell is not None
+        assert cell.macs is not None
+        assert cell.macs < control.macs
+    packed = made.cells.cell("quantization")
+    assert packed is not None
+    for runtime, artifact in packed.artifacts.items():
+        assert artifact.size_bytes < control.artifacts[runtime].size_bytes, runtime
+
+
+def test_trained_weights_are_compressed_as_they_are(made: Sweep, sweep_prepared: Path, tmp_path: Path) -> None:
+    """Weights as the user's own script saves them: the reference `given` detects what they did, and needs no epoch."""
+    folders = made.store.root.joinpath(NODES).glob("*/*")
+    (teacher,) = [own for own in folders if read_done(made.store, own.name).node.kind == "teacher"]
+    named = {name.removeprefix(f"{NETWORK}."): own for name, own in load_file(teacher / WEIGHTS_FILE).items()}
+    classes = load_prepared(sweep_prepared).classes
+    detector = DETECTOR | {"weights": "best.safetensors", "classes": list(classes)}
+    path = write(tmp_path, detector, TRAINING | {"epochs": 0}, grid__methods=menu_of("pruning"))
+    save_file(named, tmp_path / "best.safetensors")
+    sweep = replace(made, folder=tmp_path, plan=load_plan(path), store=Store(tmp_path / "store"))
+    code, said = run_grid(sweep)
+    assert code == 0, said
+    (given,) = [own for own in sweep.cells.references if own.cell == "reference:given"]
+    assert given.budget is not None
+    assert given.budget.train_epochs == 0
+    assert not any(cell.from_scratch for cell in sweep.cells.cells)
+    assert [cell.budget.train_epochs for cell in sweep.cells.cells if cell.budget] == [1, 1]
+
+
+def test_classes_in_another_order_are_refused(made: Sweep, sweep_prepared: Path, tmp_path: Path) -> None:
+    """Weights predict classes by place; a plan that names none is refused when it is read."""
+    classes = load_prepared(sweep_prepared).classes
+    detector = DETECTOR | {"weights": "best.safetensors", "classes": [*classes[1:], classes[0]]}
+    with pytest.raises(InputError, match="detector: weights and classes go together"):
+        load_plan(write(tmp_path / "a", DETECTOR | {"weights": "best.safetensors"}))
+    path = write(tmp_path / "b", detector, grid__methods=menu_of("pruning"))
+    with pytest.raises(InputError, match=r"detector\.weights: .*best\.safetensors: no such file"):
+        load_plan(path)
+    save_file({"one": load_file(next(made.store.root.rglob(WEIGHTS_FILE)))["network.score.bias"]}, path.parent / "best.safetensors")
+    with pytest.raises(InputError, match=r"missing stem\.0\.weight, .*; unknown one"):
+        load_plan(path)
+
+
+def test_keys_follow_the_code_and_not_its_comments(made: Sweep, tmp_path: Path) -> None:
+    """Another comment makes nothing again; another constant everything."""
+    same = load_plan(write(tmp_path / "a", DETECTOR, grid__methods=MENU))
+    source = CODE.read_text()
+    for text, equal in (("# a remark\n" + source, True), (source.replace("0.5) * STRIDE", "0.4) * STRIDE"), False)):
+        (same.path.parent / CODE.name).write_text(text)
+        again = load_plan(same.path)
+        assert (lay_foundation(again, made.prepared).teacher == lay_foundation(made.plan, made.prepared).teacher) == equal
+
+
+def test_a_saved_detector_needs_no_folder_of_the_users(made: Sweep) -> None:
+    """In another process, from a folder of the store alone: the code has travelled with the weights."""
+    folder = made.store.folder(NODES, made.cells.cells[0].node)
+    ended = subprocess.run([sys.executable, "-c", LOAD, folder], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.stdout.strip() == "torch.Size([1, 96, 4])", ended.stderr
