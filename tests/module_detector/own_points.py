@@ -17,8 +17,9 @@ def unit(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 class Points(nn.Module):
     """Scores and distances to the four sides of a box, for each cell of 8 pixels."""
 
-    def __init__(self, classes: int, width: int) -> None:
+    def __init__(self, classes: int, width: int, repeats: int, brightness: float) -> None:
         super().__init__()
+        self.repeats, self.brightness = repeats, brightness
         self.stem, self.middle = unit(3, width, 2), unit(width, 2 * width, 2)
         self.deep, self.block = unit(2 * width, 2 * width, 2), unit(2 * width, 2 * width)
         self.score, self.sides = nn.Conv2d(2 * width, classes, 1), nn.Conv2d(2 * width, 4, 1)
@@ -26,8 +27,12 @@ class Points(nn.Module):
     def forward(self, images):
         """(B, C, height, width) and (B, 4, height, width)."""
         maps = self.deep(self.middle(self.stem(images)))
-        maps = maps + self.block(maps)
-        return self.score(maps), self.sides(maps)
+        for _ in range(self.repeats):
+            maps = maps + self.block(maps)
+        logits = self.score(maps)
+        if self.brightness:
+            logits = logits + self.brightness * images.mean((1, 2, 3), keepdim=True)
+        return logits, self.sides(maps)
 
 
 class Family:
@@ -36,7 +41,7 @@ class Family:
     stride_px = STRIDE_PX
 
     def build(self, spec, classes, input_size):
-        return Points(len(classes), spec.get("width", 8))
+        return Points(len(classes), spec.get("width", 8), spec.get("repeats", 1), spec.get("brightness", 0.0))
 
     def decode(self, network, raw):
         logits, sides = raw

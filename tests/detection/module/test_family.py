@@ -38,6 +38,12 @@ def spec(tiny_detector: Detector) -> Spec:
     return module_spec(OWN, BASE, tiny_detector.spec.input_size, tiny_detector.spec.classes)
 
 
+def other(spec: Spec, **changes: float) -> Spec:
+    """The same detector with something else in its spec."""
+    changed = OWN.model_copy(update={"spec": OWN.spec | changes})
+    return module_spec(changed, BASE, spec.input_size, spec.classes)
+
+
 @pytest.fixture(scope="module")
 def detector(spec: Spec) -> Detector:
     """The same with random weights."""
@@ -57,18 +63,29 @@ def test_costs_are_those_of_its_layers(spec: Spec) -> None:
     assert (count_macs(spec), count_params(spec)) == (macs, params)
 
 
-def test_the_exported_file_takes_bytes_and_agrees(detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
-    """The division by 255 is in the first convolution, so no operator divides; the numbers are torch's."""
+def test_a_layer_that_runs_twice_has_its_weights_once(spec: Spec) -> None:
+    """Its multiply-adds count as often as it runs."""
+    twice = other(spec, repeats=2)
+    assert count_params(twice) == count_params(spec)
+    assert count_macs(twice) == count_macs(spec) + 9 * 16 * 16 * 8 * 12
+
+
+@pytest.mark.parametrize(("brightness", "divides"), [(0.0, False), (1.0, True)])
+def test_the_exported_file_takes_bytes_and_agrees(
+    spec: Spec, tiny_train: Images, tmp_path: Path, brightness: float, divides: bool
+) -> None:  # fmt: skip
+    """The division by 255 is in the first convolution unless more reads the picture than that; the numbers are torch's."""
+    detector = fresh(other(spec, brightness=brightness), 0)
     export_onnx(detector, tmp_path / "model.onnx")
     picture = np.array(tiny_train.pixels[:1])
     boxes, scores = open_session("onnxruntime", tmp_path / "model.onnx", 1)(picture)
     network = detector.network()
     with torch.no_grad():
-        raw = network(torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255)
+        raw = detector.family.raw(network, torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255)
         expected = detector.family.decode(network, raw)
     np.testing.assert_allclose(boxes, expected[0].numpy(), atol=1e-3)
     np.testing.assert_allclose(scores, expected[1].numpy(), atol=1e-5)
-    assert "Div" not in {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert ("Div" in {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}) == divides
 
 
 def test_it_learns_and_is_kept(detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
@@ -97,7 +114,7 @@ def test_it_is_narrowed_and_factored(detector: Detector, workbench: Workbench) -
 def test_latency_is_that_of_the_exported_graph(detector: Detector) -> None:
     """A narrower one is estimated faster, and int8 faster than float."""
     profile = load_profile("x86-openvino-1t")
-    wide = module_spec(OWN.model_copy(update={"spec": {"width": 32}}), BASE, detector.spec.input_size, detector.spec.classes)
+    wide = other(detector.spec, width=32)
     narrow_s, wide_s, int8_s = (
         estimated_latency(own, profile, dtype).point_s
         for own, dtype in ((detector.spec, "fp32"), (wide, "fp32"), (wide, "int8"))

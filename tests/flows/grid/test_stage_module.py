@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from detection.checkpoint import WEIGHTS_FILE
 from detection.data.dataset import load_prepared
@@ -62,6 +63,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path) -> Swee
     return replace(before, code=code, said=tuple(said))
 
 
+def read_weights_of(made: Sweep) -> dict[str, Tensor]:
+    """The trained teacher's, by the names that the user's own network has."""
+    folders = made.store.root.joinpath(NODES).glob("*/*")
+    (teacher,) = [own for own in folders if read_done(made.store, own.name).node.kind == "teacher"]
+    return {name.removeprefix(f"{NETWORK}."): own for name, own in load_file(teacher / WEIGHTS_FILE).items()}
+
+
 def test_every_cell_is_made_and_every_method_changes_something(made: Sweep) -> None:
     """32 cells; the method that does not apply stands once, with the reason."""
     assert made.code == 0, made.said
@@ -83,9 +91,7 @@ def test_every_cell_is_made_and_every_method_changes_something(made: Sweep) -> N
 
 def test_trained_weights_are_compressed_as_they_are(made: Sweep, sweep_prepared: Path, tmp_path: Path) -> None:
     """Weights as the user's own script saves them: the reference `given` detects what they did, and needs no epoch."""
-    folders = made.store.root.joinpath(NODES).glob("*/*")
-    (teacher,) = [own for own in folders if read_done(made.store, own.name).node.kind == "teacher"]
-    named = {name.removeprefix(f"{NETWORK}."): own for name, own in load_file(teacher / WEIGHTS_FILE).items()}
+    named = read_weights_of(made)
     classes = load_prepared(sweep_prepared).classes
     detector = DETECTOR | {"weights": "best.safetensors", "classes": list(classes)}
     path = write(tmp_path, detector, TRAINING | {"epochs": 0}, grid__methods=menu_of("pruning"))
@@ -109,6 +115,10 @@ def test_classes_in_another_order_are_refused(made: Sweep, sweep_prepared: Path,
     path = write(tmp_path / "b", detector, grid__methods=menu_of("pruning"))
     with pytest.raises(InputError, match=r"detector\.weights: .*best\.safetensors: no such file"):
         load_plan(path)
+    weights = read_weights_of(made)
+    save_file(weights, path.parent / "best.safetensors")
+    with pytest.raises(InputError, match=r"detector\.classes: .*their order counts"):
+        lay_foundation(load_plan(path), sweep_prepared)
     save_file({"one": load_file(next(made.store.root.rglob(WEIGHTS_FILE)))["network.score.bias"]}, path.parent / "best.safetensors")
     with pytest.raises(InputError, match=r"missing stem\.0\.weight, .*; unknown one"):
         load_plan(path)
