@@ -67,7 +67,8 @@ class TeacherTargets(NamedTuple):
 class Exported(Protocol):
     """The network as it is exported: a module that takes pictures (B, height, width, 3) as uint8, or planes of them.
 
-    Layers that predict by a product lie in its attribute `predictions`: by that name they are known in the file, and stay float.
+    Layers that predict by a product may lie in its attribute `predictions`: by that name they are known in the file, and stay
+    float. Without it they are found from the graph.
     """
 
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ import yaml
 from compressors.nas.candidates import val_map_of
 from detection.checkpoint import fresh
 from detection.data.augmentation import Augmentation
-from detection.data.dataset import Images, load_split
+from detection.data.dataset import load_split
 from detection.training import fit
 from flows.sweep import workspace
 from flows.sweep.given_checkpoint import read_start
@@ -44,7 +43,7 @@ def train(
     torch.set_num_threads(1)
     plan = read_plan(run / "params.yaml")
     data = {split: load_split(run / workspace.PREPARED, split) for split in ("train", "val", "test")}
-    own = _first(data["train"], pictures)
+    own = data["train"].taking(np.random.default_rng(SUBSET_SEED).permutation(len(data["train"]))[:pictures])
     training, classes, size = plan.params.teacher.training, own.classes, plan.params.data.input_size
     how = Augmentation.model_validate(training.augmentation.model_dump() | yaml.safe_load(augmentation))
     recipe = training.model_copy(update={"augmentation": how, "epochs": max(1, round(shown / len(own)))})
@@ -62,19 +61,6 @@ def train(
 def _tell(name: str, epochs: int, epoch: int, loss: float) -> None:
     if epoch % 10 == 0:
         print(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}", flush=True)
-
-
-def _first(train: Images, count: int) -> Images:
-    """The first so many pictures of a fixed order."""
-    rows = np.random.default_rng(SUBSET_SEED).permutation(len(train))[:count]
-    return replace(
-        train,
-        pixels=np.asarray(train.pixels)[rows],
-        boxes_xyxy_px=tuple(train.boxes_xyxy_px[row] for row in rows),
-        labels=tuple(train.labels[row] for row in rows),
-        picture_ids=tuple(train.picture_ids[row] for row in rows),
-        fits=tuple(train.fits[row] for row in rows),
-    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ trained like the one that a search returns, and the best of those is it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Judge:
         rng = np.random.default_rng((seed, 2))
         rows = rng.permutation(len(train))[: pictures[0]]
         self.recalibration = make_batch(train, rows, None, rng).images.to(supernet.device)
-        self.val = _first(val, pictures[1])
+        self.val = val if pictures[1] >= len(val) else val.taking(np.arange(pictures[1]))
         self.supernet = supernet
 
     def __call__(self, spec: Spec) -> float:
@@ -129,24 +129,3 @@ def _trained_val_map(splits: tuple[Images, Images], recipe: Recipe, seed: int, d
     train, val = splits
     trained, _ = fit(fresh(spec, seed), train, recipe, seed=seed, device=device)
     return val_map_of(trained.family, trained.network().to(device).eval(), val)
-
-
-def _first(images: Images, count: int) -> Images:
-    """The first pictures of a split, ground truth included."""
-    if count >= len(images):
-        return images
-    ids = set(images.picture_ids[:count])
-    truth = images.ground_truth
-    return replace(
-        images,
-        pixels=images.pixels[:count],
-        boxes_xyxy_px=images.boxes_xyxy_px[:count],
-        labels=images.labels[:count],
-        picture_ids=images.picture_ids[:count],
-        fits=images.fits[:count],
-        ground_truth=truth
-        | {
-            "images": [picture for picture in truth["images"] if picture["id"] in ids],
-            "annotations": [annotation for annotation in truth["annotations"] if annotation["image_id"] in ids],
-        },
-    )

@@ -79,6 +79,24 @@ class Images:
     def __len__(self) -> int:
         return len(self.picture_ids)
 
+    def taking(self, rows: NDArray[np.int64]) -> Images:
+        """The pictures in these rows alone, in this order, their ground truth included; pixels stay encoded where they are."""
+        ids = {self.picture_ids[row] for row in rows}
+        truth = self.ground_truth
+        return replace(
+            self,
+            pixels=self.pixels[rows],
+            boxes_xyxy_px=tuple(self.boxes_xyxy_px[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+            picture_ids=tuple(self.picture_ids[row] for row in rows),
+            fits=tuple(self.fits[row] for row in rows),
+            ground_truth=truth
+            | {
+                "images": [picture for picture in truth["images"] if picture["id"] in ids],
+                "annotations": [annotation for annotation in truth["annotations"] if annotation["image_id"] in ids],
+            },
+        )
+
     def at(self, input_size: tuple[int, int]) -> Images:
         """The same pictures for a network of another input size, (height, width) in pixels; these where it is their own.
 

@@ -31,8 +31,8 @@ Shape = tuple[int, int, int, int]
 class EncodedPixels:
     """Pictures (pictures, height, width, 3) in RGB, each decoded whenever it is asked for; none is kept.
 
-    Indexed by a row or by a slice of rows, iterated over, and made an array of, as NumPy's own. DamagedError where the file no
-    longer holds a picture.
+    Indexed by a row, or by a slice or an array of rows, iterated over, and made an array of, as NumPy's own. DamagedError where the
+    file no longer holds a picture.
     """
 
     file: Path
@@ -51,9 +51,9 @@ class EncodedPixels:
     @overload
     def __getitem__(self, rows: int) -> NDArray[np.uint8]: ...
     @overload
-    def __getitem__(self, rows: slice) -> EncodedPixels: ...
-    def __getitem__(self, rows: int | slice) -> NDArray[np.uint8] | EncodedPixels:
-        return replace(self, spans=self.spans[rows]) if isinstance(rows, slice) else self._picture(rows)
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> EncodedPixels: ...
+    def __getitem__(self, rows: int | slice | NDArray[np.int64]) -> NDArray[np.uint8] | EncodedPixels:
+        return replace(self, spans=self.spans[rows]) if isinstance(rows, slice | np.ndarray) else self._picture(rows)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         return map(self._picture, range(len(self)))

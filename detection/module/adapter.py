@@ -39,13 +39,14 @@ class Adapted(nn.Module):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         settings = cast(ModuleSettings, spec.settings)
-        self.shared = _Shared(user_of(settings), spec.classes, spec.input_size)
-        self.network = _built(settings, spec)
+        self.shared = _Shared(user_of(settings), spec.input_size)
+        self.network = _built(self.shared.user, settings, spec)
         for edit in spec.edits:
             apply_edit(self, edit)
-        self.caught = [_Caught() for _ in self.shared.map_names(self.network)]
-        for own, name in zip(self.caught, self.shared.map_names(self.network), strict=True):
-            _layer(self.network, name, "features").register_forward_hook(own)
+        self.caught: list[_Caught] = []
+        for name in self.shared.map_names(self.network):
+            self.caught.append(_Caught())
+            _layer(self.network, name, "features").register_forward_hook(self.caught[-1])
 
     def forward(self, images: Tensor) -> ModuleRaw:
         """What the user's `predict` makes of images (B, 3, height, width) in [0, 1]."""
@@ -106,10 +107,10 @@ def as_float32(tree: Any) -> Any:
 
 
 class _Shared:
-    """What copies of a network share: the user's functions, and what they were built for."""
+    """What copies of a network share: the user's functions, and the size of the pictures."""
 
-    def __init__(self, user: Any, classes: tuple[str, ...], input_size: tuple[int, int]) -> None:
-        self.user, self.classes, self.input_size = user, classes, input_size
+    def __init__(self, user: Any, input_size: tuple[int, int]) -> None:
+        self.user, self.input_size = user, input_size
         self.predict: Callable[[nn.Module, Tensor], Any] = getattr(user, "predict", _called)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
@@ -141,8 +142,8 @@ def _called(network: nn.Module, images: Tensor) -> Any:
     return network(images)
 
 
-def _built(settings: ModuleSettings, spec: Spec) -> nn.Module:
-    user, code = user_of(settings), settings.code
+def _built(user: Any, settings: ModuleSettings, spec: Spec) -> nn.Module:
+    code = settings.code
     with only_named_files(code):
         network = user.build(own_spec(code, settings.spec), spec.classes, spec.input_size)
     if not isinstance(network, nn.Module):

@@ -160,7 +160,7 @@ def fit_table(before: HardwareProfile, fitted: HardwareProfile) -> Table:
         if calibration is None:
             continue
         start: tuple[str, str, str] = (dtype, str(calibration.networks), f"{calibration.leave_one_out_mape:.1%}")
-        word = "calibrated" if calibration.holds else "estimated still"
+        word = "calibrated" if calibration.holds else "estimated"
         for field in ("utilisation", "op_overhead_us", "base_us", "place_ns", "interval_factor"):
             old, new = getattr(before, field).of(dtype), getattr(fitted, field).of(dtype)
             lines.append((*start, field, _short(old), _short(new), word))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from compressors.pruning.groups import channel_groups
 from detection.brought import ModuleDetector
 from detection.checkpoint import fresh
 from detection.costs import count_macs, count_params
-from detection.data.dataset import Images, load_split
+from detection.data.dataset import load_split
 from detection.export import export_onnx
 from detection.family import family_of
 from detection.frozen import InputError
@@ -34,7 +34,8 @@ MOST_NAMES = 6
 
 def inspect_module(plan: Plan, asked: ModuleDetector, say: Say, table: PrintTable) -> None:
     """Say what was read, check it on a few prepared pictures, then tell what it costs; InputError with every broken promise."""
-    images = _few(load_split(PREPARED, "train"))
+    train = load_split(PREPARED, "train")
+    images = train.taking(np.arange(min(PICTURES, len(train))))
     size = plan.params.data.input_size
     spec = module_spec(asked, plan.base, size, images.classes)
     about = family_of(spec).about
@@ -59,17 +60,6 @@ def inspect_module(plan: Plan, asked: ModuleDetector, say: Say, table: PrintTabl
     table(*tables.operators_table(found, profiles[0]))
     table(*tables.estimates_table(found, profiles))
     say(f"Next: {plan.command('plan')} says what a run will make, and how long that takes.")
-
-
-def _few(train: Images) -> Images:
-    return replace(
-        train,
-        pixels=train.pixels[:PICTURES],
-        boxes_xyxy_px=train.boxes_xyxy_px[:PICTURES],
-        labels=train.labels[:PICTURES],
-        picture_ids=train.picture_ids[:PICTURES],
-        fits=train.fits[:PICTURES],
-    )
 
 
 def _narrowing(spec: Spec) -> Iterator[str]:

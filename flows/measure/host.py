@@ -166,5 +166,5 @@ def _repeated(results: Sequence[RoundResult]) -> str:
     """For instance "12 of 640 blocks repeated, 1 still contended"."""
     blocks = [block for result in results for block in result.blocks]
     repeated = sum(block.repeats > 0 for block in blocks)
-    still = sum(block.contended for block in blocks)
-    return f"{repeated} of {len(blocks)} blocks repeated, {still} still contended"
+    contended = sum(block.contended for block in blocks)
+    return f"{repeated} of {len(blocks)} blocks repeated, {contended} still contended"

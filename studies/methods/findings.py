@@ -122,7 +122,7 @@ def compared(own: MethodResult, runtime: str) -> dict[str, list[Named]]:
     if own.rivalry == "plain" and any(difference(reference, runtime) == NO_DIFFERENCE for reference in made):
         return {}
     found: dict[str, list[Named]] = {}
-    for entry in own.beside:
+    for entry in own.comparisons:
         if entry.runtime == runtime:
             name = BASELINES.get(own.rivalry, f"`{entry.rival}`")
             found.setdefault(name, []).append((entry.variant, entry.difference))
@@ -131,7 +131,7 @@ def compared(own: MethodResult, runtime: str) -> dict[str, list[Named]]:
 
 def without_baseline(own: MethodResult, runtime: str) -> list[str]:
     """Timed variants that are faster than every reference."""
-    known = {entry.variant for entry in own.beside if entry.runtime == runtime}
+    known = {entry.variant for entry in own.comparisons if entry.runtime == runtime}
     timed = [variant.label for variant in own.variants if getattr(variant.within(runtime), "timings", ())]
     return [label for label in timed if label not in known] if own.rivalry == "no_slower" else []
 

@@ -45,7 +45,7 @@ def variants_table(found: Summary, own: MethodResult, runtime: str) -> str:
     """The control, the variants and the references of one method in one runtime, with every profile that measured one of them."""
     inside = [(shown, values) for shown in (found.control, *own.shown) if (values := shown.within(runtime)) is not None]
     profiles = tuple(dict.fromkeys(timing.profile for _, values in inside for timing in values.timings))
-    compared = {entry.variant: entry for entry in own.beside if entry.runtime == runtime}
+    compared = {entry.variant: entry for entry in own.comparisons if entry.runtime == runtime}
     heads = [*HEADS, *(head for profile in profiles for head in (f"{profile}: ms", "speedup [95 %]"))]
     heads += [COMPARED[own.rivalry]] if compared else []
     rows = []

@@ -109,7 +109,7 @@ class MethodResult(Frozen):
     rivalry: Rivalry
     shown: tuple[Shown, ...]
     """Variants in the order of the menu, then references; the control stands in the summary."""
-    beside: tuple[Comparison, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     searches: tuple[Search, ...] = ()
     seeds: SeedsFile | None = None
     """None where they have not been made."""

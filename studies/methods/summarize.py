@@ -99,7 +99,7 @@ class _Study:
                 *(self.shown(record, "reference") for record in references),
                 *(self.shown(self.control, "reference", sibling) for sibling in siblings),
             ),
-            beside=(*self.compared(subject, variants, references), *self.compared_with_siblings(variants, siblings)),
+            comparisons=(*self.compared(subject, variants, references), *self.compared_with_siblings(variants, siblings)),
             searches=tuple(search for record in variants if (search := _search_of(self.run.store, record)) is not None),
             seeds=self.seeds(subject),
             missing=tuple(record.cell for record in wanted if record.cell not in made),

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import detection.families
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
@@ -25,8 +24,7 @@ from detection.data.dataset import Images
 from detection.frozen import InputError
 from detection.module.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.spec import KeptChannels, LayerWidth, Separated
-from tests.compressors.pruning import foreign_factory
-from tests.compressors.pruning.foreign_factory import FAMILY, ForeignNetwork, foreign_detector
+from tests.compressors.pruning.foreign_factory import FAMILY, ForeignNetwork, foreign_detector, in_the_table
 
 INHERITED = Lightweight(weights="inherited", inheritance_pictures=4)
 
@@ -34,10 +32,7 @@ INHERITED = Lightweight(weights="inherited", inheritance_pictures=4)
 @pytest.fixture(scope="module", autouse=True)
 def _in_the_table() -> Iterator[None]:
     """The family is one more line of the table, and offers light networks."""
-    offering = replace(FAMILY, light=partial(light, FAMILY.build, FAMILY.protected), light_weights=light_weights)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(foreign_factory, "FAMILY", offering)
-        patch.setitem(detection.families.FAMILIES, "foreign", foreign_factory.__name__)
+    with in_the_table(light=partial(light, FAMILY.build, FAMILY.protected), light_weights=light_weights):
         yield
 
 

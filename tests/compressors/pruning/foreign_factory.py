@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+import detection.families
 from detection.checkpoint import Detector, fresh
 from detection.edits import apply_edit
 from detection.family import Family, random_start
@@ -120,6 +125,15 @@ def absent(*_: Any) -> Any:
 
 def cannot(_spec: Spec) -> Mapping[Any, str]:
     return {}
+
+
+@contextmanager
+def in_the_table(**offered: Any) -> Iterator[None]:
+    """While entered, the family is one more line of the table of families, with what it offers besides."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "FAMILY", replace(FAMILY, **offered))
+        patch.setitem(detection.families.FAMILIES, "foreign", __name__)
+        yield
 
 
 FAMILY = Family(

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import detection.families
 from compressors.contract import Workbench
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
@@ -18,7 +17,7 @@ from detection.checkpoint import Detector, load, save
 from detection.costs import count_macs
 from detection.edits import axis_of
 from tests.compressors.pruning import foreign_factory
-from tests.compressors.pruning.foreign_factory import foreign_detector
+from tests.compressors.pruning.foreign_factory import foreign_detector, in_the_table
 
 GROUPED, NORMALISED = (
     "grouped: a convolution in 2 groups would have to lose the same channels in each",
@@ -43,8 +42,7 @@ NARROW = {
 @pytest.fixture(scope="module", autouse=True)
 def _in_the_table() -> Iterator[None]:
     """The family is one more line of the table."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(detection.families.FAMILIES, "foreign", foreign_factory.__name__)
+    with in_the_table():
         yield
 
 

@@ -152,3 +152,17 @@ def test_another_shape_or_a_larger_size_is_refused(images: Images, size: tuple[i
         images.at(size)
     assert str(caught.value).startswith(f"input_size {size} (height, width): the pictures were prepared at (64, 96)")
     assert "Set data.input_size and run `sixfold prepare` again" in str(caught.value)
+
+
+def test_some_rows_in_another_order(images: Images) -> None:
+    """Pixels, boxes, labels and ids of these rows, as ordered; of the ground truth what belongs to them."""
+    taken = images.taking(np.array([2, 0]))
+    assert taken.picture_ids == (5, 7)
+    np.testing.assert_array_equal(taken.pixels, PIXELS[[2, 0]])
+    for row, source in enumerate((2, 0)):
+        np.testing.assert_array_equal(taken.boxes_xyxy_px[row], images.boxes_xyxy_px[source])
+        np.testing.assert_array_equal(taken.labels[row], images.labels[source])
+        assert taken.fits[row] == images.fits[source]
+    assert {picture["id"] for picture in taken.ground_truth["images"]} == {5, 7}
+    assert [own["id"] for own in taken.ground_truth["annotations"]] == [2, 3, 4]
+    assert taken.ground_truth["categories"] == TRUTH["categories"]

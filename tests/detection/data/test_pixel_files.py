@@ -76,11 +76,11 @@ def test_batches_are_the_same(both: tuple[Path, Path], size: tuple[int, int]) ->
 
 
 def test_encoded_pixels_are_indexed_as_an_array(tmp_path: Path) -> None:
-    """By rows from either end, by slices, in a loop, after a copy to another process; no row is outside."""
+    """By rows from either end, by slices and arrays, in a loop, after a copy to another process; no row is outside."""
     pixels = open_pixels(written(tmp_path, PICTURES), "train", PICTURES.shape)
     for row in (0, 4, -1, np.int64(2)):
         np.testing.assert_array_equal(pixels[row], PICTURES[row])
-    for rows in (slice(2), slice(1, None, 2), slice(3, 3)):
+    for rows in (slice(2), slice(1, None, 2), slice(3, 3), np.array([4, 0])):
         np.testing.assert_array_equal(np.asarray(pixels[rows]), PICTURES[rows])
         assert (len(pixels[rows]), pixels[rows].shape) == (len(PICTURES[rows]), PICTURES[rows].shape)
     assert [bool((own == picture).all()) for own, picture in zip(pixels, PICTURES, strict=True)] == [True] * 5

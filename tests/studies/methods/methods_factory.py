@@ -96,7 +96,7 @@ def result(
         method=method,
         rivalry=rivalry,
         shown=tuple(rows),
-        beside=tuple(comparisons),
+        comparisons=tuple(comparisons),
         searches=tuple(searches),
         seeds=seeds,
         missing=tuple(missing),

@@ -79,12 +79,12 @@ def test_labels_alone_make_the_control(found: Summary) -> None:
 
 def test_variants_are_compared_with_their_baselines(found: Summary) -> None:
     """Both importances with one random pruning; as all files take equally long, the search's with the narrow network."""
-    pairs = {own.method: [(beside.variant, beside.rival) for beside in own.beside] for own in found.methods}
+    pairs = {own.method: [(pair.variant, pair.rival) for pair in own.comparisons] for own in found.methods}
     assert pairs["pruning"] == [("taylor-0.5", "random-pruning-0.5-round-4"), ("l2-0.5", "random-pruning-0.5-round-4")]
     assert pairs["nas"] == [("nas", "narrow-0.5")]
     assert pairs["quantization"] == [("int8-mse", "int8-minmax"), ("int8-minmax-qat2", "control+2-float-epochs")]
-    (beside,) = method(found, "nas").beside
-    assert beside.speed_ratio == pytest.approx(1.0)
+    (pair,) = method(found, "nas").comparisons
+    assert pair.speed_ratio == pytest.approx(1.0)
 
 
 def test_only_measured_times_are_taken(found: Summary) -> None:
