@@ -191,6 +191,8 @@ class Family:
     light one's other parts."""
     space: Callable[[Spec, tuple[float, ...], int, Mapping[str, Any]], SearchSpace] | None = None
     """(spec, shares of its widths, multiple of widths, the family's own options); InputError where there is no such space."""
+    skippable: Callable[[nn.Module], tuple[str, ...]] | None = None
+    """Names of the blocks that may be left out: what comes out of each is as large as what goes in."""
     narrowed: Callable[[Spec, float], Spec] | None = None
     """The detector with every width at this share of its own."""
     widths: Callable[[Spec], tuple[int, ...]] | None = None

@@ -47,8 +47,9 @@ class Candidate:
 
     def as_record(self) -> dict[str, Any]:
         """For the node's record."""
+        edits = [edit.model_dump(mode="json") for edit in self.spec.edits]
         return {
-            "architecture": self.spec.settings.model_dump(),
+            **({"edits": edits} if edits else {"architecture": self.spec.settings.model_dump()}),
             "supernet_val_map": self.val_map,
             "estimated_latency_s": self.latency_s,
             "macs": count_macs(self.spec),

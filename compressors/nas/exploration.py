@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class Explorer:
     latency_s: Latency
     budget_s: float
     evaluations: int
+    first: Sequence[Mapping[str, int]] = ()
+    """Choices to judge before any that is proposed."""
     known_s: dict[str, float] = field(default_factory=dict)
 
     def explore(self, val_map: Callable[[Spec], float], each: Each, population: int, seed: int) -> list[Candidate]:
@@ -46,7 +48,8 @@ class Explorer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-        study.enqueue_trial(smallest(self.space))
+        for choice in (smallest(self.space), *self.first):
+            study.enqueue_trial(dict(choice))
         found: dict[str, Candidate] = {}
         rng = np.random.default_rng((seed, 3))
         while len(found) < self.evaluations:
@@ -123,15 +126,19 @@ class Explorer:
         return asked
 
     def _draw_within(self, limit_s: float, rng: np.random.Generator) -> dict[str, int] | None:
-        """One random choice; None where making it smaller led to nothing fast enough."""
-        choice = draw(self.space, rng)
-        while self._latency_s(self.space.spec(choice)) > limit_s:
-            above = [(name, options) for name, options in self.space.options().items() if choice[name] > options[0]]
-            if not above:
-                return None
-            name, options = above[rng.integers(len(above))]
-            choice |= {name: options[options.index(choice[name]) - 1]}
-        return choice
+        """A random choice, made smaller in one random respect after another as far as it has to be; None where it never fits."""
+        options, choices = self.space.options(), [draw(self.space, rng)]
+        while above := [name for name in options if choices[-1][name] > options[name][0]]:
+            name = above[rng.integers(len(above))]
+            choices.append(choices[-1] | {name: options[name][options[name].index(choices[-1][name]) - 1]})
+        fits = [self._latency_s(self.space.spec(choices[end])) <= limit_s for end in (0, -1)]
+        if any(fits):
+            low, high = (0, 0) if fits[0] else (0, len(choices) - 1)
+            while high - low > 1:  # by halves: there may be hundreds of steps
+                middle = (low + high) // 2
+                low, high = (low, middle) if self._latency_s(self.space.spec(choices[middle])) <= limit_s else (middle, high)
+            return choices[high]
+        return None
 
     def _climbed(self, choice: dict[str, int], limit_s: float, macs: Callable[[Spec], int]) -> dict[str, int]:
         """Where the ascent from this choice ends."""

@@ -10,7 +10,7 @@ NODE_SCHEMA = 2
 """Of what a node key is made from."""
 
 VERSIONS: dict[str, int] = {
-    "lightweight": 2, "nas": 7, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 6,
+    "lightweight": 2, "nas": 8, "pruning": 5, "low_rank": 2, "distillation": 2, "quantization": 6,
     "training": 3, "export": 3, "estimate": 3, "evaluation": 1, "references": 2,
 }  # fmt: skip
 """The six methods, and what they work with: `training` makes every network, `export` writes the float file of every node but a
@@ -19,8 +19,8 @@ search, `estimate` is what a search keeps its budget by and what low_rank calls 
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "lightweight": ("compressors/lightweight/*.py",),
-    "nas": ("compressors/nas/*.py",),
-    "pruning": ("compressors/pruning/*.py",),
+    "nas": ("compressors/nas/*.py", "compressors/channels/*.py"),
+    "pruning": ("compressors/pruning/*.py", "compressors/channels/*.py"),
     "low_rank": ("compressors/low_rank/*.py",),
     "distillation": ("compressors/distillation/*.py", "detection/file_interface/*.py"),
     "quantization": (

@@ -60,9 +60,17 @@ class Adapted(nn.Module):
 
     def protected(self) -> tuple[str, ...]:
         """Names of the last prediction layers, as this module has them."""
-        names = tuple(self.shared.user.protected(self.network))
+        return self._named("protected")
+
+    def skippable(self) -> tuple[str, ...]:
+        """Names of the blocks that may be left out, as this module has them; none where the user names none."""
+        return self._named("skippable") if hasattr(self.shared.user, "skippable") else ()
+
+    def _named(self, function: str) -> tuple[str, ...]:
+        """What a function of the user's names of the network."""
+        names = tuple(getattr(self.shared.user, function)(self.network))
         for name in names:
-            _layer(self.network, name, "protected")
+            _layer(self.network, name, function)
         return tuple(f"{NETWORK}.{name}" for name in names)
 
 

@@ -21,7 +21,6 @@ from detection.spec import Spec
 LEAST_SCORE = 1e-6
 """Scores nearer to 0 or 1 have no logit in float32 worth comparing."""
 CANNOT: Mapping[Capability, str] = {
-    "nas": "searches over modules of your own are not offered yet.",
     "qat": "quantization-aware training of modules of your own is not offered yet.",
     "narrow": "narrow networks from modules of your own are not offered yet.",
 }
@@ -90,6 +89,7 @@ FAMILY = Family(
     exported=lambda network, planes: Deployed(cast(Adapted, network), planes=planes).eval(),
     select="nms",
     protected=_protected,
+    skippable=lambda network: cast(Adapted, network).skippable(),
     scalar=lambda raw: cast(Tensor, sum(own.sum() for own in floats_of(raw.own))),
     costs=costs_of,
     costs_are_of_layers=True,

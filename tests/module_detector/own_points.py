@@ -66,6 +66,9 @@ class Family:
     def features(self, network):
         return ("block",)
 
+    def skippable(self, network):
+        return ("block",)
+
 
 def _boxes(sides):
     """(B, 4, height, width) distances in cells -> boxes xyxy in pixels."""

@@ -116,8 +116,7 @@ def test_latency_is_that_of_the_exported_graph(detector: Detector) -> None:
     profile = load_profile("x86-openvino-1t")
     wide = other(detector.spec, width=32)
     narrow_s, wide_s, int8_s = (
-        estimated_latency(own, profile, dtype).point_s
-        for own, dtype in ((detector.spec, "fp32"), (wide, "fp32"), (wide, "int8"))
+        estimated_latency(own, profile, dtype).point_s for own, dtype in ((detector.spec, "fp32"), (wide, "fp32"), (wide, "int8"))
     )
     assert narrow_s < wide_s
     assert int8_s < wide_s

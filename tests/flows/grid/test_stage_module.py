@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from compressors.planning.names import METHODS
 from detection.checkpoint import WEIGHTS_FILE
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
@@ -27,8 +28,21 @@ from tests.places import ROOT
 CODE = ROOT / "tests/module_detector/own_points.py"
 DETECTOR = {"family": "own_points:family", "spec": {"width": 8}}
 TRAINING = tiny_tree()["teacher"]["training"]
-METHODS = ("lightweight", "pruning", "low_rank", "distillation", "quantization")
 MENU = menu_of(*METHODS) | {
+    "nas": [
+        {
+            "weights": "inherited",
+            "width_shares": [0.5, 0.75, 1.0],
+            "round_to": 2,
+            "supernet_epochs": 1,
+            "evaluations": 4,
+            "population": 4,
+            "recalibration_pictures": 8,
+            "val_pictures": 4,
+            "gradient_pictures": 8,
+            "budget_share": 0.6,
+        }
+    ],
     "lightweight": [{"weights": "inherited"}],
     "low_rank": [{"energy": 0.4, "only_if_faster": False}],
     "quantization": [{"pictures": 8, "calibrator": "minmax"}],
@@ -54,7 +68,7 @@ def write(folder: Path, detector: dict[str, Any], training: dict[str, Any] = TRA
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path) -> Sweep:
-    """The grid of the methods that apply, trained here."""
+    """The whole grid, trained here."""
     folder = tmp_path_factory.mktemp("module-sweep")
     plan = load_plan(write(folder, DETECTOR, grid__methods=MENU))
     store = Store(folder / "store")
@@ -71,14 +85,14 @@ def read_weights_of(made: Sweep) -> dict[str, Tensor]:
 
 
 def test_every_cell_is_made_and_every_method_changes_something(made: Sweep) -> None:
-    """32 cells; the method that does not apply stands once, with the reason."""
+    """All 64 cells."""
     assert made.code == 0, made.said
-    assert (len(made.cells.cells), {cell.status for cell in made.cells.cells}) == (32, {"ok"})
-    assert tuple(made.cells.not_applicable) == ("nas",)
+    assert (len(made.cells.cells), {cell.status for cell in made.cells.cells}) == (64, {"ok"})
+    assert not made.cells.not_applicable
     assert not [cell.cell for cell in made.cells.cells if cell.no_effect and len(cell.methods) == 1]
     control = made.cells.cells[0]
     assert control.macs is not None
-    for name in ("lightweight", "pruning", "low_rank"):
+    for name in ("lightweight", "nas", "pruning", "low_rank"):
         cell = made.cells.cell(name)
         assert cell is not None
         assert cell.macs is not None
