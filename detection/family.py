@@ -182,6 +182,8 @@ class Family:
     """Of families whose detectors are code: (what a plan says of it, the plan's folder, (height, width), classes) -> its spec."""
     read_weights: Callable[[Spec, Path], Mapping[str, Tensor]] | None = None
     """(spec, a user's file of trained weights) -> its weights."""
+    unwrapped: Callable[[nn.Module], nn.Module] | None = None
+    """The network as its author wrote it, out of what `build` gives, which is then no longer used; None: they are the same."""
     about: Callable[[Spec], Iterator[str]] | None = None
     """What was read of a user's, in lines for people."""
     light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None

@@ -65,6 +65,13 @@ class Adapted(nn.Module):
             _layer(self.network, name, "protected")
         return tuple(f"{NETWORK}.{name}" for name in names)
 
+    def given_back(self) -> nn.Module:
+        """The user's network with nothing of ours left in it; this module is of no use then."""
+        for module in self.network.modules():
+            for number in [number for number, hook in module._forward_hooks.items() if isinstance(hook, _Caught)]:
+                del module._forward_hooks[number]
+        return self.network
+
 
 class Deployed(nn.Module):
     """The network as it is exported: pictures as bytes in, decoded boxes and scores out."""
