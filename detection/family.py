@@ -25,6 +25,8 @@ Capability = Literal[
 ]
 """What a family may be unable to do: the methods, training at all, quantization-aware training, and the references that rebuild
 it."""
+Selection = Literal["nms", "best"]
+"""By non-maximum suppression, or the best scores as they are (set predictors)."""
 Raw = Any
 """What a network says before decoding, in the family's own form; nobody else looks inside."""
 
@@ -160,8 +162,8 @@ class Family:
 
     exported: Callable[[nn.Module, bool], Exported]
     """The module that is written to a file; with True it takes planes. It shares no weights with the network given."""
-    select: Literal["nms", "best"]
-    """How final detections are chosen: by non-maximum suppression, or the best scores as they are (set predictors)."""
+    select: Callable[[Spec], Selection]
+    """How final detections of this detector are chosen."""
 
     protected: Callable[[nn.Module], tuple[str, ...]]
     """Names of the last prediction layers, whose outputs have a meaning and keep their width and precision."""

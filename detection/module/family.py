@@ -88,7 +88,7 @@ FAMILY = Family(
     targets=_targets,
     refuse_teacher=_refuse_teacher,
     exported=lambda network, planes: Deployed(cast(Adapted, network), planes=planes).eval(),
-    select="nms",
+    select=lambda spec: cast(ModuleSettings, spec.settings).select,
     protected=_protected,
     scalar=lambda raw: cast(Tensor, sum(own.sum() for own in floats_of(raw.own))),
     costs=costs_of,
