@@ -184,6 +184,8 @@ class Family:
     """Of families whose detectors are code: (what a plan says of it, the plan's folder, (height, width), classes) -> its spec."""
     read_weights: Callable[[Spec, Path], Mapping[str, Tensor]] | None = None
     """(spec, a user's file of trained weights) -> its weights."""
+    learning_rates: Callable[[nn.Module], Mapping[str, float]] | None = None
+    """Names of modules -> the factor on the learning rate of what is in them, the innermost counts; None: all learn alike."""
     unwrapped: Callable[[nn.Module], nn.Module] | None = None
     """The network as its author wrote it, out of what `build` gives, which is then no longer used; None: they are the same."""
     about: Callable[[Spec], Iterator[str]] | None = None

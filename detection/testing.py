@@ -21,6 +21,7 @@ from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.family import Batch, Capability, Family, family_of
 from detection.spec import Spec
+from detection.training import rate_factors
 
 BOX_TOLERANCE_PX, SCORE_TOLERANCE = 0.05, 1e-4
 """Between the network and its exported form, which may fold and reorder arithmetic in float32."""
@@ -193,6 +194,11 @@ def protected_layers_predict(subject: Subject) -> None:
         assert weight.grad is not None, f"the scalar does not depend on {name!r}"
 
 
+def learning_rates_are_of_modules(subject: Subject) -> None:
+    """What learns faster or slower than the rest is in the network."""
+    rate_factors(subject.family, subject.detector.network())
+
+
 def costs_count_the_layers(subject: Subject) -> None:
     """Multiply-adds are those of the convolutions and products that run, within 2 %."""
     network, counted = subject.detector.network(), []
@@ -252,6 +258,7 @@ CLAIMS: tuple[Claim, ...] = (
     points_teach,
     exported_form_predicts_the_same,
     protected_layers_predict,
+    learning_rates_are_of_modules,
     costs_count_the_layers,
     refusals_are_sentences,
     other_networks_build,

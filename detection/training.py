@@ -6,9 +6,10 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
@@ -26,6 +27,8 @@ from detection.frozen import Frozen, PositiveInt
 GRADIENT_NORM = 10.0
 """Longer gradients are cut to this length: early DFL steps spike otherwise."""
 BETAS = (0.9, 0.999)
+FACTOR = "factor"
+"""Entry of the optimizer's groups: what the learning rate is multiplied by."""
 STORED_EVERY_EPOCHS = 10
 """How often a training that may be resumed writes its state."""
 
@@ -110,12 +113,30 @@ def fit(
     return freeze(detector.spec, run.average), record
 
 
-def optimizer_of(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, by which convolution weights decay, and normalisations and biases do not."""
-    own, weight_decay = list(parameters), recipe.weight_decay
-    weights, rest = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+def optimizer_of(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, factors: Mapping[nn.Parameter, float] = MappingProxyType({})
+) -> torch.optim.Optimizer:
+    """AdamW, by which convolution weights decay, and normalisations and biases do not.
+
+    `factors` are on the learning rates of the parameters that are named, which `update` obeys.
+    """
+    own = list(parameters)
+    groups: list[dict[str, Any]] = []
+    for factor in (1.0, *sorted(set(factors.values()) - {1.0})):
+        chosen = [p for p in own if factors.get(p, 1.0) == factor]
+        weights, rest = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
+        groups.append({"params": weights, "weight_decay": recipe.weight_decay, FACTOR: factor})
+        groups.append({"params": rest, "weight_decay": 0.0, FACTOR: factor})
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
+
+
+def rate_factors(family: Family, network: nn.Module) -> dict[nn.Parameter, float]:
+    """Parameter of a network -> the factor on its learning rate, by the innermost module that its family names."""
+    named = {} if family.learning_rates is None else family.learning_rates(network)
+    found: dict[nn.Parameter, float] = {}
+    for name in sorted(named, key=len):  # a module's name is longer than those of the modules around it
+        found |= dict.fromkeys(network.get_submodule(name).parameters(), named[name])
+    return found
 
 
 def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], loss: Tensor, learning_rate: float) -> None:
@@ -124,7 +145,7 @@ def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter],
     Parameters that the loss does not depend on have no gradient and stay as they are.
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group[FACTOR]
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
@@ -156,7 +177,8 @@ class _Run:
         self.network, self.family, self.objective, self.recipe, self.steps = network, family, objective, recipe, 0
         self.total_steps = steps_per_epoch * recipe.epochs
         self.average = copy.deepcopy(network)
-        self.optimizer = optimizer_of([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
+        own = [*network.parameters(), *(objective.parameters() if objective else ())]
+        self.optimizer = optimizer_of(own, recipe, rate_factors(family, network))
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         pairs = list(zip(self.average.state_dict().values(), network.state_dict().values(), strict=True))
         moving = [(mean, own) for mean, own in pairs if own.is_floating_point()]

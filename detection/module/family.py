@@ -95,6 +95,7 @@ FAMILY = Family(
     costs_are_of_layers=True,
     read_spec=spec_of,
     read_weights=weights_of,
+    learning_rates=lambda network: cast(Adapted, network).learning_rates(),
     unwrapped=lambda network: cast(Adapted, network).given_back(),
     about=about,
     light=partial(light, Adapted, _protected),
