@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -45,6 +46,10 @@ class Batch(NamedTuple):
         if device.type == "cpu":
             return self
         return Batch._make(None if own is None else own.to(device, non_blocking=True) for own in self)
+
+
+Augment = Callable[[Batch, np.random.Generator], Batch]
+"""A batch for training as `detection.data.augmentation` made it -> as it is learned from, drawn by the generator."""
 
 
 class Points(NamedTuple):
@@ -186,6 +191,8 @@ class Family:
     """(spec, a user's file of trained weights) -> its weights."""
     learning_rates: Callable[[nn.Module], Mapping[str, float]] | None = None
     """Names of modules -> the factor on the learning rate of what is in them, the innermost counts; None: all learn alike."""
+    augment: Callable[[Spec], Augment | None] | None = None
+    """What else happens to batches in trainings of this detector; None: nothing."""
     unwrapped: Callable[[nn.Module], nn.Module] | None = None
     """The network as its author wrote it, out of what `build` gives, which is then no longer used; None: they are the same."""
     about: Callable[[Spec], Iterator[str]] | None = None

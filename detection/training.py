@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from detection.checkpoint import Detector, freeze
 from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
-from detection.family import Batch, Family, Raw
+from detection.family import Augment, Batch, Family, Raw
 from detection.frozen import Frozen, PositiveInt
 
 GRADIENT_NORM = 10.0
@@ -95,8 +95,8 @@ def fit(
     images = first_epoch * len(train)
     for epoch in range(first_epoch, recipe.epochs):
         rng = np.random.default_rng((seed, epoch))  # by epoch, so that a resumed training draws what the whole one would
-        how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
-        for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
+        total = 0.0
+        for batch in shuffled(detector, train, recipe, epoch / recipe.epochs, rng):
             total += run.step(batch.on(device)) * len(batch.images)
             images += len(batch.images)
         losses.append(total / len(train))
@@ -111,6 +111,20 @@ def fit(
     took_s = before_s + time.perf_counter() - started_s
     record = TrainingRecord(epochs=recipe.epochs, images=images, steps=run.steps, train_s=took_s, loss_per_epoch=tuple(losses))
     return freeze(detector.spec, run.average), record
+
+
+def shuffled(detector: Detector, train: Images, recipe: Recipe, progress: float, rng: np.random.Generator) -> Iterator[Batch]:
+    """All pictures in random order, varied as the recipe does at this share of the training, then by what the detector adds."""
+    own = detector.family.augment(detector.spec) if detector.family.augment else None
+    for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation.at(progress), rng):
+        yield batch if own is None else augmented(own, batch, rng)
+
+
+def augmented(own: Augment, batch: Batch, rng: np.random.Generator) -> Batch:
+    """What a detector's own augmentation makes of a batch; what it draws from torch follows the generator too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(rng.integers(2**63)))
+        return own(batch, rng)
 
 
 def optimizer_of(

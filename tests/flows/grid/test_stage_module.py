@@ -160,3 +160,15 @@ def test_boxes_that_need_no_suppression_are_scored_and_shown_as_they_are(
     assert [open_model(str(file), None, None, 1).suppressed_above for file in files] == [None, None]
     assert len(suppressed_above) > 2 * 2 * 8, "beside two files on two splits, int8's calibrators are scored on val"
     assert set(suppressed_above) == {None}
+
+
+def test_outputs_are_not_remembered_for_pictures_that_never_return(tmp_path: Path) -> None:
+    """A teacher's cache goes with flips alone, and the module varies pictures by itself."""
+    flips = TRAINING | {"augmentation": dict.fromkeys(("scale", "brightness", "contrast", "colour"), 0.0)}
+    menu = menu_of("distillation") | {"distillation": [{"cache": True}]}
+    path = write(tmp_path, DETECTOR | {"family": "own_points:set_family"}, flips, grid__methods=menu, grid__recovery=flips)
+    load_plan(path)
+    varied = "def augment(self, batch, rng):\n        return batch"
+    (tmp_path / CODE.name).write_text(CODE.read_text().replace('suppress = "none"', varied))
+    with pytest.raises(InputError, match=r"distillation\.0\.cache: pictures are new each time, as the detector has an `augment`"):
+        load_plan(path)
