@@ -144,12 +144,18 @@ def optimizer_of(
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
 
 
-def rate_factors(family: Family, network: nn.Module) -> dict[nn.Parameter, float]:
-    """Parameter of a network -> the factor on its learning rate, by the innermost module that its family names."""
-    named = {} if family.learning_rates is None else family.learning_rates(network)
+def rate_factors(
+    family: Family, network: nn.Module, parameters: Iterable[tuple[str, nn.Parameter]] | None = None
+) -> dict[nn.Parameter, float]:
+    """Parameter of a network -> the factor on its learning rate, by the innermost module that its family names.
+
+    `parameters` stand in for the network's own where others of the same names are trained: of a traced graph, of a supernet.
+    """
+    factors = {} if family.learning_rates is None else family.learning_rates(network)
+    trained = list(network.named_parameters(remove_duplicate=False) if parameters is None else parameters)
     found: dict[nn.Parameter, float] = {}
-    for name in sorted(named, key=len):  # a module's name is longer than those of the modules around it
-        found |= dict.fromkeys(network.get_submodule(name).parameters(), named[name])
+    for name in sorted(factors, key=len):  # a module's name is longer than those of the modules around it
+        found |= {own: factors[name] for of, own in trained if of.startswith(f"{name}.")}
     return found
 
 

@@ -76,7 +76,7 @@ class Adapted(nn.Module):
                     f"detector.family: learning_rates gives {name!r} the factor {factor!r}. It has to be a number from 0, at which "
                     f"nothing is learned."
                 )
-        return {f"{NETWORK}.{name}": float(factor) for name, factor in factors.items()}
+        return {f"{NETWORK}.{name}".rstrip("."): float(factor) for name, factor in factors.items()}
 
     def given_back(self) -> nn.Module:
         """The user's network with nothing of ours left in it; this module is of no use then."""

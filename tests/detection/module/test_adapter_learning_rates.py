@@ -10,10 +10,11 @@ import torch
 from detection.brought import ModuleDetector
 from detection.checkpoint import fresh
 from detection.data.dataset import Images
+from detection.family import family_of
 from detection.frozen import InputError
 from detection.spec import Separated, Spec
 from detection.testing import check_family
-from detection.training import Recipe, fit
+from detection.training import Recipe, fit, rate_factors
 from flows.sweep.given_module import module_spec
 from tests.places import ROOT
 
@@ -54,6 +55,18 @@ def test_a_tenth_of_the_rate_goes_a_tenth_as_far(tmp_path: Path, tiny_train: Ima
     far = moved(with_rates(tmp_path, '{"score": 0.1}', tiny_train), tiny_train)
     assert far["score.bias"] == pytest.approx(1e-3, rel=1e-3)
     assert far["sides.bias"] == pytest.approx(1e-2, rel=1e-3)
+
+
+def test_parameters_of_the_same_names_may_stand_in(tmp_path: Path, tiny_train: Images) -> None:
+    """The whole network goes by an empty name; a copy's parameters have the factors of the network's."""
+    spec = with_rates(tmp_path, '{"": 0.5, "score": 0.25}', tiny_train)
+    network, copied = fresh(spec, 0).network(), fresh(spec, 0).network()
+    factors = rate_factors(family_of(spec), network, copied.named_parameters())
+    names = {own: name for name, own in copied.named_parameters()}
+    found = {names[own]: factor for own, factor in factors.items()}
+    assert found.keys() == set(names.values())
+    assert {name for name, factor in found.items() if factor != 0.5} == {"network.score.weight", "network.score.bias"}
+    assert found["network.score.bias"] == 0.25
 
 
 @pytest.mark.parametrize(
