@@ -21,6 +21,7 @@ from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.family import Batch, Capability, Family, family_of
 from detection.spec import Spec
+from detection.training import augmented, rate_factors
 
 BOX_TOLERANCE_PX, SCORE_TOLERANCE = 0.05, 1e-4
 """Between the network and its exported form, which may fold and reorder arithmetic in float32."""
@@ -193,6 +194,27 @@ def protected_layers_predict(subject: Subject) -> None:
         assert weight.grad is not None, f"the scalar does not depend on {name!r}"
 
 
+def augment_is_drawn_by_the_generator(subject: Subject) -> None:
+    """The detector's own augmentation gives a batch of as many pictures, and the same one again from the same generator."""
+    own = subject.family.augment(subject.spec) if subject.family.augment else None
+    if own is None:
+        return
+    shape = subject.batch(2).images.shape
+    first, again = (augmented(own, subject.batch(2), np.random.default_rng(1)) for _ in range(2))
+    assert isinstance(first, Batch), f"augment gives a {type(first).__name__}; give batch._replace(images=...)"
+    assert first.images.shape == shape, f"augment gives images {tuple(first.images.shape)}, not {tuple(shape)}"
+    assert 0 <= float(first.images.min()) <= float(first.images.max()) <= 1, "augment gives images outside [0, 1]"
+    most = first.boxes_xyxy_px.shape[:2]
+    assert (most[0], first.labels.shape, first.present.shape) == (shape[0], most, most), "augment gives boxes without labels"
+    same = all(torch.equal(one, other) for one, other in zip(first[:4], again[:4], strict=True))
+    assert same, "augment draws elsewhere than from the generator that it is given, or from torch"
+
+
+def learning_rates_are_of_modules(subject: Subject) -> None:
+    """What learns faster or slower than the rest is in the network."""
+    rate_factors(subject.family, subject.detector.network())
+
+
 def costs_count_the_layers(subject: Subject) -> None:
     """Multiply-adds are those of the convolutions and products that run, within 2 %."""
     network, counted = subject.detector.network(), []
@@ -252,6 +274,8 @@ CLAIMS: tuple[Claim, ...] = (
     points_teach,
     exported_form_predicts_the_same,
     protected_layers_predict,
+    augment_is_drawn_by_the_generator,
+    learning_rates_are_of_modules,
     costs_count_the_layers,
     refusals_are_sentences,
     other_networks_build,

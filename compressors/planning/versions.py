@@ -74,6 +74,7 @@ UNVERSIONED: dict[str, str] = {
     "compressors/contract.py": "types, counts for the record, and refusals of settings; what is accepted is in the keys",
     "compressors/target.py": "a record",
     "detection/brought.py": "names of detectors, whose content is in the keys",
+    "detection/file_interface/*.py": "how files are read; distillation and quantization, which do so, have it",
     "detection/frozen.py": "types",
     "hardware_profiles/estimate/graph/graph.py": "types of a graph that was read from a file",
     "hardware_profiles/runtimes/ranges.py": "types; the calibrators that fill them belong to quantization",

@@ -86,7 +86,7 @@ FAMILY = Family(
     targets=targets_of,
     refuse_teacher=refuse_teacher,
     exported=lambda network, planes: Deployed(cast(Network, network), planes=planes).eval(),
-    select="nms",
+    select=lambda _spec: "nms",
     protected=lambda network: cast(Network, network).protected_layers(),
     skippable=lambda network: tuple(name for name, own in network.named_modules() if isinstance(own, ResidualBlock)),
     scalar=lambda outputs: outputs.score_logits.sum() + outputs.box_logits.sum(),

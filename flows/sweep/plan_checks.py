@@ -159,6 +159,10 @@ def _check_distillation(plan: Plan) -> None:
                 refuse_teacher(config, config.teacher, plan.detector)
         except ValueError as error:
             raise InputError(f"{place}.{error}.") from error
+        if config.cache and (augment := family_of(plan.detector).augment) and augment(plan.detector):
+            raise InputError(
+                f"{place}.cache: pictures are new each time, as the detector has an `augment` of its own. Set it to false."
+            )
         for section, recipe in recipes.items():
             try:
                 config.teacher_forwards(recipe, 1)

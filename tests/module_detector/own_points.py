@@ -78,4 +78,10 @@ def _boxes(sides):
     return torch.stack([x, y, x, y]).to(sides) + signs * F.softplus(sides) * STRIDE_PX
 
 
-family = Family()
+class SetFamily(Family):
+    """The same, of which each box is said to be an object of its own."""
+
+    suppress = "none"
+
+
+family, set_family = Family(), SetFamily()

@@ -13,12 +13,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from compressors.planning.names import METHODS
+from detection import evaluation
+from detection.boxes import select
 from detection.checkpoint import WEIGHTS_FILE
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from detection.module.adapter import NETWORK
 from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES, read_done
+from flows.predict.model import open_model
 from flows.records.store import Store
 from flows.sweep.context import lay_foundation
 from flows.sweep.plan_checks import load_plan
@@ -153,3 +156,33 @@ def test_a_saved_detector_needs_no_folder_of_the_users(made: Sweep) -> None:
     folder = made.store.folder(NODES, made.cells.cells[0].node)
     ended = subprocess.run([sys.executable, "-c", LOAD, folder], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.stdout.strip() == "torch.Size([1, 96, 4])", ended.stderr
+
+
+def test_boxes_that_need_no_suppression_are_scored_and_shown_as_they_are(
+    made: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`suppress = "none"`: nothing is suppressed for scores, for the choice of int8's ranges, or by `predict`."""
+    suppressed_above = list[float | None]()
+    monkeypatch.setattr(evaluation, "select", lambda *given: suppressed_above.append(given[3]) or select(*given))
+    detector = DETECTOR | {"family": "own_points:set_family"}
+    menu = menu_of("quantization") | {"quantization": [{"pictures": 8, "calibrator": "val"}]}
+    plan = load_plan(write(tmp_path, detector, grid__methods=menu))
+    sweep = replace(made, folder=tmp_path, plan=plan, store=Store(tmp_path / "store"))
+    code, said = run_grid(sweep)
+    assert code == 0, said
+    files = [sweep.store.file(own.artifacts["onnxruntime"].url) for own in sweep.cells.cells]
+    assert [open_model(str(file), None, None, 1).suppressed_above for file in files] == [None, None]
+    assert len(suppressed_above) > 2 * 2 * 8, "beside two files on two splits, int8's calibrators are scored on val"
+    assert set(suppressed_above) == {None}
+
+
+def test_outputs_are_not_remembered_for_pictures_that_never_return(tmp_path: Path) -> None:
+    """A teacher's cache goes with flips alone, and the module varies pictures by itself."""
+    flips = TRAINING | {"augmentation": dict.fromkeys(("scale", "brightness", "contrast", "colour"), 0.0)}
+    menu = menu_of("distillation") | {"distillation": [{"cache": True}]}
+    path = write(tmp_path, DETECTOR | {"family": "own_points:set_family"}, flips, grid__methods=menu, grid__recovery=flips)
+    load_plan(path)
+    varied = "def augment(self, batch, rng):\n        return batch"
+    (tmp_path / CODE.name).write_text(CODE.read_text().replace('suppress = "none"', varied))
+    with pytest.raises(InputError, match=r"distillation\.0\.cache: pictures are new each time, as the detector has an `augment`"):
+        load_plan(path)
