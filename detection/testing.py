@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -20,7 +21,7 @@ from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.family import Batch, Capability, Family, family_of
-from detection.spec import Spec
+from detection.spec import Skipped, Spec
 from detection.training import augmented, rate_factors
 
 BOX_TOLERANCE_PX, SCORE_TOLERANCE = 0.05, 1e-4
@@ -29,7 +30,6 @@ STEPS = 12
 """Of gradient descent on one batch, after which a loss that means anything has fallen."""
 OPTIONAL: dict[Capability, tuple[str, ...]] = {
     "lightweight": ("light", "light_weights"),
-    "nas": ("space",),
     "narrow": ("narrowed", "widths"),
 }
 """What a family may leave out, and the capability that it then has to deny."""
@@ -263,6 +263,27 @@ def other_networks_build(subject: Subject) -> None:
             family.raw(family.build(other).eval(), torch.zeros(1, 3, *other.input_size))
 
 
+def blocks_can_be_left_out(subject: Subject) -> None:
+    """Every skippable block gives maps as large as those that it takes, so without it the same points are predicted."""
+    network, family = subject.detector.network(), subject.family
+    sizes: dict[str, tuple[Any, Any]] = {}
+
+    def note(name: str, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        sizes[name] = (tuple(inputs[0].shape), tuple(output.shape))
+
+    names = () if family.skippable is None else family.skippable(network)
+    for name in names:
+        network.get_submodule(name).register_forward_hook(partial(note, name))
+    with torch.no_grad():
+        family.raw(network, subject.batch(1).images)
+    for name in names:
+        assert name in sizes, f"skippable names {name!r}, which does not run"
+        taken, given = sizes[name]
+        assert taken == given, f"skippable names {name!r}, which takes maps {taken} and gives {given}"
+    if names:
+        family.raw(family.build(subject.spec.edited(Skipped(blocks=names))).eval(), subject.batch(1).images)
+
+
 Claim = Callable[[Subject], None]
 CLAIMS: tuple[Claim, ...] = (
     spec_survives_json,
@@ -279,4 +300,5 @@ CLAIMS: tuple[Claim, ...] = (
     costs_count_the_layers,
     refusals_are_sentences,
     other_networks_build,
+    blocks_can_be_left_out,
 )

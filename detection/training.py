@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -21,8 +22,9 @@ from torch import Tensor, nn
 from detection.checkpoint import Detector, freeze
 from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
-from detection.family import Augment, Batch, Family, Raw
+from detection.family import Augment, Batch, Family, Raw, family_of
 from detection.frozen import Frozen, PositiveInt
+from detection.spec import Spec
 
 GRADIENT_NORM = 10.0
 """Longer gradients are cut to this length: early DFL steps spike otherwise."""
@@ -96,9 +98,10 @@ def fit(
     for epoch in range(first_epoch, recipe.epochs):
         rng = np.random.default_rng((seed, epoch))  # by epoch, so that a resumed training draws what the whole one would
         total = 0.0
-        for batch in shuffled(detector, train, recipe, epoch / recipe.epochs, rng):
-            total += run.step(batch.on(device)) * len(batch.images)
-            images += len(batch.images)
+        with drawing(device, seed, epoch):
+            for batch in shuffled(detector.spec, train, recipe, epoch / recipe.epochs, rng):
+                total += run.step(batch.on(device)) * len(batch.images)
+                images += len(batch.images)
         losses.append(total / len(train))
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(
@@ -113,9 +116,10 @@ def fit(
     return freeze(detector.spec, run.average), record
 
 
-def shuffled(detector: Detector, train: Images, recipe: Recipe, progress: float, rng: np.random.Generator) -> Iterator[Batch]:
+def shuffled(spec: Spec, train: Images, recipe: Recipe, progress: float, rng: np.random.Generator) -> Iterator[Batch]:
     """All pictures in random order, varied as the recipe does at this share of the training, then by what the detector adds."""
-    own = detector.family.augment(detector.spec) if detector.family.augment else None
+    augment = family_of(spec).augment
+    own = None if augment is None else augment(spec)
     for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation.at(progress), rng):
         yield batch if own is None else augmented(own, batch, rng)
 
@@ -125,6 +129,14 @@ def augmented(own: Augment, batch: Batch, rng: np.random.Generator) -> Batch:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**63)))
         return own(batch, rng)
+
+
+@contextmanager
+def drawing(device: torch.device, *seeds: int) -> Iterator[None]:
+    """While entered, what a network itself draws (dropout, say) follows these seeds; the global generators stay as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1))
+        yield
 
 
 def optimizer_of(

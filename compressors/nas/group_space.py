@@ -18,7 +18,7 @@ from torch import Tensor
 from compressors.channels.groups import ChannelGroup, kept_spec, without
 from compressors.channels.narrowable import narrowable
 from detection.checkpoint import Detector, fresh
-from detection.family import family_of
+from detection.family import UnsetWeights, family_of
 from detection.frozen import InputError
 from detection.spec import Skipped, Spec
 
@@ -92,7 +92,8 @@ def group_space(spec: Spec, width_shares: Sequence[float], round_to: int) -> Gro
     InputError where nothing can be narrowed and no block left out.
     """
     family, groups = family_of(spec), narrowable(spec).narrow
-    blocks = () if family.skippable is None else family.skippable(family.build(spec))
+    with UnsetWeights():
+        blocks = () if family.skippable is None else family.skippable(family.build(spec))
     widths = {WIDTH + _name(group): _options(group.units, width_shares, round_to) for group in groups}
     if all(len(options) == 1 for options in widths.values()) and not blocks:
         raise InputError(

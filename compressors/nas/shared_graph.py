@@ -23,7 +23,7 @@ from compressors.nas.group_space import GroupSpace
 from compressors.nas.space import draw, smallest
 from detection.checkpoint import fresh
 from detection.export import export_onnx
-from detection.family import family_of
+from detection.family import UnsetWeights, family_of
 from detection.spec import KeptChannels, LayerWidth, Skipped, Spec
 from hardware_profiles.estimate.graph.graph import GraphError
 from hardware_profiles.estimate.model import Operator
@@ -134,7 +134,8 @@ def _matched(spec: Spec, graph: onnx.GraphProto, sizes: dict[str, onnx.TensorPro
 def _called(spec: Spec) -> list[tuple[str, nn.Module]]:
     """The layers that multiply, in the order in which they run."""
     family, found = family_of(spec), list[tuple[str, nn.Module]]()
-    network = family.build(spec).eval()
+    with UnsetWeights():
+        network = family.build(spec).eval()
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             module.register_forward_hook(lambda own, _inputs, _output, name=name: found.append((name, own)))

@@ -14,11 +14,10 @@ from torch.func import functional_call
 from compressors.nas.group_space import GroupSpace
 from compressors.nas.space import draw, smallest
 from detection.checkpoint import Detector
-from detection.data.augmentation import batches
 from detection.data.dataset import Images
 from detection.family import Batch, Raw, SearchSpace, UnsetWeights, family_named
 from detection.spec import Spec
-from detection.training import Recipe, optimizer_of, strided_depthwise_in_float32, update
+from detection.training import Recipe, drawing, optimizer_of, rate_factors, shuffled, strided_depthwise_in_float32, update
 
 SANDWICH = 3
 """Networks that a step of a sandwich sees."""
@@ -65,19 +64,17 @@ class Supernet:
         """Train along random paths; the pictures it took."""
         rng = np.random.default_rng((seed, 1))
         images, step, half = 0, 0, recipe.precision == "bfloat16"
-        optimizer = optimizer_of(self.weights.values(), recipe)
+        factors = rate_factors(self.family, self._network(space.largest), self.weights.items())
+        optimizer = optimizer_of(self.weights.values(), recipe, factors)
         steps = epochs * math.ceil(len(train) / recipe.batch_size)
-        for epoch in range(epochs):
-            how = recipe.augmentation.at(epoch / epochs)
-            for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
-                batch = drawn.on(self.device)
-                paths = self._paths(space, rng)
-                losses = [self._loss(spec, batch, half) for spec in paths]
-                rate = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
-                update(
-                    optimizer, self.weights.values(), torch.stack(losses).mean(), rate
-                )  # whole tensors outside the paths are left alone
-                images, step = images + len(paths) * len(batch.images), step + 1
+        with drawing(self.device, seed, 1):
+            for epoch in range(epochs):
+                for drawn in shuffled(space.largest, train, recipe, epoch / epochs, rng):
+                    batch, paths = drawn.on(self.device), self._paths(space, rng)
+                    loss = torch.stack([self._loss(spec, batch, half) for spec in paths]).mean()
+                    rate = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+                    update(optimizer, self.weights.values(), loss, rate)  # whole tensors outside the paths are left alone
+                    images, step = images + len(paths) * len(batch.images), step + 1
         return images
 
     @torch.no_grad()

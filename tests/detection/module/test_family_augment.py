@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from compressors.nas.group_space import group_space
+from compressors.nas.supernet import Supernet, group_part
 from detection.brought import ModuleDetector
 from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Images
@@ -49,6 +52,33 @@ def test_its_draws_are_those_of_the_seed(tmp_path: Path, tiny_train: Images) -> 
     without = trained(with_augment(tmp_path, "    pass\n", tiny_train), tiny_train)
     assert not torch.equal(first.weights["network.score.bias"], without.weights["network.score.bias"])
     assert "augment_is_drawn_by_the_generator" in check_family(spec, tiny_train)
+
+
+def test_what_a_network_draws_follows_the_seed(tmp_path: Path, tiny_train: Images) -> None:
+    """Dropout in a forward, in a training and in a supernet: the same twice, another seed another; torch's own generator stays."""
+    dropping = "maps = F.dropout(self.deep(self.middle(self.stem(images))), 0.3, self.training)"
+    source = CODE.read_text()
+    plain = "maps = self.deep(self.middle(self.stem(images)))"
+    assert plain in source
+    (tmp_path / CODE.name).write_text(source.replace(plain, dropping))
+    size = (tiny_train.pixels.shape[1], tiny_train.pixels.shape[2])
+    asked = ModuleDetector(family="own_points:family", spec={"width": 8})
+    start = fresh(module_spec(asked, tmp_path, size, tiny_train.classes), 0)
+    recipe, cpu, space = Recipe(epochs=1, batch_size=8), torch.device("cpu"), group_space(start.spec, (1.0,), 2)
+
+    def both(seed: int) -> tuple[str, torch.Tensor]:
+        torch.rand(1)
+        state = torch.random.get_rng_state()
+        digest = fit(start, tiny_train, recipe, seed=seed, device=cpu)[0].digest
+        supernet = Supernet(start, cpu, partial(group_part, space))
+        supernet.train(space, tiny_train, recipe, 1, seed)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        return digest, supernet.weights["network.score.bias"].detach()
+
+    (first, weights), (second, others) = both(0), both(0)
+    assert first == second
+    assert torch.equal(weights, others)
+    assert both(1)[0] != first
 
 
 BROKEN = {
