@@ -34,6 +34,9 @@ class Explorer:
     evaluations: int
     first: Sequence[Mapping[str, int]] = ()
     """Choices to judge before any that is proposed."""
+    at_budget: bool = False
+    """Whether accuracy alone is looked for, from random networks near the budget on. In a space of many decisions two objectives
+    spend most evaluations on fast networks that nobody wants."""
     known_s: dict[str, float] = field(default_factory=dict)
 
     def explore(self, val_map: Callable[[Spec], float], each: Each, population: int, seed: int) -> list[Candidate]:
@@ -47,8 +50,9 @@ class Explorer:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
-        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-        for choice in (smallest(self.space), *self.first):
+        study = optuna.create_study(directions=["maximize"] if self.at_budget else ["maximize", "minimize"], sampler=sampler)
+        near = self._near_budget(population, seed) if self.at_budget else ()
+        for choice in (smallest(self.space), *self.first, *near):
             study.enqueue_trial(dict(choice))
         found: dict[str, Candidate] = {}
         rng = np.random.default_rng((seed, 3))
@@ -58,7 +62,7 @@ class Explorer:
             found |= {_key(candidate.spec): candidate for candidate in self.judged(new, val_map, each)}
             for trial, spec in generation:
                 own = found[_key(spec)]
-                study.tell(trial, [own.val_map, own.latency_s])
+                study.tell(trial, self._values(own))
         return list(found.values())
 
     def random(self, seed: int) -> list[Spec]:
@@ -117,13 +121,22 @@ class Explorer:
             spec = self.space.spec(choice)
             own = found.get(_key(spec))
             if own is not None:
-                study.tell(trial, [own.val_map, own.latency_s])
+                study.tell(trial, self._values(own))
             elif self._latency_s(spec) > self.budget_s:
                 study.tell(trial, state=TrialState.PRUNED)
             else:
                 asked.append((trial, spec))
                 new.add(_key(spec))
         return asked
+
+    def _values(self, own: Candidate) -> list[float]:
+        return [own.val_map] if self.at_budget else [own.val_map, own.latency_s]
+
+    def _near_budget(self, count: int, seed: int) -> list[dict[str, int]]:
+        """Random choices that were made smaller until they fit."""
+        rng = np.random.default_rng((seed, 7))
+        drawn = (self._draw_within(self.budget_s, rng) for _ in range(count))
+        return [choice for choice in drawn if choice is not None]
 
     def _draw_within(self, limit_s: float, rng: np.random.Generator) -> dict[str, int] | None:
         """A random choice, made smaller in one random respect after another as far as it has to be; None where it never fits."""

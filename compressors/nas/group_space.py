@@ -68,13 +68,13 @@ class GroupSpace:
         """The same, with the units of each group by their importance."""
         return replace(self, order=tuple(own.sort(descending=True, stable=True).indices for own in scores), given={})
 
-    def nearest(self, kept: Sequence[int]) -> dict[str, int]:
-        """The choice with at most these numbers of units in the groups, or the least that a group may have; no block is skipped."""
+    def nearest(self, kept: Sequence[int], keep_blocks: bool) -> dict[str, int]:
+        """The choice with at most these numbers of units in the groups, or the least that there may be; with all blocks or none."""
         widths = {
             name: max((own for own in options if own <= units), default=options[0])
             for (name, options), units in zip(self.widths.items(), kept, strict=True)
         }
-        return widths | dict.fromkeys((BLOCK + name for name in self.blocks), 1)
+        return widths | dict.fromkeys((BLOCK + name for name in self.blocks), int(keep_blocks))
 
     @cached_property
     def _shapes(self) -> Detector:

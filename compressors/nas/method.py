@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -13,11 +14,13 @@ from compressors.contract import Change, Phase, Settings, Spent, Workbench, desc
 from compressors.latency import LatencyIn
 from compressors.nas.candidates import Candidate, Finalist, Judge, finals, winner
 from compressors.nas.exploration import Explorer, front, most_accurate
+from compressors.nas.group_space import GroupSpace
 from compressors.nas.space import size_of, smallest
 from compressors.nas.supernet import SANDWICH, Supernet
-from compressors.nas.task import task_of
+from compressors.nas.task import Task, task_of
 from detection.checkpoint import Detector, fresh
 from detection.costs import count_macs
+from detection.data.dataset import Images
 from detection.frozen import PositiveInt, Share
 from detection.spec import Spec
 
@@ -125,26 +128,46 @@ class Nas(Settings):
         return self.finalists * (epochs * train_pictures + val_pictures) if self.finalists > 1 else 0
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What a search explores: the networks, how they are judged, and some of them drawn at random."""
+
+    task: Task
+    explorer: Explorer
+    judge: Judge
+    drawn: list[Spec]
+    splits: tuple[Images, Images]
+    """Train and val, at the size that the networks see."""
+    images: int
+    """Pictures that went through networks so far."""
+
+
+def ground_of(detector: Detector, config: Nas, workbench: Workbench) -> Ground:
+    """A supernet trained, and all that is decided before it; InputError where the budget leaves too few networks."""
+    task = task_of(detector, config, workbench)
+    budget_s = task.least_s + config.budget_share * (task.most_s - task.least_s)
+    has_groups = isinstance(task.space, GroupSpace)
+    explorer = Explorer(task.space, task.latency_s, budget_s, config.evaluations, task.ranked(budget_s), at_budget=has_groups)
+    # Before the supernet is trained, since this is where a budget too tight for the search is refused.
+    drawn, size = explorer.random(workbench.seed), task.space.largest.input_size
+    train, val = workbench.train.at(size), workbench.val.at(size)
+    supernet = Supernet(task.start, workbench.device, task.part, sandwich=config.inherits)
+    images = supernet.train(task.space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
+    judge = Judge(supernet, train, val, (config.recalibration_pictures, config.val_pictures), workbench.seed)
+    return Ground(task, explorer, judge, drawn, (train, val), task.ordering_images + images)
+
+
 def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detector, Change]:
     """The best network within the budget, with fresh or inherited weights, and the whole front that was found."""
-    task = task_of(detector, config, workbench)
-    space, largest = task.space, task.space.largest
-    budget_s = task.least_s + config.budget_share * (task.most_s - task.least_s)
-    ranked = task.ranked(budget_s)
-    explorer = Explorer(space, task.latency_s, budget_s, config.evaluations, first=ranked)
-    # Before the supernet is trained, since this is where a budget too tight for the search is refused.
-    drawn = explorer.random(workbench.seed)
-
-    train, val = workbench.train.at(largest.input_size), workbench.val.at(largest.input_size)
-    supernet = Supernet(task.start, workbench.device, task.part, sandwich=config.inherits)
-    images = task.ordering_images + supernet.train(space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
-    judge = Judge(supernet, train, val, (config.recalibration_pictures, config.val_pictures), workbench.seed)
+    ground = ground_of(detector, config, workbench)
+    explorer, judge, (train, val) = ground.explorer, ground.judge, ground.splits
+    budget_s = explorer.budget_s
     candidates = explorer.explore(judge, workbench.each, config.population, workbench.seed)
     best, finalists = most_accurate(candidates), list[Finalist]()
     if config.finalists > 1:
         finalists = finals(candidates, config.finalists, (train, val), workbench)
         best = winner(finalists).candidate
-    proxies = _random_baseline(explorer, drawn, best, judge, workbench) if config.random_baseline else None
+    proxies = _random_baseline(explorer, ground.drawn, best, judge, workbench) if config.random_baseline else None
 
     details = {
         "budget_s": budget_s,
@@ -157,11 +180,12 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
         "finalists": [own.candidate.as_record() | {"trained_val_map": own.trained_val_map} for own in finalists],
         "random_baseline": proxies,
     }
-    summary = f"{len(candidates)} of {size_of(space):.4g} networks judged, chosen at {best.latency_s / budget_s:.0%} of the budget"
-    judged = len(candidates) + (len(drawn) + 1 if config.random_baseline else 0)
+    share, networks = best.latency_s / budget_s, size_of(explorer.space)
+    summary = f"{len(candidates)} of {networks:.4g} networks judged, chosen at {share:.0%} of the budget"
+    judged = len(candidates) + (len(ground.drawn) + 1 if config.random_baseline else 0)
     final_images = config.final_images(workbench.recipe.epochs, len(train), len(val))
-    spent = Spent(search_images=images + judged * judge.pictures_each + final_images)
-    chosen = task.inheriting(best.spec) if config.inherits else fresh(best.spec, workbench.seed)
+    spent = Spent(search_images=ground.images + judged * judge.pictures_each + final_images)
+    chosen = ground.task.inheriting(best.spec) if config.inherits else fresh(best.spec, workbench.seed)
     return chosen, describe("nas", summary, detector.spec, best.spec, details, spent)
 
 

@@ -6,7 +6,7 @@ narrower networks that go on with its weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -65,17 +65,24 @@ class Task:
         return Detector(spec, MappingProxyType(self.space.weights(spec, self.start.weights)))
 
     def ranked(self, budget_s: float) -> tuple[Mapping[str, int], ...]:
-        """By each ranking the largest choice within the budget: what pruning alone would find."""
+        """What pruning alone would find: by each ranking the largest choice within the budget, with all blocks and without any."""
         if not isinstance(space := self.space, GroupSpace):
             return ()
 
-        def at(ranking: Ranking, step: int) -> Mapping[str, int]:
-            return space.nearest([len(own) for own in ranking.kept(step)])
+        def at(ranking: Ranking, keep_blocks: bool, step: int) -> Mapping[str, int]:
+            return space.nearest([len(own) for own in ranking.kept(step)], keep_blocks)
 
-        def within(ranking: Ranking) -> Mapping[str, int]:
-            return at(ranking, least_step(lambda step: self.latency_s(space.spec(at(ranking, step))), ranking.steps, budget_s))
+        def latency_s(choice: Mapping[str, int]) -> float:
+            return self.latency_s(space.spec(choice))
 
-        return tuple(within(ranking) for ranking in self.rankings)
+        def within(choose: Callable[[int], Mapping[str, int]], steps: int) -> Mapping[str, int]:
+            return choose(least_step(lambda step: latency_s(choose(step)), steps, budget_s))
+
+        found = list[Mapping[str, int]]()
+        for keep_blocks in (True, False) if space.blocks else (True,):
+            for ranking in self.rankings:
+                found.append(within(partial(at, ranking, keep_blocks), ranking.steps))
+        return tuple(choice for choice in found if latency_s(choice) <= budget_s)
 
 
 def space_to_search(spec: Spec, config: Nas) -> SearchSpace:

@@ -175,12 +175,12 @@ def test_a_search_for_fresh_weights_draws_them(bench: Workbench) -> None:
 
 
 def test_the_first_judged_are_what_pruning_would_keep(bench: Workbench) -> None:
-    """By two rankings: as many of the most important units as the budget allows, and no fewer."""
+    """By two rankings, with the block and without: as many of the most important units as the budget allows, and no fewer."""
     task = task_of(bench.teacher, QUICK, bench)
     assert isinstance(task.space, GroupSpace)
     budget_s = (task.least_s + task.most_s) / 2
     ranked = task.ranked(budget_s)
-    assert len(ranked) == 2
+    assert [choice[f"{BLOCK}network.block"] for choice in ranked] == [1, 1, 0, 0]
     for choice in ranked:
         assert task.latency_s(task.space.spec(choice)) <= budget_s
         assert choice != smallest(task.space)
