@@ -207,7 +207,7 @@ class Family:
     skippable: Callable[[nn.Module], tuple[str, ...]] | None = None
     """Names of the blocks that may be left out: what comes out of each is as large as what goes in."""
     narrowed: Callable[[Spec, float], Spec] | None = None
-    """The detector with every width at this share of its own."""
+    """The detector with every width at this share of its own; None: narrow networks are made of its channel groups."""
     widths: Callable[[Spec], tuple[int, ...]] | None = None
     """The widths that `narrowed` makes smaller."""
 

@@ -30,7 +30,6 @@ STEPS = 12
 """Of gradient descent on one batch, after which a loss that means anything has fallen."""
 OPTIONAL: dict[Capability, tuple[str, ...]] = {
     "lightweight": ("light", "light_weights"),
-    "narrow": ("narrowed", "widths"),
 }
 """What a family may leave out, and the capability that it then has to deny."""
 

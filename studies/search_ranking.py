@@ -3,7 +3,7 @@
     python -m studies.search_ranking --params PLAN
 
 The candidates are drawn at random near the budget of the plan's search, which is where a search has to tell networks apart. Each is
-judged by the shared weights and trained as the plan's recovery says. The number of multiply-adds, which costs nothing, ranks beside.
+judged by the shared weights and trained as the plan's recovery says. What costs nothing to know, the multiply-adds, ranks too.
 """
 
 from __future__ import annotations

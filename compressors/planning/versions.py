@@ -11,7 +11,7 @@ NODE_SCHEMA = 2
 
 VERSIONS: dict[str, int] = {
     "lightweight": 2, "nas": 8, "pruning": 5, "low_rank": 2, "distillation": 2, "quantization": 6,
-    "training": 3, "export": 3, "estimate": 3, "evaluation": 1, "references": 2,
+    "training": 3, "export": 3, "estimate": 3, "evaluation": 1, "references": 3,
 }  # fmt: skip
 """The six methods, and what they work with: `training` makes every network, `export` writes the float file of every node but a
 search, `estimate` is what a search keeps its budget by and what low_rank calls faster, `evaluation` scores what is chosen on val,
@@ -66,7 +66,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "hardware_profiles/runtimes/table.py",
         "hardware_profiles/runtimes/*/runtime.py",
     ),
-    "references": ("compressors/planning/references.py",),
+    "references": ("compressors/planning/references.py", "compressors/channels/*.py"),
 }
 """Files, as patterns relative to the checkout, that each version stands for."""
 

@@ -22,7 +22,6 @@ LEAST_SCORE = 1e-6
 """Scores nearer to 0 or 1 have no logit in float32 worth comparing."""
 CANNOT: Mapping[Capability, str] = {
     "qat": "quantization-aware training of modules of your own is not offered yet.",
-    "narrow": "narrow networks from modules of your own are not offered yet.",
 }
 
 
