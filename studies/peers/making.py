@@ -144,9 +144,7 @@ class Maker:
                     params=count_params(detector.spec),
                     macs=count_macs(detector.spec),
                     details=reduced.details,
-                    spent=Spent(
-                        train_images=trained_images, search_images=reduced.images, wall_s=time.perf_counter() - started_s
-                    ),
+                    spent=Spent(train_images=trained_images, search_images=reduced.images, wall_s=time.perf_counter() - started_s),
                 )
                 (target / NETWORK_FILE).write_text(made.model_dump_json(indent=1) + "\n")
         return read_json(store.folder(NETWORKS, key) / NETWORK_FILE, MadeNetwork, "Run `python -m studies.peers make` again.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from compressors.planning.names import MethodName
+from pydantic import Field
+
 from detection.frozen import Digest, Frozen
 from flows.records.schema import ArtifactRecord, BudgetRecord, CellRecord, CellsFile, DatasetRecord, LatencyFile
 from flows.stats.map_bootstrap import Difference
@@ -54,7 +55,7 @@ class Peer(Frozen):
     key: Digest
     params: int | None = None
     macs: int | None = None
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field(default_factory=dict)
     spent: Spent = Spent()
     artifact: ArtifactRecord | None = None
     """None where it failed."""
@@ -100,10 +101,14 @@ class Peer(Frozen):
             no_effect=(),
             artifacts={} if self.artifact is None else {self.runtime: self.artifact},
             budget=BudgetRecord(
-                train_epochs=0, train_images=spent.train_images, search_images=spent.search_images, teacher_forwards=0, qat_updates=0,
+                train_epochs=0,
+                train_images=spent.train_images,
+                search_images=spent.search_images,
+                teacher_forwards=0,
+                qat_updates=0,
                 train_s=spent.wall_s,
             ),
-        )  # fmt: skip
+        )
 
 
 class PeersFile(Frozen):
@@ -131,8 +136,6 @@ class Line(Frozen):
 
     name: str
     group: Group
-    methods: tuple[MethodName, ...] = ()
-    """Of a cell of ours."""
     macs_share: float
     """Of the control's multiply-adds."""
     size_bytes: int

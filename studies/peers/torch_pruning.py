@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -49,23 +49,22 @@ class Seen(NamedTuple):
 def prune(detector: Detector, config: Pruned, train: Images, seed: int) -> Reduced:
     """The detector with the share of its multiply-adds that comes nearest to the one asked for, and how it was reached."""
     seen, macs = look(detector, config.importance, train, seed), count_macs(detector.spec)
-    best: tuple[float, float, int, Detector] | None = None  # distance, ratio, multiple of channels, what came out
+    tried: list[tuple[float, float, int, Detector]] = []  # distance, ratio, multiple of channels, what came out
     for round_to in ROUND_TO:
         low, high = 0.0, 1.0
         for _ in range(TRIALS):
             ratio = (low + high) / 2
             found = pruned(detector, config, ratio, round_to, seen, seed)
             share = count_macs(found.spec) / macs
-            if best is None or abs(share - config.keep_macs) < best[0]:
-                best = abs(share - config.keep_macs), ratio, round_to, found
+            tried.append((abs(share - config.keep_macs), ratio, round_to, found))
             low, high = (ratio, high) if share > config.keep_macs else (low, ratio)
-        assert best is not None
+        best = min(tried, key=lambda own: own[0])
         if best[0] <= NEAR_ENOUGH:
             break
-    _, ratio, round_to, found = best
+    _, ratio, multiple, found = best
     reached = count_macs(found.spec)
     print(f"{config.label()}: {macs:,} -> {reached:,} multiply-adds, {reached / macs:.3f} of them", flush=True)
-    return Reduced(found, {"pruning_ratio": ratio, "round_to": round_to, "keep_macs": reached / macs}, seen.images)
+    return Reduced(found, {"pruning_ratio": ratio, "round_to": multiple, "keep_macs": reached / macs}, seen.images)
 
 
 def pruned(detector: Detector, config: Pruned, ratio: float, round_to: int, seen: Seen, seed: int) -> Detector:
@@ -74,7 +73,7 @@ def pruned(detector: Detector, config: Pruned, ratio: float, round_to: int, seen
     for name, parameter in network.named_parameters():
         parameter.grad = seen.gradients[name].clone() if name in seen.gradients else None
     for name, activation in seen.activations.items():
-        network.get_submodule(name)._importance = activation.clone()  # type: ignore[assignment]  # where the library keeps it
+        network.get_submodule(name)._importance = activation.clone()  # where the library keeps it
     is_global = config.scope == "isomorphic"
     pruner = tp.pruner.BasePruner(
         network,
@@ -147,5 +146,5 @@ def _importance(name: Importance, network: nn.Module) -> Any:
 def _width(layer: nn.Module) -> LayerWidth:
     kind = kind_of(layer)
     assert kind is not None, "asked of layers that can be narrowed"
-    shape = layer.weight.shape  # type: ignore[union-attr]
+    shape = cast(Tensor, layer.weight).shape
     return LayerWidth(inputs=shape[axis_of(kind, "inputs")], outputs=shape[axis_of(kind, "outputs")])
