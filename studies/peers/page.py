@@ -30,7 +30,7 @@ def write_page(page: Path, found: Summary) -> None:
         for own in found.profiles
     ]
     tools = table(("tool", "version", "license", "does"), [(own.name, own.version, own.license, own.does) for own in found.tools])
-    failures = [(own.name, own.runtime, literal(own.error)) for own in found.failures]
+    failures = [(own.name, own.runtime, literal(own.error).replace("|", "\\|")) for own in found.failures]
     failed = table(("chain", "runtime", "what the tool said"), failures) if failures else ""
     rewrite(page, {PART: render(TEMPLATE, found=found, shown=shown, tools=tools, failed=failed, left_out=LEFT_OUT)})
 
