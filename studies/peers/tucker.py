@@ -14,6 +14,9 @@ from detection.spec import Factored, Ranks
 from studies.peers.chains import Tucker
 from studies.peers.torch_pruning import Reduced
 
+ROUND_TO = 8
+"""Ranks are multiples of this, as torch-pruning's README recommends for channels: runtimes are slow on others in int8."""
+
 
 def factor(detector: Detector, config: Tucker) -> Reduced:
     """The detector with a 1x1, kxk and 1x1 convolution in place of every kxk one that needs fewer weights so.
@@ -25,7 +28,7 @@ def factor(detector: Detector, config: Tucker) -> Reduced:
         if kernel.ndim != 4 or kernel.shape[2:].numel() == 1:
             continue
         outputs, inputs, height, width = kernel.shape
-        right, left = (max(1, round(config.rank_share * channels)) for channels in (inputs, outputs))
+        right, left = (rank(config.rank_share, channels) for channels in (inputs, outputs))
         if right * inputs + right * left * height * width + left * outputs >= kernel.numel():
             continue  # the stem reads three channels
         with tensorly.backend_context("pytorch", local_threadsafe=True):
@@ -42,3 +45,8 @@ def factor(detector: Detector, config: Tucker) -> Reduced:
     print(f"{config.label()}: {before:,} -> {reached:,} multiply-adds, {reached / before:.3f} of them", flush=True)
     details = {"factored": len(ranks), "keep_macs": reached / before}
     return Reduced(Detector(after, MappingProxyType(ordered)), details, 0)
+
+
+def rank(share: float, channels: int) -> int:
+    """The multiple of ROUND_TO nearest to this share of the channels, at least one of them; all channels where there are fewer."""
+    return min(channels, max(ROUND_TO, ROUND_TO * round(share * channels / ROUND_TO)))
