@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro smoke plan test check ui lock publish pages measurement-study profiles-accuracy methods planted-faults clean
+.PHONY: help install repro smoke plan test check ui lock publish pages measurement-study profiles-accuracy methods peers planted-faults clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -78,7 +78,7 @@ publish: $(STAMP) ## copy the records of PLAN's run to docs/results/ and rewrite
 
 pages: $(STAMP) ## rewrite the pages in docs/ and the README from the committed results, after a change of words
 	"$(BIN)/python" -m flows.publish.page
-	for study in measurement profiles methods; do "$(BIN)/python" -m studies.$$study rewrite || exit; done
+	for study in measurement profiles methods $(if $(wildcard docs/peers.json),peers); do "$(BIN)/python" -m studies.$$study rewrite || exit; done
 
 STUDY_RUN := $(if $(OWN_PLAN),$(WORKSPACE),runs/bccd)
 STUDY_ORIGIN := make measurement-study$(if $(OWN_PLAN), PLAN=$(PLAN))
@@ -96,6 +96,11 @@ methods: $(STAMP) ## what does each method do alone? docs/methods.md, from plans
 	"$(BIN)/python" -m studies.methods seeds --run "$(METHODS_RUN)"
 	"$(BIN)/python" -m studies.methods siblings --run "$(METHODS_RUN)"
 	"$(BIN)/python" -m studies.methods page --run "$(METHODS_RUN)" --command "git checkout $(RAN_AT) && make methods$(if $(OWN_PLAN), PLAN=$(PLAN))"
+
+peers: $(STAMP) ## what do other tools make of the same checkpoint? docs/peers.md, from runs/bccd or PLAN's run; hours, then an idle machine
+	"$(BIN)/python" -m studies.peers make "$(STUDY_RUN)"
+	"$(BIN)/python" -m studies.peers measure "$(STUDY_RUN)"
+	"$(BIN)/python" -m studies.peers page "$(STUDY_RUN)" --command "make peers$(if $(OWN_PLAN), PLAN=$(PLAN))"
 
 clean: ## remove what runs made (the virtual environment stays)
 	rm -rf .sixfold runs data/prepared models results/cells.json results/latency.json results/seeds.json results/environment.json results/inputs results/report results/check results/crash-*.log mlflow.db* mlartifacts

@@ -83,12 +83,12 @@ def test_a_plan_has_a_workspace_of_its_name(plan: str, checkout: Path) -> None:
     assert (workspace / "dvc.yaml").is_file()
 
 
-@pytest.mark.parametrize("target", ["publish", "measurement-study", "profiles-accuracy", "methods", "ui", "test", "lock"])
+@pytest.mark.parametrize("target", ["publish", "measurement-study", "profiles-accuracy", "methods", "peers", "ui", "test", "lock"])
 def test_every_other_target_finds_its_programs(target: str, checkout: Path) -> None:
     """With the default plan and with one whose name has a space, which the programs get whole."""
     make(checkout, "install")
     assert make(checkout, target)
     make(checkout, "workspace", "PLAN=plans/my plan.yaml")
     calls = make(checkout, target, "PLAN=plans/my plan.yaml")
-    if target in ("publish", "measurement-study", "profiles-accuracy", "methods"):
+    if target in ("publish", "measurement-study", "profiles-accuracy", "methods", "peers"):
         assert "runs/my plan" in calls
