@@ -28,9 +28,9 @@ RANGES_FILE = "ranges.json"
 
 
 class LearnedRanges(Frozen):
-    """Where the rounded maps ended when training did, by the place where each is read."""
+    """Where the rounded maps ended when training did, by the node of the traced network that makes each."""
 
-    places: dict[str, tuple[float, float]]
+    maps: dict[str, tuple[float, float]]
 
 
 class Rounded(NamedTuple):
@@ -38,7 +38,7 @@ class Rounded(NamedTuple):
 
     detector: Detector
     ranges: Ranges
-    """By place, see `fake_quantized.place`."""
+    """By node, see `FakeQuantizedNetwork.ranges`."""
     record: TrainingRecord
 
 
@@ -90,7 +90,7 @@ def train_quantization_aware(
 
 def save_ranges(ranges: Ranges, folder: Path) -> None:
     """Write the learned ranges into the folder of a detector."""
-    (folder / RANGES_FILE).write_text(LearnedRanges(places=dict(ranges.items())).model_dump_json(indent=1) + "\n")
+    (folder / RANGES_FILE).write_text(LearnedRanges(maps=dict(ranges.items())).model_dump_json(indent=1) + "\n")
 
 
 def load_ranges(folder: Path) -> Ranges | None:
@@ -98,7 +98,7 @@ def load_ranges(folder: Path) -> Ranges | None:
     file = folder / RANGES_FILE
     if not file.is_file():
         return None
-    return {place: Range(*ends) for place, ends in LearnedRanges.model_validate_json(file.read_text()).places.items()}
+    return {node: Range(*ends) for node, ends in LearnedRanges.model_validate_json(file.read_text()).maps.items()}
 
 
 def _finite(value: Tensor, epoch: int) -> float:
