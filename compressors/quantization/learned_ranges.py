@@ -25,8 +25,8 @@ from hardware_profiles.runtimes.writing import as_planes
 
 SAME_SHARE = 1e-3
 """Of the greatest value of a map, by which one may differ that holds the same: sums are in another order, weights folded."""
-SAME_VALUES = frozenset({"Resize", "Transpose", "Reshape"})
-"""Operators that only repeat or turn what they read, whose range they share."""
+SAME_VALUES = frozenset({"Resize", "Transpose", "Reshape", "Pad", "MaxPool"})
+"""Operators that only repeat, turn or pick what they read, whose range they share; zeros around it lie within each range."""
 
 
 def tensor_ranges(detector: Detector, planes_file: Path, picture: NDArray[np.uint8], learned: Ranges) -> Ranges:
@@ -37,15 +37,17 @@ def tensor_ranges(detector: Detector, planes_file: Path, picture: NDArray[np.uin
     model = onnx.load(planes_file)
     held = values_of(model, activations_of(model), as_planes(model, picture))
     found: Ranges = {}
-    for node, own in _maps(detector.network(), learned, picture).items():
-        found |= {name: learned[node] for name, value in held.items() if _same(value, own)}
+    for place, own in _maps(detector.network(), learned, picture).items():
+        found |= {name: learned[place] for name, value in held.items() if _same(value, own)}
     assert found or not learned, "the exported file holds none of the maps that the network makes"
-    for turned in model.graph.node:
-        if turned.op_type in SAME_VALUES and turned.input[0] in found:
-            found.setdefault(turned.output[0], found[turned.input[0]])
-    for turned in reversed(model.graph.node):
-        if turned.op_type in SAME_VALUES and turned.output[0] in found:
-            found.setdefault(turned.input[0], found[turned.output[0]])
+    turning = [node for node in model.graph.node if node.op_type in SAME_VALUES]
+    read_otherwise = {name for node in model.graph.node if node.op_type not in SAME_VALUES for name in node.input}
+    for node in turning:
+        if node.input[0] in found:
+            found.setdefault(node.output[0], found[node.input[0]])
+    for node in reversed(turning):
+        if node.output[0] in found and node.input[0] not in read_otherwise:
+            found.setdefault(node.input[0], found[node.output[0]])
     return found
 
 
