@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import fx, nn
+from torch import nn
+from torch.utils import _pytree as pytree
 
 from compressors.contract import Workbench
 from compressors.low_rank import LowRank, factor
@@ -14,6 +15,7 @@ from detection.checkpoint import Detector, fresh
 from detection.compact.architecture import Architecture
 from detection.data.dataset import Images
 from detection.evaluation import as_planes
+from tests.module_factory import module_detector
 
 SHAPES: dict[str, dict[str, object]] = {
     "plain": {},
@@ -27,6 +29,9 @@ SHAPES: dict[str, dict[str, object]] = {
         "head_branches": "shared",
     },
 }
+
+
+MODULES = ("own_points", "odd_layers")
 
 
 def lively(detector: Detector, seed: int = 1) -> Detector:
@@ -62,32 +67,39 @@ def exact(graph: nn.Module) -> None:
         module.__class__ = plain.get(type(module), type(module))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_without_its_rounding_it_is_the_network(shape: str, tiny_detector: Detector, tiny_train: Images) -> None:
+def detector_of(kind: str, like: Detector) -> Detector:
+    """One of our own by its shape, or a user's by its file."""
+    return shaped(like, SHAPES[kind]) if kind in SHAPES else lively(module_detector(kind, like))
+
+
+def said(network: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """All tensors of what the network says."""
+    with torch.no_grad():
+        return list(pytree.tree_leaves(network(pixels)))
+
+
+@pytest.mark.parametrize("kind", [*SHAPES, *MODULES])
+def test_without_its_rounding_it_is_the_network(kind: str, tiny_detector: Detector, tiny_train: Images) -> None:
     """Normalisations are folded into the convolutions: outputs agree to float32 rounding, for every kind of block."""
-    detector = shaped(tiny_detector, SHAPES[shape])
+    detector = detector_of(kind, tiny_detector)
     rounded = rounded_of(detector)
     exact(rounded.graph)
     pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
-    with torch.no_grad():
-        own, expected = rounded.graph.eval()(pixels), detector.network()(pixels)
-    for mine, theirs in zip((*own[:2], *own[2]), (*expected[:2], *expected[2]), strict=True):
+    for mine, theirs in zip(said(rounded.graph.eval(), pixels), said(detector.network(), pixels), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
     assert not [module for module in rounded.graph.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_way_back_gives_a_detector_that_says_the_same(shape: str, tiny_detector: Detector, tiny_train: Images) -> None:
+@pytest.mark.parametrize("kind", [*SHAPES, *MODULES])
+def test_the_way_back_gives_a_detector_that_says_the_same(kind: str, tiny_detector: Detector, tiny_train: Images) -> None:
     """Folded weights fit the same spec: normalisations multiply by one and add the bias."""
-    detector = shaped(tiny_detector, SHAPES[shape])
+    detector = detector_of(kind, tiny_detector)
     back = rounded_of(detector).detector(detector)
     assert back.spec == detector.spec
     assert {name: tensor.shape for name, tensor in back.weights.items()} == {n: t.shape for n, t in detector.weights.items()}
     pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
-    with torch.no_grad():
-        own, expected = back.network()(pixels), detector.network()(pixels)
-    torch.testing.assert_close(own.score_logits, expected.score_logits, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(own.box_logits, expected.box_logits, rtol=1e-3, atol=1e-4)
+    for mine, theirs in zip(said(back.network(), pixels), said(detector.network(), pixels), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
     assert back.digest != detector.digest
 
 
@@ -111,3 +123,43 @@ def test_a_factored_network_is_rounded_layer_by_layer(tiny_detector: Detector, w
     read = [node.all_input_nodes[0] for node in rounded.graph.graph.nodes if node.target in layers]
     assert len(read) == len(convolutions)
     assert [node.target for node in read if node.target not in rounded.roundings.values()] == ["images"]
+
+
+def test_layers_of_every_kind_are_rounded(tiny_detector: Detector) -> None:
+    """Of the odd module: weights of all products but the last two, a convolution whose weight is computed included; a convolution
+    that runs twice, one under two names, and norms before, behind a transposed one or of its own kind keep their statistics."""
+    rounded = rounded_of(module_detector("odd_layers", tiny_detector))
+    kinds = {name: type(module).__name__ for name, module in rounded.graph.named_modules()}
+    products = {
+        name.removeprefix("network."): kind
+        for name, kind in kinds.items()
+        if kind.startswith("FakeQ") and kind != "FakeQuantizedMap"
+    }
+    assert products == {
+        "stem.0": "FakeQuantizedConv",
+        "rounded_weight_conv2d": "FakeQuantizedWeight",
+        "down": "FakeQuantizedConv",
+        "deep.0": "FakeQuantizedConv",
+        "shared": "FakeQuantizedConv",
+        "enlarge": "FakeQuantizedTransposed",
+        "gated.gate": "FakeQuantizedLinear",
+        "again.0": "FakeQuantizedConv",
+    }
+    fixed = {name.removeprefix("network.") for name, kind in kinds.items() if kind == FixedNorm.__name__}
+    assert fixed == {"norm", "before", "norms.0", "norms.1", "enlarged", "again.1"}
+    assert rounded.folded == {"network.stem.1": "network.stem.0"}
+
+
+def test_what_is_learned_reaches_all_names_of_a_layer(tiny_detector: Detector) -> None:
+    """One layer under two names has one weight, and so has the detector; its fixed statistics stay."""
+    detector = lively(module_detector("odd_layers", tiny_detector))
+    rounded = rounded_of(detector)
+    with torch.no_grad():
+        for parameter in rounded.graph.parameters():
+            parameter += 1
+    back = rounded.detector(detector)
+    for part in ("0.weight", "0.bias", "1.weight"):
+        for name in ("twice", "again"):
+            learned, before = (own.weights[f"network.{name}.{part}"] for own in (back, detector))
+            torch.testing.assert_close(learned, before + 1)
+    assert torch.equal(back.weights["network.norm.running_var"], detector.weights["network.norm.running_var"])

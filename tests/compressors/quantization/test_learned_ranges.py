@@ -35,7 +35,9 @@ KEPT = KeptChannels(
 )
 EDITS = {
     "pruned": KEPT,
-    "factored": Factored(layers={f"{NETWORK}deep.0": Ranks(inputs=8, outputs=8), f"{NETWORK}block.0": Ranks(inputs=None, outputs=6)}),
+    "factored": Factored(
+        layers={f"{NETWORK}deep.0": Ranks(inputs=8, outputs=8), f"{NETWORK}block.0": Ranks(inputs=None, outputs=6)}
+    ),
     "separated": Separated(layers=(f"{NETWORK}middle.0", f"{NETWORK}block.0")),
 }
 
