@@ -130,11 +130,8 @@ def test_layers_of_every_kind_are_rounded(tiny_detector: Detector) -> None:
     that runs twice, one under two names, and norms before, behind a transposed one or of its own kind keep their statistics."""
     rounded = rounded_of(module_detector("odd_layers", tiny_detector))
     kinds = {name: type(module).__name__ for name, module in rounded.graph.named_modules()}
-    products = {
-        name.removeprefix("network."): kind
-        for name, kind in kinds.items()
-        if kind.startswith("FakeQ") and kind != "FakeQuantizedMap"
-    }
+    rounding = {name.removeprefix("network."): kind for name, kind in kinds.items() if kind.startswith("FakeQuantized")}
+    products = {name: kind for name, kind in rounding.items() if kind != FakeQuantizedMap.__name__}
     assert products == {
         "stem.0": "FakeQuantizedConv",
         "rounded_weight_conv2d": "FakeQuantizedWeight",
@@ -143,10 +140,10 @@ def test_layers_of_every_kind_are_rounded(tiny_detector: Detector) -> None:
         "shared": "FakeQuantizedConv",
         "enlarge": "FakeQuantizedTransposed",
         "gated.gate": "FakeQuantizedLinear",
-        "again.0": "FakeQuantizedConv",
+        "twice.0": "FakeQuantizedConv",
     }
     fixed = {name.removeprefix("network.") for name, kind in kinds.items() if kind == FixedNorm.__name__}
-    assert fixed == {"norm", "before", "norms.0", "norms.1", "enlarged", "again.1"}
+    assert fixed == {"norm", "before", "norms.0", "norms.1", "enlarged", "twice.1"}
     assert rounded.folded == {"network.stem.1": "network.stem.0"}
 
 
@@ -156,10 +153,10 @@ def test_what_is_learned_reaches_all_names_of_a_layer(tiny_detector: Detector) -
     rounded = rounded_of(detector)
     with torch.no_grad():
         for parameter in rounded.graph.parameters():
-            parameter += 1
+            parameter.add_(1)
     back = rounded.detector(detector)
     for part in ("0.weight", "0.bias", "1.weight"):
+        before = detector.weights[f"network.again.{part}"]  # what is loaded last
         for name in ("twice", "again"):
-            learned, before = (own.weights[f"network.{name}.{part}"] for own in (back, detector))
-            torch.testing.assert_close(learned, before + 1)
+            torch.testing.assert_close(back.weights[f"network.{name}.{part}"], before + 1)
     assert torch.equal(back.weights["network.norm.running_var"], detector.weights["network.norm.running_var"])

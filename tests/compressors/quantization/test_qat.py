@@ -116,10 +116,8 @@ def test_the_file_rounds_in_the_ranges_that_were_learned(kind: str, runtime: str
     predicting = set() if runtime == "onnxruntime" else only_read_by_predictions(trained.detector)
     kept, found = trained.ranges.keys() - predicting, rounded_ranges(file)
     assert len(kept) > 0.6 * len(trained.ranges)
-    exact = {place: trained.ranges[place].with_exact_zero() for place in kept}
-    lost = [
-        place for place, learned in exact.items() if not any(own == pytest.approx(learned, rel=1e-5, abs=1e-6) for own in found)
-    ]
+    learned = {place: pytest.approx(trained.ranges[place].with_exact_zero(), rel=1e-5, abs=1e-6) for place in kept}
+    lost = [place for place, right in learned.items() if not any(own == right for own in found)]
     assert len(lost) <= (len(kept) // 4 if kind == "odd_layers" else 0), lost
 
 

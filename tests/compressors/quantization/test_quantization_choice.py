@@ -147,7 +147,7 @@ def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_trai
 def test_learned_ranges_are_the_first_candidate(
     scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
-    """Quantization-aware training leaves ranges by node of its graph: they are tried before the calibrators', and hold where they are learned.
+    """Quantization-aware training leaves ranges by node of its graph: they are tried first, and hold where they are learned.
 
     With one calibrator they are the only candidate, and the file is written as that of a network trained quantization-aware.
     """
