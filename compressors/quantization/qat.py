@@ -64,20 +64,22 @@ def train_quantization_aware(
     optimizer = optimizer_of([*graph.parameters(), *(objective.parameters() if objective else ())], recipe)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     total_steps, steps, losses = math.ceil(len(train) / recipe.batch_size) * recipe.epochs, 0, list[float]()
-    for epoch in range(recipe.epochs):
-        rng = np.random.default_rng((seed, epoch))
-        how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
-        for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
-            batch = drawn.on(device)
-            raw, value = family.learn(network, batch, half=False, forward=graph)
-            if objective is not None:
-                value = objective(network, raw, batch, value, half=False)
-            total += _finite(value, epoch) * len(batch.images)
-            update(optimizer, parameters, value, _learning_rate(recipe, steps, total_steps))
-            steps += 1
-        losses.append(total / len(train))
-        if on_epoch:
-            on_epoch(epoch + 1, losses[-1])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # of what a network draws itself, such as dropout
+        for epoch in range(recipe.epochs):
+            rng = np.random.default_rng((seed, epoch))
+            how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
+            for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
+                batch = drawn.on(device)
+                raw, value = family.learn(network, batch, half=False, forward=graph)
+                if objective is not None:
+                    value = objective(network, raw, batch, value, half=False)
+                total += _finite(value, epoch) * len(batch.images)
+                update(optimizer, parameters, value, _learning_rate(recipe, steps, total_steps))
+                steps += 1
+            losses.append(total / len(train))
+            if on_epoch:
+                on_epoch(epoch + 1, losses[-1])
     record = TrainingRecord(
         epochs=recipe.epochs,
         images=recipe.epochs * len(train),
