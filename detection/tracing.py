@@ -37,8 +37,11 @@ def why_untraceable(network: nn.Module, images: Tensor, within: str = "") -> str
         for name, attribute in _kept_values(network):
             kept_by = _seen_from(within, name) or "the network"
             return f"torch.fx cannot trace {kept_by}: it keeps a tensor as its attribute {attribute!r}, which a trace does not do."
-    with torch.no_grad():
-        own, expected = (pytree.tree_leaves(form(images)) for form in (graph.eval(), network.eval()))
+    try:
+        with torch.no_grad():
+            own, expected = (pytree.tree_leaves(form(images)) for form in (graph.eval(), network.eval()))
+    except Exception as error:
+        return f"It fails on a picture: {_said(error)}."
     if len(own) != len(expected) or not all(map(_alike, own, expected)):
         return "Its torch.fx trace gives other outputs than the network does."
     return None
@@ -73,8 +76,12 @@ def _explained(error: Exception, module: str | None) -> str:
     line = f" (`{frames[-1].line}`)" if frames and frames[-1].line else ""
     if isinstance(error, TraceError) and "control flow" in str(error):
         return f"torch.fx cannot trace control flow on tensor values in {where}{line}."
-    said = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
-    return f"torch.fx cannot trace {where}{line}: {type(error).__name__}: {said}."
+    return f"torch.fx cannot trace {where}{line}: {_said(error)}."
+
+
+def _said(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"{type(error).__name__}: {first.rstrip('.')}"
 
 
 def _seen_from(module: str, name: str) -> str:
@@ -92,8 +99,7 @@ def _kept_values(network: nn.Module) -> Iterator[tuple[str, str]]:
 def _alike(own: Any, right: Any) -> bool:
     if not isinstance(own, Tensor) or not isinstance(right, Tensor):
         return bool(own == right)
-    if own.shape != right.shape:
-        return False
-    if not right.is_floating_point():
+    if not right.is_floating_point() or not right.numel() or own.shape != right.shape:
         return torch.equal(own, right)
-    return bool((own - right).abs().max() <= TOLERANCE * right.abs().max().clamp(min=1e-6)) if right.numel() else True
+    near = TOLERANCE * float(right.nan_to_num().abs().max())
+    return torch.allclose(own, right, rtol=0.0, atol=near, equal_nan=True)

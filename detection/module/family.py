@@ -47,6 +47,7 @@ def _why_untraceable(spec_json: str) -> str | None:
     """Why there is no graph of the network to put rounding into, in a sentence; it runs once for it."""
     spec = Spec.model_validate_json(spec_json)
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         return why_untraceable(Adapted(spec), torch.rand(1, 3, *spec.input_size), NETWORK)
 
 

@@ -59,10 +59,16 @@ def looping(_: Any, maps: Tensor) -> list[Tensor]:
     return [maps[:, :, row] for row in range(maps.shape[2])]
 
 
+def failing(_: Any, maps: Tensor) -> Tensor:
+    """Nothing: the shapes do not fit."""
+    return maps @ maps.new_zeros(3, 3)
+
+
 REASONS = {
     branching: r"^torch\.fx cannot trace control flow on tensor values in odd\.forward \(`return maps if .* else -maps`\)\.$",
     counting: r"^Its torch\.fx trace gives other outputs than the network does\.$",
     keeping: r"^torch\.fx cannot trace odd: it keeps a tensor as its attribute 'last', which a trace does not do\.$",
+    failing: r"^It fails on a picture: RuntimeError: .*\.$",
     looping: r"^torch\.fx cannot trace odd\.forward \(`return \[.*\]`\): TypeError: 'Proxy' object cannot be .* integer\.$",
 }
 
