@@ -86,7 +86,7 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def _every_setting_has_an_effect(self) -> Self:
         for field, condition in self._idle().items():
-            if (found := getattr(self, field)) != type(self).model_fields[field].default:
+            if (found := getattr(self, field)) != type(self).model_fields[field].get_default(call_default_factory=True):
                 raise ValueError(f"{field} {found}: counts only {condition}. Leave it out, or change the other")
         return self
 

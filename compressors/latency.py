@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -56,24 +57,37 @@ def operators_of_graph(spec: Spec, dtype: DType = "fp32") -> tuple[Operator, ...
 
 @lru_cache(maxsize=256)
 def _operators_of_graph(spec_json: str, quantized: bool) -> tuple[Operator, ...]:
-    return tuple(replace(operator, quantized=quantized and not stays_float) for operator, stays_float in _exported(spec_json))
+    return in_type(_exported(spec_json), quantized)
+
+
+def in_type(found: Iterable[tuple[Operator, bool]], quantized: bool) -> tuple[Operator, ...]:
+    """The operators, in int8 where that is wanted and they do not stay float."""
+    return tuple(replace(operator, quantized=quantized and not stays_float) for operator, stays_float in found)
 
 
 @lru_cache(maxsize=256)
 def _exported(spec_json: str) -> tuple[tuple[Operator, bool], ...]:
     """Every operator, and whether it is one of the last predictions or comes after them."""
+    with tempfile.TemporaryDirectory(prefix="sixfold-graph-") as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(fresh(Spec.model_validate_json(spec_json), 0), path)
+        return operators_of_file(path, float_tensors(path))
+
+
+def float_tensors(path: Path) -> frozenset[str]:
+    """What the last predictions of an exported file, and all that comes after them, write: it stays float in every int8 file."""
     import onnx  # with what follows, half a second that commands need not wait for
 
     from compressors.quantization.float_tail import float_tail_of_graph
 
-    spec = Spec.model_validate_json(spec_json)
-    with tempfile.TemporaryDirectory(prefix="sixfold-graph-") as folder:
-        path = Path(folder) / "model.onnx"
-        export_onnx(fresh(spec, 0), path)
-        graph, model = read_graph(path), onnx.load(path)
+    model = onnx.load(path)
     tail = set(float_tail_of_graph(model))
-    written = {name for node in model.graph.node if node.name in tail for name in node.output}
-    return tuple((step.operator, not written.isdisjoint(step.writes)) for step in graph.steps)
+    return frozenset(name for node in model.graph.node if node.name in tail for name in node.output)
+
+
+def operators_of_file(path: Path, stay_float: frozenset[str]) -> tuple[tuple[Operator, bool], ...]:
+    """Every operator of a float file, as a runtime fuses them, and whether it writes one of the tensors that stay float."""
+    return tuple((step.operator, not stay_float.isdisjoint(step.writes)) for step in read_graph(path).steps)
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Edits of any torch network, layer by layer: narrower layers, and layers as rows of thinner or lighter ones. Rebuilt from data.
+"""Edits of any torch network: narrower layers, layers as rows of thinner or lighter ones, blocks left out. All of it is data.
 
 Weights are loaded afterwards, so a layer is replaced by a new one of the right shape. What of a weight belongs to a layer's inputs
 and outputs is said here once, for all that slice weights.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detection.frozen import InputError
-from detection.spec import Edit, Factored, KeptChannels, Ranks, Separated, refuse_above_full
+from detection.spec import Edit, Factored, KeptChannels, Ranks, Separated, Skipped, refuse_above_full
 
 LayerKind = Literal["conv", "depthwise", "transposed", "linear", "norm"]
 End = Literal["inputs", "outputs"]
@@ -102,6 +102,9 @@ def apply_edit(network: nn.Module, edit: Edit) -> None:
                         f"Leave it out."
                     )
                 _replace(network, name, separated(cast(nn.Conv2d, layers[name])))
+        case Skipped():
+            for name in edit.blocks:
+                _replace(network, name, nn.Identity())
 
 
 def factored(layer: nn.Module, ranks: Ranks) -> nn.Sequential:

@@ -13,6 +13,8 @@ from torch import nn
 
 from detection.checkpoint import Detector
 from detection.family import family_of
+from detection.file_interface.declaration import Boxes, Decoding, Scores
+from detection.file_interface.interface import FileInterface, PictureForm
 from detection.spec import Spec
 
 OPSET = 18
@@ -50,6 +52,18 @@ def export_onnx(detector: Detector, path: Path, *, planes: bool = False) -> None
 
 
 def write_interface(spec: Spec, folder: Path) -> None:
-    """Put next to a model file how it is fed and read, where it is not as `export_onnx` says."""
-    if (interface := family_of(spec).interface) is not None:
-        interface(spec).write(folder)
+    """Put next to a model file how it is fed and read, where it is not as `export_onnx` says or boxes need no suppression."""
+    family = family_of(spec)
+    if family.interface is not None:
+        family.interface(spec).write(folder)
+    elif family.select(spec) == "best":
+        FileInterface(
+            layout="nhwc",
+            dtype="uint8",
+            picture=PictureForm(),
+            outputs=(BOXES_NAME, SCORES_NAME),
+            decoding=Decoding(
+                boxes=Boxes(outputs=(BOXES_NAME,), form="xyxy"), scores=Scores(outputs=(SCORES_NAME,)), select="best"
+            ),
+            classes=len(spec.classes),
+        ).write(folder)

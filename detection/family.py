@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -25,6 +26,8 @@ Capability = Literal[
 ]
 """What a family may be unable to do: the methods, training at all, quantization-aware training, and the references that rebuild
 it."""
+Selection = Literal["nms", "best"]
+"""By non-maximum suppression, or the best scores as they are (set predictors)."""
 Raw = Any
 """What a network says before decoding, in the family's own form; nobody else looks inside."""
 
@@ -43,6 +46,10 @@ class Batch(NamedTuple):
         if device.type == "cpu":
             return self
         return Batch._make(None if own is None else own.to(device, non_blocking=True) for own in self)
+
+
+Augment = Callable[[Batch, np.random.Generator], Batch]
+"""A batch for training as `detection.data.augmentation` made it -> as it is learned from, drawn by the generator."""
 
 
 class Points(NamedTuple):
@@ -160,8 +167,8 @@ class Family:
 
     exported: Callable[[nn.Module, bool], Exported]
     """The module that is written to a file; with True it takes planes. It shares no weights with the network given."""
-    select: Literal["nms", "best"]
-    """How final detections are chosen: by non-maximum suppression, or the best scores as they are (set predictors)."""
+    select: Callable[[Spec], Selection]
+    """How final detections of this detector are chosen."""
 
     protected: Callable[[nn.Module], tuple[str, ...]]
     """Names of the last prediction layers, whose outputs have a meaning and keep their width and precision."""
@@ -182,6 +189,12 @@ class Family:
     """Of families whose detectors are code: (what a plan says of it, the plan's folder, (height, width), classes) -> its spec."""
     read_weights: Callable[[Spec, Path], Mapping[str, Tensor]] | None = None
     """(spec, a user's file of trained weights) -> its weights."""
+    learning_rates: Callable[[nn.Module], Mapping[str, float]] | None = None
+    """Names of modules -> the factor on the learning rate of what is in them, the innermost counts; None: all learn alike."""
+    augment: Callable[[Spec], Augment | None] | None = None
+    """What else happens to batches in trainings of this detector; None: nothing."""
+    unwrapped: Callable[[nn.Module], nn.Module] | None = None
+    """The network as its author wrote it, out of what `build` gives, which is then no longer used; None: they are the same."""
     about: Callable[[Spec], Iterator[str]] | None = None
     """What was read of a user's, in lines for people."""
     light: Callable[[Spec, str, tuple[str, ...]], Spec] | None = None
@@ -191,8 +204,10 @@ class Family:
     light one's other parts."""
     space: Callable[[Spec, tuple[float, ...], int, Mapping[str, Any]], SearchSpace] | None = None
     """(spec, shares of its widths, multiple of widths, the family's own options); InputError where there is no such space."""
+    skippable: Callable[[nn.Module], tuple[str, ...]] | None = None
+    """Names of the blocks that may be left out: what comes out of each is as large as what goes in."""
     narrowed: Callable[[Spec, float], Spec] | None = None
-    """The detector with every width at this share of its own."""
+    """The detector with every width at this share of its own; None: narrow networks are made of its channel groups."""
     widths: Callable[[Spec], tuple[int, ...]] | None = None
     """The widths that `narrowed` makes smaller."""
 

@@ -27,7 +27,7 @@ class Reader:
     boxes_and_scores: Callable[[Sequence[Array], tuple[int, int]], tuple[Array, Array]]
     """Outputs, input size (height, width) -> boxes (1, N, 4) xyxy in pixels of the input, and scores (1, N, C) in [0, 1]."""
     select: Literal["nms", "best"] = "nms"
-    """How final detections are chosen, as `detection.family.Family.select` says."""
+    """How final detections are chosen, as the family's `select` says of a spec."""
 
     def infer(self, call: Call) -> Infer:
         """A picture of the input's size (1, height, width, 3) -> boxes and scores, by an opened file."""

@@ -52,7 +52,14 @@ class Separated(Frozen):
     layers: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-Edit = Annotated[KeptChannels | Factored | Separated, Field(discriminator="edit")]
+class Skipped(Frozen):
+    """Edit: the named blocks are left out; what goes into one comes out of it (stochastic depth, arXiv:1603.09382, trains so)."""
+
+    edit: Literal["skipped"] = "skipped"
+    blocks: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+Edit = Annotated[KeptChannels | Factored | Separated | Skipped, Field(discriminator="edit")]
 
 
 class Spec(Frozen):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -20,7 +21,8 @@ from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.evaluation import as_input
 from detection.family import Batch, Capability, Family, family_of
-from detection.spec import Spec
+from detection.spec import Skipped, Spec
+from detection.training import augmented, rate_factors
 
 BOX_TOLERANCE_PX, SCORE_TOLERANCE = 0.05, 1e-4
 """Between the network and its exported form, which may fold and reorder arithmetic in float32."""
@@ -28,8 +30,6 @@ STEPS = 12
 """Of gradient descent on one batch, after which a loss that means anything has fallen."""
 OPTIONAL: dict[Capability, tuple[str, ...]] = {
     "lightweight": ("light", "light_weights"),
-    "nas": ("space",),
-    "narrow": ("narrowed", "widths"),
 }
 """What a family may leave out, and the capability that it then has to deny."""
 
@@ -193,6 +193,27 @@ def protected_layers_predict(subject: Subject) -> None:
         assert weight.grad is not None, f"the scalar does not depend on {name!r}"
 
 
+def augment_is_drawn_by_the_generator(subject: Subject) -> None:
+    """The detector's own augmentation gives a batch of as many pictures, and the same one again from the same generator."""
+    own = subject.family.augment(subject.spec) if subject.family.augment else None
+    if own is None:
+        return
+    shape = subject.batch(2).images.shape
+    first, again = (augmented(own, subject.batch(2), np.random.default_rng(1)) for _ in range(2))
+    assert isinstance(first, Batch), f"augment gives a {type(first).__name__}; give batch._replace(images=...)"
+    assert first.images.shape == shape, f"augment gives images {tuple(first.images.shape)}, not {tuple(shape)}"
+    assert 0 <= float(first.images.min()) <= float(first.images.max()) <= 1, "augment gives images outside [0, 1]"
+    most = first.boxes_xyxy_px.shape[:2]
+    assert (most[0], first.labels.shape, first.present.shape) == (shape[0], most, most), "augment gives boxes without labels"
+    same = all(torch.equal(one, other) for one, other in zip(first[:4], again[:4], strict=True))
+    assert same, "augment draws elsewhere than from the generator that it is given, or from torch"
+
+
+def learning_rates_are_of_modules(subject: Subject) -> None:
+    """What learns faster or slower than the rest is in the network."""
+    rate_factors(subject.family, subject.detector.network())
+
+
 def costs_count_the_layers(subject: Subject) -> None:
     """Multiply-adds are those of the convolutions and products that run, within 2 %."""
     network, counted = subject.detector.network(), []
@@ -241,6 +262,27 @@ def other_networks_build(subject: Subject) -> None:
             family.raw(family.build(other).eval(), torch.zeros(1, 3, *other.input_size))
 
 
+def blocks_can_be_left_out(subject: Subject) -> None:
+    """Every skippable block gives maps as large as those that it takes, so without it the same points are predicted."""
+    network, family = subject.detector.network(), subject.family
+    sizes: dict[str, tuple[Any, Any]] = {}
+
+    def note(name: str, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        sizes[name] = (tuple(inputs[0].shape), tuple(output.shape))
+
+    names = () if family.skippable is None else family.skippable(network)
+    for name in names:
+        network.get_submodule(name).register_forward_hook(partial(note, name))
+    with torch.no_grad():
+        family.raw(network, subject.batch(1).images)
+    for name in names:
+        assert name in sizes, f"skippable names {name!r}, which does not run"
+        taken, given = sizes[name]
+        assert taken == given, f"skippable names {name!r}, which takes maps {taken} and gives {given}"
+    if names:
+        family.raw(family.build(subject.spec.edited(Skipped(blocks=names))).eval(), subject.batch(1).images)
+
+
 Claim = Callable[[Subject], None]
 CLAIMS: tuple[Claim, ...] = (
     spec_survives_json,
@@ -252,7 +294,10 @@ CLAIMS: tuple[Claim, ...] = (
     points_teach,
     exported_form_predicts_the_same,
     protected_layers_predict,
+    augment_is_drawn_by_the_generator,
+    learning_rates_are_of_modules,
     costs_count_the_layers,
     refusals_are_sentences,
     other_networks_build,
+    blocks_can_be_left_out,
 )

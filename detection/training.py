@@ -6,9 +6,11 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
@@ -20,12 +22,15 @@ from torch import Tensor, nn
 from detection.checkpoint import Detector, freeze
 from detection.data.augmentation import Augmentation, batches
 from detection.data.dataset import Images
-from detection.family import Batch, Family, Raw
+from detection.family import Augment, Batch, Family, Raw, family_of
 from detection.frozen import Frozen, PositiveInt
+from detection.spec import Spec
 
 GRADIENT_NORM = 10.0
 """Longer gradients are cut to this length: early DFL steps spike otherwise."""
 BETAS = (0.9, 0.999)
+FACTOR = "factor"
+"""Entry of the optimizer's groups: what the learning rate is multiplied by."""
 STORED_EVERY_EPOCHS = 10
 """How often a training that may be resumed writes its state."""
 
@@ -92,10 +97,11 @@ def fit(
     images = first_epoch * len(train)
     for epoch in range(first_epoch, recipe.epochs):
         rng = np.random.default_rng((seed, epoch))  # by epoch, so that a resumed training draws what the whole one would
-        how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
-        for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
-            total += run.step(batch.on(device)) * len(batch.images)
-            images += len(batch.images)
+        total = 0.0
+        with drawing(device, seed, epoch):
+            for batch in shuffled(detector.spec, train, recipe, epoch / recipe.epochs, rng):
+                total += run.step(batch.on(device)) * len(batch.images)
+                images += len(batch.images)
         losses.append(total / len(train))
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(
@@ -110,12 +116,59 @@ def fit(
     return freeze(detector.spec, run.average), record
 
 
-def optimizer_of(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, by which convolution weights decay, and normalisations and biases do not."""
-    own, weight_decay = list(parameters), recipe.weight_decay
-    weights, rest = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+def shuffled(spec: Spec, train: Images, recipe: Recipe, progress: float, rng: np.random.Generator) -> Iterator[Batch]:
+    """All pictures in random order, varied as the recipe does at this share of the training, then by what the detector adds."""
+    augment = family_of(spec).augment
+    own = None if augment is None else augment(spec)
+    for batch in batches(train, rng.permutation(len(train)), recipe.batch_size, recipe.augmentation.at(progress), rng):
+        yield batch if own is None else augmented(own, batch, rng)
+
+
+def augmented(own: Augment, batch: Batch, rng: np.random.Generator) -> Batch:
+    """What a detector's own augmentation makes of a batch; what it draws from torch follows the generator too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(rng.integers(2**63)))
+        return own(batch, rng)
+
+
+@contextmanager
+def drawing(device: torch.device, *seeds: int) -> Iterator[None]:
+    """While entered, what a network itself draws (dropout, say) follows these seeds; the global generators stay as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1))
+        yield
+
+
+def optimizer_of(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, factors: Mapping[nn.Parameter, float] = MappingProxyType({})
+) -> torch.optim.Optimizer:
+    """AdamW, by which convolution weights decay, and normalisations and biases do not.
+
+    `factors` are on the learning rates of the parameters that are named, which `update` obeys.
+    """
+    own = list(parameters)
+    groups: list[dict[str, Any]] = []
+    for factor in (1.0, *sorted(set(factors.values()) - {1.0})):
+        chosen = [p for p in own if factors.get(p, 1.0) == factor]
+        weights, rest = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
+        groups.append({"params": weights, "weight_decay": recipe.weight_decay, FACTOR: factor})
+        groups.append({"params": rest, "weight_decay": 0.0, FACTOR: factor})
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
+
+
+def rate_factors(
+    family: Family, network: nn.Module, parameters: Iterable[tuple[str, nn.Parameter]] | None = None
+) -> dict[nn.Parameter, float]:
+    """Parameter of a network -> the factor on its learning rate, by the innermost module that its family names.
+
+    `parameters` stand in for the network's own where others of the same names are trained: of a traced graph, of a supernet.
+    """
+    factors = {} if family.learning_rates is None else family.learning_rates(network)
+    trained = list(network.named_parameters(remove_duplicate=False) if parameters is None else parameters)
+    found: dict[nn.Parameter, float] = {}
+    for name in sorted(factors, key=len):  # a module's name is longer than those of the modules around it
+        found |= {own: factors[name] for of, own in trained if of.startswith(f"{name}.")}
+    return found
 
 
 def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], loss: Tensor, learning_rate: float) -> None:
@@ -124,7 +177,7 @@ def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter],
     Parameters that the loss does not depend on have no gradient and stay as they are.
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group[FACTOR]
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
@@ -156,7 +209,8 @@ class _Run:
         self.network, self.family, self.objective, self.recipe, self.steps = network, family, objective, recipe, 0
         self.total_steps = steps_per_epoch * recipe.epochs
         self.average = copy.deepcopy(network)
-        self.optimizer = optimizer_of([*network.parameters(), *(objective.parameters() if objective else ())], recipe)
+        own = [*network.parameters(), *(objective.parameters() if objective else ())]
+        self.optimizer = optimizer_of(own, recipe, rate_factors(family, network))
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         pairs = list(zip(self.average.state_dict().values(), network.state_dict().values(), strict=True))
         moving = [(mean, own) for mean, own in pairs if own.is_floating_point()]

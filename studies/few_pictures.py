@@ -51,7 +51,7 @@ def train(
     start = read_start(start_from, size, classes, seed) if start_from else fresh(spec, seed)
     tell = partial(_tell, name, recipe.epochs)
     trained, record = fit(start, own, recipe, seed=seed, device=torch.device("cpu"), on_epoch=tell)
-    found = {split: round(val_map_of(trained.family, trained.network(), data[split]), 4) for split in ("val", "test")}
+    found = {split: round(val_map_of(trained.spec, trained.network(), data[split]), 4) for split in ("val", "test")}
     line = {"run": run.name, "name": name, "pictures": len(own), "seed": seed, **found, "train_s": round(record.train_s)}
     print(json.dumps(line), flush=True)
     with (run / "few-pictures.jsonl").open("a") as file:

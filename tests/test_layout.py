@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "flows": {"flows", "compressors", "detection", "hardware_profiles"},
     "studies": {"studies", "flows", "compressors", "detection", "hardware_profiles"},
     "examples": {"examples", "detection"},
+    "sixfold": {"sixfold", "detection"},
 }
 SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 OWNERS = {
@@ -157,6 +158,11 @@ def test_the_command_line_starts_light() -> None:
     """`sixfold --help` and a mistyped verb must not wait for torch, Ray or MLflow."""
     heavy = loaded_by("import flows.cli.main") & set(HEAVY)
     assert not heavy, f"importing flows.cli.main loads {sorted(heavy)}; import them where they are used"
+
+
+def test_scripts_of_users_start_light() -> None:
+    """`import sixfold` in a script that may never call it loads nothing heavy."""
+    assert not loaded_by("import sixfold") & {*HEAVY, "numpy", "pydantic"}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ B images, M labelled boxes, K boxes of the teacher (padded).
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,7 +13,6 @@ from torch.nn import functional as F
 from detection.boxes import pairwise_iou, select
 from detection.checkpoint import Detector
 from detection.family import Batch, Raw, family_of
-from detection.file_interface.interface import FileInterface
 from detection.spec import Spec
 
 LEAST_SCORE, IOU_THRESHOLD, MOST_BOXES = 0.25, 0.6, 100
@@ -40,9 +37,7 @@ class SoftLabelLoss:
         self.weight, self.teacher, self.family = weight, teacher, family_of(student)
         self.network = teacher.network()  # on the CPU, where a file runs
         self.labels = torch.tensor([student.classes.index(name) for name in teacher.spec.classes])
-        assert teacher.family.interface is not None, "only of files are no more than detections known"
-        interface = cast(FileInterface, teacher.family.interface(teacher.spec))
-        self.iou_threshold = IOU_THRESHOLD if interface.decoding.select == "nms" else None
+        self.iou_threshold = IOU_THRESHOLD if teacher.family.select(teacher.spec) == "nms" else None
         self.teacher_forwards = 0
         """Pictures that went through the teacher so far."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from compressors.nas.method import Nas, search, space_to_search
+from compressors.nas.method import Nas, search
+from compressors.nas.task import space_to_search
 
 __all__ = ["Nas", "search", "space_to_search"]

@@ -24,7 +24,7 @@ from detection.costs import count_macs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, as_planes, selected
-from detection.family import Family
+from detection.family import family_of
 from detection.frozen import InputError
 from detection.spec import Spec
 from detection.training import Recipe, fit
@@ -47,8 +47,9 @@ class Candidate:
 
     def as_record(self) -> dict[str, Any]:
         """For the node's record."""
+        edits = [edit.model_dump(mode="json") for edit in self.spec.edits]
         return {
-            "architecture": self.spec.settings.model_dump(),
+            **({"edits": edits} if edits else {"architecture": self.spec.settings.model_dump()}),
             "supernet_val_map": self.val_map,
             "estimated_latency_s": self.latency_s,
             "macs": count_macs(self.spec),
@@ -75,7 +76,7 @@ class Judge:
 
     def __call__(self, spec: Spec) -> float:
         """mAP on the val pictures, normalisations recalibrated."""
-        return val_map_of(self.supernet.family, self.supernet.extract(spec, self.recalibration), self.val)
+        return val_map_of(spec, self.supernet.extract(spec, self.recalibration), self.val)
 
     @property
     def pictures_each(self) -> int:
@@ -95,8 +96,9 @@ def latency_on(profile: HardwareProfile, dtype: DType) -> Latency:
     return latency_s
 
 
-def val_map_of(family: Family, network: nn.Module, val: Images) -> float:
-    """mAP of a network in evaluation mode on these pictures, JUDGED_AT_ONCE at a time."""
+def val_map_of(spec: Spec, network: nn.Module, val: Images) -> float:
+    """mAP of a spec's network in evaluation mode on these pictures, JUDGED_AT_ONCE at a time."""
+    family = family_of(spec)
     device = next(network.parameters()).device
 
     def outputs() -> Iterator[tuple[Array, Array]]:
@@ -106,7 +108,7 @@ def val_map_of(family: Family, network: nn.Module, val: Images) -> float:
                 boxes, scores = family.decode(network, family.raw(network, torch.from_numpy(np.concatenate(planes)).to(device)))
             yield from zip(boxes.cpu().numpy(), scores.cpu().numpy(), strict=True)
 
-    return accuracy(val.ground_truth, selected(outputs(), val, family.select)).map_50_95
+    return accuracy(val.ground_truth, selected(outputs(), val, family.select(spec))).map_50_95
 
 
 def finals(candidates: Sequence[Candidate], count: int, splits: tuple[Images, Images], workbench: Workbench) -> list[Finalist]:
@@ -128,4 +130,4 @@ def winner(finalists: Sequence[Finalist]) -> Finalist:
 def _trained_val_map(splits: tuple[Images, Images], recipe: Recipe, seed: int, device: torch.device, spec: Spec) -> float:
     train, val = splits
     trained, _ = fit(fresh(spec, seed), train, recipe, seed=seed, device=device)
-    return val_map_of(trained.family, trained.network().to(device).eval(), val)
+    return val_map_of(trained.spec, trained.network().to(device).eval(), val)

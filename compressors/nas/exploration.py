@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,11 @@ class Explorer:
     latency_s: Latency
     budget_s: float
     evaluations: int
+    first: Sequence[Mapping[str, int]] = ()
+    """Choices to judge before any that is proposed."""
+    at_budget: bool = False
+    """Whether accuracy alone is looked for, from random networks near the budget on. In a space of many decisions two objectives
+    spend most evaluations on fast networks that nobody wants."""
     known_s: dict[str, float] = field(default_factory=dict)
 
     def explore(self, val_map: Callable[[Spec], float], each: Each, population: int, seed: int) -> list[Candidate]:
@@ -45,8 +50,10 @@ class Explorer:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
-        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-        study.enqueue_trial(smallest(self.space))
+        study = optuna.create_study(directions=["maximize"] if self.at_budget else ["maximize", "minimize"], sampler=sampler)
+        near = self._near_budget(population, seed) if self.at_budget else ()
+        for choice in (smallest(self.space), *self.first, *near):
+            study.enqueue_trial(dict(choice))
         found: dict[str, Candidate] = {}
         rng = np.random.default_rng((seed, 3))
         while len(found) < self.evaluations:
@@ -55,7 +62,7 @@ class Explorer:
             found |= {_key(candidate.spec): candidate for candidate in self.judged(new, val_map, each)}
             for trial, spec in generation:
                 own = found[_key(spec)]
-                study.tell(trial, [own.val_map, own.latency_s])
+                study.tell(trial, self._values(own))
         return list(found.values())
 
     def random(self, seed: int) -> list[Spec]:
@@ -114,7 +121,7 @@ class Explorer:
             spec = self.space.spec(choice)
             own = found.get(_key(spec))
             if own is not None:
-                study.tell(trial, [own.val_map, own.latency_s])
+                study.tell(trial, self._values(own))
             elif self._latency_s(spec) > self.budget_s:
                 study.tell(trial, state=TrialState.PRUNED)
             else:
@@ -122,16 +129,29 @@ class Explorer:
                 new.add(_key(spec))
         return asked
 
+    def _values(self, own: Candidate) -> list[float]:
+        return [own.val_map] if self.at_budget else [own.val_map, own.latency_s]
+
+    def _near_budget(self, count: int, seed: int) -> list[dict[str, int]]:
+        """Random choices that were made smaller until they fit."""
+        rng = np.random.default_rng((seed, 7))
+        drawn = (self._draw_within(self.budget_s, rng) for _ in range(count))
+        return [choice for choice in drawn if choice is not None]
+
     def _draw_within(self, limit_s: float, rng: np.random.Generator) -> dict[str, int] | None:
-        """One random choice; None where making it smaller led to nothing fast enough."""
-        choice = draw(self.space, rng)
-        while self._latency_s(self.space.spec(choice)) > limit_s:
-            above = [(name, options) for name, options in self.space.options().items() if choice[name] > options[0]]
-            if not above:
-                return None
-            name, options = above[rng.integers(len(above))]
-            choice |= {name: options[options.index(choice[name]) - 1]}
-        return choice
+        """A random choice, made smaller in one random respect after another as far as it has to be; None where it never fits."""
+        options, choices = self.space.options(), [draw(self.space, rng)]
+        while above := [name for name in options if choices[-1][name] > options[name][0]]:
+            name = above[rng.integers(len(above))]
+            choices.append(choices[-1] | {name: options[name][options[name].index(choices[-1][name]) - 1]})
+        fits = [self._latency_s(self.space.spec(choices[end])) <= limit_s for end in (0, -1)]
+        if any(fits):
+            low, high = (0, 0) if fits[0] else (0, len(choices) - 1)
+            while high - low > 1:  # by halves: there may be hundreds of steps
+                middle = (low + high) // 2
+                low, high = (low, middle) if self._latency_s(self.space.spec(choices[middle])) <= limit_s else (middle, high)
+            return choices[high]
+        return None
 
     def _climbed(self, choice: dict[str, int], limit_s: float, macs: Callable[[Spec], int]) -> dict[str, int]:
         """Where the ascent from this choice ends."""

@@ -5,21 +5,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
-from compressors.latency import LatencyIn, latency_dtype
-from compressors.nas.candidates import Candidate, Finalist, Judge, finals, latency_on, winner
+from compressors.latency import LatencyIn
+from compressors.nas.candidates import Candidate, Finalist, Judge, finals, winner
 from compressors.nas.exploration import Explorer, front, most_accurate
+from compressors.nas.group_space import GroupSpace
 from compressors.nas.space import size_of, smallest
-from compressors.nas.supernet import Supernet
-from detection.checkpoint import Detector, fresh, inherit
+from compressors.nas.supernet import SANDWICH, Supernet
+from compressors.nas.task import Task, task_of
+from detection.checkpoint import Detector, fresh
 from detection.costs import count_macs
-from detection.family import SearchSpace, family_of
-from detection.frozen import InputError, PositiveInt, Share
-from detection.spec import Spec, smaller_input
+from detection.data.dataset import Images
+from detection.frozen import PositiveInt, Share
+from detection.spec import Spec
+
+INHERITED_EPOCHS = 3
+"""Of the supernet, where its weights are trained already."""
 
 
 class Nas(Settings):
@@ -36,6 +42,10 @@ class Nas(Settings):
     """
     latency_in: LatencyIn = "float"
     """The numbers in which that latency is estimated: `int8` where what is searched for will be quantized."""
+    weights: Literal["fresh", "inherited"] = "fresh"
+    """`inherited`: the networks are parts of the trained detector, narrower by its channel groups and without some blocks, and what
+    is chosen goes on with its weights. `fresh`: what is chosen is trained anew. Networks of your own are searched by their groups
+    either way."""
     width_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.625, 0.75, 0.875, 1.0)
     round_to: PositiveInt = 8
     space: dict[str, JsonValue] = Field(default_factory=dict)
@@ -45,6 +55,9 @@ class Nas(Settings):
     """Sides of the pictures that the network sees, as a share of the detector's own. A teacher sees the same ones, so with
     distillation they have to fit its levels too."""
     supernet_epochs: PositiveInt = 10
+    """With weights inherited 3 where nothing is said: the shared weights are trained already, and each step sees three networks."""
+    gradient_pictures: PositiveInt = 64
+    """Training pictures whose gradients order the channels of a group, with weights inherited."""
     evaluations: PositiveInt = 32
     """Candidates whose val mAP is measured."""
     population: Annotated[int, Field(ge=4)] = 8
@@ -59,6 +72,23 @@ class Nas(Settings):
     """Judge as many random architectures within the same budget, and the one with the most multiply-adds, for the record: is the
     search better than no search?"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _trains_inherited_weights_shortly(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("weights") == "inherited" and "supernet_epochs" not in given:
+            return given | {"supernet_epochs": INHERITED_EPOCHS}
+        return given
+
+    def _idle(self) -> dict[str, str]:
+        if self.inherits:
+            return dict.fromkeys(("space", "finalists"), "with weights fresh")
+        return {"gradient_pictures": "with weights inherited"}
+
+    @property
+    def inherits(self) -> bool:
+        """Whether weights are inherited."""
+        return self.weights == "inherited"
+
     @field_validator("space")
     @classmethod
     def _one_way_to_write_it(cls, space: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -71,6 +101,7 @@ class Nas(Settings):
         own |= {
             "input": "" if self.input_share == 1 else f"{self.input_share:g}",
             "for": "" if self.latency_in == "float" else self.latency_in,
+            "weights": "" if self.weights == "fresh" else self.weights,
         }
         return "-".join([f"nsga2-{self.budget_share:g}", *(f"{name}-{value}" for name, value in own.items() if value)])
 
@@ -88,75 +119,74 @@ class Nas(Settings):
         """Pictures that a search on splits of these sizes puts through networks."""
         per_candidate = min(self.recalibration_pictures, train_pictures) + min(self.val_pictures, val_pictures)
         judged = 2 * self.evaluations + 1 if self.random_baseline else self.evaluations
-        return self.supernet_epochs * train_pictures + judged * per_candidate
+        ordering = min(self.gradient_pictures, train_pictures) if self.inherits else 0
+        paths = SANDWICH if self.inherits else 1
+        return ordering + paths * self.supernet_epochs * train_pictures + judged * per_candidate
 
     def final_images(self, epochs: int, train_pictures: int, val_pictures: int) -> int:
         """Pictures that the finals put through networks; none where there is one finalist."""
         return self.finalists * (epochs * train_pictures + val_pictures) if self.finalists > 1 else 0
 
 
-def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detector, Change]:
-    """The best network within the budget, with fresh weights, and the whole front that was found."""
-    space = space_to_search(detector.spec, config)
-    largest = space.largest
-    latency_s = latency_on(workbench.design_profile, latency_dtype(config.latency_in, workbench.design_profile, "nas"))
-    least_s, most_s = latency_s(space.spec(smallest(space))), latency_s(largest)
-    budget_s = least_s + config.budget_share * (most_s - least_s)
-    explorer = Explorer(space, latency_s, budget_s, config.evaluations)
-    # Before the supernet is trained, since this is where a budget too tight for the search is refused.
-    drawn = explorer.random(workbench.seed)
+@dataclass(frozen=True)
+class Ground:
+    """What a search explores: the networks, how they are judged, and some of them drawn at random."""
 
-    train, val = workbench.train.at(largest.input_size), workbench.val.at(largest.input_size)
-    start = inherit(detector, fresh(largest, workbench.seed)) if largest != detector.spec else detector
-    supernet = Supernet(inherit(workbench.teacher, start), workbench.device)
-    images = supernet.train(space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
+    task: Task
+    explorer: Explorer
+    judge: Judge
+    drawn: list[Spec]
+    splits: tuple[Images, Images]
+    """Train and val, at the size that the networks see."""
+    images: int
+    """Pictures that went through networks so far."""
+
+
+def ground_of(detector: Detector, config: Nas, workbench: Workbench) -> Ground:
+    """A supernet trained, and all that is decided before it; InputError where the budget leaves too few networks."""
+    task = task_of(detector, config, workbench)
+    budget_s = task.least_s + config.budget_share * (task.most_s - task.least_s)
+    has_groups = isinstance(task.space, GroupSpace)
+    explorer = Explorer(task.space, task.latency_s, budget_s, config.evaluations, task.ranked(budget_s), at_budget=has_groups)
+    # Before the supernet is trained, since this is where a budget too tight for the search is refused.
+    drawn, size = explorer.random(workbench.seed), task.space.largest.input_size
+    train, val = workbench.train.at(size), workbench.val.at(size)
+    supernet = Supernet(task.start, workbench.device, task.part, sandwich=config.inherits)
+    images = supernet.train(task.space, train, workbench.recipe, config.supernet_epochs, workbench.seed)
     judge = Judge(supernet, train, val, (config.recalibration_pictures, config.val_pictures), workbench.seed)
+    return Ground(task, explorer, judge, drawn, (train, val), task.ordering_images + images)
+
+
+def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detector, Change]:
+    """The best network within the budget, with fresh or inherited weights, and the whole front that was found."""
+    ground = ground_of(detector, config, workbench)
+    explorer, judge, (train, val) = ground.explorer, ground.judge, ground.splits
+    budget_s = explorer.budget_s
     candidates = explorer.explore(judge, workbench.each, config.population, workbench.seed)
     best, finalists = most_accurate(candidates), list[Finalist]()
     if config.finalists > 1:
         finalists = finals(candidates, config.finalists, (train, val), workbench)
         best = winner(finalists).candidate
-    proxies = _random_baseline(explorer, drawn, best, judge, workbench) if config.random_baseline else None
+    proxies = _random_baseline(explorer, ground.drawn, best, judge, workbench) if config.random_baseline else None
 
     details = {
         "budget_s": budget_s,
         "design_profile": workbench.design_profile.id,
         "latency_in": config.latency_in,
+        "weights": config.weights,
         "evaluated": len(candidates),
         "front": [candidate.as_record() for candidate in front(candidates)],
         "chosen": best.as_record(),
         "finalists": [own.candidate.as_record() | {"trained_val_map": own.trained_val_map} for own in finalists],
         "random_baseline": proxies,
     }
-    summary = f"{len(candidates)} of {size_of(space)} networks judged, chosen at {best.latency_s / budget_s:.0%} of the budget"
-    judged = len(candidates) + (len(drawn) + 1 if config.random_baseline else 0)
+    share, networks = best.latency_s / budget_s, size_of(explorer.space)
+    summary = f"{len(candidates)} of {networks:.4g} networks judged, chosen at {share:.0%} of the budget"
+    judged = len(candidates) + (len(ground.drawn) + 1 if config.random_baseline else 0)
     final_images = config.final_images(workbench.recipe.epochs, len(train), len(val))
-    spent = Spent(search_images=images + judged * judge.pictures_each + final_images)
-    return fresh(best.spec, workbench.seed), describe("nas", summary, detector.spec, best.spec, details, spent)
-
-
-def space_to_search(spec: Spec, config: Nas) -> SearchSpace:
-    """What the family offers below a detector, for pictures of one size.
-
-    InputError where there is no such space, or where it holds fewer networks than the search is to judge.
-    """
-    if spec.edits:
-        raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
-    make = family_of(spec).space
-    assert make is not None, "a family without a space has no cells with a search"
-    space = make(spec, config.width_shares, config.round_to, config.space)
-    if config.input_share != 1:
-        try:
-            smaller = smaller_input(space.largest, config.input_share)
-        except InputError as error:
-            raise InputError(f"nas.{error}") from error
-        space = make(smaller, config.width_shares, config.round_to, config.space)
-    if config.evaluations > size_of(space):
-        raise InputError(
-            f"nas.evaluations: {config.evaluations} is more than the {size_of(space)} networks of the space. Lower it, or "
-            f"give more nas.width_shares."
-        )
-    return space
+    spent = Spent(search_images=ground.images + judged * judge.pictures_each + final_images)
+    chosen = ground.task.inheriting(best.spec) if config.inherits else fresh(best.spec, workbench.seed)
+    return chosen, describe("nas", summary, detector.spec, best.spec, details, spent)
 
 
 def _word(option: str) -> str:
@@ -169,18 +199,18 @@ def _joined(value: JsonValue) -> str:
 
 
 def _random_baseline(explorer: Explorer, drawn: list[Spec], best: Candidate, judge: Judge, workbench: Workbench) -> dict[str, Any]:
-    """What a search that knows nothing would have chosen.
+    """What a search that knows nothing would have chosen, and what knows the weights alone.
 
     `random_search`: the most accurate of as many random architectures within the budget as the search judged (Li and Talwalkar
-    2019, arXiv:1902.07638). `largest_macs`: that with the most multiply-adds of those estimated no slower than the search's choice,
-    its accuracy unseen.
+    2019, arXiv:1902.07638). Where channels have an order, `by_importance`: as many of the most important as fit the budget, which
+    is what pruning would keep. Elsewhere `largest_macs`: the network with the most multiply-adds of those estimated no slower than
+    the search's choice, its accuracy unseen.
     """
     at_random = explorer.judged(drawn, judge, workbench.each)
-    least_s = explorer.latency_s(explorer.space.spec(smallest(explorer.space)))
-    widest = explorer.largest(max(best.latency_s, least_s), count_macs, workbench.seed)
-    (largest,) = explorer.judged([widest], judge, workbench.each)
-    return {
-        "evaluated": len(at_random),
-        "random_search": most_accurate(at_random).as_record(),
-        "largest_macs": largest.as_record(),
-    }
+    if explorer.first:
+        name, other = "by_importance", explorer.space.spec(explorer.first[0])
+    else:
+        least_s = explorer.latency_s(explorer.space.spec(smallest(explorer.space)))
+        name, other = "largest_macs", explorer.largest(max(best.latency_s, least_s), count_macs, workbench.seed)
+    (proxy,) = explorer.judged([other], judge, workbench.each)
+    return {"evaluated": len(at_random), "random_search": most_accurate(at_random).as_record(), name: proxy.as_record()}

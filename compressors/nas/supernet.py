@@ -1,9 +1,9 @@
-"""A supernet: one set of weights from which every network of a search space takes the front part."""
+"""A supernet: one set of weights from which every network of a search space takes its part."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,27 +11,45 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from compressors.nas.space import draw
+from compressors.nas.group_space import GroupSpace
+from compressors.nas.space import draw, smallest
 from detection.checkpoint import Detector
-from detection.data.augmentation import batches
 from detection.data.dataset import Images
-from detection.family import Raw, SearchSpace, UnsetWeights, family_named
+from detection.family import Batch, Raw, SearchSpace, UnsetWeights, family_named
 from detection.spec import Spec
-from detection.training import Recipe, optimizer_of, strided_depthwise_in_float32, update
+from detection.training import Recipe, drawing, optimizer_of, rate_factors, shuffled, strided_depthwise_in_float32, update
+
+SANDWICH = 3
+"""Networks that a step of a sandwich sees."""
+Part = Callable[[nn.Module, Spec, Mapping[str, Tensor]], dict[str, Tensor]]
+"""(a network of the space, its spec, the weights of the largest) -> its own weights; gradients reach the whole."""
+
+
+def front_part(network: nn.Module, _spec: Spec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The first channels of every layer: for families of which a prefix of every width is a working network."""
+    shapes = {name: p.shape for name, p in network.named_parameters()}
+    return {name: weights[name][tuple(slice(0, n) for n in shape)] for name, shape in shapes.items()}
+
+
+def group_part(space: GroupSpace, _network: nn.Module, spec: Spec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The most important units of every channel group."""
+    return space.weights(spec, weights)
 
 
 class Supernet:
-    """Elastic widths and depths by slicing: a smaller network uses the first channels and the first blocks of the largest.
+    """Elastic widths and depths: a smaller network uses a part of the channels and of the blocks of the largest.
 
-    One path is drawn per step (single path one-shot, arXiv:1904.00420, section 3.2). It works for families of which a prefix of
-    every width is a working network: maps are added, not concatenated.
+    One path is drawn per step (single path one-shot, arXiv:1904.00420, section 3.2). With `sandwich` each step also sees the
+    largest and the smallest network, whose accuracies bound the others' (universally slimmable networks, arXiv:1903.05134, section
+    3.3): weights that are trained already then stay good for the largest.
     """
 
-    def __init__(self, start: Detector, device: torch.device) -> None:
-        self.family, self.device = start.family, device
-        counted = ("running_mean", "running_var", "num_batches_tracked")
-        learned = {name: tensor for name, tensor in start.weights.items() if not name.endswith(counted)}
-        self.weights = {name: nn.Parameter(tensor.to(device, copy=True)) for name, tensor in learned.items()}
+    def __init__(self, start: Detector, device: torch.device, part: Part = front_part, *, sandwich: bool = False) -> None:
+        self.family, self.device, self.part, self.sandwich = start.family, device, part, sandwich
+        learned = {name for name, _ in start.network().named_parameters()}
+        copies = {name: tensor.to(device, copy=True) for name, tensor in start.weights.items()}
+        self.weights = {name: nn.Parameter(tensor) for name, tensor in copies.items() if name in learned}
+        self.buffers = {name: tensor for name, tensor in copies.items() if name not in learned}
         self._networks: dict[str, nn.Module] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -46,17 +64,17 @@ class Supernet:
         """Train along random paths; the pictures it took."""
         rng = np.random.default_rng((seed, 1))
         images, step, half = 0, 0, recipe.precision == "bfloat16"
-        optimizer = optimizer_of(self.weights.values(), recipe)
+        factors = rate_factors(self.family, self._network(space.largest), self.weights.items())
+        optimizer = optimizer_of(self.weights.values(), recipe, factors)
         steps = epochs * math.ceil(len(train) / recipe.batch_size)
-        for epoch in range(epochs):
-            how = recipe.augmentation.at(epoch / epochs)
-            for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
-                batch = drawn.on(self.device)
-                network = self._network(space.spec(draw(space, rng))).train()
-                _, loss = self.family.learn(network, batch, half=half, forward=partial(self._run, network))
-                rate = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
-                update(optimizer, self.weights.values(), loss, rate)  # whole tensors outside the path are left alone
-                images, step = images + len(batch.images), step + 1
+        with drawing(self.device, seed, 1):
+            for epoch in range(epochs):
+                for drawn in shuffled(space.largest, train, recipe, epoch / epochs, rng):
+                    batch, paths = drawn.on(self.device), self._paths(space, rng)
+                    loss = torch.stack([self._loss(spec, batch, half) for spec in paths]).mean()
+                    rate = recipe.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+                    update(optimizer, self.weights.values(), loss, rate)  # whole tensors outside the paths are left alone
+                    images, step = images + len(paths) * len(batch.images), step + 1
         return images
 
     @torch.no_grad()
@@ -68,8 +86,8 @@ class Supernet:
         """
         with UnsetWeights():
             network = self.family.build(spec).to(self.device)
-        weights = self._sliced(network)
-        network.load_state_dict(weights | {n: t for n, t in network.state_dict().items() if n not in weights})
+        weights = self.part(network, spec, self.weights | self.buffers)
+        network.load_state_dict({name: weights.get(name, own) for name, own in network.state_dict().items()})
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.reset_running_stats()
@@ -79,12 +97,18 @@ class Supernet:
             network(chunk)
         return network.eval()
 
-    def _run(self, network: nn.Module, images: Tensor) -> Raw:
-        return functional_call(network, self._sliced(network), (images,))
+    def _paths(self, space: SearchSpace, rng: np.random.Generator) -> list[Spec]:
+        drawn = space.spec(draw(space, rng))
+        return [space.largest, space.spec(smallest(space)), drawn] if self.sandwich else [drawn]
 
-    def _sliced(self, network: nn.Module) -> dict[str, Tensor]:
-        shapes = {name: p.shape for name, p in network.named_parameters()}
-        return {name: self.weights[name][tuple(slice(0, n) for n in shape)] for name, shape in shapes.items()}
+    def _loss(self, spec: Spec, batch: Batch, half: bool) -> Tensor:
+        network = self._network(spec).train()
+
+        def forward(images: Tensor) -> Raw:
+            return functional_call(network, self.part(network, spec, self.weights | self.buffers), (images,))
+
+        _, loss = self.family.learn(network, batch, half=half, forward=forward)
+        return loss
 
     def _network(self, spec: Spec) -> nn.Module:
         """The network of a spec, built once: only its shape is used, its weights come from the supernet."""

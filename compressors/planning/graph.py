@@ -159,9 +159,9 @@ class Graph(Frozen):
 
 
 def begins_anew(node: Node, before: Node) -> bool:
-    """Whether a node takes no weight over from the one before it: a search hands on an architecture, not weights."""
-    fresh = bool(node.steps) and not any(step.inherits for step in node.steps)
-    return node.kind == "architecture" and (fresh or before.kind == "search")
+    """Whether a node takes no weight over from the one before it; a search may hand on an architecture alone."""
+    changed = before if before.kind == "search" else node
+    return node.kind == "architecture" and not all(step.inherits for step in changed.steps)
 
 
 def graph_of(cells: tuple[Cell, ...], base: Foundation, runtimes: tuple[str, ...]) -> Graph:
@@ -210,11 +210,14 @@ class _Planner:
         steps = cell.of("architecture", "search")
         if not steps and not (self.base.root_is_untouched and self.base.training.epochs):
             return parent
+        # Weights that come from a trained root have had their E epochs.
+        has_had_them = bool(steps) and all(config.inherits for config in steps) and not self.base.root_is_untouched
+        goes_on = has_had_them or not self.base.training.epochs
         if cell.of("search"):
             parent, steps = self._add(_node_name("search", cell, "architecture", "search"), "search", parent, steps), ()
-        # Weights that come from a trained root have had their E epochs.
-        has_had_them = any(config.inherits for config in steps) and not self.base.root_is_untouched
-        if has_had_them or not self.base.training.epochs:
+            if goes_on:
+                return parent
+        if goes_on:
             return self._add(_node_name("architecture", cell, "architecture"), "architecture", parent, steps)
         return self._add(name, "architecture", parent, steps, cell.one_of("objective"), recipe=self.base.training)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+from compressors.channels.importance import CHANCE
 from compressors.latency import LatencyIn, estimated_latency, latency_dtype
 from compressors.lightweight import light_spec
 from compressors.nas import Nas, space_to_search
@@ -24,7 +25,6 @@ from compressors.planning.references import (
     narrowest,
 )
 from compressors.pruning import Pruning
-from compressors.pruning.importance import CHANCE
 from compressors.quantization import Quantization
 from detection.family import SearchSpace
 from detection.frozen import InputError

@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from compressors.channels.narrower import group_widths, narrowed_groups
+from compressors.channels.ranking import least_step
 from compressors.contract import Change, Phase, Settings, Workbench, describe
 from compressors.latency import LatencyIn, estimated_latency, latency_dtype
 from detection.checkpoint import Detector, fresh
@@ -146,15 +148,13 @@ def narrowed(spec: Spec, share: float) -> Spec:
     if not 0 < share <= 1:
         raise InputError(f"narrowed: share {share}: a share of the widths is above 0 and at most 1.")
     narrow_family = family_of(spec).narrowed
-    assert narrow_family is not None, "a family without narrower networks has no such references"
-    return narrow_family(spec, share)
+    return narrowed_groups(spec, share) if narrow_family is None else narrow_family(spec, share)
 
 
 def widths_of(spec: Spec) -> tuple[int, ...]:
-    """The widths that `narrowed` makes smaller."""
+    """The widths that `narrowed` makes smaller: those that the family names, or of channel groups."""
     own = family_of(spec).widths
-    assert own is not None, "a family without narrower networks has no such references"
-    return own(spec)
+    return group_widths(spec) if own is None else own(spec)
 
 
 def narrow_at_latency(spec: Spec, profile: HardwareProfile, dtype: DType, latency_s: float) -> Spec:
@@ -163,7 +163,7 @@ def narrow_at_latency(spec: Spec, profile: HardwareProfile, dtype: DType, latenc
     The narrowest where none is so fast: the cell has been made by then, and being slower makes what it must beat no weaker.
     """
     every = _different(spec)
-    return next((own for own in every if estimated_latency(own, profile, dtype).point_s <= latency_s), every[-1])
+    return every[least_step(lambda step: estimated_latency(every[step], profile, dtype).point_s, len(every) - 1, latency_s)]
 
 
 def narrowest(spec: Spec) -> Spec:
@@ -175,8 +175,5 @@ def _different(spec: Spec) -> list[Spec]:
     """Every different narrowed detector, the given one first, the narrowest last."""
     # A width changes where share times it reaches another whole number; nothing changes in between.
     shares = {channels / width for width in set(widths_of(spec)) for channels in range(1, width + 1)}
-    found: dict[tuple[int, ...], Spec] = {}
-    for share in sorted(shares, reverse=True):
-        own = narrowed(spec, share)
-        found.setdefault(widths_of(own), own)
-    return list(found.values())
+    every = (narrowed(spec, share) for share in sorted(shares, reverse=True))
+    return list({own.model_dump_json(by_alias=True): own for own in every}.values())

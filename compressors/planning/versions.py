@@ -10,8 +10,8 @@ NODE_SCHEMA = 2
 """Of what a node key is made from."""
 
 VERSIONS: dict[str, int] = {
-    "lightweight": 2, "nas": 7, "pruning": 4, "low_rank": 2, "distillation": 2, "quantization": 7,
-    "training": 3, "export": 3, "estimate": 3, "evaluation": 1, "references": 2,
+    "lightweight": 2, "nas": 8, "pruning": 5, "low_rank": 2, "distillation": 2, "quantization": 7,
+    "training": 3, "export": 3, "estimate": 3, "evaluation": 1, "references": 3,
 }  # fmt: skip
 """The six methods, and what they work with: `training` makes every network, `export` writes the float file of every node but a
 search, `estimate` is what a search keeps its budget by and what low_rank calls faster, `evaluation` scores what is chosen on val,
@@ -19,8 +19,8 @@ search, `estimate` is what a search keeps its budget by and what low_rank calls 
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "lightweight": ("compressors/lightweight/*.py",),
-    "nas": ("compressors/nas/*.py",),
-    "pruning": ("compressors/pruning/*.py",),
+    "nas": ("compressors/nas/*.py", "compressors/channels/*.py"),
+    "pruning": ("compressors/pruning/*.py", "compressors/channels/*.py"),
     "low_rank": ("compressors/low_rank/*.py",),
     "distillation": ("compressors/distillation/*.py", "detection/file_interface/*.py"),
     "quantization": (
@@ -67,7 +67,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "hardware_profiles/runtimes/table.py",
         "hardware_profiles/runtimes/*/runtime.py",
     ),
-    "references": ("compressors/planning/references.py",),
+    "references": ("compressors/planning/references.py", "compressors/channels/*.py"),
 }
 """Files, as patterns relative to the checkout, that each version stands for."""
 
@@ -75,6 +75,7 @@ UNVERSIONED: dict[str, str] = {
     "compressors/contract.py": "types, counts for the record, and refusals of settings; what is accepted is in the keys",
     "compressors/target.py": "a record",
     "detection/brought.py": "names of detectors, whose content is in the keys",
+    "detection/file_interface/*.py": "how files are read; distillation and quantization, which do so, have it",
     "detection/frozen.py": "types",
     "hardware_profiles/estimate/graph/graph.py": "types of a graph that was read from a file",
     "hardware_profiles/runtimes/ranges.py": "types; the calibrators that fill them belong to quantization",

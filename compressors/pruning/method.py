@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,15 +12,17 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from compressors.channels.groups import ChannelGroup, kept_of_sides, kept_spec, without
+from compressors.channels.importance import BY_GRADIENTS, Importance, unit_importance
+from compressors.channels.narrowable import narrowable
+from compressors.channels.ranking import Ranking, channel_alignment, least_step
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.latency import estimated_latency
-from compressors.pruning.groups import ChannelGroup, channel_groups, kept_of_sides, kept_spec, without
-from compressors.pruning.importance import BY_GRADIENTS, Importance, unit_importance
 from compressors.target import Target
 from detection.checkpoint import Detector
 from detection.costs import count_macs
 from detection.frozen import InputError, PositiveInt, Share
-from detection.spec import Spec
+from detection.spec import KeptChannels, Spec
 from hardware_profiles.schema.profile import HardwareProfile, ProfileError
 
 DEFAULT_KEEP_MACS = 0.5
@@ -98,7 +98,7 @@ class Pruning(Settings):
 def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[Detector, Change]:
     """The detector without its least important channels, weights inherited, and what was kept, layer by layer."""
     network, profile = detector.network(), workbench.design_profile
-    found = channel_groups(network, detector.spec)
+    found = narrowable(detector.spec)
     groups = found.narrow
     scores = unit_importance(config.importance, groups, network, workbench, config.gradient_pictures)
     ranking = _ranking(groups, scores, config, profile)
@@ -109,7 +109,8 @@ def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[De
     pruned = without(detector, groups, kept)
     reached = cost(pruned.spec)
     what = "multiply-adds" if config.keep_latency is None else f"estimated latency on {profile.id}"
-    narrower = len(pruned.spec.edits[-1].layers) if pruned is not detector else 0
+    added = pruned.spec.edits[len(detector.spec.edits) :]
+    narrower = sum(len(edit.layers) for edit in added if isinstance(edit, KeptChannels))
     short = "" if reached <= wanted else "; the floors allow no less"
     summary = f"{config.label()}: {narrower} layers narrower, {reached:.1%} of the {what} stay ({wanted:.1%} wanted{short})"
     details = {
@@ -130,7 +131,7 @@ def prune(detector: Detector, config: Pruning, workbench: Workbench) -> tuple[De
 def refuse_out_of_reach(config: Pruning, detector: Detector, profile: HardwareProfile) -> None:
     """InputError where the floors leave more of this detector than is asked for, whichever channels matter least."""
     setting, wanted = config.target
-    groups = channel_groups(detector.network(), detector.spec).narrow
+    groups = narrowable(detector.spec).narrow
     anything = [torch.arange(group.units, dtype=torch.float32) for group in groups]
     ranking = _ranking(groups, anything, config, profile)
     least = _relative_cost(detector.spec, config, profile)(kept_spec(detector, groups, ranking.kept(ranking.steps)))
@@ -142,60 +143,6 @@ def refuse_out_of_reach(config: Pruning, detector: Detector, profile: HardwarePr
             f"with round_to {ranking.round_to}{origin} and most_removed {config.most_removed:g}. Ask for that or more, lower "
             f"round_to or raise most_removed."
         )
-
-
-def channel_alignment(profile: HardwareProfile) -> int:
-    """Channels that the device computes together in its float type; 1 where the profile does not say."""
-    return profile.channel_alignment.of(profile.float_dtype or "int8") or 1
-
-
-def least_step(cost_of: Callable[[int], float], steps: int, wanted: float) -> int:
-    """The least step whose cost is at most the wanted one, found by bisection; the last where none is.
-
-    Where the cost rises now and then (estimated latency may), a step is returned that meets the wanted cost, if not the least.
-    """
-    if cost_of(0) <= wanted:
-        return 0
-    low, high = 0, steps
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if cost_of(middle) <= wanted else (middle, high)
-    return high
-
-
-class Ranking:
-    """Which units stay at each step: at step s of `steps` every class of groups has lost s / steps of its units.
-
-    Each group keeps its best ones whatever happens, as many as the floor asks for; then its width is rounded down.
-    """
-
-    def __init__(
-        self, groups: Sequence[ChannelGroup], scores: Sequence[Tensor], grouping: str, most_removed: float, round_to: int
-    ) -> None:
-        self.scores, self.round_to = scores, round_to
-        self.steps = sum(group.units for group in groups)
-        units: dict[str, int] = defaultdict(int)
-        free: dict[str, list[tuple[float, int]]] = defaultdict(list)
-        for number, (group, own) in enumerate(zip(groups, scores, strict=True)):
-            name, ascending = group.pattern if grouping == "isomorphic" else "", sorted(own.tolist())
-            floor = math.ceil(len(ascending) * (1 - most_removed) / round_to - 1e-9) * round_to
-            units[name] += len(ascending)
-            free[name] += [(score, number) for score in ascending[: max(0, len(ascending) - floor)] if math.isfinite(score)]
-        self.classes = [(units[name], [number for _, number in sorted(entries)]) for name, entries in free.items()]
-        """Units of each class of groups, and for every one that may go its group, least important first."""
-
-    def kept(self, step: int) -> tuple[Tensor, ...]:
-        """For each group the units that stay, ascending."""
-        gone = [0] * len(self.scores)
-        for units, order in self.classes:
-            for number in order[: units * step // self.steps]:
-                gone[number] += 1
-        return tuple(self._best(scores, len(scores) - lost) for scores, lost in zip(self.scores, gone, strict=True))
-
-    def _best(self, scores: Tensor, count: int) -> Tensor:
-        if count < len(scores):
-            count -= count % self.round_to
-        return scores.sort(descending=True, stable=True).indices[:count].sort().values
 
 
 def _ranking(groups: Sequence[ChannelGroup], scores: Sequence[Tensor], config: Pruning, profile: HardwareProfile) -> Ranking:

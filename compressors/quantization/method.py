@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
@@ -28,7 +29,7 @@ from detection.evaluation import accuracy, detect
 from detection.export import INPUT_NAME, export_onnx
 from detection.file_interface.interface import FileInterface
 from detection.frozen import Frozen, InputError, Share
-from detection.model_file import reader_for
+from detection.model_file import Reader, reader_for
 from detection.training import Recipe
 from hardware_profiles.runtimes.interface import ForInt8
 from hardware_profiles.runtimes.onnx_repair import repair
@@ -220,7 +221,8 @@ def pack(
             repair(exported, planes_file, detector.spec.input_size)
         pictures = _as_taken(shown, planes_file, interface)
         tensors = tensor_ranges(detector, planes_file, shown[0], learned) if learned else {}
-        work = _Work(config, entry, exported, planes_file, pictures, val, tensors, interface)
+        reader = replace(reader_for(interface), select=detector.family.select(detector.spec))
+        work = _Work(config, entry, exported, planes_file, pictures, val, tensors, interface, reader)
         return work.packed(folder)
 
 
@@ -247,9 +249,9 @@ class _Work:
 
     def __init__(
         self, config: Quantization, runtime: Runtime, exported: Path, planes_file: Path, pictures: list[Any], val: Images | None,
-        learned: Ranges, interface: FileInterface | None,
+        learned: Ranges, interface: FileInterface | None, reader: Reader,
     ) -> None:  # fmt: skip
-        self.reader = reader_for(interface)
+        self.reader = reader
         self.config, self.runtime, self.exported, self.pictures, self.val = config, runtime, exported, pictures, val
         self.ready = prepare(planes_file)
         self.graph, planes = onnx.load(self.ready), onnx.load(planes_file)

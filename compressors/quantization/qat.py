@@ -18,10 +18,9 @@ from torch import Tensor
 
 from compressors.quantization.fake_quantize import fake_quantized
 from detection.checkpoint import Detector
-from detection.data.augmentation import batches
 from detection.data.dataset import Images
 from detection.frozen import Frozen
-from detection.training import Objective, Recipe, TrainingRecord, optimizer_of, update
+from detection.training import Objective, Recipe, TrainingRecord, drawing, optimizer_of, rate_factors, shuffled, update
 from hardware_profiles.runtimes.ranges import Range, Ranges
 
 RANGES_FILE = "ranges.json"
@@ -61,15 +60,14 @@ def train_quantization_aware(
     network = detector.network().to(device)
     rounded = fake_quantized(network, family.protected(network), float_stem=float_stem)
     graph = rounded.graph.to(device).train()
-    optimizer = optimizer_of([*graph.parameters(), *(objective.parameters() if objective else ())], recipe)
+    own = [*graph.parameters(), *(objective.parameters() if objective else ())]
+    optimizer = optimizer_of(own, recipe, rate_factors(family, network, graph.named_parameters(remove_duplicate=False)))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     total_steps, steps, losses = math.ceil(len(train) / recipe.batch_size) * recipe.epochs, 0, list[float]()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)  # of what a network draws itself, such as dropout
-        for epoch in range(recipe.epochs):
-            rng = np.random.default_rng((seed, epoch))
-            how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
-            for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
+    for epoch in range(recipe.epochs):
+        rng, total = np.random.default_rng((seed, epoch)), 0.0
+        with drawing(device, seed, epoch):
+            for drawn in shuffled(detector.spec, train, recipe, epoch / recipe.epochs, rng):
                 batch = drawn.on(device)
                 raw, value = family.learn(network, batch, half=False, forward=graph)
                 if objective is not None:
@@ -77,9 +75,9 @@ def train_quantization_aware(
                 total += _finite(value, epoch) * len(batch.images)
                 update(optimizer, parameters, value, _learning_rate(recipe, steps, total_steps))
                 steps += 1
-            losses.append(total / len(train))
-            if on_epoch:
-                on_epoch(epoch + 1, losses[-1])
+        losses.append(total / len(train))
+        if on_epoch:
+            on_epoch(epoch + 1, losses[-1])
     record = TrainingRecord(
         epochs=recipe.epochs,
         images=recipe.epochs * len(train),

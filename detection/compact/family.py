@@ -15,7 +15,7 @@ from detection.compact.costs import costs_of
 from detection.compact.deployed import Deployed
 from detection.compact.light_weights import light_weights
 from detection.compact.losses import detection_loss
-from detection.compact.network import Network, Outputs
+from detection.compact.network import Network, Outputs, ResidualBlock
 from detection.compact.space import light_spec, narrowed, space_of, widths_of
 from detection.family import Batch, Capability, Family, Points, TeacherTargets, random_start
 from detection.frozen import Frozen
@@ -86,8 +86,9 @@ FAMILY = Family(
     targets=targets_of,
     refuse_teacher=refuse_teacher,
     exported=lambda network, planes: Deployed(cast(Network, network), planes=planes).eval(),
-    select="nms",
+    select=lambda _spec: "nms",
     protected=lambda network: cast(Network, network).protected_layers(),
+    skippable=lambda network: tuple(name for name, own in network.named_modules() if isinstance(own, ResidualBlock)),
     scalar=lambda outputs: outputs.score_logits.sum() + outputs.box_logits.sum(),
     costs=costs_of,
     light=light_spec,

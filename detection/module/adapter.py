@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -60,10 +61,37 @@ class Adapted(nn.Module):
 
     def protected(self) -> tuple[str, ...]:
         """Names of the last prediction layers, as this module has them."""
-        names = tuple(self.shared.user.protected(self.network))
+        return self._named("protected")
+
+    def skippable(self) -> tuple[str, ...]:
+        """Names of the blocks that may be left out, as this module has them; none where the user names none."""
+        return self._named("skippable") if hasattr(self.shared.user, "skippable") else ()
+
+    def _named(self, function: str) -> tuple[str, ...]:
+        """What a function of the user's names of the network."""
+        names = tuple(getattr(self.shared.user, function)(self.network))
         for name in names:
-            _layer(self.network, name, "protected")
+            _layer(self.network, name, function)
         return tuple(f"{NETWORK}.{name}" for name in names)
+
+    def learning_rates(self) -> dict[str, float]:
+        """Names of modules, as this module has them -> the factor on the learning rate of their parameters."""
+        factors = self.shared.learning_rates(self.network)
+        for name, factor in factors.items():
+            _layer(self.network, name, "learning_rates")
+            if not (isinstance(factor, int | float) and 0 <= factor < math.inf):
+                raise InputError(
+                    f"detector.family: learning_rates gives {name!r} the factor {factor!r}. It has to be a number from 0, at which "
+                    f"nothing is learned."
+                )
+        return {f"{NETWORK}.{name}".rstrip("."): float(factor) for name, factor in factors.items()}
+
+    def given_back(self) -> nn.Module:
+        """The user's network with nothing of ours left in it; this module is of no use then."""
+        for module in self.network.modules():
+            for number in [number for number, hook in module._forward_hooks.items() if isinstance(hook, _Caught)]:
+                del module._forward_hooks[number]
+        return self.network
 
 
 class Deployed(nn.Module):
@@ -115,6 +143,11 @@ class _Shared:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
         return self
+
+    def learning_rates(self, network: nn.Module) -> dict[str, float]:
+        """Names of modules -> factors, as the user's object gives them."""
+        factors = getattr(self.user, "learning_rates", None)
+        return {} if factors is None else dict(factors(network))
 
     def map_names(self, network: nn.Module) -> tuple[str, ...]:
         """Names of the modules whose outputs are compared with a teacher's."""

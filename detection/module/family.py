@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from detection.family import Batch, Capability, Family, Points, TeacherTargets, random_start
 from detection.frozen import Frozen, InputError
-from detection.module.adapter import NETWORK, Adapted, Deployed, ModuleRaw, as_float32, floats_of
+from detection.module.adapter import NETWORK, Adapted, Deployed, ModuleRaw, as_float32, floats_of, user_of
 from detection.module.costs import costs_of
 from detection.module.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.module.reading import about, spec_of, weights_of
@@ -21,14 +21,10 @@ from detection.tracing import why_untraceable
 
 LEAST_SCORE = 1e-6
 """Scores nearer to 0 or 1 have no logit in float32 worth comparing."""
-CANNOT: Mapping[Capability, str] = {
-    "nas": "searches over modules of your own are not offered yet.",
-    "narrow": "narrow networks from modules of your own are not offered yet.",
-}
 
 
 def _cannot(spec: Spec) -> Mapping[Capability, str]:
-    spec_json, found = spec.model_dump_json(by_alias=True), dict(CANNOT)
+    spec_json, found = spec.model_dump_json(by_alias=True), dict[Capability, str]()
     if not _has_light_layers(spec_json):
         found["lightweight"] = NOTHING_TO_GAIN
     if reason := _why_untraceable(spec_json):
@@ -102,13 +98,17 @@ FAMILY = Family(
     targets=_targets,
     refuse_teacher=_refuse_teacher,
     exported=lambda network, planes: Deployed(cast(Adapted, network), planes=planes).eval(),
-    select="nms",
+    select=lambda spec: cast(ModuleSettings, spec.settings).select,
     protected=_protected,
+    skippable=lambda network: cast(Adapted, network).skippable(),
     scalar=lambda raw: cast(Tensor, sum(own.sum() for own in floats_of(raw.own))),
     costs=costs_of,
     costs_are_of_layers=True,
     read_spec=spec_of,
     read_weights=weights_of,
+    learning_rates=lambda network: cast(Adapted, network).learning_rates(),
+    augment=lambda spec: getattr(user_of(cast(ModuleSettings, spec.settings)), "augment", None),
+    unwrapped=lambda network: cast(Adapted, network).given_back(),
     about=about,
     light=partial(light, Adapted, _protected),
     light_weights=light_weights,

@@ -9,6 +9,8 @@ from typing import cast
 from torch import Tensor
 
 from detection.brought import ModuleDetector
+from detection.family import Selection
+from detection.frozen import InputError
 from detection.module.adapter import NETWORK, Adapted
 from detection.module.settings import ModuleSettings
 from detection.module.user_code import read_code, user_object
@@ -18,6 +20,8 @@ from detection.spec import Spec
 FAMILY = "module"
 STRIDE_PX = 32
 """Of a network whose author does not say it: that of the coarsest level of nearly all detectors."""
+SUPPRESS: dict[str, Selection] = {"nms": "nms", "none": "best"}
+"""What its author says of suppression -> how final detections are chosen."""
 MOST_NAMES = 6
 """Files or libraries that a line names."""
 
@@ -28,8 +32,14 @@ def spec_of(asked: ModuleDetector, base: Path, input_size: tuple[int, int], clas
     Modules and files are looked for from `base` on.
     """
     code = read_code(asked.family, base, asked.spec)
-    stride_px = getattr(user_object(code), "stride_px", STRIDE_PX)
-    settings = ModuleSettings(code=code, spec=asked.spec, stride_px=stride_px)
+    user = user_object(code)
+    if (suppress := getattr(user, "suppress", "nms")) not in SUPPRESS:
+        raise InputError(
+            f"detector.family: {code.reference}: suppress is {suppress!r}; allowed are 'nms', and 'none' where the network gives "
+            f"each object once. Set it to one of them, or leave it out for 'nms'."
+        )
+    stride_px = getattr(user, "stride_px", STRIDE_PX)
+    settings = ModuleSettings(code=code, spec=asked.spec, stride_px=stride_px, select=SUPPRESS[suppress])
     return Spec(family=FAMILY, classes=classes, input_size=input_size, settings=settings)
 
 
@@ -41,12 +51,15 @@ def weights_of(spec: Spec, path: Path) -> dict[str, Tensor]:
 
 def about(spec: Spec) -> Iterator[str]:
     """What was read, in lines for people."""
-    code = cast(ModuleSettings, spec.settings).code
+    settings = cast(ModuleSettings, spec.settings)
+    code = settings.code
     yield f"{code.reference}: files read: {_some(list(code.files))}"
     if code.data:
         yield f"files that `spec` names: {_some(list(code.data))}"
     if code.libraries:
         yield f"with {_some([f'{name} {version}' for name, version in code.libraries.items()])}"
+    if settings.select == "best":
+        yield "final detections are the best scores as they are: `suppress` says none"
 
 
 def _some(names: list[str]) -> str:

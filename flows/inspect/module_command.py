@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from compressors.pruning.groups import channel_groups
+from compressors.channels.narrowable import narrowable
 from detection.brought import ModuleDetector
 from detection.checkpoint import fresh
 from detection.costs import count_macs, count_params
@@ -65,7 +65,7 @@ def inspect_module(plan: Plan, asked: ModuleDetector, say: Say, table: PrintTabl
 def _narrowing(spec: Spec) -> Iterator[str]:
     """How many layers can be narrowed, and why the others stay."""
     network = fresh(spec, 0).network()
-    groups = channel_groups(network, spec)
+    groups = narrowable(spec)
     narrow = {side.layer for group in groups.narrow for side in group.sides if side.end == "outputs"}
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     protected = set(family_of(spec).protected(network))

@@ -9,9 +9,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from detection.boxes import LETTERBOX_GREY, Resize
+from detection.checkpoint import SPEC_FILE, WEIGHTS_FILE, load_spec
 from detection.export import BOXES_NAME, INPUT_NAME, SCORES_NAME
+from detection.family import family_of
 from detection.file_interface.interface import INTERFACE_FILE, FileInterface, read_interface
 from detection.frozen import Digest, Frozen
+from flows.grid.nodes import NODES, read_done
 from flows.records.files import file_digest
 from flows.records.schema import ArtifactRecord, CellsFile, LatencyFile, LatencyRow, Metrics, write_records
 from flows.records.store import Store
@@ -117,7 +120,8 @@ def export_best(
 ) -> None:
     """Write `<folder>/<profile>/` for every exported recommendation; thresholds are (score, IoU).
 
-    A file that is not fed and read as ours are has its interface next to it.
+    A file that is not fed and read as ours are has its interface next to it. The float network is there as well, for
+    `sixfold.load`, unless the detector is an ONNX file.
 
     folder is empty; the caller puts it in place, so that what others read appears whole.
     """
@@ -152,6 +156,7 @@ def export_best(
             latency=row,
         )
         write_records(folder / own.exported_to / CARD, card)
+        _copy_network(artifact, store, folder / own.exported_to)
 
 
 def _copy(artifact: ArtifactRecord, store: Store, folder: Path) -> tuple[ModelFile, ...]:
@@ -162,3 +167,15 @@ def _copy(artifact: ArtifactRecord, store: Store, folder: Path) -> tuple[ModelFi
         shutil.copyfile(source, target)
         copied.append(ModelFile(name=target.name, size_bytes=target.stat().st_size, sha256=file_digest(target)))
     return tuple(copied)
+
+
+def _copy_network(artifact: ArtifactRecord, store: Store, folder: Path) -> None:
+    """Spec and weights of the float network that an artifact was made from; nothing where that is a file itself."""
+    source = store.file(artifact.url).parent
+    if not (source / SPEC_FILE).is_file():  # made in other numbers or another format, from the network of the node before
+        parent = read_done(store, source.name).node.parent
+        assert parent is not None, "every node but the teacher, which has its network, comes from another"
+        source = store.open(NODES, parent)
+    if family_of(load_spec(source)).write is None:
+        for name in (SPEC_FILE, WEIGHTS_FILE):
+            shutil.copyfile(source / name, folder / name)

@@ -43,6 +43,8 @@ RENAMED = {
 """(section or method, setting of an earlier version) -> its name now, there."""
 
 
+CHANGING: tuple[MethodName, ...] = ("lightweight", "nas")
+"""Methods whose networks may begin from scratch."""
 UNTRAINED = "It makes a network that begins from scratch, and `teacher.training.epochs` is 0."
 
 
@@ -233,9 +235,9 @@ class Plan:
         cannot = family_of(self.detector).cannot(self.detector)
         if self.params.teacher.training.epochs:
             return cannot
-        inherits = any(config.inherits for config in self.params.grid.methods.lightweight)
-        untrained: tuple[Capability, ...] = ("nas", "narrow", "smaller_input", *(() if inherits else ("lightweight",)))
-        return {**dict.fromkeys(untrained, UNTRAINED), **cannot}
+        methods = self.params.grid.methods
+        untrained = [name for name in CHANGING if not any(config.inherits for config in methods.variants(name))]
+        return {**dict.fromkeys((*untrained, "narrow", "smaller_input"), UNTRAINED), **cannot}
 
     @cached_property
     def not_applicable(self) -> dict[MethodName, str]:

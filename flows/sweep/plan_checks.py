@@ -17,7 +17,7 @@ from compressors.quantization import refuse_unsupported
 from detection.family import Capability, family_of
 from detection.frozen import InputError
 from flows.sweep.given_teachers import given_teachers
-from flows.sweep.params import Plan, read_plan
+from flows.sweep.params import CHANGING, Plan, read_plan
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import ProfileError
 
@@ -110,14 +110,15 @@ def _check_profiles(plan: Plan) -> None:
 
 
 def _check_blocks(plan: Plan) -> None:
-    """InputError where light blocks cannot be trained, or a search would replace those that its own cell asks for."""
+    """InputError where fresh weights cannot be trained, or a search would replace the blocks that its own cell asks for."""
     grid, menu = plan.params.grid, plan.menu
-    for position, light in enumerate(menu.lightweight):
-        if not light.inherits and not plan.params.teacher.training.epochs:
-            raise InputError(
-                f"grid.methods.lightweight.{position}.weights: fresh blocks are trained for teacher.training.epochs, which is 0. "
-                f"Take inherited, or 1 epoch or more."
-            )
+    for method in CHANGING:
+        for position, config in enumerate(menu.variants(method)):
+            if not config.inherits and not plan.params.teacher.training.epochs:
+                raise InputError(
+                    f"grid.methods.{method}.{position}.weights: fresh ones are trained for teacher.training.epochs, which is 0. "
+                    f"Take inherited, or 1 epoch or more."
+                )
     for position, config in enumerate(menu.nas):
         if "block" in config.space and menu.lightweight and grid.combinations == "all":
             raise InputError(
@@ -158,6 +159,10 @@ def _check_distillation(plan: Plan) -> None:
                 refuse_teacher(config, config.teacher, plan.detector)
         except ValueError as error:
             raise InputError(f"{place}.{error}.") from error
+        if config.cache and (augment := family_of(plan.detector).augment) and augment(plan.detector):
+            raise InputError(
+                f"{place}.cache: pictures are new each time, as the detector has an `augment` of its own. Set it to false."
+            )
         for section, recipe in recipes.items():
             try:
                 config.teacher_forwards(recipe, 1)

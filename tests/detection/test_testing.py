@@ -74,7 +74,11 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a scalar of scores alone": ({"scalar": lambda raw: raw.score_logits.sum()}, "the scalar does not depend on 'heads.0.box'"),
     "costs of half the layers": ({"costs": lambda spec: FAMILY.costs(spec)[::2]}, "multiply-adds, the layers did"),
     "a reason that is no sentence": ({"cannot": lambda spec: {"nas": "no"}}, "in a sentence"),
-    "a part left out in silence": ({"space": None}, "cannot() must say why 'nas'"),
+    "a block that changes the size": (
+        {"skippable": lambda network: ("stages.1.0",)},
+        "which takes maps (1, 16, 16, 24) and gives (1, 16, 8, 12)",
+    ),
+    "a part left out in silence": ({"light": None}, "cannot() must say why 'lightweight'"),
 }
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from detection.boxes import fit_of, fitted
+from detection.checkpoint import SPEC_FILE, WEIGHTS_FILE
+from detection.compact.architecture import Architecture
 from detection.data.dataset import Images
+from detection.spec import Spec
 from flows.records.schema import CellsFile
 from flows.records.store import Store
 from tests.flows.records_factory import CLASSES, INPUT_SIZE, digest
@@ -69,13 +72,15 @@ def perfect_detections(images: Images, score: float = 0.9, missed: Sequence[int]
 
 
 def write_store(root: Path, cells: CellsFile, images: Images) -> Store:
-    """A store at root with model files and detections of every ok cell and reference."""
-    store = Store(root)
+    """A store at root with model files, their networks and detections of every ok cell and reference."""
+    store, spec = Store(root), Spec(classes=CLASSES, input_size=INPUT_SIZE, settings=Architecture())
     for number, cell in enumerate((*cells.cells, *cells.references)):
         for artifact_record in cell.artifacts.values():
             model = root / artifact_record.url
             model.parent.mkdir(parents=True, exist_ok=True)
             model.write_bytes(f"model of {cell.cell}".encode())
+            (model.parent / SPEC_FILE).write_text(spec.model_dump_json(by_alias=True))
+            (model.parent / WEIGHTS_FILE).write_bytes(f"float weights of {cell.cell}".encode())
             if model.suffix == ".xml":
                 model.with_suffix(".bin").write_bytes(f"weights of {cell.cell}".encode())
             missed = images.picture_ids[: number % 3]

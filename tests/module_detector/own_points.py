@@ -66,6 +66,9 @@ class Family:
     def features(self, network):
         return ("block",)
 
+    def skippable(self, network):
+        return ("block",)
+
 
 def _boxes(sides):
     """(B, 4, height, width) distances in cells -> boxes xyxy in pixels."""
@@ -75,4 +78,10 @@ def _boxes(sides):
     return torch.stack([x, y, x, y]).to(sides) + signs * F.softplus(sides) * STRIDE_PX
 
 
-family = Family()
+class SetFamily(Family):
+    """The same, of which each box is said to be an object of its own."""
+
+    suppress = "none"
+
+
+family, set_family = Family(), SetFamily()

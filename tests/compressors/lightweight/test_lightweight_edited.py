@@ -24,7 +24,7 @@ from detection.data.dataset import Images
 from detection.frozen import InputError
 from detection.module.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.spec import KeptChannels, LayerWidth, Separated
-from tests.compressors.pruning.foreign_factory import FAMILY, ForeignNetwork, foreign_detector, in_the_table
+from tests.compressors.channels.foreign_factory import FAMILY, ForeignNetwork, foreign_detector, in_the_table
 
 INHERITED = Lightweight(weights="inherited", inheritance_pictures=4)
 

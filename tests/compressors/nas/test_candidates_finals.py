@@ -56,7 +56,7 @@ def test_the_best_by_the_supernet_take_part(tiny_detector: Detector, bench: Work
     assert [one.candidate for one in found] == [fast, slow]
     assert asked == [shapes[1], shapes[0]]
     trained, _ = fit(fresh(shapes[1], bench.seed), bench.train, RECIPE, seed=bench.seed, device=bench.device)
-    assert found[0].trained_val_map == val_map_of(trained.family, trained.network().eval(), bench.val)
+    assert found[0].trained_val_map == val_map_of(trained.spec, trained.network().eval(), bench.val)
 
 
 def test_a_search_hands_on_the_winner(tiny_detector: Detector, bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from tests.compressors.graph_factory import FOUNDATION, RECOVERY_EPOCHS, TEACHER
 MENU = Menu(lightweight=(Lightweight(), Lightweight(weights="inherited")), nas=())
 """Both ways to begin, crossed with the reductions, teaching and quantization."""
 INHERITED = Menu(lightweight=(Lightweight(weights="inherited"),), nas=())
+SEARCHED = MENU.model_copy(update={"nas": (Nas(weights="inherited"),)})
 GIVEN, NOTHING = {"given": "9" * 64}, {"training": Recipe(epochs=0)}
 ROOTS: dict[str, tuple[Menu, dict[str, Any], int]] = {
     "trained by the sweep": (MENU, {}, TEACHER_EPOCHS + RECOVERY_EPOCHS),
@@ -23,6 +24,13 @@ ROOTS: dict[str, tuple[Menu, dict[str, Any], int]] = {
     "as it was brought": (MENU, GIVEN, TEACHER_EPOCHS + RECOVERY_EPOCHS),
     "as it was brought, no E": (INHERITED, GIVEN | NOTHING, RECOVERY_EPOCHS),
     "searched": (Menu(), GIVEN, TEACHER_EPOCHS + RECOVERY_EPOCHS),
+    "searched with its weights": (SEARCHED, {}, TEACHER_EPOCHS + RECOVERY_EPOCHS),
+    "searched with its weights, as it was brought": (SEARCHED, GIVEN, TEACHER_EPOCHS + RECOVERY_EPOCHS),
+    "searched with its weights, no E": (
+        SEARCHED.model_copy(update={"lightweight": INHERITED.lightweight}),
+        GIVEN | NOTHING,
+        RECOVERY_EPOCHS,
+    ),
 }
 
 
@@ -30,9 +38,9 @@ def seen_epochs(lineage: tuple[Node, ...]) -> int:
     """By hand: every training since weights were last drawn at random; none of a search's."""
     epochs = 0
     for before, node in zip((None, *lineage), lineage, strict=False):
-        is_searched = before is not None and before.kind == "search"
-        is_light = any(isinstance(step, Lightweight) and step.weights == "fresh" for step in node.steps)
-        if node.kind == "architecture" and (is_searched or is_light):
+        steps = (*node.steps, *(before.steps if before is not None and before.kind == "search" else ()))
+        is_fresh = any(isinstance(step, Lightweight | Nas) and step.weights == "fresh" for step in steps)
+        if node.kind == "architecture" and is_fresh:
             epochs = 0
         epochs += node.planned.train_epochs
     return epochs
@@ -57,12 +65,27 @@ def test_what_begins_from_scratch_is_told() -> None:
     assert {searched.is_from_scratch(searched.recovered[name]) for name in ("nas", "nas+pruning")} == {True}
 
 
+def test_a_search_that_inherits_is_recovered_at_once() -> None:
+    """Its weights had the root's epochs; with fresh light blocks before it, or a root nobody trained, a training comes between."""
+    made = graph(SEARCHED)
+    kinds = {name: [node.kind for node in made.lineage(made.recovered[name])] for name in ("nas", "nas+distillation")}
+    assert {tuple(own) for own in kinds.values()} == {("teacher", "search", "recovered")}
+    assert made.recovered["nas"] != made.recovered["nas+distillation"]
+    light = made.lineage(made.recovered["lightweight:depthwise+nas"])
+    assert [node.kind for node in light] == ["teacher", "search", "architecture", "recovered"]
+    assert [made.is_from_scratch(made.recovered[name]) for name in ("nas", "lightweight:depthwise+nas")] == [False, True]
+    brought = graph(SEARCHED, **GIVEN)
+    assert [node.kind for node in brought.lineage(brought.recovered["nas"])] == ["teacher", "search", "architecture", "recovered"]
+    assert not brought.is_from_scratch(brought.recovered["nas"])
+
+
 def test_the_root_is_not_touched() -> None:
     """A brought detector is trained by nobody before it is a node; one to start from is, and each has a key of its own."""
     roots = {name: root_of(graph(Menu(), **changes)) for name, (_, changes, _) in ROOTS.items()}
     assert {name: node.planned.train_epochs for name, node in roots.items()} == {
         "trained by the sweep": TEACHER_EPOCHS, "started from weights": TEACHER_EPOCHS, "as it was brought": 0,
-        "as it was brought, no E": 0, "searched": 0,
+        "as it was brought, no E": 0, "searched": 0, "searched with its weights": TEACHER_EPOCHS,
+        "searched with its weights, as it was brought": 0, "searched with its weights, no E": 0,
     }  # fmt: skip
     assert len({node.key for node in roots.values()}) == 3
     other = root_of(graph(Menu(), given="8" * 64))

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.channels.importance import Importance
 from compressors.contract import Change, Workbench
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
-from compressors.pruning.importance import Importance
 from detection.checkpoint import Detector
 from detection.costs import count_macs
 from detection.data.dataset import Images

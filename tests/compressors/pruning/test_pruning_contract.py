@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from compressors.channels.importance import Importance
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
-from compressors.pruning.importance import Importance
 from detection.checkpoint import Detector, load, save
 from detection.data.dataset import Images
 from detection.evaluation import as_input, as_planes

@@ -11,13 +11,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from compressors.channels.groups import ChannelGroup, Members, Side
+from compressors.channels.importance import Importance
+from compressors.channels.ranking import Ranking, channel_alignment, least_step
 from compressors.contract import Workbench
 from compressors.latency import estimated_latency
 from compressors.planning.graph import Menu, cells_of
 from compressors.planning.versions import VERSIONS
-from compressors.pruning.groups import ChannelGroup, Members, Side
-from compressors.pruning.importance import Importance
-from compressors.pruning.method import Pruning, Ranking, channel_alignment, least_step, prune, refuse_out_of_reach
+from compressors.pruning.method import Pruning, prune, refuse_out_of_reach
 from compressors.target import Target
 from detection.checkpoint import Detector
 from detection.frozen import InputError

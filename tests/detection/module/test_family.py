@@ -12,6 +12,7 @@ import torch
 from compressors.contract import Workbench
 from compressors.latency import estimated_latency
 from compressors.low_rank import LowRank, factor
+from compressors.nas.candidates import val_map_of
 from compressors.pruning import Pruning, prune
 from detection import checkpoint
 from detection.brought import ModuleDetector
@@ -19,7 +20,10 @@ from detection.checkpoint import Detector, fresh
 from detection.costs import count_macs, count_params
 from detection.data.augmentation import Augmentation, make_batch
 from detection.data.dataset import Images
-from detection.export import export_onnx
+from detection.evaluation import accuracy, as_input, detect
+from detection.export import export_onnx, write_interface
+from detection.frozen import InputError
+from detection.model_file import reader_of
 from detection.spec import Spec
 from detection.testing import CLAIMS, check_family
 from detection.training import Recipe, fit
@@ -116,8 +120,35 @@ def test_latency_is_that_of_the_exported_graph(detector: Detector) -> None:
     profile = load_profile("x86-openvino-1t")
     wide = other(detector.spec, width=32)
     narrow_s, wide_s, int8_s = (
-        estimated_latency(own, profile, dtype).point_s
-        for own, dtype in ((detector.spec, "fp32"), (wide, "fp32"), (wide, "int8"))
+        estimated_latency(own, profile, dtype).point_s for own, dtype in ((detector.spec, "fp32"), (wide, "fp32"), (wide, "int8"))
     )
     assert narrow_s < wide_s
     assert int8_s < wide_s
+
+
+def test_boxes_that_need_no_suppression_are_taken_as_they_are(spec: Spec, tiny_val: Images, tmp_path: Path) -> None:
+    """`suppress = "none"`: the file's interface says so, and a search judges by the same detections as the file's score."""
+    asked = OWN.model_copy(update={"family": "own_points:set_family"})
+    small = fresh(module_spec(asked, BASE, spec.input_size, spec.classes), 0)
+    detector = Detector(small.spec, {**small.weights, "network.sides.bias": torch.full((4,), 3.0)})  # boxes of 48 pixels overlap
+    export_onnx(detector, tmp_path / "model.onnx")
+    write_interface(detector.spec, tmp_path)
+    reader, session = reader_of(tmp_path / "model.onnx"), open_session("onnxruntime", tmp_path / "model.onnx", 1)
+    assert (detector.family.select(spec), detector.family.select(detector.spec), reader.select) == ("nms", "best", "best")
+    picture = as_input(tiny_val.pixels[0])
+    assert all(np.array_equal(own, right) for own, right in zip(reader.infer(session)(picture), session(picture), strict=True))
+    found = detect(reader.infer(session), tiny_val, reader.select)
+    assert found != detect(reader.infer(session), tiny_val, "nms")
+    by_search = val_map_of(detector.spec, detector.network(), tiny_val)
+    assert by_search == pytest.approx(accuracy(tiny_val.ground_truth, found).map_50_95, rel=1e-3)
+    write_interface(spec, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_only_two_ways_of_suppressing_are_known(spec: Spec, tmp_path: Path) -> None:
+    """Another word is refused; the usual one is not in the spec, whose digest stays."""
+    assert '"select"' not in spec.model_dump_json()
+    code = (BASE / "own_points.py").read_text()
+    (tmp_path / "own_points.py").write_text(code.replace('suppress = "none"', 'suppress = "soft"'))
+    with pytest.raises(InputError, match=r"own_points:set_family: suppress is 'soft'; allowed are 'nms', and 'none'"):
+        module_spec(OWN.model_copy(update={"family": "own_points:set_family"}), tmp_path, spec.input_size, spec.classes)

@@ -12,12 +12,16 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from compressors.planning.names import METHODS
+from detection import evaluation
+from detection.boxes import select
 from detection.checkpoint import WEIGHTS_FILE
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from detection.module.adapter import NETWORK
 from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES, Done, read_done
+from flows.predict.model import open_model
 from flows.records.store import Store
 from flows.sweep.context import lay_foundation
 from flows.sweep.plan_checks import load_plan
@@ -27,8 +31,21 @@ from tests.places import ROOT
 CODE = ROOT / "tests/module_detector/own_points.py"
 DETECTOR = {"family": "own_points:family", "spec": {"width": 8}}
 TRAINING = tiny_tree()["teacher"]["training"]
-METHODS = ("lightweight", "pruning", "low_rank", "distillation", "quantization")
 MENU = menu_of(*METHODS) | {
+    "nas": [
+        {
+            "weights": "inherited",
+            "width_shares": [0.5, 0.75, 1.0],
+            "round_to": 2,
+            "supernet_epochs": 1,
+            "evaluations": 4,
+            "population": 4,
+            "recalibration_pictures": 8,
+            "val_pictures": 4,
+            "gradient_pictures": 8,
+            "budget_share": 0.6,
+        }
+    ],
     "lightweight": [{"weights": "inherited"}],
     "low_rank": [{"energy": 0.4, "only_if_faster": False}],
     "quantization": [{"pictures": 8, "calibrator": "minmax"}],
@@ -54,7 +71,7 @@ def write(folder: Path, detector: dict[str, Any], training: dict[str, Any] = TRA
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path) -> Sweep:
-    """The grid of the methods that apply, trained here."""
+    """The whole grid, trained here."""
     folder = tmp_path_factory.mktemp("module-sweep")
     plan = load_plan(write(folder, DETECTOR, grid__methods=MENU))
     store = Store(folder / "store")
@@ -77,14 +94,14 @@ def nodes_of(store: Store, kind: str) -> list[Done]:
 
 
 def test_every_cell_is_made_and_every_method_changes_something(made: Sweep) -> None:
-    """32 cells; the method that does not apply stands once, with the reason."""
+    """All 64 cells."""
     assert made.code == 0, made.said
-    assert (len(made.cells.cells), {cell.status for cell in made.cells.cells}) == (32, {"ok"})
-    assert tuple(made.cells.not_applicable) == ("nas",)
+    assert (len(made.cells.cells), {cell.status for cell in made.cells.cells}) == (64, {"ok"})
+    assert not made.cells.not_applicable
     assert not [cell.cell for cell in made.cells.cells if cell.no_effect and len(cell.methods) == 1]
     control = made.cells.cells[0]
     assert control.macs is not None
-    for name in ("lightweight", "pruning", "low_rank"):
+    for name in ("lightweight", "nas", "pruning", "low_rank"):
         cell = made.cells.cell(name)
         assert cell is not None
         assert cell.macs is not None
@@ -173,3 +190,33 @@ def test_a_saved_detector_needs_no_folder_of_the_users(made: Sweep) -> None:
     folder = made.store.folder(NODES, made.cells.cells[0].node)
     ended = subprocess.run([sys.executable, "-c", LOAD, folder], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.stdout.strip() == "torch.Size([1, 96, 4])", ended.stderr
+
+
+def test_boxes_that_need_no_suppression_are_scored_and_shown_as_they_are(
+    made: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`suppress = "none"`: nothing is suppressed for scores, for the choice of int8's ranges, or by `predict`."""
+    suppressed_above = list[float | None]()
+    monkeypatch.setattr(evaluation, "select", lambda *given: suppressed_above.append(given[3]) or select(*given))
+    detector = DETECTOR | {"family": "own_points:set_family"}
+    menu = menu_of("quantization") | {"quantization": [{"pictures": 8, "calibrator": "val"}]}
+    plan = load_plan(write(tmp_path, detector, grid__methods=menu))
+    sweep = replace(made, folder=tmp_path, plan=plan, store=Store(tmp_path / "store"))
+    code, said = run_grid(sweep)
+    assert code == 0, said
+    files = [sweep.store.file(own.artifacts["onnxruntime"].url) for own in sweep.cells.cells]
+    assert [open_model(str(file), None, None, 1).suppressed_above for file in files] == [None, None]
+    assert len(suppressed_above) > 2 * 2 * 8, "beside two files on two splits, int8's calibrators are scored on val"
+    assert set(suppressed_above) == {None}
+
+
+def test_outputs_are_not_remembered_for_pictures_that_never_return(tmp_path: Path) -> None:
+    """A teacher's cache goes with flips alone, and the module varies pictures by itself."""
+    flips = TRAINING | {"augmentation": dict.fromkeys(("scale", "brightness", "contrast", "colour"), 0.0)}
+    menu = menu_of("distillation") | {"distillation": [{"cache": True}]}
+    path = write(tmp_path, DETECTOR | {"family": "own_points:set_family"}, flips, grid__methods=menu, grid__recovery=flips)
+    load_plan(path)
+    varied = "def augment(self, batch, rng):\n        return batch"
+    (tmp_path / CODE.name).write_text(CODE.read_text().replace('suppress = "none"', varied))
+    with pytest.raises(InputError, match=r"distillation\.0\.cache: pictures are new each time, as the detector has an `augment`"):
+        load_plan(path)

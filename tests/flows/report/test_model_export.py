@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
+import sixfold
+from detection import checkpoint
+from detection.checkpoint import SPEC_FILE, WEIGHTS_FILE
+from detection.data.dataset import load_split
 from detection.file_interface.declaration import Decoding
 from detection.file_interface.interface import FileInterface, PictureForm, read_interface
+from flows.grid.nodes import NODES
 from flows.report.model_export import ModelCard
+from flows.report.stage import report
 from tests.flows.records_factory import (
     CLASSES,
     INPUT_SIZE,
@@ -22,7 +30,8 @@ from tests.flows.records_factory import (
     measured_row,
     ok_cell,
 )
-from tests.flows.report_factory import Made
+from tests.flows.report_factory import FEW_DRAWS, Made
+from tests.flows.sweep_factory import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +41,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def test_chosen_models_are_exported_with_all_that_is_needed(made: Made) -> None:
-    """The ONNX file is the store's, byte by byte, and model.json tells how to feed it."""
+    """The ONNX file is the store's, byte by byte, and model.json tells how to feed it; the network for `sixfold.load` is there."""
     folder = made.best / MEASURED
-    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx", SPEC_FILE, WEIGHTS_FILE]
+    assert (folder / WEIGHTS_FILE).read_bytes() == b"float weights of pruning+quantization"
     assert (folder / "model.onnx").read_bytes() == b"model of pruning+quantization"
     card = ModelCard.model_validate_json((folder / "model.json").read_text())
     assert (card.cell, card.runtime, card.classes) == ("pruning+quantization", "onnxruntime 1.31.1", CLASSES)
@@ -53,7 +63,7 @@ def test_openvino_winner_is_two_files(tmp_path: Path) -> None:
         for cell, s in (("none", 0.01), ("pruning", 0.005))
     ]
     folder = Made(tmp_path, (cells, latency_file(rows))).best / "x86-openvino-1t"
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "model.json"} == {
+    assert {path.name: path.read_bytes() for path in folder.glob("model.*") if path.suffix != ".json"} == {
         "model.xml": b"model of pruning",
         "model.bin": b"weights of pruning",
     }
@@ -90,6 +100,10 @@ def test_a_file_of_a_user_takes_its_interface_along(tmp_path: Path) -> None:
     made = Made(tmp_path, eight_cells())
     made.images = dataclasses.replace(made.images, resize="stretch")
     interface.write(made.store.root / "pruning+quantization/onnxruntime")
+    fed_and_read = interface.model_dump(mode="json", by_alias=True)
+    settings = {"source": "0" * 64, "size_bytes": 1, "interface": fed_and_read, "params": 0, "macs": 0}
+    spec = {"schema": 2, "family": "onnx", "classes": CLASSES, "input_size": INPUT_SIZE, "settings": settings}
+    (made.store.root / "pruning+quantization/onnxruntime" / SPEC_FILE).write_text(json.dumps(spec))
     made.make(eight_cells())
     folder = made.best / MEASURED
     assert sorted(path.name for path in folder.iterdir()) == ["interface.json", "model.json", "model.onnx"]
@@ -100,3 +114,19 @@ def test_a_file_of_a_user_takes_its_interface_along(tmp_path: Path) -> None:
     assert card.input.letterbox == "none: stretched to all of the input"
     assert card.outputs.scores == "as `decoding` in interface.json says, from found"
     assert card.outputs.then == "drop scores below score_threshold; each object comes once"
+
+
+def test_the_float_network_behind_an_int8_file_is_loaded(swept: Sweep, tmp_path: Path) -> None:
+    """Of a real sweep: `sixfold.load` of the published folder gives the network that the int8 file was made from."""
+    rows = [measured_row(cell, MEASURED, s, 0.01) for cell, s in (("none", 0.01), ("quantization", 0.005))]
+    report(
+        swept.cells, latency_file(rows), load_split(swept.prepared, "test"), FEW_DRAWS,
+        folder=tmp_path / "report", best_folder=tmp_path / "best", store=swept.store, say=lambda _: None,
+    )  # fmt: skip
+    folder = tmp_path / "best" / MEASURED
+    card = ModelCard.model_validate_json((folder / "model.json").read_text())
+    assert card.cell == "quantization"
+    found = sixfold.load(folder).state_dict()
+    expected = checkpoint.load(swept.store.open(NODES, card.node)).weights
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], own) for name, own in expected.items())

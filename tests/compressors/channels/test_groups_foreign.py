@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.channels.groups import ChannelGroup, Groups, Members, Side, without
+from compressors.channels.tracing import channel_groups
 from compressors.contract import Workbench
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
-from compressors.pruning.groups import ChannelGroup, Groups, Members, Side, channel_groups, without
 from detection.checkpoint import Detector, load, save
 from detection.costs import count_macs
 from detection.edits import axis_of
-from tests.compressors.pruning import foreign_factory
-from tests.compressors.pruning.foreign_factory import foreign_detector, in_the_table
+from tests.compressors.channels import foreign_factory
+from tests.compressors.channels.foreign_factory import foreign_detector, in_the_table
 
 GROUPED, NORMALISED = (
     "grouped: a convolution in 2 groups would have to lose the same channels in each",
@@ -176,7 +177,7 @@ class Scaled(nn.Module):
 def test_channels_with_a_number_of_their_own_stay(monkeypatch: pytest.MonkeyPatch, detector: Detector) -> None:
     """No edit can narrow a parameter outside a layer: the layer before it stays whole, the next one does not."""
     family = replace(foreign_factory.FAMILY, protected=lambda network: ("last",))
-    monkeypatch.setattr("compressors.pruning.groups.family_of", lambda spec: family)
+    monkeypatch.setattr("compressors.channels.tracing.family_of", lambda spec: family)
     found = channel_groups(Scaled(), detector.spec)
     assert set(found.whole) == {"first"}
     assert "scale" in found.whole["first"]
@@ -198,7 +199,7 @@ class Unweighted(nn.Module):
 def test_a_normalisation_without_weights_is_left_whole(monkeypatch: pytest.MonkeyPatch, detector: Detector) -> None:
     """It has nothing to be cut by; what can be narrowed is, and can be taken out."""
     family = replace(foreign_factory.FAMILY, protected=lambda network: ("last",))
-    monkeypatch.setattr("compressors.pruning.groups.family_of", lambda spec: family)
+    monkeypatch.setattr("compressors.channels.tracing.family_of", lambda spec: family)
     network = Unweighted()
     own = Detector(detector.spec, network.state_dict())
     found = channel_groups(network, own.spec)

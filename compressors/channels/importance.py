@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressors.channels.groups import ChannelGroup
 from compressors.contract import Workbench
-from compressors.pruning.groups import ChannelGroup
 from detection.data.augmentation import batches
 
 TINY = torch.finfo(torch.float32).tiny

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 import torch
 
+from compressors.channels.groups import ChannelGroup, kept_spec, without
+from compressors.channels.tracing import channel_groups
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
-from compressors.pruning.groups import ChannelGroup, channel_groups, kept_spec, without
 from detection.checkpoint import Detector
 from detection.costs import count_params
 

@@ -13,11 +13,12 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from compressors.channels.groups import ChannelGroup, Members, Side
+from compressors.channels.importance import BY_WEIGHTS, bn_scale, fpgm, l2, lamp, taylor, unit_importance
+from compressors.channels.tracing import channel_groups
 from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
-from compressors.pruning.groups import ChannelGroup, Members, Side, channel_groups
-from compressors.pruning.importance import BY_WEIGHTS, bn_scale, fpgm, l2, lamp, taylor, unit_importance
 from detection.checkpoint import Detector
 from detection.data.augmentation import make_batch
 from detection.training import Recipe
