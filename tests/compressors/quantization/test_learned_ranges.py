@@ -20,7 +20,7 @@ from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import as_planes
 from detection.export import INPUT_NAME, export_onnx
-from detection.spec import Factored, KeptChannels, LayerWidth, Ranks, Separated
+from detection.spec import Factored, KeptChannels, LayerWidth, Ranks, Separated, Skipped
 from hardware_profiles.runtimes import writing
 from tests.compressors.quantization.test_fake_quantize import SHAPES, exact, lively, rounded_of, shaped
 from tests.module_factory import module_detector
@@ -38,6 +38,7 @@ EDITS = {
     "factored": Factored(
         layers={f"{NETWORK}deep.0": Ranks(inputs=8, outputs=8), f"{NETWORK}block.0": Ranks(inputs=None, outputs=6)}
     ),
+    "skipped": Skipped(blocks=(f"{NETWORK}block",)),
     "separated": Separated(layers=(f"{NETWORK}middle.0", f"{NETWORK}block.0")),
 }
 

@@ -116,7 +116,7 @@ def test_its_cells_are_trained_with_rounding(made: Sweep, tmp_path: Path) -> Non
     """Where `qat_epochs` asks for it: a node more, an epoch of three updates by the cell's own objective, maps of the teacher's
     included, whose ranges the file has."""
     packing = {"pictures": 8, "calibrator": "minmax", "qat_epochs": 1}
-    menu = MENU | {"lightweight": [], "low_rank": [], "quantization": [packing]}
+    menu = menu_of("pruning", "distillation") | {"quantization": [packing]}
     plan = load_plan(write(tmp_path, DETECTOR, grid__methods=menu))
     code, said = run_grid(replace(made, folder=tmp_path, plan=plan, forecast=forecast(plan, made.prepared, made.store, None)))
     sweep = replace(made, folder=tmp_path, plan=plan)
