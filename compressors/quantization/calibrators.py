@@ -45,20 +45,11 @@ def observe(float_file: Path, names: Iterable[str], pictures: list[Any]) -> dict
 
     The pictures go through the network twice: first for the ends, then for the bins.
     """
-    import onnxruntime
-
     model, wanted = onnx.load(float_file), sorted(names)
-    known = {value.name for value in (*model.graph.input, *model.graph.output)}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    (given,) = (value.name for value in model.graph.input)
-    computed = [name for name in wanted if name != given]
+    given, computed = model.graph.input[0].name, _computing(model, wanted)
 
     def values(picture: Any) -> dict[str, Any]:
-        found = dict(zip(computed, session.run(computed, {given: picture}), strict=True)) | {given: picture}
+        found = computed(picture) | {given: picture}
         return {name: value for name, value in found.items() if name in ends and value.dtype.kind == "f"}  # sizes are not rounded
 
     ends = dict.fromkeys(wanted, (0.0, 0.0))
@@ -71,6 +62,11 @@ def observe(float_file: Path, names: Iterable[str], pictures: list[Any]) -> dict
         for name, value in values(picture).items():
             counts[name] += _counted(value, *ends[name])
     return {name: Histogram(counts[name], *ends[name]) for name in wanted}
+
+
+def values_of(model: onnx.ModelProto, names: Iterable[str], picture: Any) -> dict[str, Any]:
+    """What each named tensor of the model holds for a picture, but for those that hold no floats."""
+    return {name: value for name, value in _computing(model, sorted(names))(picture).items() if value.dtype.kind == "f"}
 
 
 def ranges_of(histograms: dict[str, Histogram], calibrator: RangeCalibrator, percentile: float) -> Ranges:
@@ -132,6 +128,21 @@ def by_entropy(histogram: Histogram) -> Range:
 
 
 CALIBRATORS: dict[RangeCalibrator, Callable[[Histogram], Range]] = {"minmax": by_minmax, "entropy": by_entropy, "mse": by_mse}
+
+
+def _computing(model: onnx.ModelProto, names: list[str]) -> Callable[[Any], dict[str, Any]]:
+    """A function that computes the named tensors of the model but for its input from a picture; the model is changed."""
+    import onnxruntime
+
+    known = {value.name for value in (*model.graph.input, *model.graph.output)}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    (given,) = (value.name for value in model.graph.input)
+    computed = [name for name in names if name != given]
+    return lambda picture: dict(zip(computed, session.run(computed, {given: picture}), strict=True))
 
 
 def _best(histogram: Histogram, cost: Callable[[Range], float]) -> Range:

@@ -3,70 +3,30 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
-import onnx
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from compressors.quantization.float_parts import float_tail, predicts
+from compressors.quantization.rounding import ROUNDED, FakeQuantizedMap, FakeQuantizedWeight, FixedNorm, as_class
 from detection.checkpoint import Detector
-from hardware_profiles.runtimes.ranges import LEVELS, Range, Ranges
+from detection.tracing import traced
+from hardware_profiles.runtimes.ranges import Ranges
 
-GREATEST_WEIGHT = 127
-"""Of a signed byte; -128 is left out, as both runtimes do, so that zero is the middle."""
-RANGE_MOMENTUM = 0.01
-"""Share of each new batch in a range (arXiv:1712.05877, section 3.1, asks for long averages)."""
-JOINS = {operator.add: "Add", operator.iadd: "Add", torch.add: "Add", torch.cat: "Concat"}
-"""Functions that read several maps, and their names in ONNX; both runtimes round what they read."""
-
-PREDICTION = "Prediction"
-"""The kind of the products that predict scores and boxes."""
-SAME_VALUES = frozenset({"Resize", "Transpose", "Reshape"})
-
-
-class FakeQuantizedConv(nn.Conv2d):
-    """A convolution whose weights are rounded to int8 per output channel before they are used."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(B, outputs, height, width)."""
-        scale = self.weight.detach().abs().amax((1, 2, 3)).clamp(min=1e-12) / GREATEST_WEIGHT
-        zero_points = torch.zeros_like(scale, dtype=torch.int32)
-        weight = torch.fake_quantize_per_channel_affine(self.weight, scale, zero_points, 0, -GREATEST_WEIGHT, GREATEST_WEIGHT)
-        return F.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-
-class FakeQuantizedMap(nn.Module):
-    """Maps rounded to 256 levels between two ends that follow, while training, the least and greatest value of each batch."""
-
-    low: Tensor  # ()
-    high: Tensor  # ()
-    batches: Tensor  # ()
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("low", "high", "batches"):
-            self.register_buffer(name, torch.zeros(()))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """The same shape."""
-        if self.training:
-            with torch.no_grad():
-                share = 1.0 if not self.batches else RANGE_MOMENTUM
-                self.low.lerp_(maps.min().clamp(max=0.0), share)
-                self.high.lerp_(maps.max().clamp(min=0.0), share)
-                self.batches += 1
-        ends = self.ends()
-        return torch.fake_quantize_per_tensor_affine(maps, ends.scale, ends.zero_point, 0, LEVELS - 1)
-
-    def ends(self) -> Range:
-        """The range as it is now."""
-        return Range(float(self.low), float(self.high))
+PRODUCT_FUNCTIONS: dict[Any, int] = {torch.conv2d: 0, torch.conv_transpose2d: 1, F.linear: 0}
+"""Functions that multiply maps with weights -> the dimension of the weights that belongs to the outputs."""
+JOINS = frozenset({
+    operator.add, operator.iadd, operator.mul, operator.imul, operator.matmul,
+    torch.add, torch.mul, torch.matmul, torch.bmm, torch.cat, torch.concat,
+})  # fmt: skip
+"""Functions that read several maps; both runtimes round what they read."""
+JOINING_METHODS = frozenset({"add", "add_", "mul", "mul_", "matmul", "bmm"})
 
 
 @dataclass(frozen=True)
@@ -76,144 +36,160 @@ class FakeQuantizedNetwork:
     graph: fx.GraphModule
     folded: dict[str, str]
     """Normalisation -> the convolution that holds it now."""
-    reads: dict[str, str]
-    """Where a map is read, as `place` names it -> the module that rounds it."""
+    roundings: dict[str, str]
+    """Node of the graph whose map is rounded where it is read -> the module that rounds it."""
 
     def detector(self, before: Detector) -> Detector:
         """The detector with these weights; normalisations pass on what they get, but for their bias."""
-        own, weights, eps = self.graph.state_dict(), dict(before.weights), nn.BatchNorm2d(1).eps
+        network, own = before.network(), self.graph.state_dict()
+        names: dict[int, list[str]] = {}  # of one tensor, which layers may share
+        for name, tensor in network.state_dict(keep_vars=True).items():
+            names.setdefault(id(tensor), []).append(name)
+        learned = {name: own[name] for name in before.weights if name in own}
         for norm, conv in self.folded.items():
-            ones = torch.ones_like(weights[f"{norm}.bias"])
-            weights[f"{norm}.weight"], weights[f"{norm}.bias"] = ones, own[f"{conv}.bias"].detach().cpu().clone()
-            weights[f"{norm}.running_mean"], weights[f"{norm}.running_var"] = torch.zeros_like(ones), ones - eps
-        folded = {f"{conv}.bias" for conv in self.folded.values()}
-        learned = {name for name in own if name in weights and name not in folded}
-        weights |= {name: own[name].detach().to("cpu", copy=True).contiguous() for name in learned}
+            bias = own[f"{conv}.bias"]
+            ones, eps = torch.ones_like(bias), cast(nn.BatchNorm2d, network.get_submodule(norm)).eps
+            learned |= {f"{norm}.weight": ones, f"{norm}.bias": bias}
+            learned |= {f"{norm}.running_mean": torch.zeros_like(bias), f"{norm}.running_var": ones - eps}
+            if f"{conv}.bias" in learned:
+                learned[f"{conv}.bias"] = torch.zeros_like(bias)
+        weights = dict(before.weights)
+        for same in names.values():
+            for name in same if (found := [own for own in same if own in learned]) else ():
+                weights[name] = learned[found[0]].detach().to("cpu", copy=True).contiguous()
         return Detector(before.spec, MappingProxyType(weights))
 
     def ranges(self) -> Ranges:
-        """Place -> the range of the map that is read there."""
-        return {place: cast(FakeQuantizedMap, self.graph.get_submodule(module)).ends() for place, module in self.reads.items()}
-
-
-def place(kind: str, number: int, operand: int) -> str:
-    """The name of an operand: operators of one ONNX kind, those before the decoding, are numbered in the order of execution."""
-    return f"{kind} {number} {operand}"
+        """Node whose map is rounded -> the range that it is rounded in."""
+        modules = {name: cast(FakeQuantizedMap, self.graph.get_submodule(module)) for name, module in self.roundings.items()}
+        return {name: module.ends() for name, module in modules.items() if module.batches}
 
 
 def fake_quantized(network: nn.Module, protected: Collection[str], *, float_stem: bool) -> FakeQuantizedNetwork:
-    """The network with normalisations folded and rounding where the runtimes round.
+    """The network, as it trains, with normalisations folded and rounding where the runtimes round.
 
-    The last prediction convolutions, products in the exported file, keep float weights; what they read is rounded, as it is in ONNX
-    Runtime's file (OpenVINO's leaves it alone); `protected` names them. The picture is not: its bytes are levels of int8.
+    The last prediction layers, which `protected` names, keep float weights, and so does what follows them; what they read is
+    rounded, as it is in ONNX Runtime's file (OpenVINO's leaves it alone). The picture is not: its bytes are levels of int8. Left
+    out is what one runtime alone rounds, such as the inner values of a SiLU.
     """
-    traced = fx.symbolic_trace(network.eval())
-    folded = _fold_normalisations(traced)
-    predictions = set(protected)
-    reading = {str(user.target) for node in traced.graph.nodes if node.op == "placeholder" for user in node.users}
-    kept = reading if float_stem else set()
-    reads: dict[str, str] = {}
-    watched: dict[fx.Node, fx.Node] = {}
-    predicting: set[fx.Node] = set()
-    seen: dict[str, int] = {}
-    for node in list(traced.graph.nodes):
-        kind = PREDICTION if node.target in predictions else _kind(traced, node)
-        if kind is None:
+    graph, folded = folded_graph(network.train())
+    nodes = list(graph.graph.nodes)
+    tail, from_picture = _float_tail(graph, protected), _from_picture(nodes)
+    pictures = {node for node in nodes if node.op == "placeholder"}
+    roundings: dict[fx.Node, fx.Node] = {}
+    for node in nodes:
+        is_product = _is_product(graph, node)
+        if not is_product and (node in tail or not _joins(node)):
             continue
-        if kind == PREDICTION and node.all_input_nodes[0] in predicting:  # one product predicts scores and boxes
-            node.replace_input_with(node.all_input_nodes[0], watched[node.all_input_nodes[0]])
-            continue
-        predicting.update(node.all_input_nodes if kind == PREDICTION else ())
-        number = seen[kind] = seen.get(kind, -1) + 1
-        if kind == "Conv" and node.target not in kept:
-            _round_weights(traced, str(node.target))
-        maps = [source for source in node.all_input_nodes if source.op != "placeholder"]
-        for operand, source in enumerate(maps):
-            if source not in watched:
-                watched[source] = _watch(traced, source, len(watched))
-            reads[place(kind, number, operand)] = str(watched[source].target)
-        for source in maps:
-            node.replace_input_with(source, watched[source])
-    traced.delete_all_unused_submodules()  # the normalisations
-    traced.graph.lint()
-    traced.recompile()
-    return FakeQuantizedNetwork(traced, folded, reads)
+        reads_picture = bool(pictures & set(node.all_input_nodes))
+        if is_product and node not in tail and not (float_stem and reads_picture):
+            _round_weight(graph, node, from_picture)
+        for source in node.all_input_nodes:
+            if source in from_picture and source not in pictures:
+                if source not in roundings:
+                    roundings[source] = _rounding(graph, source, node, f"rounded_map_{len(roundings)}")
+                node.replace_input_with(source, roundings[source])
+    graph.delete_all_unused_submodules()  # the normalisations
+    graph.graph.lint()
+    graph.recompile()
+    return FakeQuantizedNetwork(graph, folded, {source.name: str(own.target) for source, own in roundings.items()})
 
 
-def tensor_ranges(model: onnx.ModelProto, learned: Ranges) -> Ranges:
-    """Ranges by place as ranges by the tensors of the exported file, which has the same operators in the same order."""
-    tail = set(float_tail(model))
-    producers = {output: node for node in model.graph.node for output in node.output}
-    found: Ranges = {}
-    seen: dict[str, int] = {}
-    for node in model.graph.node:
-        kind = PREDICTION if predicts(node) else node.op_type
-        if kind not in {"Conv", PREDICTION, *JOINS.values()} or (node.name in tail and kind != PREDICTION):
+def folded_graph(network: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
+    """What the network does in the mode that it is in, with normalisations folded; which of them into which convolutions.
+
+    Of the others the statistics are fixed, as they are in the exported file.
+    """
+    graph, folded = traced(network), dict[str, str]()
+    calls = Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+    read = {str(node.target).rpartition(".")[0] for node in graph.graph.nodes if node.op == "get_attr"}
+    shared = Counter(id(own) for _, own in network.named_parameters(remove_duplicate=False))
+
+    def is_alone(name: str) -> bool:
+        """Whether its parameters serve one call."""
+        parameters = graph.get_submodule(name).parameters()
+        return calls[name] == 1 and name not in read and all(shared[id(own)] == 1 for own in parameters)
+
+    for node in list(graph.graph.nodes):
+        norm = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
             continue
-        number = seen[kind] = seen.get(kind, -1) + 1
-        maps = node.input if kind in JOINS.values() else node.input[:1]
-        for operand, name in enumerate(maps):
-            own = learned.get(place(kind, number, operand))
-            if own is not None:
-                found |= dict.fromkeys(_same_values(name, producers), own)
+        source, name = node.all_input_nodes[0], str(node.target)
+        conv = graph.get_submodule(str(source.target)) if source.op == "call_module" else None
+        foldable = type(conv) is nn.Conv2d and norm.affine and len(source.users) == 1
+        if not foldable or not is_alone(name) or not is_alone(str(source.target)):
+            if not isinstance(norm, FixedNorm):
+                _set(graph, name, as_class(norm, FixedNorm))
+            continue
+        # Its new bias would stay as it is otherwise.
+        fused = fuse_conv_bn_eval(cast(nn.Conv2d, conv).eval(), norm.eval()).requires_grad_(True)
+        _set(graph, str(source.target), fused)
+        node.replace_all_uses_with(source)
+        graph.graph.erase_node(node)
+        folded[name] = str(source.target)
+    graph.recompile()
+    return graph, folded
+
+
+def _float_tail(graph: fx.GraphModule, protected: Collection[str]) -> set[fx.Node]:
+    """The protected products, and what follows from them and leads to no other product."""
+    leads: set[fx.Node] = set()
+    for node in reversed(graph.graph.nodes):
+        if any(user in leads or _is_product(graph, user) for user in node.users):
+            leads.add(node)
+    tail: set[fx.Node] = set()
+    follows: set[fx.Node] = set()
+    for node in graph.graph.nodes:
+        predicts = _is_product(graph, node) and bool(node.meta.get("nn_module_stack", {}).keys() & set(protected))
+        if predicts or follows & set(node.all_input_nodes):
+            follows.add(node)
+        if predicts or (node in follows and node not in leads and not _is_product(graph, node)):
+            tail.add(node)
+    return tail
+
+
+def _from_picture(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """Nodes whose values depend on the picture, and not on weights alone."""
+    found: set[fx.Node] = set()
+    for node in nodes:
+        if node.op == "placeholder" or found & set(node.all_input_nodes):
+            found.add(node)
     return found
 
 
-def _same_values(name: str, producers: dict[str, onnx.NodeProto]) -> list[str]:
-    """The tensor, and those that it only repeats or turns: they share a range."""
-    names = [name]
-    while names[-1] in producers and producers[names[-1]].op_type in SAME_VALUES:
-        names.append(producers[names[-1]].input[0])
-    return names
-
-
-def _kind(traced: fx.GraphModule, node: fx.Node) -> str | None:
-    """Conv, Add or Concat where the node reads maps that are rounded; the joining of the levels' predictions is none of them."""
+def _is_product(graph: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return "Conv" if isinstance(traced.get_submodule(str(node.target)), nn.Conv2d) else None
-    if node.op != "call_function" or node.target not in JOINS or any(source.op == "call_method" for source in node.all_input_nodes):
-        return None
-    return JOINS[node.target]
+        return isinstance(graph.get_submodule(str(node.target)), tuple(ROUNDED))
+    return node.op == "call_function" and node.target in PRODUCT_FUNCTIONS
 
 
-def _fold_normalisations(traced: fx.GraphModule) -> dict[str, str]:
-    """Fold each normalisation into the convolution before it, in place; which into which."""
-    folded: dict[str, str] = {}
-    for node in list(traced.graph.nodes):
-        norm = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(norm, nn.BatchNorm2d):
-            continue
-        source = node.all_input_nodes[0]
-        conv = traced.get_submodule(str(source.target))
-        assert isinstance(conv, nn.Conv2d), f"{node.target} follows no convolution"
-        assert conv.bias is None, f"{source.target} has a bias before {node.target}, which could not be told apart again"
-        # Its new bias would stay as it is otherwise.
-        _set(traced, str(source.target), fuse_conv_bn_eval(conv, norm).requires_grad_(True))
-        node.replace_all_uses_with(source)
-        traced.graph.erase_node(node)
-        folded[str(node.target)] = str(source.target)
-    return folded
+def _joins(node: fx.Node) -> bool:
+    methods: dict[str, Callable[[Any], bool]] = {"call_function": JOINS.__contains__, "call_method": JOINING_METHODS.__contains__}
+    return node.op in methods and methods[node.op](node.target)
 
 
-def _round_weights(traced: fx.GraphModule, name: str) -> None:
-    conv = traced.get_submodule(name)
-    assert isinstance(conv, nn.Conv2d)
-    rounded: nn.Module = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        FakeQuantizedConv, conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-        groups=conv.groups, bias=conv.bias is not None, device=conv.weight.device,
-    )  # fmt: skip
-    rounded.load_state_dict(conv.state_dict())
-    _set(traced, name, rounded)
+def _round_weight(graph: fx.GraphModule, node: fx.Node, from_picture: set[fx.Node]) -> None:
+    """Round the weight of a product; one that is computed from the picture is a map."""
+    if node.op == "call_module":
+        layer = graph.get_submodule(str(node.target))
+        if type(layer) in ROUNDED:
+            _set(graph, str(node.target), as_class(layer, ROUNDED[type(layer)]))
+        return
+    weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+    if isinstance(weight, fx.Node) and weight not in from_picture:
+        name = f"rounded_weight_{node.name}"
+        graph.add_module(name, FakeQuantizedWeight(PRODUCT_FUNCTIONS[node.target]))
+        with graph.graph.inserting_before(node):
+            node.replace_input_with(weight, graph.graph.call_module(name, (weight,)))
 
 
-def _watch(traced: fx.GraphModule, source: fx.Node, number: int) -> fx.Node:
-    """A node that rounds what the source gives."""
-    name = f"rounded_map_{number}"
-    traced.add_module(name, FakeQuantizedMap())
-    with traced.graph.inserting_after(source):
-        return traced.graph.call_module(name, (source,))
+def _rounding(graph: fx.GraphModule, source: fx.Node, reader: fx.Node, name: str) -> fx.Node:
+    """A node that rounds what the source gives, before its first reader: what is changed in place has been changed by then."""
+    graph.add_module(name, FakeQuantizedMap())
+    with graph.graph.inserting_before(reader):
+        return graph.graph.call_module(name, (source,))
 
 
-def _set(traced: fx.GraphModule, name: str, module: nn.Module) -> None:
+def _set(graph: fx.GraphModule, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
-    setattr(traced.get_submodule(parent), child, module)
+    setattr(graph.get_submodule(parent), child, module)

@@ -1,7 +1,8 @@
 """quantization: int8 by the tool of the runtime that will run it, its ranges taken from training pictures and chosen on val.
 
 calibrators.py finds the ranges, `hardware_profiles.runtimes` writes the files, float_parts.py says what of them stays float,
-fake_quantize.py and qat.py are quantization-aware training.
+qat.py is quantization-aware training: fake_quantize.py makes its network of what is in rounding.py, learned_ranges.py finds the
+ranges that it learned in the file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pydantic import Field, model_validator
 from compressors.contract import Phase, Settings
 from compressors.quantization import float_parts
 from compressors.quantization.calibrators import RangeCalibrator, observe, ranges_of
-from compressors.quantization.fake_quantize import tensor_ranges
 from compressors.quantization.float_tail import PRODUCTS
+from compressors.quantization.learned_ranges import tensor_ranges
 from detection.checkpoint import Detector
 from detection.data.dataset import Images
 from detection.evaluation import accuracy, detect
@@ -178,7 +179,7 @@ def quantize(
 ) -> Packed:
     """The file written into folder for this runtime, and what was chosen.
 
-    Learned ranges, by place, come from a quantization-aware training; they are one candidate more, the first.
+    Learned ranges, by node of the traced network, come from a quantization-aware training; they are one candidate more, the first.
     """
     if (train.split, val.split) != ("train", "val"):
         raise InputError(f"quantization: calibrates on train and chooses on val, was given {train.split!r} and {val.split!r}.")
@@ -219,8 +220,9 @@ def pack(
         else:  # the tools need names, constants in one list, and an operator set with ranges per channel
             repair(exported, planes_file, detector.spec.input_size)
         pictures = _as_taken(shown, planes_file, interface)
+        tensors = tensor_ranges(detector, planes_file, shown[0], learned) if learned else {}
         reader = replace(reader_for(interface), select=detector.family.select(detector.spec))
-        work = _Work(config, entry, exported, planes_file, pictures, val, learned or {}, interface, reader)
+        work = _Work(config, entry, exported, planes_file, pictures, val, tensors, interface, reader)
         return work.packed(folder)
 
 
@@ -258,9 +260,8 @@ class _Work:
         self.write = runtime.int8_writer(ForInt8(planes_file, self.ready, tuple(pictures), bool(learned), interface is None))
         histograms = observe(self.ready, float_parts.activations_of(self.graph), pictures)
         found: dict[Origin, Ranges] = {name: ranges_of(histograms, name, config.percentile) for name in config.candidates}
-        places = tensor_ranges(planes, learned)
         if learned:  # what a quantization-aware training was clipped to; it leaves out what only one of the runtimes rounds
-            first: dict[Origin, Ranges] = {"learned": found[config.candidates[0]] | places}
+            first: dict[Origin, Ranges] = {"learned": found[config.candidates[0]] | learned}
             found = first | found if config.calibrator == "val" else first
         picture = {INPUT_NAME: PICTURE_RANGE} if interface is None else {self.graph.graph.input[0].name: Range(*interface.limits())}
         self.ranges = {name: own | picture for name, own in found.items()}

@@ -18,19 +18,18 @@ from torch import Tensor
 
 from compressors.quantization.fake_quantize import fake_quantized
 from detection.checkpoint import Detector
-from detection.data.augmentation import batches
 from detection.data.dataset import Images
 from detection.frozen import Frozen
-from detection.training import Objective, Recipe, TrainingRecord, optimizer_of, update
+from detection.training import Objective, Recipe, TrainingRecord, drawing, optimizer_of, rate_factors, shuffled, update
 from hardware_profiles.runtimes.ranges import Range, Ranges
 
 RANGES_FILE = "ranges.json"
 
 
 class LearnedRanges(Frozen):
-    """Where the rounded maps ended when training did, by the place where each is read."""
+    """Where the rounded maps ended when training did, by the node of the traced network that makes each."""
 
-    places: dict[str, tuple[float, float]]
+    maps: dict[str, tuple[float, float]]
 
 
 class Rounded(NamedTuple):
@@ -38,7 +37,7 @@ class Rounded(NamedTuple):
 
     detector: Detector
     ranges: Ranges
-    """By place, see `fake_quantized.place`."""
+    """By node, see `FakeQuantizedNetwork.ranges`."""
     record: TrainingRecord
 
 
@@ -61,20 +60,21 @@ def train_quantization_aware(
     network = detector.network().to(device)
     rounded = fake_quantized(network, family.protected(network), float_stem=float_stem)
     graph = rounded.graph.to(device).train()
-    optimizer = optimizer_of([*graph.parameters(), *(objective.parameters() if objective else ())], recipe)
+    own = [*graph.parameters(), *(objective.parameters() if objective else ())]
+    optimizer = optimizer_of(own, recipe, rate_factors(family, network, graph.named_parameters(remove_duplicate=False)))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     total_steps, steps, losses = math.ceil(len(train) / recipe.batch_size) * recipe.epochs, 0, list[float]()
     for epoch in range(recipe.epochs):
-        rng = np.random.default_rng((seed, epoch))
-        how, total = recipe.augmentation.at(epoch / recipe.epochs), 0.0
-        for drawn in batches(train, rng.permutation(len(train)), recipe.batch_size, how, rng):
-            batch = drawn.on(device)
-            raw, value = family.learn(network, batch, half=False, forward=graph)
-            if objective is not None:
-                value = objective(network, raw, batch, value, half=False)
-            total += _finite(value, epoch) * len(batch.images)
-            update(optimizer, parameters, value, _learning_rate(recipe, steps, total_steps))
-            steps += 1
+        rng, total = np.random.default_rng((seed, epoch)), 0.0
+        with drawing(device, seed, epoch):
+            for drawn in shuffled(detector.spec, train, recipe, epoch / recipe.epochs, rng):
+                batch = drawn.on(device)
+                raw, value = family.learn(network, batch, half=False, forward=graph)
+                if objective is not None:
+                    value = objective(network, raw, batch, value, half=False)
+                total += _finite(value, epoch) * len(batch.images)
+                update(optimizer, parameters, value, _learning_rate(recipe, steps, total_steps))
+                steps += 1
         losses.append(total / len(train))
         if on_epoch:
             on_epoch(epoch + 1, losses[-1])
@@ -90,7 +90,7 @@ def train_quantization_aware(
 
 def save_ranges(ranges: Ranges, folder: Path) -> None:
     """Write the learned ranges into the folder of a detector."""
-    (folder / RANGES_FILE).write_text(LearnedRanges(places=dict(ranges.items())).model_dump_json(indent=1) + "\n")
+    (folder / RANGES_FILE).write_text(LearnedRanges(maps=dict(ranges.items())).model_dump_json(indent=1) + "\n")
 
 
 def load_ranges(folder: Path) -> Ranges | None:
@@ -98,7 +98,7 @@ def load_ranges(folder: Path) -> Ranges | None:
     file = folder / RANGES_FILE
     if not file.is_file():
         return None
-    return {place: Range(*ends) for place, ends in LearnedRanges.model_validate_json(file.read_text()).places.items()}
+    return {node: Range(*ends) for node, ends in LearnedRanges.model_validate_json(file.read_text()).maps.items()}
 
 
 def _finite(value: Tensor, epoch: int) -> float:

@@ -11,28 +11,40 @@ from torch import Tensor, nn
 
 from detection.family import Batch, Capability, Family, Points, TeacherTargets, random_start
 from detection.frozen import Frozen, InputError
-from detection.module.adapter import Adapted, Deployed, ModuleRaw, as_float32, floats_of, user_of
+from detection.module.adapter import NETWORK, Adapted, Deployed, ModuleRaw, as_float32, floats_of, user_of
 from detection.module.costs import costs_of
 from detection.module.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.module.reading import about, spec_of, weights_of
 from detection.module.settings import ModuleSettings
 from detection.spec import Spec
+from detection.tracing import why_untraceable
 
 LEAST_SCORE = 1e-6
 """Scores nearer to 0 or 1 have no logit in float32 worth comparing."""
-CANNOT: Mapping[Capability, str] = {
-    "qat": "quantization-aware training of modules of your own is not offered yet.",
-}
 
 
 def _cannot(spec: Spec) -> Mapping[Capability, str]:
-    return CANNOT if _has_light_layers(spec.model_dump_json(by_alias=True)) else {**CANNOT, "lightweight": NOTHING_TO_GAIN}
+    spec_json, found = spec.model_dump_json(by_alias=True), dict[Capability, str]()
+    if not _has_light_layers(spec_json):
+        found["lightweight"] = NOTHING_TO_GAIN
+    if reason := _why_untraceable(spec_json):
+        found["qat"] = reason
+    return found
 
 
 @lru_cache(maxsize=64)
 def _has_light_layers(spec_json: str) -> bool:
     """Whether light blocks can be had; the network is built for it, and planning asks for every cell."""
     return bool(light_layers(Adapted, _protected, Spec.model_validate_json(spec_json)))
+
+
+@lru_cache(maxsize=64)
+def _why_untraceable(spec_json: str) -> str | None:
+    """Why there is no graph of the network to put rounding into, in a sentence; it runs once for it."""
+    spec = Spec.model_validate_json(spec_json)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return why_untraceable(Adapted(spec), torch.rand(1, 3, *spec.input_size), NETWORK)
 
 
 def _protected(network: nn.Module) -> tuple[str, ...]:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-import onnx
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from compressors.contract import Workbench
 from compressors.low_rank import LowRank, factor
-from compressors.quantization import float_parts
-from compressors.quantization.fake_quantize import (
-    FakeQuantizedConv,
-    FakeQuantizedMap,
-    FakeQuantizedNetwork,
-    fake_quantized,
-    place,
-    tensor_ranges,
-)
+from compressors.quantization.fake_quantize import FakeQuantizedNetwork, fake_quantized
+from compressors.quantization.rounding import ROUNDED, FakeQuantizedConv, FakeQuantizedMap, FakeQuantizedWeight, FixedNorm
 from detection.checkpoint import Detector, fresh
 from detection.compact.architecture import Architecture
 from detection.data.dataset import Images
 from detection.evaluation import as_planes
-from detection.export import INPUT_NAME, export_onnx
-from hardware_profiles.runtimes import writing
-from hardware_profiles.runtimes.ranges import Range
+from tests.module_factory import module_detector
 
 SHAPES: dict[str, dict[str, object]] = {
     "plain": {},
@@ -41,6 +29,9 @@ SHAPES: dict[str, dict[str, object]] = {
         "head_branches": "shared",
     },
 }
+
+
+MODULES = ("own_points", "odd_layers")
 
 
 def lively(detector: Detector, seed: int = 1) -> Detector:
@@ -67,41 +58,48 @@ def rounded_of(detector: Detector, float_stem: bool = False) -> FakeQuantizedNet
     return fake_quantized(network, detector.family.protected(network), float_stem=float_stem)
 
 
-def without_rounding(graph: nn.Module) -> None:
+def exact(graph: nn.Module) -> None:
     """Let every rounding pass on what it gets."""
+    plain = {rounded: own for own, rounded in ROUNDED.items()}
     for module in graph.modules():
-        if isinstance(module, FakeQuantizedMap):
-            module.forward = lambda maps: maps  # type: ignore[method-assign]
-        if isinstance(module, FakeQuantizedConv):
-            module.__class__ = nn.Conv2d
+        if isinstance(module, FakeQuantizedMap | FakeQuantizedWeight):
+            module.forward = lambda own: own  # type: ignore[method-assign]
+        module.__class__ = plain.get(type(module), type(module))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_without_its_rounding_it_is_the_network(shape: str, tiny_detector: Detector, tiny_train: Images) -> None:
-    """Normalisations are folded into the convolutions: outputs agree to float32 rounding, for every kind of block."""
-    detector = shaped(tiny_detector, SHAPES[shape])
-    rounded = rounded_of(detector)
-    without_rounding(rounded.graph)
-    pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
+def detector_of(kind: str, like: Detector) -> Detector:
+    """One of our own by its shape, or a user's by its file."""
+    return shaped(like, SHAPES[kind]) if kind in SHAPES else lively(module_detector(kind, like))
+
+
+def said(network: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """All tensors of what the network says."""
     with torch.no_grad():
-        own, expected = rounded.graph.eval()(pixels), detector.network()(pixels)
-    for mine, theirs in zip((*own[:2], *own[2]), (*expected[:2], *expected[2]), strict=True):
+        return list(pytree.tree_leaves(network(pixels)))
+
+
+@pytest.mark.parametrize("kind", [*SHAPES, *MODULES])
+def test_without_its_rounding_it_is_the_network(kind: str, tiny_detector: Detector, tiny_train: Images) -> None:
+    """Normalisations are folded into the convolutions: outputs agree to float32 rounding, for every kind of block."""
+    detector = detector_of(kind, tiny_detector)
+    rounded = rounded_of(detector)
+    exact(rounded.graph)
+    pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
+    for mine, theirs in zip(said(rounded.graph.eval(), pixels), said(detector.network(), pixels), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
     assert not [module for module in rounded.graph.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_way_back_gives_a_detector_that_says_the_same(shape: str, tiny_detector: Detector, tiny_train: Images) -> None:
+@pytest.mark.parametrize("kind", [*SHAPES, *MODULES])
+def test_the_way_back_gives_a_detector_that_says_the_same(kind: str, tiny_detector: Detector, tiny_train: Images) -> None:
     """Folded weights fit the same spec: normalisations multiply by one and add the bias."""
-    detector = shaped(tiny_detector, SHAPES[shape])
+    detector = detector_of(kind, tiny_detector)
     back = rounded_of(detector).detector(detector)
     assert back.spec == detector.spec
     assert {name: tensor.shape for name, tensor in back.weights.items()} == {n: t.shape for n, t in detector.weights.items()}
     pixels = torch.from_numpy(as_planes(tiny_train.pixels[0]))
-    with torch.no_grad():
-        own, expected = back.network()(pixels), detector.network()(pixels)
-    torch.testing.assert_close(own.score_logits, expected.score_logits, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(own.box_logits, expected.box_logits, rtol=1e-3, atol=1e-4)
+    for mine, theirs in zip(said(back.network(), pixels), said(detector.network(), pixels), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
     assert back.digest != detector.digest
 
 
@@ -114,84 +112,6 @@ def test_only_predictions_keep_float_weights(tiny_detector: Detector) -> None:
         assert plain == {*protected, *(["stem.0"] if float_stem else [])}
 
 
-def test_weights_are_rounded_per_output_channel() -> None:
-    """Weights 1.27 and 0.634 of one channel: scale 0.01, so 1.27 and 0.63. Another channel a thousandth of it: its own scale."""
-    conv = FakeQuantizedConv(2, 2, 1, bias=False)
-    conv.weight.data = torch.tensor([[[[1.27]], [[0.634]]], [[[0.00127]], [[0.000634]]]])
-    seen = conv(torch.eye(2).reshape(2, 2, 1, 1)).flatten(1)
-    torch.testing.assert_close(seen, torch.tensor([[1.27, 0.00127], [0.63, 0.00063]]))
-    seen.sum().backward()
-    assert conv.weight.grad is not None
-    assert (conv.weight.grad == 1).all(), "the gradient passes as if nothing had been rounded"
-
-
-def test_ranges_follow_what_occurs_and_stand_still_in_evaluation() -> None:
-    """The first batch sets the ends, each later one moves them by a hundredth; nothing moves while evaluating."""
-    own = FakeQuantizedMap().train()
-    own(torch.tensor([[-1.0, 3.0]]))
-    assert own.ends() == Range(-1.0, 3.0)
-    own(torch.tensor([[-2.0, 1.0]]))
-    assert own.ends() == pytest.approx((-1.01, 2.98))
-    own.eval()(torch.tensor([[100.0]]))
-    assert own.ends() == pytest.approx((-1.01, 2.98))
-
-
-def test_maps_are_rounded_to_256_levels_and_cut() -> None:
-    """0..25.5 has levels 0.1 apart: 1.23 becomes 1.2 and 99 becomes 25.5; where it was cut no gradient passes."""
-    own = FakeQuantizedMap().train()
-    own(torch.tensor([0.0, 25.5]))
-    maps = torch.tensor([1.23, 99.0], requires_grad=True)
-    seen = own.eval()(maps)
-    torch.testing.assert_close(seen, torch.tensor([1.2, 25.5]))
-    seen.sum().backward()
-    assert maps.grad is not None
-    assert maps.grad.tolist() == [1.0, 0.0]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_each_learned_range_belongs_to_the_right_tensor(
-    shape: str, tiny_detector: Detector, tiny_train: Images, tmp_path: Path
-) -> None:
-    """Ranges learned from one picture are least and greatest value of the same tensors of the exported file, and every map that
-    a rounded convolution reads there has one, but for the picture, which is not rounded."""
-    detector = shaped(tiny_detector, SHAPES[shape])
-    rounded = rounded_of(detector)
-    without_rounding_of_values(rounded.graph)
-    picture = as_planes(tiny_train.pixels[0])
-    with torch.no_grad():
-        rounded.graph.train()(torch.from_numpy(picture))
-    export_onnx(detector, tmp_path / "float.onnx", planes=True)
-    model = onnx.load(tmp_path / "float.onnx")
-    found = tensor_ranges(model, rounded.ranges())
-    tail = set(float_parts.float_tail(model))
-    read = {node.input[0] for node in model.graph.node if node.op_type == "Conv" and node.name not in tail}
-    read |= {node.input[0] for node in model.graph.node if float_parts.predicts(node)}
-    assert read - {INPUT_NAME} <= found.keys()
-    assert INPUT_NAME not in found
-    seen = values(tmp_path / "float.onnx", list(found), writing.as_planes(model, tiny_train.pixels[0]))
-    for name, own in found.items():
-        assert own == pytest.approx((min(0.0, seen[name].min()), max(0.0, seen[name].max())), rel=1e-3, abs=1e-3), name
-
-
-def without_rounding_of_values(graph: nn.Module) -> None:
-    """Let ranges be learned while values pass untouched, so that they are those of the float file."""
-    for module in graph.modules():
-        if isinstance(module, FakeQuantizedMap):
-            module.register_forward_hook(lambda _module, given, _result: given[0])
-        if isinstance(module, FakeQuantizedConv):
-            module.__class__ = nn.Conv2d
-
-
-def values(file: Path, names: list[str], picture: np.ndarray) -> dict[str, np.ndarray]:
-    """What the named tensors of an ONNX file hold for a picture, by the reference implementation of ONNX Runtime."""
-    import onnxruntime
-
-    model = onnx.load(file)
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, {INPUT_NAME: picture}), strict=True))
-
-
 def test_a_factored_network_is_rounded_layer_by_layer(tiny_detector: Detector, workbench: Workbench) -> None:
     """Each thin convolution of a row rounds its weights and what it reads, though only the last of them has a normalisation; only
     the first of all reads the picture, which nobody rounds."""
@@ -199,5 +119,44 @@ def test_a_factored_network_is_rounded_layer_by_layer(tiny_detector: Detector, w
     rounded = rounded_of(factored)
     convolutions = [module for module in factored.network().modules() if isinstance(module, nn.Conv2d)]
     assert sum(isinstance(module, FakeQuantizedConv) for module in rounded.graph.modules()) == len(convolutions) - 6
-    assert {place("Conv", number, 0) for number in range(1, len(convolutions) - 6)} <= rounded.reads.keys()
-    assert place("Conv", 0, 0) not in rounded.reads
+    layers = {name for name, module in rounded.graph.named_modules() if isinstance(module, nn.Conv2d)}
+    read = [node.all_input_nodes[0] for node in rounded.graph.graph.nodes if node.target in layers]
+    assert len(read) == len(convolutions)
+    assert [node.target for node in read if node.target not in rounded.roundings.values()] == ["images"]
+
+
+def test_layers_of_every_kind_are_rounded(tiny_detector: Detector) -> None:
+    """Of the odd module: weights of all products but the last two, a convolution whose weight is computed included; a convolution
+    that runs twice, one under two names, and norms before, behind a transposed one or of its own kind keep their statistics."""
+    rounded = rounded_of(module_detector("odd_layers", tiny_detector))
+    kinds = {name: type(module).__name__ for name, module in rounded.graph.named_modules()}
+    rounding = {name.removeprefix("network."): kind for name, kind in kinds.items() if kind.startswith("FakeQuantized")}
+    products = {name: kind for name, kind in rounding.items() if kind != FakeQuantizedMap.__name__}
+    assert products == {
+        "stem.0": "FakeQuantizedConv",
+        "rounded_weight_conv2d": "FakeQuantizedWeight",
+        "down": "FakeQuantizedConv",
+        "deep.0": "FakeQuantizedConv",
+        "shared": "FakeQuantizedConv",
+        "enlarge": "FakeQuantizedTransposed",
+        "gated.gate": "FakeQuantizedLinear",
+        "twice.0": "FakeQuantizedConv",
+    }
+    fixed = {name.removeprefix("network.") for name, kind in kinds.items() if kind == FixedNorm.__name__}
+    assert fixed == {"norm", "before", "norms.0", "norms.1", "enlarged", "twice.1"}
+    assert rounded.folded == {"network.stem.1": "network.stem.0"}
+
+
+def test_what_is_learned_reaches_all_names_of_a_layer(tiny_detector: Detector) -> None:
+    """One layer under two names has one weight, and so has the detector; its fixed statistics stay."""
+    detector = lively(module_detector("odd_layers", tiny_detector))
+    rounded = rounded_of(detector)
+    with torch.no_grad():
+        for parameter in rounded.graph.parameters():
+            parameter.add_(1)
+    back = rounded.detector(detector)
+    for part in ("0.weight", "0.bias", "1.weight"):
+        before = detector.weights[f"network.again.{part}"]  # what is loaded last
+        for name in ("twice", "again"):
+            torch.testing.assert_close(back.weights[f"network.{name}.{part}"], before + 1)
+    assert torch.equal(back.weights["network.norm.running_var"], detector.weights["network.norm.running_var"])

@@ -147,7 +147,7 @@ def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_trai
 def test_learned_ranges_are_the_first_candidate(
     scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
-    """Quantization-aware training leaves ranges by place: they are tried before the calibrators', and hold where they are learned.
+    """Quantization-aware training leaves ranges by node of its graph: they are tried first, and hold where they are learned.
 
     With one calibrator they are the only candidate, and the file is written as that of a network trained quantization-aware.
     """
@@ -167,7 +167,7 @@ def test_learned_ranges_are_the_first_candidate(
     config = Quantization(pictures=8, qat_epochs=1, calibrators=("minmax", "mse"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RUNTIMES, "onnxruntime", dataclasses.replace(RUNTIMES["onnxruntime"], int8_writer=writer))
-        learned = {"Conv 1 0": Range(0.0, 0.75)}
+        learned = {"stem_2": Range(0.0, 0.75)}  # the ReLU
         packed = quantize(tiny_detector, config, "onnxruntime", tiny_train, tiny_val, 0, tmp_path, learned)
         only = config.model_copy(update={"calibrator": "minmax"})
         alone = quantize(tiny_detector, only, "onnxruntime", tiny_train, tiny_val, 0, tmp_path, learned)

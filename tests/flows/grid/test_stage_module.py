@@ -20,7 +20,7 @@ from detection.data.dataset import load_prepared
 from detection.frozen import InputError
 from detection.module.adapter import NETWORK
 from flows.grid.forecast import forecast
-from flows.grid.nodes import NODES, read_done
+from flows.grid.nodes import NODES, Done, read_done
 from flows.predict.model import open_model
 from flows.records.store import Store
 from flows.sweep.context import lay_foundation
@@ -82,9 +82,15 @@ def made(tmp_path_factory: pytest.TempPathFactory, sweep_prepared: Path) -> Swee
 
 def read_weights_of(made: Sweep) -> dict[str, Tensor]:
     """The trained teacher's, by the names that the user's own network has."""
-    folders = made.store.root.joinpath(NODES).glob("*/*")
-    (teacher,) = [own for own in folders if read_done(made.store, own.name).node.kind == "teacher"]
-    return {name.removeprefix(f"{NETWORK}."): own for name, own in load_file(teacher / WEIGHTS_FILE).items()}
+    (teacher,) = nodes_of(made.store, "teacher")
+    weights = load_file(made.store.folder(NODES, teacher.node.key) / WEIGHTS_FILE)
+    return {name.removeprefix(f"{NETWORK}."): own for name, own in weights.items()}
+
+
+def nodes_of(store: Store, kind: str) -> list[Done]:
+    """What is known of the store's nodes of this kind."""
+    done = [read_done(store, folder.name) for folder in store.root.joinpath(NODES).glob("*/*")]
+    return [own for own in done if own.node.kind == kind]
 
 
 def test_every_cell_is_made_and_every_method_changes_something(made: Sweep) -> None:
@@ -104,6 +110,34 @@ def test_every_cell_is_made_and_every_method_changes_something(made: Sweep) -> N
     assert packed is not None
     for runtime, artifact in packed.artifacts.items():
         assert artifact.size_bytes < control.artifacts[runtime].size_bytes, runtime
+
+
+def test_its_cells_are_trained_with_rounding(made: Sweep, tmp_path: Path) -> None:
+    """Where `qat_epochs` asks for it: a node more, an epoch of three updates by the cell's own objective, maps of the teacher's
+    included, whose ranges the file has."""
+    packing = {"pictures": 8, "calibrator": "minmax", "qat_epochs": 1}
+    menu = menu_of("pruning", "distillation") | {"quantization": [packing]}
+    plan = load_plan(write(tmp_path, DETECTOR, grid__methods=menu))
+    code, said = run_grid(replace(made, folder=tmp_path, plan=plan, forecast=forecast(plan, made.prepared, made.store, None)))
+    sweep = replace(made, folder=tmp_path, plan=plan)
+    assert code == 0, said
+    assert "qat" not in plan.not_applicable
+    packed = [cell for cell in sweep.cells.cells if "quantization" in cell.methods]
+    assert [(cell.status, cell.budget and cell.budget.qat_updates) for cell in packed] == [("ok", 3)] * 4
+    aware = nodes_of(made.store, "quantization_aware")
+    assert sorted(bool(own.teacher_forwards) for own in aware) == [False, False, True, True]
+    quantized = [own for own in nodes_of(made.store, "quantized") if own.node.parent in {own.node.key for own in aware}]
+    assert [own.quantization and own.quantization.ranges for own in quantized] == ["learned"] * 4
+
+
+def test_a_module_that_cannot_be_traced_is_told_so(tmp_path: Path) -> None:
+    """The plan is refused with the place in their code; without `qat_epochs` it is taken."""
+    (tmp_path / "odd_layers.py").write_text((CODE.parent / "odd_layers.py").read_text())
+    detector = {"family": "odd_layers:family", "spec": {"branches": True}}
+    load_plan(write(tmp_path, detector, grid__methods=menu_of("quantization")))
+    path = write(tmp_path, detector, grid__methods=menu_of("quantization") | {"quantization": [{"qat_epochs": 1}]})
+    with pytest.raises(InputError, match=r"quantization\.0\.qat_epochs: not applicable .* tensor values in turned\.forward \("):
+        load_plan(path)
 
 
 def test_trained_weights_are_compressed_as_they_are(made: Sweep, sweep_prepared: Path, tmp_path: Path) -> None:
