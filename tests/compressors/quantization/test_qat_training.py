@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from compressors.quantization.qat import train_quantization_aware
-from detection.checkpoint import Detector
+from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Images
 from detection.training import Recipe
+from tests.detection.module.test_adapter_learning_rates import with_rates
 from tests.detection.test_training_recipe import ONE_STEP, Pulled, Steep, few, updates
 
 CPU = torch.device("cpu")
@@ -51,3 +54,14 @@ def test_the_networks_gradients_are_cut_together(tiny_detector: Detector, tiny_t
     with updates() as seen:
         train_quantization_aware(tiny_detector, tiny_train, Recipe(epochs=1, batch_size=8), seed=0, device=CPU, objective=Steep())
     assert [update.gradient_norm for update in seen] == pytest.approx([10.0] * 3, rel=1e-4)
+
+
+def test_parts_learn_by_their_own_factors(tmp_path: Path, tiny_train: Images) -> None:
+    """The first step of Adam is the learning rate: a tenth of it where the user says so, and none of what stays."""
+    before = fresh(with_rates(tmp_path, '{"score": 0.1, "deep": 0.0}', tiny_train), 0)
+    recipe = Recipe(epochs=1, batch_size=24, learning_rate=1e-2)
+    after = train_quantization_aware(before, tiny_train, recipe, seed=0, device=CPU).detector
+    far = {name: float((after.weights[name] - own).abs().max()) for name, own in before.weights.items()}
+    assert far["network.score.bias"] == pytest.approx(1e-3, rel=1e-3)
+    assert far["network.sides.bias"] == pytest.approx(1e-2, rel=1e-3)
+    assert far["network.deep.1.bias"] == 0.0
