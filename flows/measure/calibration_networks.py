@@ -41,6 +41,10 @@ PICTURES = 8
 """Shown to the quantizer: ranges decide what is computed, not how long it takes."""
 MOST_DRAWS = 1000
 """In a row without a new architecture: the space holds hardly more."""
+DEPTHS = ("depth_", "block_")
+"""What the names of decisions begin with that make a family: networks of other depths."""
+SPREAD = 0.3
+"""About a network's size, as a share of a decision's options."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +94,27 @@ def subjects_of(plan: Plan, start: Spec, draws: int, seed: int) -> tuple[Subject
 
 
 def draw(start: Spec, config: Nas, count: int, seed: int) -> list[tuple[str, Spec]]:
-    """The first `count` networks of a search's space, each with its family, the largest first; fewer where it holds fewer."""
+    """The first `count` networks of a search's space, each with its family, the largest first; fewer where it holds fewer.
+
+    Each has a size of its own, about which its decisions are drawn: independent draws of many decisions would all be of one size.
+    """
     space = space_to_search(start, config)
     chance, options = random.Random(seed), space.options()
-    depths = [name for name in options if name.startswith("depth_")]
+    depths = [name for name in options if name.startswith(DEPTHS)]
     found: list[dict[str, int]] = [{name: values[-1] for name, values in options.items()}]
     misses = 0
     while len(found) < count and misses < MOST_DRAWS:
-        drawn = {name: chance.choice(values) for name, values in options.items()}
+        size = chance.random()
+        drawn = {name: _near(size, values, chance) for name, values in options.items()}
         misses = misses + 1 if drawn in found else 0
         found += [] if drawn in found else [drawn]
     return [("depths " + "-".join(str(choice[name]) for name in depths), space.spec(choice)) for choice in found[:count]]
+
+
+def _near(size: float, options: Sequence[int], chance: random.Random) -> int:
+    """An option at about this share of them."""
+    place = (size + chance.uniform(-SPREAD, SPREAD)) * len(options)
+    return options[min(len(options) - 1, max(0, int(place)))]
 
 
 def write_files(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compressors.nas import Nas
 from detection.checkpoint import Detector
-from detection.compact.architecture import architecture_of
+from detection.compact.architecture import Architecture, architecture_of
+from detection.costs import count_macs
 from detection.data.dataset import load_split
 from detection.frozen import InputError
 from detection.spec import Spec
@@ -60,6 +62,15 @@ def test_a_space_holds_only_so_many(start: Spec) -> None:
     start = start.having(start.settings.model_copy(update={"stage_depths": (1, 1, 1, 2)}))
     drawn = draw(start, Nas(width_shares=(1.0,), evaluations=2), 3, seed=0)
     assert [family for family, _ in drawn] == ["depths 1-1-1-2", "depths 1-1-1-1"]
+
+
+def test_networks_of_many_decisions_differ_in_size() -> None:
+    """Eleven widths and depths: multiply-adds of the middle half of the draws span a factor of 3.5, of independent ones 2.1."""
+    wide = Architecture(stem_width=64, stage_widths=(64, 128, 256, 256), stage_depths=(3, 3, 3, 3), neck_width=128, head_width=128)
+    large = Spec(classes=("a",), input_size=(64, 96), settings=wide)
+    drawn = draw(large, Nas(width_shares=(0.2, 0.4, 0.6, 0.8, 1.0)), 24, seed=0)
+    quarter, _, three_quarters = np.quantile([count_macs(spec) for _, spec in drawn], (0.25, 0.5, 0.75))
+    assert three_quarters / quarter > 2.8
 
 
 @ON_X86
