@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args
 
 import torch
 from pydantic import model_validator
 
+from compressors.ranking_check import RankingCheck
 from compressors.target import Target
 from detection.checkpoint import Detector
 from detection.costs import count_macs, count_params
@@ -66,6 +67,11 @@ class Settings(Frozen):
         return self.asks_estimate
 
     @property
+    def asks_recovery(self) -> bool:
+        """Whether the schedule of the recovery decides the result."""
+        return False
+
+    @property
     def looks_at_val(self) -> bool:
         """Whether the val split takes part in what comes out."""
         return False
@@ -85,9 +91,9 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _every_setting_has_an_effect(self) -> Self:
-        for field, condition in self._idle().items():
-            if (found := getattr(self, field)) != type(self).model_fields[field].get_default(call_default_factory=True):
-                raise ValueError(f"{field} {found}: counts only {condition}. Leave it out, or change the other")
+        for name, condition in self._idle().items():
+            if (found := getattr(self, name)) != type(self).model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"{name} {found}: counts only {condition}. Leave it out, or change the other")
         return self
 
 
@@ -113,6 +119,8 @@ class Change(Frozen):
     spent: Spent = Spent()
     target: Target | None = None
     """None where no setting asks for a size."""
+    ranking: RankingCheck | None = None
+    """Of a search that trained networks to check itself."""
 
     @property
     def no_effect(self) -> bool:
@@ -132,6 +140,8 @@ class Workbench:
     design_profile: HardwareProfile
     recipe: Recipe
     """The schedule of the architecture trainings; a search borrows all of it but the epochs."""
+    recovery: Recipe = field(default_factory=Recipe)
+    """The schedule of what goes on with inherited weights."""
     each: Each = in_turn
     """For work on many candidates that do not depend on one another."""
 
@@ -146,7 +156,7 @@ class Transform(Protocol):
 
 def describe(
     method: str, summary: str, before: Spec, after: Spec, details: dict[str, Any], spent: Spent | None = None,
-    target: Target | None = None,
+    target: Target | None = None, ranking: RankingCheck | None = None,
 ) -> Change:  # fmt: skip
     """The change between two detectors, counted on both."""
     return Change(
@@ -159,4 +169,5 @@ def describe(
         details=details,
         spent=spent or Spent(),
         target=target,
+        ranking=ranking,
     )

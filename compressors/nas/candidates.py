@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from compressors.contract import Workbench
+from compressors.contract import Each, Workbench
 from compressors.latency import estimated_latency
 from compressors.nas.supernet import Supernet
 from detection.boxes import Array
-from detection.checkpoint import fresh
+from detection.checkpoint import Detector, fresh
 from detection.costs import count_macs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
@@ -29,6 +29,9 @@ from detection.frozen import InputError
 from detection.spec import Spec
 from detection.training import Recipe, fit
 from hardware_profiles.schema.profile import DType, HardwareProfile, ProfileError
+
+if TYPE_CHECKING:
+    from compressors.nas.task import Task
 
 Latency = Callable[[Spec], float]
 """Estimated seconds of a detector for one picture."""
@@ -111,14 +114,36 @@ def val_map_of(spec: Spec, network: nn.Module, val: Images) -> float:
     return accuracy(val.ground_truth, selected(outputs(), val, family.select(spec))).map_50_95
 
 
-def finals(candidates: Sequence[Candidate], count: int, splits: tuple[Images, Images], workbench: Workbench) -> list[Finalist]:
-    """The most accurate candidates by the supernet, trained from scratch by the workbench's recipe on train and judged on val.
+@dataclass(frozen=True)
+class Training:
+    """How networks of a search are trained to be compared: as the one that is chosen will be, by labels alone."""
 
-    Best by the supernet first; of equals the fastest. Trainings draw from the workbench's seed alone, so whoever does them.
-    """
+    inheriting: Callable[[Spec], Detector] | None
+    """Weights that a network begins with; None: fresh ones."""
+    recipe: Recipe
+    splits: tuple[Images, Images]
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, task: Task, inherits: bool, splits: tuple[Images, Images], workbench: Workbench) -> Training:
+        """By the recovery where weights are inherited, else by the schedule of architectures."""
+        begin, recipe = (task.inheriting, workbench.recovery) if inherits else (None, workbench.recipe)
+        return cls(begin, recipe, splits, workbench.seed, workbench.device)
+
+    def begun(self, spec: Spec) -> Detector:
+        """A network as its training begins with it."""
+        return fresh(spec, self.seed) if self.inheriting is None else self.inheriting(spec)
+
+    def val_maps(self, specs: Sequence[Spec], each: Each) -> list[float]:
+        """mAP of each on the whole val split after its training. Trainings draw from the seed alone, so whoever does them."""
+        return each(partial(_trained_val_map, self.splits, self.recipe, self.seed, self.device), [self.begun(own) for own in specs])
+
+
+def finals(candidates: Sequence[Candidate], count: int, training: Training, each: Each) -> list[Finalist]:
+    """The most accurate candidates by the supernet, of equals the fastest, trained and judged on val; in the supernet's order."""
     ranked = sorted(candidates, key=lambda own: (-own.val_map, own.latency_s))[:count]
-    work = partial(_trained_val_map, splits, workbench.recipe, workbench.seed, workbench.device)
-    reached = workbench.each(work, [own.spec for own in ranked])
+    reached = training.val_maps([own.spec for own in ranked], each)
     return [Finalist(own, val_map) for own, val_map in zip(ranked, reached, strict=True)]
 
 
@@ -127,7 +152,7 @@ def winner(finalists: Sequence[Finalist]) -> Finalist:
     return max(finalists, key=lambda own: (own.trained_val_map, -own.candidate.latency_s))
 
 
-def _trained_val_map(splits: tuple[Images, Images], recipe: Recipe, seed: int, device: torch.device, spec: Spec) -> float:
+def _trained_val_map(splits: tuple[Images, Images], recipe: Recipe, seed: int, device: torch.device, begun: Detector) -> float:
     train, val = splits
-    trained, _ = fit(fresh(spec, seed), train, recipe, seed=seed, device=device)
-    return val_map_of(trained.spec, trained.network().to(device).eval(), val)
+    trained, _ = fit(begun, train, recipe, seed=seed, device=device)
+    return val_map_of(begun.spec, trained.network().to(device).eval(), val)

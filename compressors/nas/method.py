@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.latency import LatencyIn
-from compressors.nas.candidates import Candidate, Finalist, Judge, finals, winner
+from compressors.nas.candidates import Candidate, Finalist, Judge, Training, finals, winner
 from compressors.nas.exploration import Explorer, front, most_accurate
 from compressors.nas.group_space import GroupSpace
+from compressors.nas.ranking import LEAST_NETWORKS, check_ranking
 from compressors.nas.space import size_of, smallest
 from compressors.nas.supernet import SANDWICH, Supernet
 from compressors.nas.task import Task, task_of
-from detection.checkpoint import Detector, fresh
+from compressors.ranking_check import RankingCheck
+from detection.checkpoint import Detector
 from detection.costs import count_macs
 from detection.data.dataset import Images
 from detection.frozen import PositiveInt, Share
@@ -66,8 +68,12 @@ class Nas(Settings):
     val_pictures: PositiveInt = 64
     """The first of the val split, this number, judge the candidates."""
     finalists: PositiveInt = 1
-    """The best by the supernet, this number, are trained as the one chosen will be, labels alone, and the best of them on the whole
-    val split is it; 1: the supernet's best, untrained."""
+    """The best by the supernet, this number, are trained as the one chosen will be, labels alone (by the recovery where weights are
+    inherited), and the best of them on the whole val split is it; 1: the supernet's best, untrained."""
+    checked: Annotated[int, Field(ge=0)] = 0
+    """Networks, drawn at random near the budget, that are trained like finalists, to see whether the supernet ranks them as their
+    trainings do (Kendall's tau): 12 or more, or 0 for no check. Where the interval holds 0, cells of the search are not
+    recommended."""
     random_baseline: bool = True
     """Judge as many random architectures within the same budget, and the one with the most multiply-adds, for the record: is the
     search better than no search?"""
@@ -81,8 +87,17 @@ class Nas(Settings):
 
     def _idle(self) -> dict[str, str]:
         if self.inherits:
-            return dict.fromkeys(("space", "finalists"), "with weights fresh")
+            return {"space": "with weights fresh"}
         return {"gradient_pictures": "with weights inherited"}
+
+    @model_validator(mode="after")
+    def _checks_enough(self) -> Self:
+        if self.checked and not LEAST_NETWORKS <= self.checked <= self.evaluations:
+            raise ValueError(
+                f"checked {self.checked}: fewer than {LEAST_NETWORKS} networks say next to nothing, and no more are drawn than "
+                f"evaluations says ({self.evaluations}). Take 0, or a number between the two"
+            )
+        return self
 
     @property
     def inherits(self) -> bool:
@@ -106,6 +121,11 @@ class Nas(Settings):
         return "-".join([f"nsga2-{self.budget_share:g}", *(f"{name}-{value}" for name, value in own.items() if value)])
 
     @property
+    def asks_recovery(self) -> bool:
+        """Whether networks are trained by it: those that inherit are."""
+        return self.inherits and (self.finalists > 1 or self.checked > 0)
+
+    @property
     def asks_estimate(self) -> bool:
         """Always: it keeps a budget of estimated latency."""
         return True
@@ -118,14 +138,15 @@ class Nas(Settings):
     def search_images(self, train_pictures: int, val_pictures: int) -> int:
         """Pictures that a search on splits of these sizes puts through networks."""
         per_candidate = min(self.recalibration_pictures, train_pictures) + min(self.val_pictures, val_pictures)
-        judged = 2 * self.evaluations + 1 if self.random_baseline else self.evaluations
+        judged = (2 * self.evaluations + 1 if self.random_baseline else self.evaluations) + self.checked
         ordering = min(self.gradient_pictures, train_pictures) if self.inherits else 0
         paths = SANDWICH if self.inherits else 1
         return ordering + paths * self.supernet_epochs * train_pictures + judged * per_candidate
 
     def final_images(self, epochs: int, train_pictures: int, val_pictures: int) -> int:
-        """Pictures that the finals put through networks; none where there is one finalist."""
-        return self.finalists * (epochs * train_pictures + val_pictures) if self.finalists > 1 else 0
+        """Pictures that trainings to choose by put through networks: of finalists where there are several, and of the checked."""
+        trained = self.checked + (self.finalists if self.finalists > 1 else 0)
+        return trained * (epochs * train_pictures + val_pictures)
 
 
 @dataclass(frozen=True)
@@ -163,10 +184,12 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     explorer, judge, (train, val) = ground.explorer, ground.judge, ground.splits
     budget_s = explorer.budget_s
     candidates = explorer.explore(judge, workbench.each, config.population, workbench.seed)
+    training = Training.of(ground.task, config.inherits, ground.splits, workbench)
     best, finalists = most_accurate(candidates), list[Finalist]()
     if config.finalists > 1:
-        finalists = finals(candidates, config.finalists, (train, val), workbench)
+        finalists = finals(candidates, config.finalists, training, workbench.each)
         best = winner(finalists).candidate
+    ranking = _checked(ground, config.checked, training, workbench) if config.checked else None
     proxies = _random_baseline(explorer, ground.drawn, best, judge, workbench) if config.random_baseline else None
 
     details = {
@@ -179,14 +202,22 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
         "chosen": best.as_record(),
         "finalists": [own.candidate.as_record() | {"trained_val_map": own.trained_val_map} for own in finalists],
         "random_baseline": proxies,
+        "ranking": ranking and ranking.model_dump(),
     }
     share, networks = best.latency_s / budget_s, size_of(explorer.space)
     summary = f"{len(candidates)} of {networks:.4g} networks judged, chosen at {share:.0%} of the budget"
-    judged = len(candidates) + (len(ground.drawn) + 1 if config.random_baseline else 0)
-    final_images = config.final_images(workbench.recipe.epochs, len(train), len(val))
+    summary += "" if ranking is None else f"; its ranking: {ranking.words()}"
+    judged = len(candidates) + (len(ground.drawn) + 1 if config.random_baseline else 0) + config.checked
+    final_images = config.final_images(training.recipe.epochs, len(train), len(val))
     spent = Spent(search_images=ground.images + judged * judge.pictures_each + final_images)
-    chosen = ground.task.inheriting(best.spec) if config.inherits else fresh(best.spec, workbench.seed)
-    return chosen, describe("nas", summary, detector.spec, best.spec, details, spent)
+    return training.begun(best.spec), describe("nas", summary, detector.spec, best.spec, details, spent, ranking=ranking)
+
+
+def _checked(ground: Ground, count: int, training: Training, workbench: Workbench) -> RankingCheck:
+    """How the supernet ranks some of the networks that were drawn at random."""
+    judged = ground.explorer.judged(ground.drawn[:count], ground.judge, workbench.each)
+    reached = training.val_maps([own.spec for own in judged], workbench.each)
+    return check_ranking([own.val_map for own in judged], reached, workbench.seed)
 
 
 def _word(option: str) -> str:

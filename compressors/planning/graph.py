@@ -252,6 +252,7 @@ class _Planner:
             **({"given": base.given} if base.given and kind == "teacher" and spec is None else {}),
             **({"given": given} if given else {}),
             "recipe": schedule and schedule.model_dump(mode="json"),
+            **({"recovery": base.recovery.model_dump(mode="json")} if any(config.asks_recovery for config in asked) else {}),
             "seed": base.seed,
             "train": base.train_digest,
             "val": base.val_digest if any(config.looks_at_val for config in asked) else None,
@@ -269,13 +270,17 @@ class _Planner:
         return key
 
     def _planned(self, asked: tuple[Any, ...], objective: Distillation | None, recipe: Recipe | None) -> Planned:
-        train, val, epochs = self.base.train_pictures, self.base.val_pictures, self.base.training.epochs
+        train, val = self.base.train_pictures, self.base.val_pictures
         return Planned(
             train_epochs=recipe.epochs if recipe else 0,
             train_images=recipe.epochs * train if recipe else 0,
-            search_images=sum(own.search_images(train, val) + own.final_images(epochs, train, val) for own in asked),
+            search_images=sum(own.search_images(train, val) + own.final_images(self._chosen_by(own), train, val) for own in asked),
             teacher_forwards=objective.teacher_forwards(recipe, train) if objective and recipe else 0,
         )
+
+    def _chosen_by(self, config: Any) -> int:
+        """Epochs of a training by which a method chooses: of the recovery where weights are inherited."""
+        return (self.base.recovery if config.inherits else self.base.training).epochs
 
 
 def _versions_of(kind: NodeKind, asked: tuple[Any, ...], trains: bool) -> set[str]:

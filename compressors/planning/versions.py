@@ -73,6 +73,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
 
 UNVERSIONED: dict[str, str] = {
     "compressors/contract.py": "types, counts for the record, and refusals of settings; what is accepted is in the keys",
+    "compressors/ranking_check.py": "a record",
     "compressors/target.py": "a record",
     "detection/brought.py": "names of detectors, whose content is in the keys",
     "detection/file_interface/*.py": "how files are read; distillation and quantization, which do so, have it",

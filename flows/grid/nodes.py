@@ -164,6 +164,7 @@ def _workbench(context: Context, pictures: Pictures, teacher: Detector, detector
         seed=base.seed,
         design_profile=context.design_profile,
         recipe=base.training,
+        recovery=base.recovery,
         each=each,
     )
 

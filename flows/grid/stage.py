@@ -204,6 +204,7 @@ class _Run:
             missed=tuple(
                 change.target for done in lineage for change in done.changes if change.target is not None and change.target.missed
             ),
+            ranking=next((change.ranking for done in lineage for change in done.changes if change.ranking is not None), None),
             artifacts={
                 runtime: read_artifact(key, runtime, self.data, self.store)
                 for runtime, key in self.graph.artifacts[cell.name].items()

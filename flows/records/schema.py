@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from compressors.ranking_check import RankingCheck
 from compressors.target import Target
 from detection.data.dataset import Prepared
 from detection.frozen import Digest, Frozen, InputError, read_json
@@ -125,6 +126,8 @@ class CellRecord(Frozen):
     """Methods of this cell that changed nothing."""
     missed: tuple[Target, ...] = ()
     """What its methods were asked for and did not reach: after others, less may be left to take away. Empty in older records."""
+    ranking: RankingCheck | None = None
+    """Of a search that checked itself: whether its supernet ranks networks as their trainings do."""
     artifacts: dict[str, ArtifactRecord]
     """Runtime name -> artifact; empty unless ok."""
     budget: BudgetRecord | None

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detection.frozen import Frozen
-from flows.records.schema import CONTROL, GIVEN, CellsFile, ComputeType, LatencyFile, LatencyRow, Source, artifact_runtime
+from flows.records.schema import (
+    CONTROL,
+    GIVEN,
+    CellRecord,
+    CellsFile,
+    ComputeType,
+    LatencyFile,
+    LatencyRow,
+    Source,
+    artifact_runtime,
+)
 from flows.stats.latency import EQUAL_WITHIN
 
 ROUNDING = 1e-9
@@ -26,6 +36,8 @@ class Point(LatencyRow):
     computes_in: ComputeType
     val_map: float
     size_bytes: int
+    by_chance: bool = False
+    """Whether a search chose it whose ranking, checked, may be chance: then it is not recommended."""
 
     @property
     def is_tested(self) -> bool:
@@ -153,6 +165,7 @@ def panels(cells: CellsFile, latency: LatencyFile) -> tuple[Panel, ...]:
                         computes_in=cell.computes_in,
                         val_map=artifact.val.map_50_95,
                         size_bytes=artifact.size_bytes,
+                        by_chance=cell.ranking is not None and cell.ranking.is_chance,
                     )
                     for row, cell, artifact in made
                 ),
@@ -184,7 +197,8 @@ def choose(panel: Panel, max_drop: float) -> Choice:
     if control is None or baseline is None:
         return Choice(max_drop=max_drop, compared=len(others), front=front)
     within = [point for point in others if baseline.val_map - point.val_map <= max_drop + ROUNDING]
-    candidates = [point for point in within if point.verdict == "faster" or (not point.is_tested and _is_ahead(point, control))]
+    proven = [point for point in within if not point.by_chance]
+    candidates = [point for point in proven if point.verdict == "faster" or (not point.is_tested and _is_ahead(point, control))]
     fastest = min([*candidates, control], key=_fastest_first)
     as_fast = [] if fastest is control else [point for point in candidates if _overlap(point, fastest)]
     best = max([fastest, *as_fast], key=lambda point: point.val_map)
@@ -196,9 +210,25 @@ def choose(panel: Panel, max_drop: float) -> Choice:
         within_drop=len(within),
         front=front,
         indistinguishable=tuple(point.cell for point in sorted(within, key=_fastest_first) if _overlap(point, best)),
-        tiers=tuple(_tier(panel.points, baseline, share) for share in TIERS),
+        tiers=tuple(_tier(tuple(own for own in panel.points if not own.by_chance), baseline, share) for share in TIERS),
         control_below_threshold=baseline.val_map <= max_drop + ROUNDING,
     )
+
+
+def ranking_sentences(cells: CellsFile) -> tuple[str, ...]:
+    """What searches that checked themselves found, one sentence for each."""
+    checked = {cell.ranking.words(): cell for cell in cells.cells if cell.ranking is not None}
+    return tuple(_ranking_sentence(cell, words) for words, cell in checked.items())
+
+
+def _ranking_sentence(cell: CellRecord, words: str) -> str:
+    assert cell.ranking is not None
+    name = f"nas:{cell.labels['nas']}" if "nas" in cell.labels else "nas"
+    if cell.ranking.is_chance:
+        return (
+            f"The supernet of {name} may rank networks by chance: {words}, whose interval holds 0. No cell with it is recommended."
+        )
+    return f"The supernet of {name} ranks networks as their trainings do, by {words}."
 
 
 def reference_to_beat(p50_s: float, references: Sequence[Point]) -> tuple[Point, bool]:

@@ -17,7 +17,7 @@ from flows.records.formatting import leaves, literal, not_applicable, one_line, 
 from flows.records.schema import CONTROL, GIVEN, ArtifactRecord, CellsFile, LatencyFile, write_records
 from flows.records.store import Store, read_detections
 from flows.report.figures import as_html, effects_figure, interactions_figure, pareto_figure, plotly_script
-from flows.report.findings import Findings, Panel
+from flows.report.findings import Findings, Panel, ranking_sentences
 from flows.report.model_export import export_best
 from flows.report.pictures import HOW_CHOSEN, Picture, draw_pictures
 from flows.report.recommendation import RecommendationFile, recommend
@@ -90,7 +90,7 @@ def _context(findings: Findings, recommended: RecommendationFile, config: Report
         "table": make_table(findings, recommended),
         "flags": flags,
         "flag_titles": FLAG_TITLES,
-        "flag_sentences": flag_sentences(flags),
+        "flag_sentences": (*ranking_sentences(cells), *flag_sentences(flags)),
         "test": {"alpha": ALPHA, "power": POWER, "min_rounds": MIN_ROUNDS},
         "failed": [record for record in records if record.status != "ok"],
         "unnumbered": [row for row in latency.rows if (row.p50_s is None or row.fits is False) and row.cell in made],

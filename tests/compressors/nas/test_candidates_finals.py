@@ -9,7 +9,7 @@ import pytest
 
 from compressors.contract import Workbench
 from compressors.nas import Nas, search
-from compressors.nas.candidates import Candidate, Finalist, finals, val_map_of, winner
+from compressors.nas.candidates import Candidate, Finalist, Training, finals, val_map_of, winner
 from detection.checkpoint import Detector, fresh
 from detection.compact.architecture import Architecture
 from detection.spec import Spec
@@ -52,9 +52,10 @@ def test_the_best_by_the_supernet_take_part(tiny_detector: Detector, bench: Work
         asked.extend(items)
         return [work(item) for item in items]
 
-    found = finals(candidates, 2, (bench.train, bench.val), replace(bench, each=each))
+    training = Training(None, bench.recipe, (bench.train, bench.val), bench.seed, bench.device)
+    found = finals(candidates, 2, training, each)
     assert [one.candidate for one in found] == [fast, slow]
-    assert asked == [shapes[1], shapes[0]]
+    assert [own.spec for own in asked] == [shapes[1], shapes[0]]
     trained, _ = fit(fresh(shapes[1], bench.seed), bench.train, RECIPE, seed=bench.seed, device=bench.device)
     assert found[0].trained_val_map == val_map_of(trained.spec, trained.network().eval(), bench.val)
 

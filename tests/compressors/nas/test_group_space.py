@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compressors.channels.groups import without
 from compressors.contract import Workbench
 from compressors.latency import operators_of_graph
 from compressors.nas import Nas, search
+from compressors.nas.candidates import val_map_of
 from compressors.nas.group_space import BLOCK, WIDTH, GroupSpace, group_space
+from compressors.nas.ranking import check_ranking
 from compressors.nas.shared_graph import SharedGraph
 from compressors.nas.space import draw, size_of, smallest
 from compressors.nas.supernet import Supernet, group_part
@@ -25,7 +28,7 @@ from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.frozen import InputError
 from detection.spec import Skipped, Spec
-from detection.training import Recipe
+from detection.training import Recipe, fit
 from flows.sweep.given_module import module_spec
 from hardware_profiles.schema.library import load_profile
 from tests.places import ROOT
@@ -164,6 +167,56 @@ def test_a_search_that_inherits_hands_on_the_weights(bench: Workbench, module: S
     assert all(torch.equal(tensor, own[name]) for name, tensor in result.weights.items())
     again, _ = search(bench.teacher, QUICK, bench)
     assert again.digest == result.digest
+
+
+def test_finalists_that_inherit_are_recovered(bench: Workbench) -> None:
+    """By the recovery's schedule, from the detector's own weights; the pictures are those that were planned."""
+    config = QUICK.model_copy(update={"finalists": 2, "random_baseline": False})
+    short = replace(bench, recovery=Recipe(epochs=2, batch_size=12), recipe=Recipe(epochs=9, batch_size=12))
+    result, change = search(bench.teacher, config, short)
+    shown = change.details["finalists"]
+    assert len(shown) == 2
+    train, val = len(bench.train), len(bench.val)
+    assert change.spent.search_images == config.search_images(train, val) + config.final_images(2, train, val)
+    assert config.final_images(2, train, val) == 2 * (2 * train + val)
+    (won,) = (own for own in shown if own["edits"] == change.details["chosen"].get("edits"))
+    trained, _ = fit(result, bench.train, short.recovery, seed=bench.seed, device=bench.device)
+    assert won["trained_val_map"] == val_map_of(result.spec, trained.network(), bench.val)
+    assert [config.asks_recovery, QUICK.asks_recovery] == [True, False]
+
+
+def test_a_search_checks_its_ranking(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve networks that were drawn at random: judged by the supernet and trained, which tells whether the two agree."""
+    reached, judged = iter(range(100)), iter(range(100))
+    monkeypatch.setattr("compressors.nas.candidates._trained_val_map", lambda *_: next(reached) / 100)
+    monkeypatch.setattr("compressors.nas.candidates.val_map_of", lambda *_: next(judged) / 100)
+    config = QUICK.model_copy(update={"evaluations": 12, "checked": 12, "random_baseline": False})
+    _, change = search(bench.teacher, config, bench)
+    assert change.ranking is not None
+    assert (change.ranking.networks, round(change.ranking.tau, 9), change.ranking.is_chance) == (12, 1.0, False)
+    assert "its ranking: tau +1.00 [+1.00, +1.00] over 12 trained networks" in change.summary
+    train, val = len(bench.train), len(bench.val)
+    assert change.spent.search_images == config.search_images(train, val) + config.final_images(bench.recovery.epochs, train, val)
+
+
+def test_too_few_to_check_are_refused() -> None:
+    """Less than a dozen says nothing, and no more can be checked than are drawn."""
+    for checked in (5, 40):
+        with pytest.raises(ValidationError, match=f"checked {checked}: fewer than 12 networks say next to nothing"):
+            Nas(checked=checked)
+    assert Nas(checked=12).checked == 12
+
+
+def test_rankings_by_hand() -> None:
+    """The same order, the reverse, chance, and nothing to tell apart."""
+    order, rng = list(np.linspace(0.1, 0.6, 12)), np.random.default_rng(0)
+    same, reverse = check_ranking(order, order, 0), check_ranking(order, order[::-1], 0)
+    assert (round(same.tau, 9), round(same.low, 9), same.is_chance) == (1.0, 1.0, False)
+    assert (round(reverse.tau, 9), reverse.is_chance) == (-1.0, True)
+    chance = check_ranking(order, list(rng.random(12)), 0)
+    assert chance.low < chance.tau < chance.high
+    assert chance.is_chance
+    assert check_ranking(order, [0.5] * 12, 0).tau == 0.0
 
 
 def test_a_search_for_fresh_weights_draws_them(bench: Workbench) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from compressors.distillation import Distillation
 from compressors.low_rank import LowRank
+from compressors.nas import Nas
 from compressors.planning.graph import METHODS, Foundation, Menu, Node
 from compressors.planning.versions import VERSIONS
 from compressors.pruning import Pruning
@@ -16,6 +17,7 @@ from detection.training import Recipe
 from tests.compressors.graph_factory import (
     FOUNDATION,
     LIBRARIES,
+    RECOVERY_EPOCHS,
     TEACHER_EPOCHS,
     graph,
     named,
@@ -147,6 +149,19 @@ def test_the_recovery_decides_training_with_rounding() -> None:
     rounded = Quantization(qat_epochs=2)
     assert rounded.qat_recipe(Recipe(epochs=9, learning_rate=0.1, precision="bfloat16")) == rounded.qat_recipe(Recipe(epochs=5))
     assert rounded.qat_recipe(Recipe(batch_size=4)) != rounded.qat_recipe(Recipe(batch_size=8))
+
+
+def test_the_recovery_decides_a_search_that_trains_by_it() -> None:
+    """Networks that inherit are recovered to be checked or to be finalists; a search that trains none does not notice."""
+    other = FOUNDATION.recovery.model_copy(update={"learning_rate": 5e-4})
+    for config, asks in ((Nas(weights="inherited"), False), (Nas(weights="inherited", checked=12), True), (Nas(checked=12), False)):
+        menu = Menu(lightweight=(), pruning=(), low_rank=(), nas=(config,))
+        before, after = graph(menu), graph(menu, recovery=other)
+        (search,) = (node for node in before.nodes.values() if node.kind == "search")
+        assert (search.key not in after.nodes) is asks, config
+        epochs = {True: RECOVERY_EPOCHS, False: TEACHER_EPOCHS}[config.inherits]
+        train, val = FOUNDATION.train_pictures, FOUNDATION.val_pictures
+        assert search.planned.search_images == config.search_images(train, val) + config.final_images(epochs, train, val)
 
 
 def test_what_reads_the_design_profile_depends_on_it() -> None:

@@ -42,7 +42,7 @@ def test_the_file_has_the_agreed_keys(swept: Sweep) -> None:
     assert (tree["references"], tree["not_applicable"]) == ([], {})
     for cell in tree["cells"]:
         assert set(cell) == {"cell", "methods", "variant", "labels", "seed", "status", "error", "node", "params", "macs",
-                             "input_size", "from_scratch", "no_effect", "missed", "artifacts", "budget"}  # fmt: skip
+                             "input_size", "from_scratch", "no_effect", "missed", "ranking", "artifacts", "budget"}  # fmt: skip
         assert set(cell["budget"]) == {
             "train_epochs",
             "train_images",

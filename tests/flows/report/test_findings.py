@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from compressors.ranking_check import RankingCheck
 from flows.records.schema import GIVEN, CellsFile, Metrics
-from flows.report.findings import Findings, Panel, Point, choose, panels, pareto
+from flows.report.findings import Findings, Panel, Point, choose, panels, pareto, ranking_sentences
 from tests.flows.records_factory import (
     ESTIMATED,
     MEASURED,
@@ -66,6 +67,27 @@ def test_fastest_within_the_drop_is_chosen() -> None:
     """0.550 - 0.530 is exactly the permitted 0.02 and qualifies, in spite of floating point; 0.510 does not."""
     choice = choose(panels(*eight_cells())[0], max_drop=0.02)
     assert (choice.verdict, choice.cell, choice.compared, choice.within_drop) == ("recommended", "pruning+quantization", 6, 5)
+
+
+def test_what_a_search_chose_by_chance_is_not_recommended() -> None:
+    """The fastest cell's search checked itself, and the interval holds 0: the next is taken, and a sentence says why."""
+    cells, latency = eight_cells()
+    fastest = cells.record("pruning+quantization")
+
+    def with_tau(low: float) -> CellsFile:
+        ranking = RankingCheck(networks=12, tau=0.3, low=low, high=0.6)
+        own = fastest.model_copy(update={"ranking": ranking, "labels": {"nas": "nsga2-0.5"}})
+        return cells.model_copy(update={"cells": tuple(own if cell is fastest else cell for cell in cells.cells)})
+
+    chance, proven = with_tau(-0.1), with_tau(0.1)
+    assert choose(panels(chance, latency)[0], 0.02).cell == "quantization"
+    assert choose(panels(proven, latency)[0], 0.02).cell == "pruning+quantization"
+    assert {tier.cell for tier in choose(panels(chance, latency)[0], 0.02).tiers} & {"pruning+quantization"} == set()
+    (sentence,) = ranking_sentences(chance)
+    assert "nas:nsga2-0.5 may rank networks by chance: tau +0.30 [-0.10, +0.60] over 12 trained networks" in sentence
+    assert sentence.endswith("whose interval holds 0. No cell with it is recommended.")
+    assert ranking_sentences(proven)[0].startswith("The supernet of nas:nsga2-0.5 ranks networks as their trainings do, by tau")
+    assert ranking_sentences(cells) == ()
 
 
 def test_each_profile_has_its_own_choice() -> None:
