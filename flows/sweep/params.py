@@ -235,8 +235,7 @@ class Plan:
         cannot = family_of(self.detector).cannot(self.detector)
         if self.params.teacher.training.epochs:
             return cannot
-        methods = self.params.grid.methods
-        untrained = [name for name in CHANGING if not any(config.inherits for config in methods.variants(name))]
+        untrained = [name for name in CHANGING if not any(config.inherits for config in self.methods.variants(name))]
         return {**dict.fromkeys((*untrained, "narrow", "smaller_input"), UNTRAINED), **cannot}
 
     @cached_property
@@ -245,9 +244,17 @@ class Plan:
         return {method: self.cannot[method] for method in METHODS if method in self.cannot}
 
     @cached_property
+    def methods(self) -> Menu:
+        """The variants of the params; light blocks and searches of brought weights go on with them if nothing else is said."""
+        asked = self.params.grid.methods
+        if not self.params.compresses_weights:
+            return asked
+        return asked.model_copy(update={name: tuple(_going_on(config) for config in asked.variants(name)) for name in CHANGING})
+
+    @cached_property
     def menu(self) -> Menu:
-        """The variants that the grid crosses: those of the params without the methods that are not applicable."""
-        return self.params.grid.methods.without(self.not_applicable)
+        """The variants that the grid crosses: those asked for without the methods that are not applicable."""
+        return self.methods.without(self.not_applicable)
 
     @cached_property
     def detector(self) -> Spec:
@@ -268,6 +275,13 @@ class Plan:
         """sha256 of what makes the cells (not of what measures or reports them), independent of comments and layout."""
         made = self.params.model_dump_json(by_alias=True, exclude={"store", "measure", "report", "check"})
         return hashlib.sha256(made.encode()).hexdigest()
+
+
+def _going_on(config: Any) -> Any:
+    """A variant that takes the weights over, unless it says otherwise, or has a space of architectures that only begin anew."""
+    if "weights" in config.model_fields_set or getattr(config, "space", None):
+        return config
+    return type(config).model_validate({**config.model_dump(exclude_unset=True), "weights": "inherited"})
 
 
 def read_plan(path: Path) -> Plan:

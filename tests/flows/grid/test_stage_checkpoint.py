@@ -23,7 +23,7 @@ from tests.compressors.quantization.test_fake_quantize import lively
 from tests.flows.sweep_factory import TINY_TREE, menu_of, run_grid, write_params
 
 SCHEDULE = TINY_TREE["teacher"]["training"]
-LIGHT = [{}, {"weights": "inherited", "inheritance_pictures": 8}]
+LIGHT = [{"weights": "fresh"}, {"weights": "inherited", "inheritance_pictures": 8}]
 
 
 @pytest.fixture(scope="module")
@@ -97,18 +97,19 @@ def test_what_begins_from_scratch_is_marked(swept: Swept) -> None:
 
 
 def test_no_epochs_but_recovery(tmp_path: Path, sweep_prepared: Path, saved: Path) -> None:
-    """With E = 0, what would begin from scratch makes no cells, with the reason; the rest recovers for R."""
+    """With E = 0 light blocks go on with the brought weights, though nobody said so; all recover for R, and nothing begins anew."""
     made = Swept(
         tmp_path, sweep_prepared, teacher={"checkpoint": str(saved), "training": SCHEDULE | {"epochs": 0}},
         grid={**TINY_TREE["grid"], "references": None, "methods": {"pruning": TINY_TREE["grid"]["methods"]["pruning"],
-              "low_rank": [], "distillation": [], "quantization": []}},
+              "nas": [], "low_rank": [], "distillation": [], "quantization": []}},
     )  # fmt: skip
     assert made.code == 0, made.said
     assert {name: own.budget.train_epochs for name, own in made.records.items() if own.budget} == {
-        "none": 1, "pruning": 1, "reference:given": 0, "reference:random-pruning-0.5-round-4": 1,
+        "none": 1, "lightweight": 1, "pruning": 1, "lightweight+pruning": 1, "reference:given": 0,
+        "reference:random-pruning-0.5-round-4": 1,
     }  # fmt: skip
-    assert set(made.cells.not_applicable) == {"lightweight", "nas"}
-    assert all("teacher.training.epochs` is 0" in why for why in made.cells.not_applicable.values())
+    assert not any(own.from_scratch for own in made.records.values())
+    assert made.plan.menu.lightweight[0].inherits
 
 
 def test_a_compressed_detector_is_compressed_further(tmp_path: Path, sweep_prepared: Path, swept: Swept) -> None:
@@ -185,8 +186,8 @@ def test_methods_that_would_begin_from_scratch_are_refused_by_name(tmp_path: Pat
     """Asked for in the plan, with no epochs to train them."""
     section = {"checkpoint": str(saved), "training": {"epochs": 0}}
     for methods, message in (
-        (menu_of() | {"lightweight": [{}]}, r"grid\.methods\.lightweight: not applicable .* begins from scratch"),
-        (menu_of() | {"lightweight": LIGHT}, r"grid\.methods\.lightweight\.0\.weights: fresh blocks"),
+        (menu_of() | {"lightweight": [{"weights": "fresh"}]}, r"grid\.methods\.lightweight: not applicable .* begins from scratch"),
+        (menu_of() | {"lightweight": LIGHT}, r"grid\.methods\.lightweight\.0\.weights: fresh ones are trained"),
         (menu_of() | {"distillation": [{"teacher": TINY_TREE["teacher"]["architecture"]}]}, r"distillation\.0\.teacher: would be"),
     ):
         with pytest.raises(InputError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from detection.frozen import InputError
 from flows.records.store import open_store
-from flows.sweep.params import Plan
+from flows.sweep.params import Plan, Teacher
 from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import tiny_tree, write_params
 from tests.places import ROOT
@@ -349,3 +350,14 @@ def test_variants_of_one_name_are_refused_at_the_door(tmp_path: Path) -> None:
     """Two prunings that differ in what no label tells."""
     message = refusal(tmp_path, grid__methods__pruning=[{}, {"most_removed": 0.5}])
     assert message.startswith("grid.methods.pruning.1: named 'taylor-0.5' like number 0")
+
+
+def test_brought_weights_go_on_where_nothing_is_said(tmp_path: Path) -> None:
+    """Light blocks and searches of a checkpoint inherit; those of a detector that the sweep trains, or told otherwise, do not."""
+    space = {"space": {"levels": [8, 16]}}
+    menu = {"lightweight": [{}, {"block": "ghost", "weights": "fresh"}], "nas": [{}, space]}
+    trained = load_plan(write_params(tmp_path / "a", grid__methods=menu))
+    assert [config.weights for config in (*trained.menu.lightweight, *trained.menu.nas)] == ["fresh"] * 4
+    brought = replace(trained, params=trained.params.model_copy(update={"teacher": Teacher(checkpoint=Path("models/teacher"))}))
+    assert [config.weights for config in brought.methods.lightweight] == ["inherited", "fresh"]
+    assert [(config.weights, config.supernet_epochs) for config in brought.methods.nas] == [("inherited", 3), ("fresh", 10)]
