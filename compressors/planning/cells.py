@@ -22,6 +22,8 @@ MethodConfig = Annotated[
     Lightweight | Nas | Pruning | LowRank | Distillation | Quantization,
     Field(discriminator="method"),
 ]
+CHANGING: tuple[MethodName, ...] = ("lightweight", "nas")
+"""Methods that change the architecture, whose networks may begin from scratch."""
 REDUCTIONS: tuple[MethodName, ...] = ("pruning", "low_rank")
 """Methods that reduce the trained detector, in the order in which they do unless a sweep says otherwise."""
 Combinations = Literal["all", "alone"]
@@ -41,6 +43,10 @@ class Menu(Frozen):
     def without(self, methods: Collection[MethodName]) -> Menu:
         """The same without any variant of these methods."""
         return self.model_copy(update=dict.fromkeys(methods, ())) if methods else self
+
+    def going_on(self) -> Menu:
+        """The same for trained weights: variants of CHANGING inherit, unless they say otherwise or ask for other architectures."""
+        return self.model_copy(update={name: tuple(map(_going_on, self.variants(name))) for name in CHANGING})
 
     def variants(self, method: MethodName) -> tuple[Any, ...]:
         """The configurations of one method."""
@@ -82,6 +88,12 @@ def cells_of(menu: Menu, combinations: Combinations = "all") -> tuple[Cell, ...]
         chosen = [tuple(config for config in row if config is not None) for row in itertools.product(*options)]
     cells = [Cell(name=_cell_name(configs, menu), configs=configs) for configs in chosen]
     return tuple(sorted(cells, key=lambda cell: (len(cell.configs), [METHODS.index(c.method) for c in cell.configs])))
+
+
+def _going_on(config: Any) -> Any:
+    if "weights" in config.model_fields_set or getattr(config, "space", None):
+        return config
+    return type(config).model_validate({**config.model_dump(exclude_unset=True), "weights": "inherited"})
 
 
 def _refuse_equal_labels(method: MethodName, menu: Menu) -> None:

@@ -43,8 +43,6 @@ RENAMED = {
 """(section or method, setting of an earlier version) -> its name now, there."""
 
 
-CHANGING: tuple[MethodName, ...] = ("lightweight", "nas")
-"""Methods whose networks may begin from scratch."""
 UNTRAINED = "It makes a network that begins from scratch, and `teacher.training.epochs` is 0."
 
 
@@ -247,9 +245,7 @@ class Plan:
     def methods(self) -> Menu:
         """The variants of the params; light blocks and searches of brought weights go on with them if nothing else is said."""
         asked = self.params.grid.methods
-        if not self.params.compresses_weights:
-            return asked
-        return asked.model_copy(update={name: tuple(_going_on(config) for config in asked.variants(name)) for name in CHANGING})
+        return asked.going_on() if self.params.compresses_weights else asked
 
     @cached_property
     def menu(self) -> Menu:
@@ -275,13 +271,6 @@ class Plan:
         """sha256 of what makes the cells (not of what measures or reports them), independent of comments and layout."""
         made = self.params.model_dump_json(by_alias=True, exclude={"store", "measure", "report", "check"})
         return hashlib.sha256(made.encode()).hexdigest()
-
-
-def _going_on(config: Any) -> Any:
-    """A variant that takes the weights over, unless it says otherwise, or has a space of architectures that only begin anew."""
-    if "weights" in config.model_fields_set or getattr(config, "space", None):
-        return config
-    return type(config).model_validate({**config.model_dump(exclude_unset=True), "weights": "inherited"})
 
 
 def read_plan(path: Path) -> Plan:

@@ -12,12 +12,13 @@ from compressors.distillation import refuse_teacher
 from compressors.latency import latency_dtype
 from compressors.lightweight import light_spec
 from compressors.nas import space_to_search
+from compressors.planning.cells import CHANGING
 from compressors.planning.names import METHODS
 from compressors.quantization import refuse_unsupported
 from detection.family import Capability, family_of
 from detection.frozen import InputError
 from flows.sweep.given_teachers import given_teachers
-from flows.sweep.params import CHANGING, Plan, read_plan
+from flows.sweep.params import Plan, read_plan
 from hardware_profiles.schema.library import load_profile
 from hardware_profiles.schema.profile import ProfileError
 

@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from compressors.nas import Nas
 from detection.brought import ModuleDetector
 from detection.checkpoint import fresh
 from detection.data.dataset import load_split
@@ -37,7 +38,9 @@ def blocks(language: str) -> list[str]:
 def test_the_code_of_the_page_goes_through_a_grid(sweep_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the page's plan, with the tiny data's classes and in one epoch: from a user's weights to a pruned network, loaded back."""
     code, load = blocks("python")
-    asked: dict[str, Any] = yaml.safe_load(*blocks("yaml"))
+    asked: dict[str, Any]
+    asked, searches = map(yaml.safe_load, blocks("yaml"))
+    assert [Nas.model_validate(own).inherits for own in searches["nas"]] == [True]
     train = load_split(sweep_prepared, "train")
     detector = asked["detector"] | {"classes": list(train.classes)}
     (tmp_path / "my_detector.py").write_text(code)
