@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from compressors.planning.cells import REDUCTIONS
+from compressors.planning.cells import CHANGING, REDUCTIONS
 from compressors.planning.graph import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.planning.names import METHODS, MethodName
 from compressors.planning.reference_planner import given_reference
