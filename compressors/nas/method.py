@@ -1,6 +1,6 @@
-"""nas: a network of the family searched for this data set, in a supernet, under a latency budget of the design profile.
+"""nas: a network searched for this data set, in a supernet, under a latency budget of the design profile.
 
-`exploration` chooses whom to judge, `candidates` judges, `supernet` and `space` are what both work on.
+`task` says which networks there are and what they share, `exploration` chooses whom to judge, `candidates` judges and trains.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Nas(Settings):
     trainings do (Kendall's tau): 12 or more, or 0 for no check. Where the interval holds 0, cells of the search are not
     recommended."""
     random_baseline: bool = True
-    """Judge as many random architectures within the same budget, and the one with the most multiply-adds, for the record: is the
-    search better than no search?"""
+    """Judge as many random architectures within the same budget, and the one with the most multiply-adds or that pruning would keep,
+    for the record: is the search better than no search?"""
 
     @model_validator(mode="before")
     @classmethod
