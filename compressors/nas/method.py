@@ -75,7 +75,7 @@ class Nas(Settings):
     trainings do (Kendall's tau): 12 or more, or 0 for no check. Where the interval holds 0, cells of the search are not
     recommended."""
     random_baseline: bool = True
-    """Judge as many random architectures within the same budget, and the one with the most multiply-adds or that pruning would keep,
+    """Judge as many random architectures within the same budget, and that with the most multiply-adds or that pruning would keep,
     for the record: is the search better than no search?"""
 
     @model_validator(mode="before")
