@@ -37,7 +37,7 @@ def blocks(language: str) -> list[str]:
 def test_the_code_of_the_page_goes_through_a_grid(sweep_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the page's plan, with the tiny data's classes and in one epoch: from a user's weights to a pruned network, loaded back."""
     code, load = blocks("python")
-    asked: dict[str, Any] = yaml.safe_load(*blocks("yaml"))
+    asked: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
     train = load_split(sweep_prepared, "train")
     detector = asked["detector"] | {"classes": list(train.classes)}
     (tmp_path / "my_detector.py").write_text(code)
