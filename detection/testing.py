@@ -58,16 +58,24 @@ def check_family(spec: Spec, images: Images) -> tuple[str, ...]:
     `images` are a few labelled pictures of the spec's input size, with its classes.
     """
     subject = Subject(family_of(spec), spec, images)
-    broken: list[str] = []
+    broken: dict[str, str] = {}
     for claim in CLAIMS:
         try:
             claim(subject)
         except Exception as error:  # whatever a family's code raises is what its author has to see
-            broken.append(f"- {claim.__name__}: {type(error).__name__ if not str(error) else error}")
+            broken[claim.__name__] = str(error) or type(error).__name__
     if broken:
-        lines = "\n".join(broken)
+        lines = "\n".join(told_once(broken))
         raise ValueError(f"family {subject.family.name!r}: {len(broken)} of {len(CLAIMS)} claims do not hold:\n{lines}")
     return tuple(claim.__name__ for claim in CLAIMS)
+
+
+def told_once(broken: dict[str, str]) -> list[str]:
+    """A line for each reason, behind the claims that it breaks: one mistake often breaks many."""
+    claims: dict[str, list[str]] = {}
+    for claim, reason in broken.items():
+        claims.setdefault(reason, []).append(claim)
+    return [f"- {', '.join(names)}: {reason}" for reason, names in claims.items()]
 
 
 def spec_survives_json(subject: Subject) -> None:

@@ -27,11 +27,11 @@ def int8_answer(found: Inspected) -> str:
         return f"what int8 reaches is not known, since multiply-adds are not counted: {found.why_not_counted}"
     macs = sum(operator.macs for operator in found.graph.operators)
     reached = sum(operator.macs for operator in _as_int8(found) if operator.quantized)
-    params = sum(operator.weight_elements for operator in found.graph.operators)
+    weights = sum(operator.weight_elements for operator in found.graph.operators)  # those of a shared head once for each use
     left = f"; {len(found.float_nodes)} nodes from {found.float_nodes[0]} on stay float" if found.float_nodes else ""
     return (
         f"int8 reaches {reached / max(1, macs):.0%} of the multiply-adds (of {2 * macs / 1e9:.2f} GFLOP a picture, "
-        f"{params / 1e6:.2f} M parameters){left}"
+        f"{weights / 1e6:.2f} M weights read){left}"
     )
 
 
