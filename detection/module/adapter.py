@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -190,8 +191,9 @@ def _layer(network: nn.Module, name: str, told_by: str) -> nn.Module:
         return network.get_submodule(name)
     except AttributeError:
         names = [own for own, _ in network.named_modules() if own]
+        near = difflib.get_close_matches(name, names, n=3) or names[:8]
         raise InputError(
-            f"detector.family: {told_by} names {name!r}, which the network does not have. It has {', '.join(names[:8])}, ..."
+            f"detector.family: {told_by} names {name!r}, which the network does not have. It has {', '.join(near)}, ..."
         ) from None
 
 
