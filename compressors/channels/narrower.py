@@ -10,9 +10,7 @@ from compressors.channels.groups import kept_spec
 from compressors.channels.narrowable import narrowable
 from detection.checkpoint import Detector, fresh
 from detection.spec import Spec
-
-WIDTH_MULTIPLE = 8
-"""Runtimes compute in blocks, so odd widths cost without helping."""
+from detection.widths import narrower_width
 
 
 def group_widths(spec: Spec) -> tuple[int, ...]:
@@ -24,10 +22,5 @@ def narrowed_groups(spec: Spec, share: float) -> Spec:
     """The detector with this share of every group's units, rounded down to multiples of 8, at least 8; groups below 8 stay."""
     groups = narrowable(spec).narrow
     shapes = {name: tensor.to("meta") for name, tensor in fresh(spec, 0).weights.items()}
-    kept = [torch.arange(_rounded(group.units, share)) for group in groups]
+    kept = [torch.arange(narrower_width(group.units, share)) for group in groups]
     return kept_spec(Detector(spec, MappingProxyType(shapes)), groups, kept)
-
-
-def _rounded(units: int, share: float) -> int:
-    # 1e-9: a share that is a quotient of two widths meets its multiple in spite of rounding
-    return min(units, max(WIDTH_MULTIPLE, int(units * share / WIDTH_MULTIPLE + 1e-9) * WIDTH_MULTIPLE))

@@ -147,7 +147,7 @@ def finals(candidates: Sequence[Candidate], count: int, training: Training, each
     return [Finalist(own, val_map) for own, val_map in zip(ranked, reached, strict=True)]
 
 
-def winner(finalists: Sequence[Finalist]) -> Finalist:
+def best_finalist(finalists: Sequence[Finalist]) -> Finalist:
     """The one with the highest val mAP after its training; of equals the fastest."""
     return max(finalists, key=lambda own: (own.trained_val_map, -own.candidate.latency_s))
 

@@ -21,6 +21,7 @@ from detection.checkpoint import Detector, fresh
 from detection.family import UnsetWeights, family_of
 from detection.frozen import InputError
 from detection.spec import Skipped, Spec
+from detection.widths import width_options
 
 WIDTH, BLOCK = "width_", "block_"
 """What the names of decisions begin with: a group by a layer whose outputs are in it, and a block; of a block 0 is to skip it."""
@@ -94,7 +95,7 @@ def group_space(spec: Spec, width_shares: Sequence[float], round_to: int) -> Gro
     family, groups = family_of(spec), narrowable(spec).narrow
     with UnsetWeights():
         blocks = () if family.skippable is None else family.skippable(family.build(spec))
-    widths = {WIDTH + _name(group): _options(group.units, width_shares, round_to) for group in groups}
+    widths = {WIDTH + _name(group): width_options(group.units, width_shares, round_to) for group in groups}
     if all(len(options) == 1 for options in widths.values()) and not blocks:
         raise InputError(
             "nas: no layer of this network can be narrowed and no block left out, so there is nothing to search. "
@@ -107,11 +108,6 @@ def group_space(spec: Spec, width_shares: Sequence[float], round_to: int) -> Gro
 def _name(group: ChannelGroup) -> str:
     """A layer that stands for a group: the first that makes its channels."""
     return min(side.layer for side in group.sides if side.end == "outputs")
-
-
-def _options(units: int, shares: Sequence[float], round_to: int) -> tuple[int, ...]:
-    rounded = {max(round_to, round(units * share / round_to) * round_to) for share in shares}
-    return tuple(sorted(option for option in rounded | {units} if option <= units))
 
 
 def _edits(spec: Spec) -> str:

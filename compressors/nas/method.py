@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from compressors.contract import Change, Phase, Settings, Spent, Workbench, describe
 from compressors.latency import LatencyIn
-from compressors.nas.candidates import Candidate, Finalist, Judge, Training, finals, winner
+from compressors.nas.candidates import Candidate, Finalist, Judge, Training, best_finalist, finals
 from compressors.nas.exploration import Explorer, front, most_accurate
 from compressors.nas.group_space import GroupSpace
 from compressors.nas.ranking import LEAST_NETWORKS, check_ranking
@@ -188,7 +188,7 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
     best, finalists = most_accurate(candidates), list[Finalist]()
     if config.finalists > 1:
         finalists = finals(candidates, config.finalists, training, workbench.each)
-        best = winner(finalists).candidate
+        best = best_finalist(finalists).candidate
     ranking = _checked(ground, config.checked, training, workbench) if config.checked else None
     proxies = _random_baseline(explorer, ground.drawn, best, judge, workbench) if config.random_baseline else None
 

@@ -46,6 +46,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "detection/separated.py",
         "detection/spec.py",
         "detection/training.py",
+        "detection/widths.py",
         "detection/compact/*.py",
         "detection/module/*.py",
         "detection/data/augmentation.py",

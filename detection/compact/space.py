@@ -13,10 +13,9 @@ from pydantic import Field, ValidationError
 from detection.compact.architecture import FIRST_STAGE_STRIDE, Architecture, BlockKind, architecture_of
 from detection.frozen import Frozen, InputError, PositiveInt
 from detection.spec import Spec
+from detection.widths import narrower_width, width_options
 
 LEAST_WIDTH = 8
-WIDTH_MULTIPLE = 8
-"""Of narrowed widths: runtimes compute in blocks, so odd widths cost without helping."""
 GHOST_MULTIPLE = 4
 """A ghost block halves its width, and a residual block has half the width of its stage."""
 PARTS = ("backbone", "neck", "head")
@@ -86,7 +85,7 @@ def space_of(spec: Spec, width_shares: tuple[float, ...], round_to: int, options
     own |= {"neck": largest.neck_width, "head": largest.head_width}
     if largest.stem_stride == FIRST_STAGE_STRIDE:
         del own["stage0"]
-    widths = {name: _shares(width, width_shares, round_to) for name, width in own.items()}
+    widths = {name: width_options(width, width_shares, round_to, LEAST_WIDTH) for name, width in own.items()}
     depths = {f"stage{i}": tuple(range(min(wanted.least_depth, own), own + 1)) for i, own in enumerate(largest.stage_depths)}
     return Space(largest=spec.having(largest), widths=widths, depths=depths)
 
@@ -144,19 +143,10 @@ def narrowed(spec: Spec, share: float) -> Spec:
         return spec
     own = architecture_of(spec)
 
-    def rounded(width: int) -> int:
-        # 1e-9: a share that is a quotient of two widths meets its multiple in spite of rounding
-        return min(width, max(LEAST_WIDTH, int(width * share / WIDTH_MULTIPLE + 1e-9) * WIDTH_MULTIPLE))
-
     changed = {
-        "stem_width": rounded(own.stem_width),
-        "stage_widths": tuple(map(rounded, own.stage_widths)),
-        "neck_width": rounded(own.neck_width),
-        "head_width": rounded(own.head_width),
+        "stem_width": narrower_width(own.stem_width, share),
+        "stage_widths": tuple(narrower_width(width, share) for width in own.stage_widths),
+        "neck_width": narrower_width(own.neck_width, share),
+        "head_width": narrower_width(own.head_width, share),
     }
     return spec.having(Architecture.model_validate(own.model_dump() | changed))
-
-
-def _shares(width: int, shares: tuple[float, ...], round_to: int) -> tuple[int, ...]:
-    options = {max(LEAST_WIDTH, round_to, round(width * share / round_to) * round_to) for share in shares}
-    return tuple(sorted(option for option in options | {width} if option <= width))

@@ -9,7 +9,7 @@ import pytest
 
 from compressors.contract import Workbench
 from compressors.nas import Nas, search
-from compressors.nas.candidates import Candidate, Finalist, Training, finals, val_map_of, winner
+from compressors.nas.candidates import Candidate, Finalist, Training, best_finalist, finals, val_map_of
 from detection.checkpoint import Detector, fresh
 from detection.compact.architecture import Architecture
 from detection.spec import Spec
@@ -36,8 +36,8 @@ def finalist(val_map: float, latency_s: float) -> Finalist:
 def test_the_most_accurate_wins_and_of_equals_the_fastest() -> None:
     """Whatever the supernet said of them."""
     slow, fast, poor = finalist(0.6, 0.2), finalist(0.6, 0.1), finalist(0.5, 0.01)
-    assert winner([slow, poor, fast]) is fast
-    assert winner([poor]) is poor
+    assert best_finalist([slow, poor, fast]) is fast
+    assert best_finalist([poor]) is poor
 
 
 def test_the_best_by_the_supernet_take_part(tiny_detector: Detector, bench: Workbench) -> None:
