@@ -26,6 +26,11 @@ from detection.training import augmented, rate_factors
 
 BOX_TOLERANCE_PX, SCORE_TOLERANCE = 0.05, 1e-4
 """Between the network and its exported form, which may fold and reorder arithmetic in float32."""
+LARGEST_SHARE = 2.0
+"""Boxes as shares of the picture have hardly a coordinate above 1; of boxes in pixels all but the first corner's have."""
+MOST_REVERSED = 0.5
+"""Share of the boxes that may end before they begin: an untrained network may predict some such; read as a place and a size, all
+but those near the left and upper edge do."""
 STEPS = 12
 """Of gradient descent on one batch, after which a loss that means anything has fallen."""
 OPTIONAL: dict[Capability, tuple[str, ...]] = {
@@ -106,6 +111,25 @@ def predictions_are_boxes_and_scores(subject: Subject) -> None:
     assert bool(boxes.isfinite().all()), "boxes are not finite"
     assert bool(((scores >= 0) & (scores <= 1)).all()), "scores lie outside [0, 1]: apply the sigmoid in decode"
     assert torch.allclose(boxes[:1], alone, atol=BOX_TOLERANCE_PX), "a picture's boxes depend on the others of its batch"
+
+
+def boxes_are_corners_in_pixels(subject: Subject) -> None:
+    """decode gives left, top, right and bottom in pixels of the input, not a place with a size, and not shares of the picture."""
+    network, batch = subject.detector.network(), subject.batch(2)
+    with torch.no_grad():
+        boxes, _ = subject.family.decode(network, subject.family.raw(network, batch.images))
+    largest = float(boxes.abs().max())
+    assert largest > LARGEST_SHARE, (
+        f"no coordinate of a box is above {largest:.3g}: these look like shares of the picture. Multiply x by its width in pixels "
+        f"and y by its height in decode"
+    )
+    left, top, third, fourth = boxes.unbind(-1)
+    share = float(((third < left) | (fourth < top)).float().mean())
+    could_be_sizes = bool(((third >= 0) & (fourth >= 0)).all())
+    assert share <= MOST_REVERSED or not could_be_sizes, (
+        f"{share:.0%} of the boxes end before they begin: these look like a place and a size (x, y, width, height). Give "
+        f"left, top, right and bottom in decode"
+    )
 
 
 def training_lowers_the_loss(subject: Subject) -> None:
@@ -259,7 +283,7 @@ def other_networks_build(subject: Subject) -> None:
         offered.append(family.light(spec, "depthwise", ("backbone", "neck", "head")))
     if family.narrowed is not None and "narrow" not in cannot:
         offered.append(family.narrowed(spec, 0.5))
-    if family.space is not None and "nas" not in cannot:
+    if family.space is not None and "nas" not in cannot and not spec.edits:  # an edited network is searched by its parts alone
         space = family.space(spec, (0.5, 1.0), 8, {})
         offered.append(space.spec({name: options[0] for name, options in space.options().items()}))
         assert space.spec({name: options[-1] for name, options in space.options().items()}) == space.largest, (
@@ -296,6 +320,7 @@ CLAIMS: tuple[Claim, ...] = (
     spec_survives_json,
     start_is_drawn_by_the_seed,
     predictions_are_boxes_and_scores,
+    boxes_are_corners_in_pixels,
     training_lowers_the_loss,
     learn_takes_a_forward,
     unsure_boxes_count_less,

@@ -128,7 +128,10 @@ def _space(spec: Spec, config: Nas) -> SearchSpace:
     if config.inherits or make is None:
         return group_space(_seeing(spec, config), config.width_shares, config.round_to)
     if spec.edits:
-        raise InputError("nas: searches an unedited architecture, so it comes before pruning and low_rank.")
+        raise InputError(
+            "nas: with fresh weights it searches an architecture, and this detector is pruned or factored already. Leave `space` "
+            "out and give `weights: inherited`: its parts are searched then."
+        )
     space = make(spec, config.width_shares, config.round_to, config.space)
     smaller = _seeing(space.largest, config)
     return space if smaller is space.largest else make(smaller, config.width_shares, config.round_to, config.space)

@@ -66,7 +66,7 @@ def targets_of(points: Points, teacher: Spec, student: Spec) -> TeacherTargets:
 
 
 def _cannot(spec: Spec) -> Mapping[Capability, str]:
-    rebuilding: tuple[Capability, ...] = ("lightweight", "nas", "narrow")
+    rebuilding: tuple[Capability, ...] = ("lightweight", "narrow")
     why = "The network is pruned or factored already, and this would build it anew with other blocks or widths."
     return dict.fromkeys(rebuilding, why) if spec.edits else {}
 

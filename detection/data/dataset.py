@@ -184,7 +184,5 @@ def _targets(
         x, y, width, height = annotation["bbox"]
         boxes[rows[annotation["image_id"]]].append([x, y, x + width, y + height])
         labels[rows[annotation["image_id"]]].append(annotation["category_id"] - 1)
-    in_input = tuple(
-        fit.to_input(np.asarray(own, dtype=np.float32).reshape(-1, 4)) for own, fit in zip(boxes, fits, strict=True)
-    )
+    in_input = tuple(fit.to_input(np.asarray(own, dtype=np.float32).reshape(-1, 4)) for own, fit in zip(boxes, fits, strict=True))
     return in_input, tuple(np.asarray(own, dtype=np.int64) for own in labels)

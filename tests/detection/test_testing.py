@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from detection.checkpoint import Detector
 from detection.compact.family import FAMILY
@@ -24,6 +25,15 @@ def test_our_family_keeps_every_claim(tiny_detector: Detector, tiny_train: Image
 def _moves_the_generator(spec: Any, seed: int) -> Any:
     torch.rand(1)
     return FAMILY.start(spec, seed)
+
+
+def _corner_and_size(boxes_xyxy_px: Tensor) -> Tensor:
+    return torch.cat([boxes_xyxy_px[..., :2], boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]], dim=-1)
+
+
+def _centre_and_size(boxes_xyxy_px: Tensor) -> Tensor:
+    first, last = boxes_xyxy_px.split(2, dim=-1)
+    return torch.cat([(first + last) / 2, last - first], dim=-1)
 
 
 def _half_loss(network: Any, batch: Any, *, half: bool, forward: Any = None) -> Any:
@@ -60,6 +70,18 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "boxes of another shape": (
         {"decode": lambda network, raw: (FAMILY.decode(network, raw)[0][..., :3], FAMILY.decode(network, raw)[1])},
         "not (B, N, 4)",
+    ),
+    "boxes as a centre and a size": (
+        {"decode": lambda network, raw: (_centre_and_size(FAMILY.decode(network, raw)[0]), FAMILY.decode(network, raw)[1])},
+        "these look like a place and a size",
+    ),
+    "boxes as a corner and a size": (
+        {"decode": lambda network, raw: (_corner_and_size(FAMILY.decode(network, raw)[0]), FAMILY.decode(network, raw)[1])},
+        "these look like a place and a size",
+    ),
+    "boxes as shares of the picture": (
+        {"decode": lambda network, raw: (FAMILY.decode(network, raw)[0] / 96, FAMILY.decode(network, raw)[1])},
+        "these look like shares of the picture",
     ),
     "a loss in bfloat16": ({"learn": _half_loss}, "compute it from logits in float32"),
     "a loss that nothing lowers": ({"learn": _constant}, "steps on one batch"),

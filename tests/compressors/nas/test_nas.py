@@ -158,7 +158,7 @@ def test_the_given_detector_is_left_alone(start: Detector, bench: Workbench) -> 
 def test_an_edited_detector_is_refused(start: Detector, bench: Workbench) -> None:
     """A pruned or factored detector has no plain architecture to search in."""
     edited = fresh(start.spec.edited(Factored(layers={"stages.3.0.0": Ranks(inputs=8, outputs=8)})), 0)
-    with pytest.raises(InputError, match="before pruning and low_rank"):
+    with pytest.raises(InputError, match="give `weights: inherited`: its parts are searched"):
         search(edited, QUICK, bench)
 
 

@@ -113,16 +113,19 @@ def test_no_epochs_but_recovery(tmp_path: Path, sweep_prepared: Path, saved: Pat
 
 
 def test_a_compressed_detector_is_compressed_further(tmp_path: Path, sweep_prepared: Path, swept: Swept) -> None:
-    """What was pruned before can be pruned again; other blocks and widths it cannot take, and says so."""
+    """What was pruned before can be pruned again and searched by its parts; other blocks it cannot take, and says so."""
     pruned = swept.detector("pruning")
     checkpoint.save(pruned, tmp_path / "pruned")
     made = Swept(
         tmp_path, sweep_prepared, teacher={"checkpoint": "pruned", "training": SCHEDULE | {"epochs": 0}},
-        grid={**TINY_TREE["grid"], "methods": {"pruning": TINY_TREE["grid"]["methods"]["pruning"], "quantization": []}},
+        grid={**TINY_TREE["grid"], "methods": {"pruning": TINY_TREE["grid"]["methods"]["pruning"], "quantization": [],
+              "nas": [{"evaluations": 4, "population": 4, "supernet_epochs": 1, "budget_share": 0.8}]}},
     )  # fmt: skip
     assert made.code == 0, made.said
-    assert "pruned or factored already" in made.cells.not_applicable["nas"]
+    assert "pruned or factored already" in made.cells.not_applicable["lightweight"]
     assert (made.records["none"].macs or 0) > 1.5 * (made.records["pruning"].macs or 0) > 0
+    assert (made.records["none"].macs or 0) > (made.records["nas"].macs or 0) > 0
+    assert not made.records["nas"].from_scratch
 
 
 def test_training_starts_from_weights_of_other_classes(tmp_path: Path, sweep_prepared: Path, brought: Detector) -> None:
