@@ -84,14 +84,14 @@ class Settings(Frozen):
         """Pictures of trainings that the method chooses by, each of this number of epochs."""
         return 0
 
-    def _idle(self) -> dict[str, str]:
-        """Fields that another one makes idle -> what would have to be for them to count. At its default a field may be written out,
-        as it is in every record; any other value would promise something and rename a node whose result is the same."""
+    def _without_effect(self) -> dict[str, str]:
+        """Fields that have no effect because of another -> what would have to be for them to count. A field may be written
+        out at its default, as it is in every record; any other value would promise something and rename a node of equal result."""
         return {}
 
     @model_validator(mode="after")
     def _every_setting_has_an_effect(self) -> Self:
-        for name, condition in self._idle().items():
+        for name, condition in self._without_effect().items():
             if (found := getattr(self, name)) != type(self).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} {found}: counts only {condition}. Leave it out, or change the other")
         return self

@@ -83,14 +83,14 @@ class Distillation(Settings):
         """Whether all that is known of the teacher are its detections."""
         return isinstance(self.teacher, OnnxDetector)
 
-    def _idle(self) -> dict[str, str]:
+    def _without_effect(self) -> dict[str, str]:
         if self.gives_boxes:
-            idle = dict.fromkeys(("boxes", "temperature", "features_by", "cache"), ITS_POINTS)
-            return idle if self.scores else idle | {"teacher": "with scores above 0"}
-        idle = {} if self.boxes else {"temperature": "with boxes above 0"}
+            unused = dict.fromkeys(("boxes", "temperature", "features_by", "cache"), ITS_POINTS)
+            return unused if self.scores else unused | {"teacher": "with scores above 0"}
+        unused = {} if self.boxes else {"temperature": "with boxes above 0"}
         if not (self.scores or self.boxes or self.features):
-            idle |= dict.fromkeys(("teacher", "cache"), "with scores, boxes or features above 0")
-        return idle
+            unused |= dict.fromkeys(("teacher", "cache"), "with scores, boxes or features above 0")
+        return unused
 
     def label(self) -> str:
         """The choice in a word, for tables and MLflow params; what is not the default is in it."""

@@ -35,7 +35,7 @@ class Lightweight(Settings):
     inheritance_pictures: PositiveInt = 48
     """Training pictures on which `inherited` looks at what the dense blocks see."""
 
-    def _idle(self) -> dict[str, str]:
+    def _without_effect(self) -> dict[str, str]:
         return {} if self.weights == "inherited" else {"inheritance_pictures": "with weights inherited"}
 
     @property

@@ -66,7 +66,7 @@ class LowRank(Settings):
             )
         return self
 
-    def _idle(self) -> dict[str, str]:
+    def _without_effect(self) -> dict[str, str]:
         return {} if self.only_if_faster else {"latency_in": "with only_if_faster"}
 
     @property

@@ -85,7 +85,7 @@ class Nas(Settings):
             return given | {"supernet_epochs": INHERITED_EPOCHS}
         return given
 
-    def _idle(self) -> dict[str, str]:
+    def _without_effect(self) -> dict[str, str]:
         if self.inherits:
             return {"space": "with weights fresh"}
         return {"gradient_pictures": "with weights inherited"}

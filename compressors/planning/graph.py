@@ -140,7 +140,7 @@ class Graph(Frozen):
     def is_from_scratch(self, key: Digest) -> bool:
         """Whether no weight of a node's detector comes from the root."""
         lineage = self.lineage(key)
-        return any(begins_anew(node, before) for before, node in pairwise(lineage))
+        return any(reinitialises(node, before) for before, node in pairwise(lineage))
 
     def own_work(self, key: Digest) -> tuple[Node, ...]:
         """The lineage of a node, as far as its weights come from there: from the last new beginning of a reference on."""
@@ -158,7 +158,7 @@ class Graph(Frozen):
         return tuple(self.nodes[key] for key in keys if key is not None)
 
 
-def begins_anew(node: Node, before: Node) -> bool:
+def reinitialises(node: Node, before: Node) -> bool:
     """Whether a node takes no weight over from the one before it; a search may hand on an architecture alone."""
     changed = before if before.kind == "search" else node
     return node.kind == "architecture" and not all(step.inherits for step in changed.steps)

@@ -65,7 +65,7 @@ class Pruning(Settings):
             raise ValueError(f"keep_macs, keep_latency: exactly one must be set, but {found} is; make one a share, the other null")
         return self
 
-    def _idle(self) -> dict[str, str]:
+    def _without_effect(self) -> dict[str, str]:
         only = f"with importance {' or '.join(sorted(BY_GRADIENTS))}"
         return {} if self.importance in BY_GRADIENTS else {"gradient_pictures": only}
 

@@ -82,13 +82,13 @@ class Quantization(Settings):
             raise ValueError(f"calibrators {self.calibrators}: each may stand once")
         return self
 
-    def _idle(self) -> dict[str, str]:
+    def _without_effect(self) -> dict[str, str]:
         if self.precision == "float16":  # it rounds nothing
             return dict.fromkeys(sorted(set(Quantization.model_fields) - {"method", "precision"}), "with precision int8")
-        idle = {} if self.qat_epochs else {"qat_learning_rate": "with qat_epochs above 0"}
-        idle |= {} if self.max_drop is not None else {"most_float_layers": "with a max_drop"}
-        idle |= {} if self.calibrator == "val" else {"calibrators": "with calibrator val, which tries them"}
-        return idle if "percentile" in self.candidates else idle | {"percentile": "for the percentile calibrator"}
+        unused = {} if self.qat_epochs else {"qat_learning_rate": "with qat_epochs above 0"}
+        unused |= {} if self.max_drop is not None else {"most_float_layers": "with a max_drop"}
+        unused |= {} if self.calibrator == "val" else {"calibrators": "with calibrator val, which tries them"}
+        return unused if "percentile" in self.candidates else unused | {"percentile": "for the percentile calibrator"}
 
     @property
     def looks_at_val(self) -> bool:

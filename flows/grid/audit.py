@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressors.planning.graph import Foundation, Graph, begins_anew
+from compressors.planning.graph import Foundation, Graph, reinitialises
 from flows.grid.nodes import NODES, Done, read_done
 from flows.records.schema import GIVEN, BudgetRecord, CellsFile, in_numbers
 from flows.records.store import Store
@@ -62,7 +62,7 @@ def budget_of(lineage: list[Done], named_teachers: list[Done], aware: list[Done]
     with_rounding = [done.training for done in aware if done.training is not None]
     of_teachers = [done.training for done in named_teachers if done.training is not None]
     trained = [done.training for done in lineage if done.training is not None] + of_teachers
-    anew = [place for place in range(1, len(lineage)) if begins_anew(lineage[place].node, lineage[place - 1].node)]
+    anew = [place for place in range(1, len(lineage)) if reinitialises(lineage[place].node, lineage[place - 1].node)]
     own = [done.training for done in lineage[max(anew, default=0) :] if done.training is not None]
     return BudgetRecord(
         train_epochs=sum(record.epochs for record in own),

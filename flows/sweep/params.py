@@ -167,7 +167,7 @@ class Params(Frozen):
 def given_detector(
     params: Params, base: Path, input_size: tuple[int, int], classes: tuple[str, ...] | None = None
 ) -> Detector | None:
-    """What the user brought for pictures of this size, (height, width), and the data's classes; None where the sweep begins anew.
+    """What the user brought, for pictures of this size (height, width) and the data's classes; None where all weights are new.
 
     Without classes it has its own, which is before the data is prepared.
     """

@@ -1,4 +1,4 @@
-"""Settings that another one makes idle are refused, by their field and by what would make them count."""
+"""Settings without an effect are refused, by their field and by what would make them count."""
 
 from __future__ import annotations
 
