@@ -233,7 +233,8 @@ class Plan:
         cannot = family_of(self.detector).cannot(self.detector)
         if self.params.teacher.training.epochs:
             return cannot
-        untrained = [name for name in CHANGING if not any(config.inherits for config in self.methods.variants(name))]
+        asked = {name: self.methods.variants(name) for name in CHANGING}
+        untrained = [name for name, configs in asked.items() if configs and not any(config.inherits for config in configs)]
         return {**dict.fromkeys((*untrained, "narrow", "smaller_input"), UNTRAINED), **cannot}
 
     @cached_property

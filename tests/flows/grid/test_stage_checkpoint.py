@@ -110,6 +110,7 @@ def test_no_epochs_but_recovery(tmp_path: Path, sweep_prepared: Path, saved: Pat
     }  # fmt: skip
     assert not any(own.from_scratch for own in made.records.values())
     assert made.plan.menu.lightweight[0].inherits
+    assert not made.cells.not_applicable, "nobody asked for a search"
 
 
 def test_a_compressed_detector_is_compressed_further(tmp_path: Path, sweep_prepared: Path, swept: Swept) -> None:
