@@ -19,8 +19,8 @@ from detection.spec import Spec
 
 def channel_groups(network: nn.Module, spec: Spec) -> Groups:
     """All groups of a detector's network; the outputs of the last prediction layers have a meaning and are in none."""
-    family = family_of(spec)
-    graph = tp.DependencyGraph().build_dependency(
+    family, graph = family_of(spec), _Graph()
+    graph.build_dependency(
         network,
         torch.zeros(1, 3, *spec.input_size),
         output_transform=family.scalar,
@@ -33,12 +33,32 @@ def channel_groups(network: nn.Module, spec: Spec) -> Groups:
     narrow: list[ChannelGroup] = []
     whole: dict[str, str] = {}
     for root in graph.get_all_groups(ignored_layers=protected):
+        if not len(root):  # its way was lost
+            continue
         group = _group(graph, root, names, parameters)
         if isinstance(group, ChannelGroup):
             narrow.append(group)
         else:
             whole |= group
+    whole |= {names[module]: reason for module, reason in graph.lost.items()}
     return Groups(tuple(narrow), MappingProxyType(whole))
+
+
+class _Graph(tp.DependencyGraph):  # type: ignore[misc]
+    """Where torch-pruning loses its way through a network, as through windows of tokens, the rest of the network is followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: dict[nn.Module, str] = {}
+        """Layers whose channels could not be followed, and why."""
+
+    def get_pruning_group(self, module: nn.Module, pruning_fn: Any, idxs: Any) -> Any:
+        """What goes with these channels; nothing where that is not found."""
+        try:
+            return super().get_pruning_group(module, pruning_fn, idxs)
+        except Exception as error:  # of code that was not written for this network
+            self.lost[module] = f"torch-pruning cannot follow its channels ({type(error).__name__}: {error})"
+            return ()
 
 
 class _FrozenNorm(tp.function.BasePruningFunc):  # type: ignore[misc]
@@ -58,7 +78,7 @@ class _FrozenNorm(tp.function.BasePruningFunc):  # type: ignore[misc]
 
 
 def _group(
-    graph: Any, root: Any, names: dict[nn.Module, str], parameters: dict[nn.Parameter, str]
+    graph: _Graph, root: Any, names: dict[nn.Module, str], parameters: dict[nn.Parameter, str]
 ) -> ChannelGroup | dict[str, str]:
     """Unit by unit: what goes with one channel of the root, and so on with the next that has not gone yet. Where a layer of it
     cannot be narrowed, the layers that stay whole for that, and why.
@@ -90,6 +110,7 @@ def _group(
             if side.layer == own and side.end == "outputs":
                 seen.update(rows)
         units += 1
+    reason = reason or graph.lost.get(dependency.target.module, "")
     if reason:
         return dict.fromkeys(sorted({own, *whole, *(side.layer for side in found if side.end == "outputs")}), reason)
     sides = {side: Members(torch.tensor(list(rows)), torch.tensor(list(rows.values()))) for side, rows in found.items()}

@@ -208,6 +208,29 @@ def test_a_normalisation_without_weights_is_left_whole(monkeypatch: pytest.Monke
     assert result.weights["second.weight"].shape[0] == 3
 
 
+class Split(nn.Module):
+    """A map in two parts, one of which is read three times, as by the blocks of many detectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 5, 1), nn.Conv2d(4, 5, 1)
+        self.mixed, self.last = nn.Conv2d(18, 6, 1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        one, other = self.first(images).split([4, 4], dim=1)
+        return self.last(self.mixed(torch.cat([one, other, self.second(other), self.third(other)], dim=1)))
+
+
+def test_where_torch_pruning_loses_its_way_the_rest_is_followed(monkeypatch: pytest.MonkeyPatch, detector: Detector) -> None:
+    """It takes readers of a split map for its parts, and runs out of parts: that layer stays whole, with the reason."""
+    family = replace(foreign_factory.FAMILY, protected=lambda network: ("last",))
+    monkeypatch.setattr("compressors.channels.tracing.family_of", lambda spec: family)
+    found = channel_groups(Split(), detector.spec)
+    assert set(found.whole) == {"first"}
+    assert found.whole["first"].startswith("torch-pruning cannot follow its channels (IndexError")
+    assert sorted(name for group in found.narrow for name in group.outputs("conv")) == ["mixed", "second", "third"]
+
+
 def narrowed(detector: Detector, groups: Groups, kept: Mapping[str, list[int]]) -> Detector:
     """The detector with only these units of the groups that the layers are in, and all of the others."""
     units = {id(of(groups, layer)): torch.tensor(own) for layer, own in kept.items()}
