@@ -32,7 +32,9 @@ def write_page(page: Path, found: Summary) -> None:
     tools = table(("tool", "version", "license", "does"), [(own.name, own.version, own.license, own.does) for own in found.tools])
     failures = [(own.name, own.runtime, literal(own.error).replace("|", "\\|")) for own in found.failures]
     failed = table(("chain", "runtime", "what the tool said"), failures) if failures else ""
-    rewrite(page, {PART: render(TEMPLATE, found=found, shown=shown, tools=tools, failed=failed, left_out=LEFT_OUT)})
+    rest = (f"`{own.packing}` of {own.tried} of {own.of} ({own.runtime})" for own in found.tried if own.tried < own.of)
+    shown_rest = {"failed": failed, "untried": ", ".join(rest), "left_out": LEFT_OUT}
+    rewrite(page, {PART: render(TEMPLATE, found=found, shown=shown, tools=tools, **shown_rest)})
 
 
 def chosen_table(own: ProfilePage) -> str:

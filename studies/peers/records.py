@@ -189,6 +189,15 @@ class Failure(Frozen):
     error: str
 
 
+class Tried(Frozen):
+    """Of how many networks the file of one kind was made or attempted; a study may be made in part."""
+
+    packing: str
+    runtime: str
+    tried: int
+    of: int
+
+
 class Summary(Frozen):
     """`docs/peers.json`."""
 
@@ -202,3 +211,5 @@ class Summary(Frozen):
     tools: tuple[Tool, ...]
     profiles: tuple[ProfilePage, ...]
     failures: tuple[Failure, ...]
+    tried: tuple[Tried, ...]
+    """Every kind of file, in the order of chains."""

@@ -21,6 +21,7 @@ from hardware_profiles.schema.library import load_profile
 from studies.finished_run import FinishedRun
 from studies.peers.records import Failure, Group, Line, PeersFile, ProfilePage, Summary, Versus
 from studies.peers.timing import PEERS
+from studies.peers.work import tried_of
 
 OURS: Group = "sixfold"
 CONTROLS: Group = "control"
@@ -41,6 +42,7 @@ def summarize(run: FinishedRun, command: str) -> Summary:
         bootstrap_seed=found.bootstrap_seed,
         tools=found.tools,
         profiles=tuple(study.profile(name) for name in found.latency.profiles()),
+        tried=tried_of(run, found.peers),
         failures=tuple(
             Failure(name=own.name, runtime=own.runtime, error=own.error) for own in found.peers if own.error is not None
         ),

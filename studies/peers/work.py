@@ -6,7 +6,8 @@ import fnmatch
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from flows.records.store import StoreError
 from studies.finished_run import FinishedRun, open_run
 from studies.peers.chains import Network, Packing, networks, packings
 from studies.peers.making import Maker
-from studies.peers.records import Peer
+from studies.peers.records import Peer, Tried
 
 FAILURES = Path("results/peers-failures.json")
 """In the folder of the run: chain and runtime -> what the tool said. What stands there is tried again."""
@@ -75,6 +76,17 @@ def read_peers(run: FinishedRun) -> tuple[Peer, ...]:
             elif (error := failures.get(chain_name(network, packing))) is not None:
                 found.append(maker.failed_peer(network, packing, error))
     return tuple(found)
+
+
+def tried_of(run: FinishedRun, peers: Iterable[Peer]) -> tuple[Tried, ...]:
+    """For every kind of file, of how many networks it was made or attempted."""
+    done = Counter(_kind(own.packing) for own in peers)
+    asked = Counter(_kind(own) for _, ways in chains_of(run) for own in ways)
+    return tuple(Tried(packing=name, runtime=runtime, tried=done[name, runtime], of=of) for (name, runtime), of in asked.items())
+
+
+def _kind(packing: Packing) -> tuple[str, str]:
+    return packing.label(), packing.runtime
 
 
 def _made(maker: Maker, todo: list[Chain], jobs: int) -> Iterator[tuple[Network, dict[str, str]]]:

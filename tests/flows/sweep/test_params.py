@@ -16,7 +16,7 @@ from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import tiny_tree, write_params
 from tests.places import ROOT
 
-COMMITTED = [ROOT / "params.yaml", *sorted((ROOT / "plans").glob("*.yaml"))]
+COMMITTED = (ROOT / "params.yaml", *sorted((ROOT / "plans").glob("*.yaml")), *sorted((ROOT / "examples").glob("*.yaml")))
 
 
 def loaded(folder: Path, **changes: Any) -> Plan:

@@ -12,7 +12,7 @@ from flows.sweep.plan_checks import load_plan
 from flows.sweep.workspace import CELLS, PREPARED
 from studies.finished_run import FinishedRun, open_run
 from studies.peers.chains import OrtPtq, Pruned, Untouched
-from studies.peers.records import Failure, Line, Peer, ProfilePage, Spent, Summary, Versus
+from studies.peers.records import Failure, Line, Peer, ProfilePage, Spent, Summary, Tried, Versus
 from tests.flows.records_factory import artifact, cells_file, digest, ok_cell
 from tests.flows.sweep_factory import menu_of, tiny_tree, write_params
 from tests.places import ROOT
@@ -109,4 +109,8 @@ def summary() -> Summary:
         tools=(),
         profiles=(page,),
         failures=(Failure(name="pruned-lamp", runtime=RUNTIME, error="ValueError: no such | layer"),),
+        tried=(
+            Tried(packing="float", runtime=RUNTIME, tried=56, of=56),
+            Tried(packing="ort-mixed", runtime=RUNTIME, tried=3, of=56),
+        ),
     )

@@ -11,7 +11,7 @@ from detection import checkpoint
 from detection.costs import count_macs
 from studies.peers import making
 from studies.peers.making import Maker
-from studies.peers.work import make_all, read_failures, read_peers
+from studies.peers.work import make_all, read_failures, read_peers, tried_of
 from tests.studies.peers.peers_factory import module_run
 
 
@@ -43,3 +43,6 @@ def test_chains_are_made_once_and_failures_are_kept(tmp_path: Path, monkeypatch:
     assert make_all(run, "tucker2-0.25+float@onnxruntime", 1) == failed
     assert read_failures(run) == failed
     assert [own.error for own in read_peers(run)] == [None, None, "ValueError: not this network"]
+    tried = {own.packing: own for own in tried_of(run, read_peers(run))}
+    assert (tried["float"].tried, tried["ort-minmax-float-tail"].tried, tried["ort-entropy"].tried) == (2, 1, 0)
+    assert {own.of for own in tried.values()} == {56}
