@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.planted_faults.planting import Fault, StaleError, named_files, pattern_of, planted, read_faults, standing
-from tests.planted_faults.run import failures_in
+from tests.planted_faults.run import ROOT, failures_in
 
 FAULT = Fault(
     name="off", kind="off-by-one", claim="", file="flows/a.py", find="last - first + 1", replace="last - first",
@@ -48,6 +48,17 @@ def test_what_is_not_in_one_place_is_stale(files: dict[str, str], why: str, tmp_
     """Nobody guesses where the fault belongs."""
     with pytest.raises(StaleError, match=why):
         planted(FAULT, tree(tmp_path, **files))
+
+
+def test_every_fault_of_the_list_can_be_planted() -> None:
+    """A changed line takes its snippet along, or nobody would notice that the fault is not looked for any more."""
+    stale = dict[str, str]()
+    for fault in read_faults("now"):
+        try:
+            planted(standing(fault, ROOT), ROOT)
+        except StaleError as error:
+            stale[fault.name] = str(error)
+    assert not stale
 
 
 def test_a_fault_that_is_no_python_is_stale(tmp_path: Path) -> None:
