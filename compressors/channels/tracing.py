@@ -33,23 +33,23 @@ def channel_groups(network: nn.Module, spec: Spec) -> Groups:
     narrow: list[ChannelGroup] = []
     whole: dict[str, str] = {}
     for root in graph.get_all_groups(ignored_layers=protected):
-        if not len(root):  # its way was lost
+        if not len(root):  # it could not be followed
             continue
         group = _group(graph, root, names, parameters)
         if isinstance(group, ChannelGroup):
             narrow.append(group)
         else:
             whole |= group
-    whole |= {names[module]: reason for module, reason in graph.lost.items()}
+    whole |= {names[module]: reason for module, reason in graph.untraced.items()}
     return Groups(tuple(narrow), MappingProxyType(whole))
 
 
 class _Graph(tp.DependencyGraph):  # type: ignore[misc]
-    """Where torch-pruning loses its way through a network, as through windows of tokens, the rest of the network is followed."""
+    """Where torch-pruning fails to follow some channels, as through a split map read several times, it goes on with others."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lost: dict[nn.Module, str] = {}
+        self.untraced: dict[nn.Module, str] = {}
         """Layers whose channels could not be followed, and why."""
 
     def get_pruning_group(self, module: nn.Module, pruning_fn: Any, idxs: Any) -> Any:
@@ -57,7 +57,7 @@ class _Graph(tp.DependencyGraph):  # type: ignore[misc]
         try:
             return super().get_pruning_group(module, pruning_fn, idxs)
         except Exception as error:  # of code that was not written for this network
-            self.lost[module] = f"torch-pruning cannot follow its channels ({type(error).__name__}: {error})"
+            self.untraced[module] = f"torch-pruning cannot follow its channels ({type(error).__name__}: {error})"
             return ()
 
 
@@ -110,7 +110,7 @@ def _group(
             if side.layer == own and side.end == "outputs":
                 seen.update(rows)
         units += 1
-    reason = reason or graph.lost.get(dependency.target.module, "")
+    reason = reason or graph.untraced.get(dependency.target.module, "")
     if reason:
         return dict.fromkeys(sorted({own, *whole, *(side.layer for side in found if side.end == "outputs")}), reason)
     sides = {side: Members(torch.tensor(list(rows)), torch.tensor(list(rows.values()))) for side, rows in found.items()}

@@ -221,7 +221,7 @@ class Split(nn.Module):
         return self.last(self.mixed(torch.cat([one, other, self.second(other), self.third(other)], dim=1)))
 
 
-def test_where_torch_pruning_loses_its_way_the_rest_is_followed(monkeypatch: pytest.MonkeyPatch, detector: Detector) -> None:
+def test_what_torch_pruning_cannot_follow_stays_whole(monkeypatch: pytest.MonkeyPatch, detector: Detector) -> None:
     """It takes readers of a split map for its parts, and runs out of parts: that layer stays whole, with the reason."""
     family = replace(foreign_factory.FAMILY, protected=lambda network: ("last",))
     monkeypatch.setattr("compressors.channels.tracing.family_of", lambda spec: family)

@@ -41,4 +41,4 @@ def test_the_page_is_rewritten_between_its_marks(tmp_path: Path) -> None:
     assert "former" not in text
     assert "| pruned-lamp | onnxruntime | `ValueError: no such \\| layer` |" in text
     assert "at most 2 points below" in text
-    assert "of the others nobody can be chosen here: `ort-mixed` of 3 of 56 (onnxruntime)." in text
+    assert "what was not made cannot be chosen: `ort-mixed` of 3 of 56 (onnxruntime)." in text
