@@ -189,7 +189,7 @@ def quantize(
 
 
 def rows_shown(config: Quantization, pictures: int, seed: int) -> list[int]:
-    """Which of so many pictures ranges are taken from, in ascending order: `config.pictures` of them, or all."""
+    """Which of this many pictures the ranges are taken from, in ascending order: `config.pictures` of them, or all."""
     return sorted(np.random.default_rng(seed).permutation(pictures)[: config.pictures].tolist())
 
 

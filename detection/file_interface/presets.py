@@ -70,7 +70,7 @@ class _File(NamedTuple):
     classes: int
 
     def whole(self, width: int) -> list[_Found]:
-        """Single tensors with so many numbers per row."""
+        """Single tensors with this many numbers per row."""
         found = []
         for name, shape in self.shapes.items():
             sides: list[tuple[Channels, int, int]] = []

@@ -35,7 +35,7 @@ def init(
 ) -> None:  # fmt: skip
     """Write the plan, once everything is settled, and say what was seen, what was decided and why, and what to do next.
 
-    `choose` picks the target among names, `agree` says whether this machine may be timed for so many minutes; both are None where
+    `choose` picks the target among names, `agree` says whether this machine may be timed for this many minutes; both are None where
     nobody can be asked. InputError, and nothing written, where something does not fit.
     """
     name = re.sub(f"({'|'.join(map(re.escape, ENDINGS))})$", "", data.resolve().name)

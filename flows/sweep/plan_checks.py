@@ -173,5 +173,5 @@ def _check_distillation(plan: Plan) -> None:
 
 
 def _check_references(plan: Plan) -> None:
-    """InputError where cells could not be told apart, or a reference asks for what this sweep does not have."""
+    """InputError where two cells would have one name, or a reference asks for what this sweep does not have."""
     _ = plan.references

@@ -9,7 +9,7 @@ LEVELS = 256
 
 
 class Range(NamedTuple):
-    """Least and greatest value that is told apart; zero lies within, since padding and ReLU need it exactly."""
+    """Least and greatest value that int8 distinguishes; zero lies within, since padding and ReLU need it exactly."""
 
     low: float
     high: float

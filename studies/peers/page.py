@@ -64,7 +64,7 @@ def all_table(own: ProfilePage) -> str:
 
 
 def sentences(own: ProfilePage) -> Iterator[str]:
-    """Where sixfold's choice wins, loses, or is not told apart, group by group; by intervals, not by points."""
+    """Where sixfold's choice wins, loses, or does not differ significantly, group by group; by intervals, not by points."""
     for entry in own.versus:
         if own.ours is None:
             yield f"{entry.group}: nothing of sixfold's is within the drop and faster than the control."
