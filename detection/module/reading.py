@@ -8,10 +8,11 @@ from typing import cast
 
 from torch import Tensor
 
+from detection.adapted.network import NETWORK
 from detection.brought import ModuleDetector
 from detection.family import Selection
 from detection.frozen import InputError
-from detection.module.adapter import NETWORK, Adapted
+from detection.module.building import build
 from detection.module.settings import ModuleSettings
 from detection.module.user_code import read_code, user_object
 from detection.module.weights import read_weights
@@ -45,7 +46,7 @@ def spec_of(asked: ModuleDetector, base: Path, input_size: tuple[int, int], clas
 
 def weights_of(spec: Spec, path: Path) -> dict[str, Tensor]:
     """The trained weights in a file, which names layers as the user's network does; InputError where they do not fit."""
-    wanted = {name.removeprefix(f"{NETWORK}."): own for name, own in Adapted(spec).state_dict().items()}
+    wanted = {name.removeprefix(f"{NETWORK}."): own for name, own in build(spec).state_dict().items()}
     return {f"{NETWORK}.{name}": tensor for name, tensor in read_weights(path, wanted).items()}
 
 

@@ -13,10 +13,10 @@ import yaml
 from safetensors.torch import save_file
 
 from compressors.nas import Nas
+from detection.adapted.network import NETWORK
 from detection.brought import ModuleDetector
 from detection.checkpoint import fresh
 from detection.data.dataset import load_split
-from detection.module.adapter import NETWORK
 from detection.testing import CLAIMS, check_family
 from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES
