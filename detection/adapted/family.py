@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from detection.adapted.costs import costs_of
 from detection.adapted.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.adapted.network import NETWORK, Adapted, AdaptedRaw, Deployed, Functions, as_float32, floats_of
+from detection.checkpoint import Detector
 from detection.family import Batch, Capability, Family, Points, Selection, TeacherTargets, family_of, random_start
 from detection.frozen import Frozen
 from detection.spec import Spec
@@ -33,7 +34,7 @@ def adapted_family(
     select: Callable[[Frozen], Selection],
     refuse_teacher: Callable[[Frozen, Frozen, bool], None],
     read_spec: Callable[[Any, Path, tuple[int, int], tuple[str, ...]], Spec],
-    read_weights: Callable[[Spec, Path], Mapping[str, Tensor]],
+    read_trained: Callable[[Any, Path, tuple[int, int], tuple[str, ...] | None, int], Detector | None],
     about: Callable[[Spec], Iterator[str]],
 ) -> Family:
     """A family whose networks are `Adapted`: everything by the functions of their author, and defaults for what these leave out."""
@@ -59,7 +60,7 @@ def adapted_family(
         costs=costs_of,
         costs_are_of_layers=True,
         read_spec=read_spec,
-        read_weights=read_weights,
+        read_trained=read_trained,
         learning_rates=lambda network: cast(Adapted, network).learning_rates(),
         augment=lambda spec: getattr(functions(spec.settings), "augment", None),
         unwrapped=lambda network: cast(Adapted, network).given_back(),

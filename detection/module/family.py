@@ -7,7 +7,7 @@ from typing import cast
 from detection.adapted.family import adapted_family
 from detection.frozen import Frozen, InputError
 from detection.module.building import build, functions_of
-from detection.module.reading import about, spec_of, weights_of
+from detection.module.reading import about, spec_of, trained_of
 from detection.module.settings import ModuleSettings
 
 
@@ -32,6 +32,6 @@ FAMILY = adapted_family(
     select=lambda settings: cast(ModuleSettings, settings).select,
     refuse_teacher=_refuse_teacher,
     read_spec=spec_of,
-    read_weights=weights_of,
+    read_trained=trained_of,
     about=about,
 )
