@@ -163,8 +163,8 @@ class Family:
     decode: Callable[[nn.Module, Raw], tuple[Tensor, Tensor]]
     """Boxes xyxy in pixels (B, N, 4) and scores in [0, 1] (B, N, C)."""
     points: Callable[[nn.Module, Raw], Points]
-    targets: Callable[[Points, Spec, Spec], TeacherTargets]
-    """A teacher's points at those of a student: (points of the teacher, its spec, the student's)."""
+    targets: Callable[[Points, Points, Spec, Spec], TeacherTargets]
+    """What a teacher says at a student's points: (points of the teacher, of the student, the teacher's spec, the student's)."""
     refuse_teacher: Callable[[Frozen, Frozen, bool], None]
     """ValueError where a teacher cannot teach a student: (settings of the teacher, of the student, whether boxes are compared)."""
 

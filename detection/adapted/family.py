@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detection.adapted.costs import costs_of
 from detection.adapted.light import NOTHING_TO_GAIN, light, light_layers, light_weights
+from detection.adapted.matching import matched_targets
 from detection.adapted.network import NETWORK, Adapted, AdaptedRaw, Deployed, Functions, as_float32, floats_of
 from detection.checkpoint import Detector
 from detection.family import Batch, Capability, Family, Points, Selection, TeacherTargets, family_of, random_start
@@ -113,7 +114,9 @@ def _points(network: nn.Module, raw: AdaptedRaw) -> Points:
     return Points(torch.logit(scores, LEAST_SCORE), None, raw.maps, boxes)
 
 
-def _targets(points: Points, teacher: Spec, student: Spec) -> TeacherTargets:
-    """What the teacher says, point by point: both are built by the same code, so they predict at the same points."""
+def _targets(points: Points, own: Points, teacher: Spec, student: Spec) -> TeacherTargets:
+    """What the teacher says: matched where they predict sets, else point by point, since the same code builds both."""
+    if family_of(student).select(student) == "best":
+        return matched_targets(points, own, student.input_size)
     scores = points.score_logits.sigmoid()
     return TeacherTargets(scores, None, scores.amax(-1), points.features, points.boxes_xyxy_px)

@@ -10,6 +10,8 @@ from detection.transformers.building import build, functions_of
 from detection.transformers.reading import about, spec_of, trained_of
 from detection.transformers.settings import TransformersSettings
 
+STRIDES_PX = [8, 16, 32]
+"""Of the maps where a configuration does not say it."""
 STRIDE_PX = 32
 """Of the coarsest map of all architectures that are known here."""
 
@@ -20,6 +22,11 @@ def _refuse_teacher(teacher: Frozen, student: Frozen, compares_boxes: bool) -> N
             "teacher: settings of our own networks are named, which predict at points; queries have none. Export it as an ONNX "
             "file, whose boxes teach any detector."
         )
+    theirs, own = (
+        config.get("feat_strides", STRIDES_PX) for config in (teacher.config, cast(TransformersSettings, student).config)
+    )
+    if theirs != own:
+        raise InputError(f"teacher: its maps have strides {theirs}, the student's {own}, and are compared one by one.")
 
 
 FAMILY = adapted_family(
