@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from detection.adapted.network import Adapted
@@ -46,8 +45,7 @@ def refuse_unknown(model_type: str, where: str) -> None:
 
 def library_network(spec: Spec) -> nn.Module:
     """The library's own network of a spec, with random weights, without edits."""
-    with torch.device("cpu"):
-        made = library().AutoModelForObjectDetection.from_config(config_of(spec), attn_implementation="eager")
+    made = library().AutoModelForObjectDetection.from_config(config_of(spec), attn_implementation="eager")
     return cast(nn.Module, made.float())
 
 
