@@ -13,7 +13,7 @@ from flows.inspect.search import Tried
 from flows.inspect.stage import Inspected
 from flows.records.formatting import leaves
 from flows.stats.map_bootstrap import Difference
-from hardware_profiles.estimate.model import Operator, Roofline, cannot_run, estimate
+from hardware_profiles.estimate.model import Operator, Roofline, cannot_run, estimate, unfitted_share
 from hardware_profiles.schema.profile import HardwareProfile
 
 NOT_TOLD = "val does not tell"
@@ -91,13 +91,14 @@ def operators_table(found: Inspected, profile: HardwareProfile) -> Table:
 
 
 def estimates_table(found: Inspected, profiles: Sequence[HardwareProfile]) -> Table:
-    """Estimated latency per device, in float and as if quantized."""
+    """Estimated latency per device, in float and as if quantized, and what of it no profile was fitted on."""
     lines = []
     for profile in profiles if found.graph else ():
         float_s, int8_s = (_estimated_s(own, profile) for own in (_as_int8(found, quantized=False), _as_int8(found)))
         ratio = f"{float_s / int8_s:.1f}x" if float_s and int8_s else "-"
-        lines.append((profile.id, *("-" if own is None else f"{own * 1e3:.3g}" for own in (float_s, int8_s)), ratio))
-    return ("estimated on", "float ms", "int8 ms", "float / int8"), lines
+        not_fitted = f"{unfitted_share(_as_int8(found, quantized=False), profile):.0%}" if float_s else "-"
+        lines.append((profile.id, *("-" if own is None else f"{own * 1e3:.3g}" for own in (float_s, int8_s)), ratio, not_fitted))
+    return ("estimated on", "float ms", "int8 ms", "float / int8", "of float not fitted"), lines
 
 
 def reading_table(read: Sequence[Read], chosen: Decoding | None = None) -> Table:
