@@ -99,6 +99,8 @@ def _tell(found: stage.Inspected, plan: Plan | None, say: Say, table: PrintTable
         say(line)
     measure = Measure() if plan is None else plan.params.measure
     profiles = [load_profile(name, None if plan is None else plan.profiles_folder) for name in measure.profiles]
+    for line in tables.int8_gains(found, profiles):
+        say(line)
     table(*tables.operators_table(found, profiles[0]))
     table(*tables.estimates_table(found, profiles))
 

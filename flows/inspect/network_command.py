@@ -16,7 +16,7 @@ from detection.costs import count_macs, count_params
 from detection.data.dataset import load_split
 from detection.export import export_onnx
 from detection.family import family_of
-from detection.frozen import InputError
+from detection.frozen import InputError, some_of
 from detection.spec import Spec
 from detection.testing import check_family
 from flows.inspect import stage, tables
@@ -28,8 +28,6 @@ from hardware_profiles.schema.library import load_profile
 
 PICTURES = 8
 """Of train, on which the promises are checked."""
-MOST_NAMES = 6
-"""Layers that a line names."""
 
 
 def inspect_network(plan: Plan, asked: NetworkDetector, say: Say, table: PrintTable) -> None:
@@ -57,6 +55,8 @@ def inspect_network(plan: Plan, asked: NetworkDetector, say: Say, table: PrintTa
         found = stage.inspect_file(path, size)
     say(tables.int8_answer(found))
     profiles = [load_profile(name, plan.profiles_folder) for name in plan.params.measure.profiles]
+    for line in tables.int8_gains(found, profiles):
+        say(line)
     table(*tables.operators_table(found, profiles[0]))
     table(*tables.estimates_table(found, profiles))
     say(f"Next: {plan.command('plan')} says what a run will make, and how long that takes.")
@@ -75,9 +75,4 @@ def _narrowing(spec: Spec) -> Iterator[str]:
         if name in layers:
             whole.setdefault(reason.partition(": ")[2], []).append(name)
     for reason, names in whole.items():
-        yield f"{len(names)} stay, {_some(names)}: {reason}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+        yield f"{len(names)} stay, {some_of(names)}: {reason}"
