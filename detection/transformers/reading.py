@@ -28,6 +28,8 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 """Files of which a folder with trained weights has one."""
 NOT_KEPT = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id", "auto_map")
 """Entries of a configuration that say where it came from, name classes, or name code."""
+COUNTER = ".num_batches_tracked"
+"""What an ordinary batch normalisation has and a frozen one, as in most folders, has not; it is read by no one."""
 TRAINED_BACKBONE_RATE = 0.1
 SHARE_OF_255 = 1 / 255
 
@@ -96,6 +98,7 @@ def _weights(spec: Spec, folder: Path) -> dict[str, Tensor]:
         dtype=torch.float32,
         output_loading_info=True,
     )
+    told["missing_keys"] = {name for name in told["missing_keys"] if not name.endswith(COUNTER)}
     wrong = {what: sorted(names) for what, names in told.items() if names and what != "error_msgs"}
     if wrong:
         lines = "; ".join(f"{what.replace('_', ' ')}: {some_of([str(name) for name in names])}" for what, names in wrong.items())

@@ -68,6 +68,30 @@ def test_a_folder_predicts_as_in_the_library(name: str, tmp_path: Path) -> None:
 
 
 @NEEDS_TRANSFORMERS
+def test_frozen_normalisations_become_ordinary_ones(tmp_path: Path) -> None:
+    """As in nearly all published folders: the same predictions, and statistics that pruning and training can change."""
+    config = json.loads((ROOT / "examples" / SMALL[0] / "config.json").read_text())
+    kind = library().CONFIG_MAPPING[config.pop("model_type")]
+    torch.manual_seed(0)
+    frozen = (
+        library().AutoModelForObjectDetection.from_config(kind.from_dict(config | {"freeze_backbone_batch_norms": True})).eval()
+    )
+    norms = [module for module in frozen.modules() if "Frozen" in type(module).__name__]
+    for norm in norms:
+        norm.running_var += 0.5
+        norm.bias += 0.1
+    frozen.save_pretrained(tmp_path)
+    detector = read_network(TransformersDetector(transformers=str(tmp_path)), tmp_path, SIZE)
+    assert norms
+    assert detector is not None
+    assert not [name for name, module in detector.network().named_modules() if "Frozen" in type(module).__name__]
+    pixels = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = frozen(pixels).logits.sigmoid().numpy()
+    assert np.allclose(said(detector, pixels)[1], expected, atol=1e-5)
+
+
+@NEEDS_TRANSFORMERS
 @pytest.mark.parametrize("name", SMALL)
 def test_some_of_the_classes_keep_their_scores(name: str, tmp_path: Path) -> None:
     """Data with two of the folder's three classes, in another order: the heads have their rows."""
