@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def asked(name: str, **settings: object) -> TransformersDetector:
 def small_detector(name: str, like: Detector, seed: int = 0) -> Detector:
     """One of SMALL with random weights, for the pictures and classes of another."""
     return fresh(network_spec(asked(name), ROOT / "examples", like.spec.input_size, like.spec.classes), seed)
+
+
+def first_version(folder: Path) -> TransformersDetector:
+    """RT-DETR of the same sizes as RT-DETRv2, to be trained, in a folder."""
+    own = copied(SMALL[0], folder)
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(config | {"model_type": "rt_detr"}))
+    return asked(str(own))
 
 
 def copied(name: str, folder: Path) -> Path:

@@ -17,6 +17,8 @@ from detection.transformers.settings import TransformersSettings
 
 MODEL_TYPES = ("rt_detr", "rt_detr_v2", "d_fine")
 """Architectures of the library that have this form."""
+HEADS = ("class_embed", "bbox_embed")
+"""Of the decoder, one for each of its layers."""
 READ_BY_MEANING = (
     "class_embed", "bbox_embed", "enc_score_head", "enc_bbox_head", "sampling_offsets", "attention_weights", "query_pos_head",
     "lqe_layers", "gateway",
@@ -106,9 +108,8 @@ class QueryNetwork:
 
     def restored(self, network: nn.Module) -> nn.Module:
         """The network with both names of its heads, as the library saves it."""
-        decoder = cast(Any, network).model.decoder
-        network.add_module("class_embed", decoder.class_embed)
-        network.add_module("bbox_embed", decoder.bbox_embed)
+        for name in _second_names(network):
+            network.add_module(name, getattr(cast(Any, network).model.decoder, name))
         return network
 
     def _put(self, images: Tensor) -> Tensor:
@@ -121,9 +122,16 @@ class QueryNetwork:
 
 
 def prepared(network: nn.Module) -> nn.Module:
-    """The library's network with one name for each of its heads: it has two, and edits change what one name leads to."""
-    del network.class_embed, network.bbox_embed
+    """The library's network with one name for each of its heads: some have two, and edits change what one name leads to."""
+    for name in _second_names(network):
+        delattr(network, name)
     return network
+
+
+def _second_names(network: nn.Module) -> list[str]:
+    """Heads of the decoder that the library's network names itself as well, with RT-DETRv2 and D-FINE but not with RT-DETR."""
+    tied = getattr(network, "_tied_weights_keys", None) or {}
+    return [name for name in HEADS if name in tied]
 
 
 def _only_trains(network: nn.Module, layer: str) -> bool:

@@ -12,7 +12,8 @@ from detection.checkpoint import Detector, load, save
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.testing import CLAIMS, check_family
-from tests.transformers_factory import NEEDS_TRANSFORMERS, SMALL, small_detector
+from flows.sweep.given_network import network_spec
+from tests.transformers_factory import NEEDS_TRANSFORMERS, SMALL, first_version, small_detector
 
 pytestmark = NEEDS_TRANSFORMERS
 
@@ -26,6 +27,12 @@ def small(request: pytest.FixtureRequest, tiny_detector: Detector) -> Detector:
 def test_every_claim_holds(small: Detector, tiny_train: Images) -> None:
     """All that check_family asks, the meaning of `confidence` included."""
     assert len(check_family(small.spec, tiny_train)) == len(CLAIMS)
+
+
+def test_every_claim_holds_of_the_first_version(tiny_detector: Detector, tiny_train: Images, tmp_path: Path) -> None:
+    """RT-DETR names its heads once, where the others have two names."""
+    spec = network_spec(first_version(tmp_path), tmp_path, tiny_detector.spec.input_size, tiny_detector.spec.classes)
+    assert len(check_family(spec, tiny_train)) == len(CLAIMS)
 
 
 def test_a_saved_detector_is_the_same(small: Detector, tmp_path: Path) -> None:

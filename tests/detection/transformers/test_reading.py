@@ -20,7 +20,7 @@ from detection.transformers.building import library_network
 from detection.transformers.library import library
 from flows.sweep.given_network import network_spec, read_network
 from tests.places import ROOT
-from tests.transformers_factory import NEEDS_TRANSFORMERS, SMALL, asked, copied
+from tests.transformers_factory import NEEDS_TRANSFORMERS, SMALL, asked, copied, first_version
 
 SIZE = (64, 96)
 CLASSES = ("cat", "dog", "bird")
@@ -30,7 +30,8 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 def saved(name: str, folder: Path, classes: Sequence[str] = CLASSES) -> tuple[TransformersDetector, Any]:
     """A folder as `save_pretrained` writes it, and the library's network that is in it."""
     torch.manual_seed(0)
-    network = cast(Any, library_network(network_spec(asked(name), ROOT / "examples", SIZE, tuple(classes)))).eval()
+    described = asked(name) if name in SMALL else first_version(folder / "described")
+    network = cast(Any, library_network(network_spec(described, ROOT / "examples", SIZE, tuple(classes)))).eval()
     with torch.no_grad():
         for parameter in network.parameters():  # as trained ones, no two alike
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -49,7 +50,7 @@ def said(detector: Detector, pixels: torch.Tensor) -> tuple[np.ndarray[Any, Any]
 
 
 @NEEDS_TRANSFORMERS
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "rt_detr"])
 def test_a_folder_predicts_as_in_the_library(name: str, tmp_path: Path) -> None:
     """Weights, classes, mean and std are the folder's own, and boxes are corners in pixels."""
     own, network = saved(name, tmp_path)
