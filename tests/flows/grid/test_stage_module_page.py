@@ -27,7 +27,7 @@ from tests.flows.sweep_factory import Sweep, menu_of, run_grid, write_params
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs/your-detector.md").read_text()
-SECTION = PAGE[PAGE.index("\n## A torch module\n") : PAGE.index("\n## Tried on\n")]
+SECTION = PAGE[PAGE.index("\n## A torch module\n") : PAGE.index("\n## A detector of the transformers library\n")]
 
 
 def blocks(language: str) -> list[str]:
