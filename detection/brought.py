@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -55,6 +55,7 @@ class OnnxDetector(Frozen):
 class ModuleDetector(Frozen):
     """A torch module of the user's own: the code that builds it, and its trained weights."""
 
+    family_name: ClassVar[str] = "module"
     family: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
     """`package.module:name` of the object with its functions; modules are looked for from the folder of the params file on."""
     spec: dict[str, JsonValue] = Field(default_factory=dict)
@@ -71,20 +72,58 @@ class ModuleDetector(Frozen):
             raise ValueError("weights and classes go together: trained weights predict classes in an order of their own. Name both")
         return self
 
+    @property
+    def as_it_is(self) -> bool:
+        """Whether trained weights are compressed as they were brought."""
+        return self.weights is not None
 
+    def label(self) -> str:
+        """As the plan names it."""
+        return self.family
+
+
+class TransformersDetector(Frozen):
+    """A detector of the transformers library."""
+
+    family_name: ClassVar[str] = "transformers"
+    transformers: str
+    """A folder that `save_pretrained` wrote, relative to the params file; or the name of one on a hub that can be reached."""
+    train: bool = False
+    """`false`: it is compressed as it is, so its classes have to include the data's. `true`: `teacher.training` begins with its
+    weights, with class heads made anew where the data has other classes, and with random weights where the folder has none."""
+    backbone_learning_rate: Annotated[float, Field(ge=0)] | None = None
+    """The factor on the learning rate of its backbone; null: 0.1 for the folder's weights, 1 for random ones."""
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether trained weights are compressed as they were brought."""
+        return not self.train
+
+    def label(self) -> str:
+        """As the plan names it."""
+        return self.transformers
+
+
+NetworkDetector = ModuleDetector | TransformersDetector
+"""What is built and trained here; each has `family_name`, of the family that reads it, `as_it_is` and `label`."""
 Brought = CheckpointDetector | OnnxDetector
 """What may teach."""
 
 
 def parse_detector(given: Any) -> Any:
     """What a plan's `detector` section holds, told by the setting that names it; what names none is left to be refused."""
-    kinds: dict[str, type[OnnxDetector | ModuleDetector]] = {"onnx": OnnxDetector, "family": ModuleDetector}
-    found = [kind for name, kind in kinds.items() if isinstance(given, dict) and name in given]
+    kinds: dict[str, type[OnnxDetector] | type[NetworkDetector]] = {
+        "onnx": OnnxDetector,
+        "family": ModuleDetector,
+        "transformers": TransformersDetector,
+    }
     if given is None or not isinstance(given, dict):
         return given
+    found = [name for name in kinds if name in given]
     if len(found) != 1:
-        raise ValueError(f"{'both are' if found else 'neither is'} named, onnx (a file) and family (code). Name one of them")
-    return found[0].model_validate(given)
+        named = f"{' and '.join(found)} are all named" if found else "nothing is named"
+        raise ValueError(f"{named}; name one of onnx (a file), family (code) and transformers (a folder)")
+    return kinds[found[0]].model_validate(given)
 
 
 def parse_brought(given: Any) -> Brought | None:

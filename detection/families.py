@@ -12,6 +12,7 @@ FAMILIES: dict[str, str] = {
     "compact": "detection.compact.family",
     "onnx": "detection.onnx_file.family",
     "module": "detection.module.family",
+    "transformers": "detection.transformers.family",
 }
 """Name -> the module that has it as `FAMILY`; imported when it is asked for."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from detection.families import rules_of
 from detection.frozen import Frozen
 from detection.operators import OperatorCost
 from detection.spec import Spec
+
+if TYPE_CHECKING:
+    from detection.checkpoint import Detector
 
 Capability = Literal[
     "lightweight", "nas", "pruning", "low_rank", "distillation", "quantization", "training", "qat", "narrow", "smaller_input"
@@ -160,8 +163,8 @@ class Family:
     decode: Callable[[nn.Module, Raw], tuple[Tensor, Tensor]]
     """Boxes xyxy in pixels (B, N, 4) and scores in [0, 1] (B, N, C)."""
     points: Callable[[nn.Module, Raw], Points]
-    targets: Callable[[Points, Spec, Spec], TeacherTargets]
-    """A teacher's points at those of a student: (points of the teacher, its spec, the student's)."""
+    targets: Callable[[Points, Points, Spec, Spec], TeacherTargets]
+    """What a teacher says at a student's points: (points of the teacher, of the student, the teacher's spec, the student's)."""
     refuse_teacher: Callable[[Frozen, Frozen, bool], None]
     """ValueError where a teacher cannot teach a student: (settings of the teacher, of the student, whether boxes are compared)."""
 
@@ -186,9 +189,10 @@ class Family:
     interface: Callable[[Spec], Interface] | None = None
     """How their files are fed and read; None: they take pictures and give boxes and scores as `Exported` says."""
     read_spec: Callable[[Any, Path, tuple[int, int], tuple[str, ...]], Spec] | None = None
-    """Of families whose detectors are code: (what a plan says of it, the plan's folder, (height, width), classes) -> its spec."""
-    read_weights: Callable[[Spec, Path], Mapping[str, Tensor]] | None = None
-    """(spec, a user's file of trained weights) -> its weights."""
+    """Of families of networks that others wrote: (what a plan says, the plan's folder, (height, width), classes) -> its spec."""
+    read_trained: Callable[[Any, Path, tuple[int, int], tuple[str, ...] | None, int], Detector | None] | None = None
+    """The same with its trained weights, None where it begins with random ones: (what a plan says of it, the plan's folder,
+    (height, width), classes of the data or None before it is prepared, a seed for class heads that are made anew)."""
     learning_rates: Callable[[nn.Module], Mapping[str, float]] | None = None
     """Names of modules -> the factor on the learning rate of what is in them, the innermost counts; None: all learn alike."""
     augment: Callable[[Spec], Augment | None] | None = None

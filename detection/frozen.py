@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -34,6 +35,12 @@ def printable(text: str) -> str:
     Python keeps byte xx as the character U+DCxx (PEP 383), which no file or terminal takes.
     """
     return text.encode(errors="backslashreplace").decode().replace("\\udc", "\\x")
+
+
+def some_of(names: Sequence[str], most: int = 6) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 class DamagedError(RuntimeError):

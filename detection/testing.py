@@ -188,7 +188,7 @@ def points_teach(subject: Subject) -> None:
         raw = family.raw(network, batch.images)
         points, (_, scores) = family.points(network, raw), family.decode(network, raw)
     family.refuse_teacher(subject.spec.settings, subject.spec.settings, True)
-    targets = family.targets(points, subject.spec, subject.spec)
+    targets = family.targets(points, points, subject.spec, subject.spec)
     assert torch.allclose(points.score_logits.sigmoid(), scores, atol=SCORE_TOLERANCE), "points' logits are not those of the scores"
     assert targets.scores.shape == points.score_logits.shape, "targets have other points than the student"
     assert targets.confidence.shape == points.score_logits.shape[:2], "confidence is not (B, N)"

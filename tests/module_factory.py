@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detection.brought import ModuleDetector
 from detection.checkpoint import Detector, fresh
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from tests.places import ROOT
 
 BASE = ROOT / "tests/module_detector"
@@ -13,4 +13,4 @@ BASE = ROOT / "tests/module_detector"
 def module_detector(name: str, like: Detector, **spec: bool | float) -> Detector:
     """The detector of one of the files there, built from a spec, with random weights, for the pictures and classes of another."""
     own = ModuleDetector.model_validate({"family": f"{name}:family", "spec": spec})
-    return fresh(module_spec(own, BASE, like.spec.input_size, like.spec.classes), seed=0)
+    return fresh(network_spec(own, BASE, like.spec.input_size, like.spec.classes), seed=0)

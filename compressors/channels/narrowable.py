@@ -42,32 +42,43 @@ def _narrowable(spec_json: str) -> Groups:
 
 
 def tried(detector: Detector, found: Groups) -> Groups:
-    """The groups without those by which this detector cannot be narrowed; these join what stays whole, with the reason."""
-    if why_not(detector, found.narrow) is None:
+    """The groups without those by which this detector cannot be narrowed; these join what stays whole, with the reason.
+
+    Each is tried alone, then all together that passed; only where these fail, one is added after the other.
+    """
+    network = detector.network()
+    if why_not(detector, found.narrow, network) is None:
         return found
     narrow, whole = list[ChannelGroup](), dict(found.whole)
-    for group in found.narrow:
-        reason = why_not(detector, [*narrow, group])
-        if reason is None:
-            narrow.append(group)
-        else:
+
+    def passes(group: ChannelGroup, others: Sequence[ChannelGroup]) -> bool:
+        """Whether the group can be narrowed with these others; the reason why not is kept."""
+        reason = why_not(detector, [*others, group], network)
+        if reason is not None:
             layers = sorted(side.layer for side in group.sides if side.end == "outputs")
-            whole |= dict.fromkeys(layers, f"{layers[0]}: {reason}")
+            whole.update(dict.fromkeys(layers, f"{layers[0]}: {reason}"))
+        return reason is None
+
+    passed = [group for group in found.narrow if passes(group, ())]
+    if not passed or why_not(detector, passed, network) is None:
+        return Groups(tuple(passed), MappingProxyType(whole))
+    for group in passed:
+        narrow += [group] if passes(group, narrow) else []
     return Groups(tuple(narrow), MappingProxyType(whole))
 
 
-def why_not(detector: Detector, groups: Sequence[ChannelGroup]) -> str | None:
-    """Why the detector cannot be narrowed by all of these groups; None where it can.
+def why_not(detector: Detector, groups: Sequence[ChannelGroup], whole: nn.Module | None = None) -> str | None:
+    """Why the detector cannot be narrowed by all of these groups; None where it can. `whole` is its network, made where not given.
 
     Tried with two parts, so that every unit goes once: what reads the largest channel alone does not notice that others have gone.
     """
-    return next((reason for other in (False, True) if (reason := _why_not(detector, groups, other)) is not None), None)
+    network = detector.network() if whole is None else whole
+    return next((reason for other in (False, True) if (reason := _why_not(detector, network, groups, other)) is not None), None)
 
 
-def _why_not(detector: Detector, groups: Sequence[ChannelGroup], other: bool) -> str | None:
+def _why_not(detector: Detector, whole: nn.Module, groups: Sequence[ChannelGroup], other: bool) -> str | None:
     kept = [_some(group.units, number, other) for number, group in enumerate(groups)]
     picture = torch.rand(1, 3, *detector.spec.input_size, generator=torch.Generator().manual_seed(0))
-    whole = detector.network()
     before = _predictions(detector, whole, picture)
     with _Silenced(detector, whole, groups, kept):
         right = _predictions(detector, whole, picture)
@@ -129,9 +140,14 @@ def stirred(detector: Detector) -> Detector:
 
 
 def _predictions(detector: Detector, network: nn.Module, picture: Tensor) -> tuple[Tensor, ...]:
+    """What a set predictor says in any order: rounding alone may exchange two of its queries."""
+    family = detector.family
     with torch.no_grad():
-        raw = detector.family.raw(network, picture)
-        return (*detector.family.decode(network, raw), detector.family.scalar(raw))
+        raw = family.raw(network, picture)
+        said = family.decode(network, raw)
+        if family.select(detector.spec) == "best":
+            said = (said[0].sort(1).values, said[1].sort(1).values)
+        return (*said, family.scalar(raw))
 
 
 def _normalises_channels(network: nn.Module, groups: Sequence[ChannelGroup]) -> bool:

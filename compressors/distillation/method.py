@@ -134,7 +134,7 @@ class DistillationLoss:
     def __call__(self, network: nn.Module, raw: Raw, batch: Batch, loss: Tensor, *, half: bool) -> Tensor:
         """One number to lower, in float32."""
         own, theirs = self.family.points(network, raw), self.outputs(batch, half)
-        targets = self.family.targets(_as_float32(theirs), self.teacher, self.student)
+        targets = self.family.targets(_as_float32(theirs), own, self.teacher, self.student)
         loss = loss + self.config.scores * _score_term(own.score_logits.float(), targets.scores)
         if self.config.boxes:
             loss = loss + self.config.boxes * self._box_distance(own, targets)
@@ -200,7 +200,7 @@ def feature_widths(teacher: Detector, student: Detector) -> tuple[list[int], lis
     for own in (teacher, student):
         network = own.network()
         points.append(own.family.points(network, own.family.raw(network, blank)))
-    targets = teacher.family.targets(points[0], teacher.spec, student.spec)
+    targets = teacher.family.targets(points[0], points[1], teacher.spec, student.spec)
     return [maps.shape[1] for maps in targets.features], [maps.shape[1] for maps in points[1].features]
 
 

@@ -10,8 +10,8 @@ NODE_SCHEMA = 2
 """Of what a node key is made from."""
 
 VERSIONS: dict[str, int] = {
-    "lightweight": 2, "nas": 8, "pruning": 5, "low_rank": 2, "distillation": 2, "quantization": 7,
-    "training": 3, "export": 3, "estimate": 3, "evaluation": 1, "references": 3,
+    "lightweight": 2, "nas": 8, "pruning": 5, "low_rank": 2, "distillation": 3, "quantization": 8,
+    "training": 3, "export": 3, "estimate": 4, "evaluation": 1, "references": 3,
 }  # fmt: skip
 """The six methods, and what they work with: `training` makes every network, `export` writes the float file of every node but a
 search, `estimate` is what a search keeps its budget by and what low_rank calls faster, `evaluation` scores what is chosen on val,
@@ -48,7 +48,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "detection/training.py",
         "detection/widths.py",
         "detection/compact/*.py",
+        "detection/adapted/*.py",
         "detection/module/*.py",
+        "detection/transformers/*.py",
         "detection/data/augmentation.py",
         "detection/data/dataset.py",
         "detection/data/pixel_files.py",

@@ -19,6 +19,8 @@ SHAPE_ONLY = frozenset({"Shape", "Size"})
 MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Slice", "Split"})
 SOFTMAX = frozenset({"Softmax", "Div"})
 """Some exporters write a softmax as Exp, ReduceSum and Div."""
+SELECTS = "TopK"
+"""By it a set predictor chooses the places that become its queries."""
 SMALL_ELEMENTS = 4096
 """Products that decode boxes have fewer weights: 33 bins, 4x4 from centres to corners, or 4 x 33 x 8 for all sides at once."""
 HALVES = 2
@@ -38,6 +40,9 @@ def float_tail_of_graph(model: onnx.ModelProto) -> tuple[str, ...]:
     and sizes into corners; or, behind a softmax, all output channels have the same strictly rising or falling row, as in the uneven
     ramp of D-FINE. What follows from shapes or constants alone is left out.
 
+    What follows from a selection (TopK) stays float too, however many products it has: the decoder of a set predictor, which looks
+    at places of the maps (GridSample), moves boxes layer by layer and is small beside what came before.
+
     A stream of residual sums that is itself an output keeps the last product of every block: no graph says which of them refine a
     prediction and which make features.
     """
@@ -54,6 +59,11 @@ def float_tail_of_graph(model: onnx.ModelProto) -> tuple[str, ...]:
         weights = [name for name in node.input[:2] if name in constants] if node.op_type in PRODUCTS else []
         if not weights or _only_decodes(graph, writers, node, constants[weights[0]]):
             waiting += names_read(node)
+    selected = set[str]()
+    for index, node in enumerate(graph.node):
+        if not constants.keys() >= set(node.output) and (node.op_type == SELECTS or names_read(node) & selected):
+            selected.update(node.output)
+            tail.add(index)
     return tuple(graph.node[index].name for index in sorted(tail))
 
 

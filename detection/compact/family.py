@@ -39,7 +39,7 @@ def refuse_teacher(teacher: Frozen, student: Frozen, compares_boxes: bool) -> No
         raise ValueError(f"teacher.box_bins {theirs.box_bins}: the student has {own.box_bins}; make them equal, or set boxes to 0")
 
 
-def targets_of(points: Points, teacher: Spec, student: Spec) -> TeacherTargets:
+def targets_of(points: Points, _own: Points, teacher: Spec, student: Spec) -> TeacherTargets:
     """The teacher's outputs at the points of the student, who may have fewer levels.
 
     What the teacher sees on a coarser level than the student has, the student has to see on its coarsest: those scores are

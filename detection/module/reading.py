@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
-from torch import Tensor
-
+from detection.adapted.network import NETWORK
 from detection.brought import ModuleDetector
+from detection.checkpoint import Detector
 from detection.family import Selection
-from detection.frozen import InputError
-from detection.module.adapter import NETWORK, Adapted
+from detection.frozen import InputError, some_of
+from detection.module.building import build
 from detection.module.settings import ModuleSettings
 from detection.module.user_code import read_code, user_object
 from detection.module.weights import read_weights
@@ -22,8 +23,6 @@ STRIDE_PX = 32
 """Of a network whose author does not say it: that of the coarsest level of nearly all detectors."""
 SUPPRESS: dict[str, Selection] = {"nms": "nms", "none": "best"}
 """What its author says of suppression -> how final detections are chosen."""
-MOST_NAMES = 6
-"""Files or libraries that a line names."""
 
 
 def spec_of(asked: ModuleDetector, base: Path, input_size: tuple[int, int], classes: tuple[str, ...]) -> Spec:
@@ -43,25 +42,29 @@ def spec_of(asked: ModuleDetector, base: Path, input_size: tuple[int, int], clas
     return Spec(family=FAMILY, classes=classes, input_size=input_size, settings=settings)
 
 
-def weights_of(spec: Spec, path: Path) -> dict[str, Tensor]:
-    """The trained weights in a file, which names layers as the user's network does; InputError where they do not fit."""
-    wanted = {name.removeprefix(f"{NETWORK}."): own for name, own in Adapted(spec).state_dict().items()}
-    return {f"{NETWORK}.{name}": tensor for name, tensor in read_weights(path, wanted).items()}
+def trained_of(
+    asked: ModuleDetector, base: Path, input_size: tuple[int, int], classes: tuple[str, ...] | None, seed: int
+) -> Detector | None:
+    """The detector with the weights that are named; None where none are. InputError where they or their classes do not fit."""
+    if asked.weights is None:
+        return None
+    if classes is not None and classes != asked.classes:
+        own, theirs = some_of(asked.classes), some_of(classes)
+        raise InputError(f"detector.classes: the weights predict {own}, the data has {theirs}, and their order counts.")
+    spec = spec_of(asked, base, input_size, asked.classes)
+    wanted = {name.removeprefix(f"{NETWORK}."): own for name, own in build(spec).state_dict().items()}
+    weights = read_weights(base / asked.weights, wanted)
+    return Detector(spec, MappingProxyType({f"{NETWORK}.{name}": tensor for name, tensor in weights.items()}))
 
 
 def about(spec: Spec) -> Iterator[str]:
     """What was read, in lines for people."""
     settings = cast(ModuleSettings, spec.settings)
     code = settings.code
-    yield f"{code.reference}: files read: {_some(list(code.files))}"
+    yield f"{code.reference}: files read: {some_of(list(code.files))}"
     if code.data:
-        yield f"files that `spec` names: {_some(list(code.data))}"
+        yield f"files that `spec` names: {some_of(list(code.data))}"
     if code.libraries:
-        yield f"with {_some([f'{name} {version}' for name, version in code.libraries.items()])}"
+        yield f"with {some_of([f'{name} {version}' for name, version in code.libraries.items()])}"
     if settings.select == "best":
         yield "final detections are the best scores as they are: `suppress` says none"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more

@@ -9,7 +9,7 @@ from detection.brought import OnnxDetector
 from detection.frozen import InputError
 from flows.inspect import plan_text, stage, tables
 from flows.inspect.choose import Choice, NoFitError
-from flows.inspect.module_command import inspect_module
+from flows.inspect.network_command import inspect_network
 from flows.progress import PrintTable, Say
 from flows.records.files import write_text
 from flows.sweep.params import Plan, read_plan
@@ -23,10 +23,10 @@ def inspect(
 ) -> None:  # fmt: skip
     """Say what the file is; with a plan, also how it is fed and read. InputError where there is nothing to say."""
     plan = None if params is None else read_plan(params)
-    if plan is not None and plan.params.module is not None:
+    if plan is not None and plan.params.network is not None:
         if file is not None or size is not None or write:
             raise InputError("inspect: the plan's detector is code, which takes no file, size or --write. Leave them out.")
-        inspect_module(plan, plan.params.module, say, table)
+        inspect_network(plan, plan.params.network, say, table)
         return
     found = stage.inspect_file(_source(file, plan), size or _declared_size(plan))
     say(tables.int8_answer(found))
@@ -99,6 +99,8 @@ def _tell(found: stage.Inspected, plan: Plan | None, say: Say, table: PrintTable
         say(line)
     measure = Measure() if plan is None else plan.params.measure
     profiles = [load_profile(name, None if plan is None else plan.profiles_folder) for name in measure.profiles]
+    for line in tables.int8_gains(found, profiles):
+        say(line)
     table(*tables.operators_table(found, profiles[0]))
     table(*tables.estimates_table(found, profiles))
 

@@ -13,10 +13,12 @@ from flows.inspect.search import Tried
 from flows.inspect.stage import Inspected
 from flows.records.formatting import leaves
 from flows.stats.map_bootstrap import Difference
-from hardware_profiles.estimate.model import Operator, Roofline, cannot_run, estimate
+from hardware_profiles.estimate.model import Operator, Roofline, cannot_run, estimate, unfitted_share
 from hardware_profiles.schema.profile import HardwareProfile
 
 NOT_TOLD = "val does not tell"
+LEAST_GAIN = 1.1
+"""Times faster than float that int8 has to be estimated to be worth trying: estimates are known to some ten percent at best."""
 Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Heads and lines."""
 
@@ -33,6 +35,18 @@ def int8_answer(found: Inspected) -> str:
         f"int8 reaches {reached / max(1, macs):.0%} of the multiply-adds (of {2 * macs / 1e9:.2f} GFLOP a picture, "
         f"{weights / 1e6:.2f} M weights read){left}"
     )
+
+
+def int8_gains(found: Inspected, profiles: Sequence[HardwareProfile]) -> Iterator[str]:
+    """A line for each device on which int8 is hardly worth its loss of accuracy, before hours are spent on it."""
+    for profile in profiles if found.graph else ():
+        float_s, int8_s = (_estimated_s(own, profile) for own in (_as_int8(found, quantized=False), _as_int8(found)))
+        if float_s and int8_s and float_s < LEAST_GAIN * int8_s:
+            than = "slower than" if float_s < int8_s else "hardly faster than"
+            yield (
+                f"int8 does not pay on {profile.id}: estimated {than} float, {int8_s * 1e3:.3g} ms against {float_s * 1e3:.3g}. "
+                f"Plan `quantization: [{{precision: float16}}]` for a smaller file, or fewer multiply-adds by the other methods"
+            )
 
 
 def choice_answer(choice: Choice) -> Iterator[str]:
@@ -91,13 +105,14 @@ def operators_table(found: Inspected, profile: HardwareProfile) -> Table:
 
 
 def estimates_table(found: Inspected, profiles: Sequence[HardwareProfile]) -> Table:
-    """Estimated latency per device, in float and as if quantized."""
+    """Estimated latency per device, in float and as if quantized, and what of it no profile was fitted on."""
     lines = []
     for profile in profiles if found.graph else ():
         float_s, int8_s = (_estimated_s(own, profile) for own in (_as_int8(found, quantized=False), _as_int8(found)))
         ratio = f"{float_s / int8_s:.1f}x" if float_s and int8_s else "-"
-        lines.append((profile.id, *("-" if own is None else f"{own * 1e3:.3g}" for own in (float_s, int8_s)), ratio))
-    return ("estimated on", "float ms", "int8 ms", "float / int8"), lines
+        not_fitted = f"{unfitted_share(_as_int8(found, quantized=False), profile):.0%}" if float_s else "-"
+        lines.append((profile.id, *("-" if own is None else f"{own * 1e3:.3g}" for own in (float_s, int8_s)), ratio, not_fitted))
+    return ("estimated on", "float ms", "int8 ms", "float / int8", "of float not fitted"), lines
 
 
 def reading_table(read: Sequence[Read], chosen: Decoding | None = None) -> Table:

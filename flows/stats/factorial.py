@@ -60,7 +60,7 @@ def methods_of(cells: CellsFile) -> tuple[str, ...]:
 
 
 def main_effects(cells: CellsFile, latency: LatencyFile) -> tuple[Quantity, ...]:
-    """Effects on val mAP and file size per runtime, on MACs, and on the speed of each measured profile."""
+    """Effects on val mAP and file size per runtime, on MACs, and on the speed of each measured profile; only of what has pairs."""
     found = [_quantity("val_map", runtime, cells, _val_maps(cells, runtime)) for runtime in cells.runtimes]
     made = [(_key(cell), cell) for cell in cells.cells if cell.status == "ok"]
     for runtime in cells.runtimes:
@@ -71,7 +71,7 @@ def main_effects(cells: CellsFile, latency: LatencyFile) -> tuple[Quantity, ...]
         measured = [row for row in latency.rows if row.profile == profile and row.source == "measured"]
         if speeds := {row.cell: math.log(row.speedup) for row in measured if row.speedup}:
             found.append(_quantity("speed", profile, cells, {key: speeds[own.cell] for key, own in made if own.cell in speeds}))
-    return tuple(found)
+    return tuple(own for own in found if own.effects)
 
 
 def interactions(cells: CellsFile) -> tuple[Interactions, ...]:

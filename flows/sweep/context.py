@@ -55,7 +55,7 @@ def lay_foundation(plan: Plan, prepared_folder: Path) -> Foundation:
     return Foundation(
         teacher=teacher,
         given=None if given is None else given.digest,
-        trains_given=params.teacher.start_from is not None,
+        trains_given=params.trains_brought,
         teachers=foundation_of(teachers),
         training=params.teacher.training,
         recovery=params.grid.recovery,

@@ -62,8 +62,8 @@ def inputs(plan: Plan, folder: Path, prepared: Path) -> tuple[Path, ...]:
 
 
 def _code_digest(plan: Plan) -> Digest | None:
-    """Of the user's own module: of its code, and of all else that it is built from."""
-    if plan.params.module is None:
+    """Of a network that code of others builds: of what it is built from."""
+    if plan.params.network is None:
         return None
     return hashlib.sha256(plan.detector.model_dump_json(by_alias=True).encode()).hexdigest()
 

@@ -17,7 +17,7 @@ from compressors.planning.cells import CHANGING, REDUCTIONS
 from compressors.planning.graph import Cell, Combinations, Menu, Reference, ReferenceConfig, cells_of, references_of
 from compressors.planning.names import METHODS, MethodName
 from compressors.planning.reference_planner import given_reference
-from detection.brought import ModuleDetector, OnnxDetector, parse_detector
+from detection.brought import NetworkDetector, OnnxDetector, parse_detector
 from detection.checkpoint import Detector
 from detection.data.sources import Data
 from detection.family import Capability, family_named, family_of
@@ -26,7 +26,7 @@ from detection.spec import Spec, parse_settings
 from detection.training import Recipe
 from flows.sweep.given import read_given
 from flows.sweep.given_checkpoint import read_checkpoint, read_start
-from flows.sweep.given_module import module_spec, read_module
+from flows.sweep.given_network import network_spec, read_network
 from flows.sweep.settings import Check, Measure, Report
 from flows.sweep.workspace import PARAMS
 from hardware_profiles.runtimes.table import RUNTIMES
@@ -130,8 +130,8 @@ class Params(Frozen):
     """Per training task; two one-thread tasks beat one two-thread task."""
     store: StoreParams = StoreParams()
     data: Data = Data()
-    detector: Annotated[OnnxDetector | ModuleDetector | None, BeforeValidator(parse_detector)] = None
-    """A detector of your own: an ONNX file, or the code of a torch module; null: ours."""
+    detector: Annotated[OnnxDetector | NetworkDetector | None, BeforeValidator(parse_detector)] = None
+    """A detector of your own: an ONNX file, the code of a torch module, or a folder of the transformers library; null: ours."""
     teacher: Teacher = Teacher()
     grid: Grid = Grid()
     measure: Measure = Measure()
@@ -142,7 +142,7 @@ class Params(Frozen):
     def _one_detector(self) -> Params:
         if self.onnx is not None and "teacher" in self.model_fields_set:
             raise ValueError("detector and teacher are both given: a file is not trained. Leave one of them out")
-        if self.module is not None and self.teacher.named:
+        if self.network is not None and self.teacher.named:
             raise ValueError(f"detector and teacher.{self.teacher.named[0]} both say what the teacher is. Leave one of them out")
         if self.teacher.training.epochs == 0 and not self.compresses_weights:
             raise ValueError("teacher.training.epochs: 0 is for a `checkpoint`, or a detector with `weights`. Take 1 or more")
@@ -154,14 +154,19 @@ class Params(Frozen):
         return self.detector if isinstance(self.detector, OnnxDetector) else None
 
     @property
-    def module(self) -> ModuleDetector | None:
-        """The detector of your own where it is code."""
-        return self.detector if isinstance(self.detector, ModuleDetector) else None
+    def network(self) -> NetworkDetector | None:
+        """The detector of your own where it is built and trained here."""
+        return None if isinstance(self.detector, OnnxDetector) else self.detector
 
     @property
     def compresses_weights(self) -> bool:
         """Whether what is compressed are trained weights as they were brought."""
-        return self.teacher.checkpoint is not None or (self.module is not None and self.module.weights is not None)
+        return self.teacher.checkpoint is not None or (self.network is not None and self.network.as_it_is)
+
+    @property
+    def trains_brought(self) -> bool:
+        """Whether the teacher's training may begin with weights that were brought."""
+        return self.teacher.start_from is not None or (self.network is not None and not self.network.as_it_is)
 
 
 def given_detector(
@@ -173,8 +178,8 @@ def given_detector(
     """
     if params.onnx is not None:
         return read_given(params.onnx, base, input_size, classes)
-    if params.module is not None:
-        return read_module(params.module, base, input_size, classes)
+    if params.network is not None:
+        return read_network(params.network, base, input_size, classes, params.seed)
     if params.teacher.checkpoint is not None:
         return read_checkpoint(base / params.teacher.checkpoint, input_size, classes)
     if params.teacher.start_from is not None:
@@ -184,8 +189,8 @@ def given_detector(
 
 def new_spec(params: Params, base: Path, input_size: tuple[int, int], classes: tuple[str, ...]) -> Spec:
     """The detector that the sweep trains from random weights."""
-    if params.module is not None:
-        return module_spec(params.module, base, input_size, classes)
+    if params.network is not None:
+        return network_spec(params.network, base, input_size, classes)
     return Spec(family=FAMILY, classes=classes, input_size=input_size, settings=params.teacher.architecture)
 
 

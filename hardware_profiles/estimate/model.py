@@ -32,6 +32,13 @@ PATCHES = np.array([name in ("conv3x3s1", "conv_other") for name in CLASSES])
 """Convolutions that gather a patch of more than one position for every sum; depthwise kernels read theirs where it lies."""
 BY_ELEMENT = ("Softmax", "Resize")
 """Operators whose elements have a cost of their own."""
+UNFITTED = frozenset({
+    "GridSample", "TopK", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization",
+    "Gather", "GatherElements", "GatherND", "ScatterND", "ScatterElements", "CumSum", "Erf", "Gelu",
+})  # fmt: skip
+"""Operators that no network had on which a profile was fitted: they count as what they move and the start of an operator."""
+MOST_UNFITTED = 0.05
+"""Share of the estimated time above which an estimate says so."""
 WINOGRAD_SAVING = 2.25
 """Multiplications that F(2x2, 3x3) saves: 36 become 16 (Lavin and Gray, CVPR 2016, section 4.1)."""
 
@@ -44,7 +51,8 @@ class Estimate:
     low_s: float
     high_s: float
     origin: Origin
-    """Whether the profile's numbers for this type were fitted on enough measured networks, and fitted well."""
+    """Whether the profile's numbers for this type were fitted on enough measured networks, and fitted well, and are about these
+    operators."""
     note: str | None = None
     """What the reader has to know, for instance that the device has no int8."""
 
@@ -69,9 +77,28 @@ def estimate(operators: Sequence[Operator], profile: HardwareProfile, host_cpu: 
         elsewhere_count += len(part) if elsewhere else 0
     factor, calibration = profile.interval_factor.of(dtype), profile.calibration.of(dtype)
     assert factor is not None, "a profile has an interval factor for every dtype it lists; loading checked it"
-    origin: Origin = "calibrated" if calibration is not None and calibration.holds else "estimated"
-    notes = _notes(operators, profile, elsewhere_count, host_cpu)
+    notes, share = _notes(operators, profile, elsewhere_count, host_cpu), unfitted_share(operators, profile)
+    holds = calibration is not None and calibration.holds and share <= MOST_UNFITTED
+    origin: Origin = "calibrated" if holds else "estimated"
+    if share > MOST_UNFITTED:
+        kinds = sorted({name for operator in operators if (name := unfitted(operator)) is not None})
+        notes.append(f"not fitted: {share:.0%} of this time is of {', '.join(kinds)}, on which no profile was fitted")
     return Estimate(point_s, point_s / factor, point_s * factor, origin, "; ".join(notes) or None)
+
+
+def unfitted(operator: Operator) -> str | None:
+    """What to call an operator whose like no profile was fitted on; None for all others. Attention multiplies what was computed."""
+    if operator.macs and not operator.weight_elements:
+        return "attention"
+    return operator.op_type if operator.op_type in UNFITTED else None
+
+
+def unfitted_share(operators: Sequence[Operator], profile: HardwareProfile) -> float:
+    """Share of the estimated time that such operators take, of those that the device itself can run."""
+    own = [operator for operator in operators if runs(operator, profile)]
+    seconds = Roofline(own, profile).seconds()
+    of = np.array([unfitted(operator) is not None for operator in own], bool)
+    return float(seconds[of].sum() / total) if (total := seconds.sum()) else 0.0
 
 
 def _notes(operators: Sequence[Operator], profile: HardwareProfile, elsewhere: int, host_cpu: HardwareProfile | None) -> list[str]:

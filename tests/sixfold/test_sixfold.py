@@ -19,7 +19,7 @@ from detection.brought import ModuleDetector
 from detection.checkpoint import Detector, fresh
 from detection.frozen import InputError
 from detection.spec import Separated
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from tests.compressors.fixed_file_factory import fixed_detector
 from tests.places import ROOT
 
@@ -29,7 +29,7 @@ def edited(workbench: Workbench) -> Detector:
     """A user's tiny module with every kind of edit: a depthwise pair, fewer channels, factors."""
     asked = ModuleDetector(family="own_points:family", spec={"width": 8})
     tiny = workbench.teacher.spec
-    spec = module_spec(asked, ROOT / "tests/module_detector", tiny.input_size, tiny.classes)
+    spec = network_spec(asked, ROOT / "tests/module_detector", tiny.input_size, tiny.classes)
     detector = fresh(spec.edited(Separated(layers=("network.deep.0",))), 0)
     bench = Workbench(**(vars(workbench) | {"teacher": detector}))
     narrow, _ = prune(detector, Pruning(gradient_pictures=8, round_to=4), bench)

@@ -11,7 +11,7 @@ from detection.brought import ModuleDetector
 from detection.checkpoint import Detector, fresh
 from detection.costs import count_macs
 from detection.spec import Spec
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from hardware_profiles.schema.library import load_profile
 from tests.places import ROOT
 
@@ -22,7 +22,7 @@ PI = load_profile("raspberry-pi-5")
 def module(tiny_detector: Detector) -> Spec:
     """A user's own network with 16 channels in the stem and 32 in the two other groups."""
     asked = ModuleDetector(family="own_points:family", spec={"width": 16})
-    return module_spec(asked, ROOT / "tests/module_detector", tiny_detector.spec.input_size, tiny_detector.spec.classes)
+    return network_spec(asked, ROOT / "tests/module_detector", tiny_detector.spec.input_size, tiny_detector.spec.classes)
 
 
 @pytest.mark.parametrize(("share", "widths"), [(1.0, (32, 32, 16)), (0.75, (24, 24, 8)), (0.5, (16, 16, 8)), (0.01, (8, 8, 8))])

@@ -17,12 +17,12 @@ from compressors.contract import Workbench
 from compressors.lightweight import Lightweight, rebuild
 from compressors.low_rank import LowRank, factor
 from compressors.pruning import Pruning, prune
+from detection.adapted.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.checkpoint import Detector, fresh, inherit, load, save
 from detection.costs import count_macs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
 from detection.frozen import InputError
-from detection.module.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.spec import KeptChannels, LayerWidth, Separated
 from tests.compressors.channels.foreign_factory import FAMILY, ForeignNetwork, foreign_detector, in_the_table
 

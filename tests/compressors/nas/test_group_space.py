@@ -29,7 +29,7 @@ from detection.data.dataset import Images
 from detection.frozen import InputError
 from detection.spec import Skipped, Spec
 from detection.training import Recipe, fit
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from hardware_profiles.schema.library import load_profile
 from tests.places import ROOT
 
@@ -45,7 +45,7 @@ QUICK = Nas.model_validate({
 def module(tiny_detector: Detector) -> Spec:
     """A user's own network for the tiny pictures."""
     asked = ModuleDetector(family="own_points:family", spec={"width": 8})
-    return module_spec(asked, ROOT / "tests/module_detector", tiny_detector.spec.input_size, tiny_detector.spec.classes)
+    return network_spec(asked, ROOT / "tests/module_detector", tiny_detector.spec.input_size, tiny_detector.spec.classes)
 
 
 @pytest.fixture(scope="module")

@@ -232,7 +232,8 @@ HEADS: dict[str, tuple[Sequence[onnx.NodeProto], str, Constants, set[str]]] = {
         refined(),
         "boxes scores",
         K | {"g": weights(16)},
-        {"es", "most", "v", "eb2", "ref", "start", "logit", "b2", "b3", "boxes", "c0", "scores"},
+        {"es", "most", "v", "eb2", "ref", "start", "logit", "b2", "b3", "boxes", "c0", "scores"}
+        | {"position", "d0", "d1", "d", "b0", "b1"},  # the decoder, which works on what was picked
     ),
     "normalised before a cosine": (
         [

@@ -11,7 +11,7 @@ from compressors.quantization.qat import train_quantization_aware
 from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Images
 from detection.training import Recipe
-from tests.detection.module.test_adapter_learning_rates import with_rates
+from tests.detection.adapted.test_network_learning_rates import with_rates
 from tests.detection.test_training_recipe import ONE_STEP, Pulled, Steep, few, updates
 
 CPU = torch.device("cpu")

@@ -26,7 +26,8 @@ def test_a_student_with_fewer_levels_gets_all_that_the_teacher_sees() -> None:
     logits[0, sum(counts[:2]) :, 1] = 20.0  # the second class everywhere on the coarsest level
     boxes = torch.arange(float(sum(counts)))[None, :, None].expand(1, -1, 8)
     maps = tuple(torch.zeros(1, 16, height // level, width // level) for level in levels)
-    targets = targets_of(Points(logits, boxes, maps), PLAIN, student)
+    points = Points(logits, boxes, maps)
+    targets = targets_of(points, points, PLAIN, student)
     assert targets.scores.shape == (1, sum(counts[:2]), classes)
     assert targets.scores[0, : counts[0]].max() < 1e-6
     assert targets.scores[0, counts[0] :, 1].min() > 1 - 1e-6
@@ -44,7 +45,7 @@ def test_a_student_with_the_same_levels_gets_it_as_it_is(name: str) -> None:
     network, family = detector.network(), detector.family
     with torch.no_grad():
         points = family.points(network, family.raw(network, torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))))
-    targets = targets_of(points, detector.spec, detector.spec)
+    targets = targets_of(points, points, detector.spec, detector.spec)
     assert torch.equal(targets.scores, points.score_logits.sigmoid())
     assert torch.equal(targets.confidence, targets.scores.amax(-1))
     assert targets.side_logits is not None

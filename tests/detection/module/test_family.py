@@ -27,7 +27,7 @@ from detection.model_file import reader_of
 from detection.spec import Spec
 from detection.testing import CLAIMS, check_family
 from detection.training import Recipe, fit
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from hardware_profiles.runtimes.table import open_session
 from hardware_profiles.schema.library import load_profile
 from tests.places import ROOT
@@ -39,13 +39,13 @@ OWN = ModuleDetector(family="own_points:family", spec={"width": 8})
 @pytest.fixture(scope="module")
 def spec(tiny_detector: Detector) -> Spec:
     """A user's detector for the tiny pictures."""
-    return module_spec(OWN, BASE, tiny_detector.spec.input_size, tiny_detector.spec.classes)
+    return network_spec(OWN, BASE, tiny_detector.spec.input_size, tiny_detector.spec.classes)
 
 
 def other(spec: Spec, **changes: float) -> Spec:
     """The same detector with something else in its spec."""
     changed = OWN.model_copy(update={"spec": OWN.spec | changes})
-    return module_spec(changed, BASE, spec.input_size, spec.classes)
+    return network_spec(changed, BASE, spec.input_size, spec.classes)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_latency_is_that_of_the_exported_graph(detector: Detector) -> None:
 def test_boxes_that_need_no_suppression_are_taken_as_they_are(spec: Spec, tiny_val: Images, tmp_path: Path) -> None:
     """`suppress = "none"`: the file's interface says so, and a search judges by the same detections as the file's score."""
     asked = OWN.model_copy(update={"family": "own_points:set_family"})
-    small = fresh(module_spec(asked, BASE, spec.input_size, spec.classes), 0)
+    small = fresh(network_spec(asked, BASE, spec.input_size, spec.classes), 0)
     detector = Detector(small.spec, {**small.weights, "network.sides.bias": torch.full((4,), 3.0)})  # boxes of 48 pixels overlap
     export_onnx(detector, tmp_path / "model.onnx")
     write_interface(detector.spec, tmp_path)
@@ -151,4 +151,4 @@ def test_only_two_ways_of_suppressing_are_known(spec: Spec, tmp_path: Path) -> N
     code = (BASE / "own_points.py").read_text()
     (tmp_path / "own_points.py").write_text(code.replace('suppress = "none"', 'suppress = "soft"'))
     with pytest.raises(InputError, match=r"own_points:set_family: suppress is 'soft'; allowed are 'nms', and 'none'"):
-        module_spec(OWN.model_copy(update={"family": "own_points:set_family"}), tmp_path, spec.input_size, spec.classes)
+        network_spec(OWN.model_copy(update={"family": "own_points:set_family"}), tmp_path, spec.input_size, spec.classes)

@@ -16,7 +16,7 @@ from detection.data.dataset import Images
 from detection.spec import Spec
 from detection.testing import check_family
 from detection.training import Recipe, fit
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from tests.places import ROOT
 
 CODE = ROOT / "tests/module_detector/own_points.py"
@@ -31,7 +31,7 @@ def with_augment(folder: Path, function: str, images: Images) -> Spec:
     """The tiny user's detector for these pictures, with this function."""
     (folder / CODE.name).write_text(CODE.read_text().replace('    suppress = "none"\n', function))
     size = (images.pixels.shape[1], images.pixels.shape[2])
-    return module_spec(ModuleDetector(family="own_points:set_family", spec={"width": 8}), folder, size, images.classes)
+    return network_spec(ModuleDetector(family="own_points:set_family", spec={"width": 8}), folder, size, images.classes)
 
 
 def trained(spec: Spec, images: Images) -> Detector:
@@ -63,7 +63,7 @@ def test_what_a_network_draws_follows_the_seed(tmp_path: Path, tiny_train: Image
     (tmp_path / CODE.name).write_text(source.replace(plain, dropping))
     size = (tiny_train.pixels.shape[1], tiny_train.pixels.shape[2])
     asked = ModuleDetector(family="own_points:family", spec={"width": 8})
-    start = fresh(module_spec(asked, tmp_path, size, tiny_train.classes), 0)
+    start = fresh(network_spec(asked, tmp_path, size, tiny_train.classes), 0)
     recipe, cpu, space = Recipe(epochs=1, batch_size=8), torch.device("cpu"), group_space(start.spec, (1.0,), 2)
 
     def both(seed: int) -> tuple[str, torch.Tensor]:

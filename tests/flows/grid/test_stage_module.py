@@ -14,11 +14,11 @@ from torch import Tensor
 
 from compressors.planning.names import METHODS
 from detection import evaluation
+from detection.adapted.network import NETWORK
 from detection.boxes import select
 from detection.checkpoint import WEIGHTS_FILE
 from detection.data.dataset import load_prepared
 from detection.frozen import InputError
-from detection.module.adapter import NETWORK
 from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES, Done, read_done
 from flows.predict.model import open_model

@@ -13,21 +13,21 @@ import yaml
 from safetensors.torch import save_file
 
 from compressors.nas import Nas
+from detection.adapted.network import NETWORK
 from detection.brought import ModuleDetector
 from detection.checkpoint import fresh
 from detection.data.dataset import load_split
-from detection.module.adapter import NETWORK
 from detection.testing import CLAIMS, check_family
 from flows.grid.forecast import forecast
 from flows.grid.nodes import NODES
 from flows.records.store import Store
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from flows.sweep.plan_checks import load_plan
 from tests.flows.sweep_factory import Sweep, menu_of, run_grid, write_params
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs/your-detector.md").read_text()
-SECTION = PAGE[PAGE.index("\n## A torch module\n") : PAGE.index("\n## Tried on\n")]
+SECTION = PAGE[PAGE.index("\n## A torch module\n") : PAGE.index("\n## A detector of the transformers library\n")]
 
 
 def blocks(language: str) -> list[str]:
@@ -44,7 +44,7 @@ def test_the_code_of_the_page_goes_through_a_grid(sweep_prepared: Path, tmp_path
     train = load_split(sweep_prepared, "train")
     detector = asked["detector"] | {"classes": list(train.classes)}
     (tmp_path / "my_detector.py").write_text(code)
-    spec = module_spec(ModuleDetector.model_validate(detector), tmp_path, (64, 96), train.classes)
+    spec = network_spec(ModuleDetector.model_validate(detector), tmp_path, (64, 96), train.classes)
     assert check_family(spec, train) == tuple(claim.__name__ for claim in CLAIMS)
 
     weights = {name.removeprefix(f"{NETWORK}."): tensor for name, tensor in fresh(spec, 0).weights.items()}

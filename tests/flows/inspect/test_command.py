@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_a_file_without_labels_is_described(sixfold: Sixfold, tmp_path: Path) ->
     ):
         assert said in ended.out
     assert "Next: `sixfold inspect FILE --data PLAN`" in ended.out
+
+
+def test_where_int8_does_not_pay_it_is_said_first(sixfold: Sixfold, tmp_path: Path) -> None:
+    """A device that computes int8 at the speed of float is named with both times, before the tables."""
+    profiles = "measure: {profiles: [jetson-nano]}\n"
+    ended = sixfold(made(tmp_path, PLAN + DETECTOR + profiles), "inspect", "--params", "plan.yaml")
+    lines = ended.out.splitlines()
+    told = [line for line in lines if "int8 does not pay on" in line]
+    assert len(told) == 1
+    assert re.match(r"int8 does not pay on jetson-nano: estimated hardly faster than float, (\S+) ms against \1\.", told[0])
+    assert lines.index(told[0]) < next(row for row, line in enumerate(lines) if "M multiply-adds" in line)
 
 
 def test_what_was_found_is_written_and_the_sweep_takes_it(sixfold: Sixfold, tmp_path: Path) -> None:

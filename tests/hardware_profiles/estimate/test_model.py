@@ -144,6 +144,20 @@ def test_per_channel_weights_may_be_slow() -> None:
     assert estimate([CONV], whole).note is None
 
 
+@pytest.mark.parametrize(
+    ("operator", "kind"),
+    [(replace(ADD, op_type="GridSample"), "GridSample"), (replace(CONV, op_type="MatMul", weight_elements=0), "attention")],
+)
+def test_what_no_profile_was_fitted_on_is_told(operator: Operator, kind: str) -> None:
+    """Sampling, and products of what was computed, count as others do, and no such estimate is called calibrated."""
+    fitted = profile(calibration=calibrated(30, 0.05))
+    assert (estimate([CONV, ADD], fitted).origin, estimate([CONV, ADD], fitted).note) == ("calibrated", None)
+    found = estimate([CONV, operator], fitted)
+    share = 312.2 / (1479.56 + 312.2) if kind == "GridSample" else 0.5
+    assert found.origin == "estimated"
+    assert found.note == f"not fitted: {share:.0%} of this time is of {kind}, on which no profile was fitted"
+
+
 def test_parameters_beyond_the_chip_cost_their_way() -> None:
     """9,216 int8 weights with room for 5,216 on the chip: 4,000 bytes cross a link of 0.1 GB/s in 40 us, in every inference."""
     link = {"link": {"bandwidth_gbs": 0.1}, "device_class": "edge_npu"}

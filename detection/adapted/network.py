@@ -1,34 +1,51 @@
-"""A user's network as the rest of sixfold sees it, and as it is exported: built, fed and decoded by the user's own functions."""
+"""A network that we did not write, as the rest of sixfold sees it and as it is exported: run by functions of its author."""
 
 from __future__ import annotations
 
 import copy
 import difflib
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from detection.edits import apply_edit
+from detection.family import Batch
 from detection.frozen import InputError
-from detection.module.settings import ModuleSettings
-from detection.module.user_code import only_named_files, own_spec, user_object
 from detection.spec import Spec
 
 NETWORK = "network"
-"""Attribute of `Adapted` that holds the user's network, and so what the names of its layers begin with."""
-REQUIRED = ("build", "decode", "loss", "protected")
-"""What the user's object must have; docs/your-detector.md says what each gives."""
+"""Attribute of `Adapted` that holds the author's network, and so what the names of its layers begin with."""
 GREATEST_PIXEL = 255
 FOLD_TOLERANCE = 1e-3
 """Share of the largest output by which it may differ where the division by 255 is done in the first convolution's weights."""
 
 
-class ModuleRaw(NamedTuple):
-    """What a user's network says, and the maps that were caught on the way."""
+class Functions(Protocol):
+    """What is known of a network that we did not write; docs/your-detector.md says what each gives.
+
+    It may have more: `predict` where a network is not simply called, `predict_labelled` where it wants the labels in training,
+    `features`, `skippable`, `learning_rates`, `augment`, `restored`.
+    """
+
+    def decode(self, network: nn.Module, own: Any, /) -> tuple[Tensor, Tensor]:
+        """Boxes xyxy in pixels (B, N, 4) and scores in [0, 1] (B, N, C)."""
+        ...
+
+    def loss(self, network: nn.Module, own: Any, batch: Batch, /) -> Tensor:
+        """One number, against the labels."""
+        ...
+
+    def protected(self, network: nn.Module, /) -> Iterable[str]:
+        """Names of the last prediction layers."""
+        ...
+
+
+class AdaptedRaw(NamedTuple):
+    """What an author's network says, and the maps that were caught on the way."""
 
     own: Any
     """Any tree of tensors."""
@@ -36,13 +53,12 @@ class ModuleRaw(NamedTuple):
 
 
 class Adapted(nn.Module):
-    """The network of a spec, edits applied, with random weights. Its layers are named as the user's are, behind `network.`."""
+    """The network of a spec, edits applied. Its layers are named as its author's are, behind `network.`."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, functions: Functions, network: nn.Module) -> None:
         super().__init__()
-        settings = cast(ModuleSettings, spec.settings)
-        self.shared = _Shared(user_of(settings), spec.input_size)
-        self.network = _built(self.shared.user, settings, spec)
+        self.shared = _Shared(functions, spec.input_size)
+        self.network = network
         for edit in spec.edits:
             apply_edit(self, edit)
         self.caught: list[_Caught] = []
@@ -50,27 +66,38 @@ class Adapted(nn.Module):
             self.caught.append(_Caught())
             _layer(self.network, name, "features").register_forward_hook(self.caught[-1])
 
-    def forward(self, images: Tensor) -> ModuleRaw:
-        """What the user's `predict` makes of images (B, 3, height, width) in [0, 1]."""
-        own = self.shared.predict(self.network, images)
-        return ModuleRaw(own, tuple(caught.taken() for caught in self.caught))
+    def forward(self, images: Tensor) -> AdaptedRaw:
+        """What the author's `predict` makes of images (B, 3, height, width) in [0, 1]."""
+        return self._with_maps(self.shared.predict(self.network, images))
 
-    def decode(self, raw: ModuleRaw) -> tuple[Tensor, Tensor]:
+    def of_batch(self, batch: Batch) -> AdaptedRaw:
+        """What is said of a batch in training: by `predict_labelled`, where the author's functions have it."""
+        labelled = getattr(self.shared.functions, "predict_labelled", None)
+        return self(batch.images) if labelled is None else self._with_maps(labelled(self.network, batch))
+
+    def _with_maps(self, own: Any) -> AdaptedRaw:
+        return AdaptedRaw(own, tuple(caught.taken() for caught in self.caught))
+
+    def decode(self, raw: AdaptedRaw) -> tuple[Tensor, Tensor]:
         """Boxes xyxy in pixels (B, N, 4) and scores in [0, 1] (B, N, C)."""
-        boxes, scores = self.shared.user.decode(self.network, raw.own)
+        boxes, scores = self.shared.functions.decode(self.network, raw.own)
         return boxes, scores
+
+    def loss(self, raw: AdaptedRaw, batch: Batch) -> Tensor:
+        """The author's loss against the labels, from what the network says in float32."""
+        return self.shared.functions.loss(self.network, as_float32(raw.own), batch).float()
 
     def protected(self) -> tuple[str, ...]:
         """Names of the last prediction layers, as this module has them."""
         return self._named("protected")
 
     def skippable(self) -> tuple[str, ...]:
-        """Names of the blocks that may be left out, as this module has them; none where the user names none."""
-        return self._named("skippable") if hasattr(self.shared.user, "skippable") else ()
+        """Names of the blocks that may be left out, as this module has them; none where the author names none."""
+        return self._named("skippable") if hasattr(self.shared.functions, "skippable") else ()
 
     def _named(self, function: str) -> tuple[str, ...]:
-        """What a function of the user's names of the network."""
-        names = tuple(getattr(self.shared.user, function)(self.network))
+        """What a function of the author's names of the network."""
+        names = tuple(getattr(self.shared.functions, function)(self.network))
         for name in names:
             _layer(self.network, name, function)
         return tuple(f"{NETWORK}.{name}" for name in names)
@@ -88,11 +115,12 @@ class Adapted(nn.Module):
         return {f"{NETWORK}.{name}".rstrip("."): float(factor) for name, factor in factors.items()}
 
     def given_back(self) -> nn.Module:
-        """The user's network with nothing of ours left in it; this module is of no use then."""
+        """The author's network with nothing of ours left in it; this module is of no use then."""
         for module in self.network.modules():
             for number in [number for number, hook in module._forward_hooks.items() if isinstance(hook, _Caught)]:
                 del module._forward_hooks[number]
-        return self.network
+        restored = getattr(self.shared.functions, "restored", None)
+        return self.network if restored is None else cast(nn.Module, restored(self.network))
 
 
 class Deployed(nn.Module):
@@ -114,17 +142,6 @@ class Deployed(nn.Module):
         return pictures.permute(0, 3, 1, 2).float()
 
 
-def user_of(settings: ModuleSettings) -> Any:
-    """The object with the user's functions; InputError where one is missing."""
-    user = user_object(settings.code)
-    if missing := [name for name in REQUIRED if not callable(getattr(user, name, None))]:
-        raise InputError(
-            f"detector.family: {settings.code.reference} has no {' and no '.join(missing)}; it needs {', '.join(REQUIRED)}, each "
-            f"as docs/your-detector.md says."
-        )
-    return user
-
-
 def floats_of(tree: Any) -> list[Tensor]:
     """The floating-point tensors anywhere in what a network says."""
     return [own for own in pytree.tree_leaves(tree) if isinstance(own, Tensor) and own.is_floating_point()]
@@ -136,23 +153,23 @@ def as_float32(tree: Any) -> Any:
 
 
 class _Shared:
-    """What copies of a network share: the user's functions, and the size of the pictures."""
+    """What copies of a network share: the author's functions, and the size of the pictures."""
 
-    def __init__(self, user: Any, input_size: tuple[int, int]) -> None:
-        self.user, self.input_size = user, input_size
-        self.predict: Callable[[nn.Module, Tensor], Any] = getattr(user, "predict", _called)
+    def __init__(self, functions: Functions, input_size: tuple[int, int]) -> None:
+        self.functions, self.input_size = functions, input_size
+        self.predict: Callable[[nn.Module, Tensor], Any] = getattr(functions, "predict", _called)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
         return self
 
     def learning_rates(self, network: nn.Module) -> dict[str, float]:
-        """Names of modules -> factors, as the user's object gives them."""
-        factors = getattr(self.user, "learning_rates", None)
+        """Names of modules -> factors, as the author's functions give them."""
+        factors = getattr(self.functions, "learning_rates", None)
         return {} if factors is None else dict(factors(network))
 
     def map_names(self, network: nn.Module) -> tuple[str, ...]:
         """Names of the modules whose outputs are compared with a teacher's."""
-        names = getattr(self.user, "features", None)
+        names = getattr(self.functions, "features", None)
         return () if names is None else tuple(names(network))
 
 
@@ -174,16 +191,6 @@ class _Caught:
 
 def _called(network: nn.Module, images: Tensor) -> Any:
     return network(images)
-
-
-def _built(user: Any, settings: ModuleSettings, spec: Spec) -> nn.Module:
-    code = settings.code
-    with only_named_files(code):
-        network = user.build(own_spec(code, settings.spec), spec.classes, spec.input_size)
-    if not isinstance(network, nn.Module):
-        found = type(network).__name__
-        raise InputError(f"detector.family: build of {code.reference} gives a {found}. It has to give a torch module.")
-    return network
 
 
 def _layer(network: nn.Module, name: str, told_by: str) -> nn.Module:

@@ -15,7 +15,7 @@ from detection.frozen import InputError
 from detection.spec import Separated, Spec
 from detection.testing import check_family
 from detection.training import Recipe, fit, rate_factors
-from flows.sweep.given_module import module_spec
+from flows.sweep.given_network import network_spec
 from tests.places import ROOT
 
 CODE = ROOT / "tests/module_detector/own_points.py"
@@ -28,7 +28,7 @@ def with_rates(folder: Path, rates: str, images: Images) -> Spec:
     source = CODE.read_text().replace('suppress = "none"', f"learning_rates = lambda self, network: {rates}")
     (folder / CODE.name).write_text(source)
     size = (images.pixels.shape[1], images.pixels.shape[2])
-    return module_spec(ModuleDetector(family="own_points:set_family", spec={"width": 8}), folder, size, images.classes)
+    return network_spec(ModuleDetector(family="own_points:set_family", spec={"width": 8}), folder, size, images.classes)
 
 
 def moved(spec: Spec, images: Images) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What `sixfold inspect` says of a user's own torch module: do its functions keep their promises, and what of it can be changed?"""
+"""What `sixfold inspect` says of a network that others wrote: do its functions keep their promises, and what can be changed?"""
 
 from __future__ import annotations
 
@@ -10,44 +10,42 @@ import numpy as np
 from torch import nn
 
 from compressors.channels.narrowable import narrowable
-from detection.brought import ModuleDetector
+from detection.brought import NetworkDetector
 from detection.checkpoint import fresh
 from detection.costs import count_macs, count_params
 from detection.data.dataset import load_split
 from detection.export import export_onnx
 from detection.family import family_of
-from detection.frozen import InputError
+from detection.frozen import InputError, some_of
 from detection.spec import Spec
 from detection.testing import check_family
 from flows.inspect import stage, tables
 from flows.progress import PrintTable, Say
-from flows.sweep.given_module import module_spec, read_module
+from flows.sweep.given_network import network_spec, read_network
 from flows.sweep.params import Plan
 from flows.sweep.workspace import PREPARED
 from hardware_profiles.schema.library import load_profile
 
 PICTURES = 8
 """Of train, on which the promises are checked."""
-MOST_NAMES = 6
-"""Layers that a line names."""
 
 
-def inspect_module(plan: Plan, asked: ModuleDetector, say: Say, table: PrintTable) -> None:
+def inspect_network(plan: Plan, asked: NetworkDetector, say: Say, table: PrintTable) -> None:
     """Say what was read, check it on a few prepared pictures, then tell what it costs; InputError with every broken promise."""
     train = load_split(PREPARED, "train")
     images = train.taking(np.arange(min(PICTURES, len(train))))
     size = plan.params.data.input_size
-    spec = module_spec(asked, plan.base, size, images.classes)
+    spec = network_spec(asked, plan.base, size, images.classes)
     about = family_of(spec).about
     for line in () if about is None else about(spec):
         say(line)
     try:
         claims = check_family(spec, images)
     except ValueError as error:
-        raise InputError(f"{asked.family}: {error}") from error
-    say(f"{asked.family}: {len(claims)} of {len(claims)} claims hold on {len(images)} pictures of train")
-    if read_module(asked, plan.base, size, images.classes) is not None:
-        say(f"weights: {asked.weights} fit")
+        raise InputError(f"{asked.label()}: {error}") from error
+    say(f"{asked.label()}: {len(claims)} of {len(claims)} claims hold on {len(images)} pictures of train")
+    if read_network(asked, plan.base, size, images.classes) is not None:
+        say("its trained weights fit")
     say(f"{count_params(spec) / 1e6:.2f} M parameters, {2 * count_macs(spec) / 1e9:.2f} GFLOP at {size[0]} x {size[1]}")
     for line in _narrowing(spec):
         say(line)
@@ -57,6 +55,8 @@ def inspect_module(plan: Plan, asked: ModuleDetector, say: Say, table: PrintTabl
         found = stage.inspect_file(path, size)
     say(tables.int8_answer(found))
     profiles = [load_profile(name, plan.profiles_folder) for name in plan.params.measure.profiles]
+    for line in tables.int8_gains(found, profiles):
+        say(line)
     table(*tables.operators_table(found, profiles[0]))
     table(*tables.estimates_table(found, profiles))
     say(f"Next: {plan.command('plan')} says what a run will make, and how long that takes.")
@@ -75,9 +75,4 @@ def _narrowing(spec: Spec) -> Iterator[str]:
         if name in layers:
             whole.setdefault(reason.partition(": ")[2], []).append(name)
     for reason, names in whole.items():
-        yield f"{len(names)} stay, {_some(names)}: {reason}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+        yield f"{len(names)} stay, {some_of(names)}: {reason}"

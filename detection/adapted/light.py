@@ -1,4 +1,4 @@
-"""A user's network with depthwise pairs in place of its dense convolutions, as the table of families offers it."""
+"""An adapted network with depthwise pairs in place of its dense convolutions, as the table of families offers it."""
 
 from __future__ import annotations
 

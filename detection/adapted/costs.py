@@ -1,13 +1,14 @@
-"""What the layers of a user's network cost, noted while they run once."""
+"""What the layers of an adapted network cost, noted while they run once."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from detection.module.adapter import Adapted
+from detection.adapted.network import Adapted
+from detection.family import family_of
 from detection.operators import OperatorCost, OperatorKind
 from detection.spec import Spec
 
@@ -20,7 +21,7 @@ def costs_of(spec: Spec) -> tuple[OperatorCost, ...]:
     A layer that runs several times stands here as often, its weights once. What has no parameters is left out: latency is estimated
     on the exported graph.
     """
-    network = Adapted(spec).eval()
+    network = cast(Adapted, family_of(spec).build(spec)).eval()
     noted = _Noted(set(network.protected()))
     hooks = [
         module.register_forward_hook(noted.layer(name))

@@ -1,0 +1,1 @@
+"""Detectors of the transformers library, from a folder or a hub."""

@@ -1,0 +1,68 @@
+"""A network of the library, built from its configuration: never from code that a folder or a hub brings."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import nn
+
+from detection.adapted.network import Adapted
+from detection.frozen import InputError
+from detection.spec import Spec
+from detection.transformers.library import library
+from detection.transformers.query_network import MODEL_TYPES, QueryNetwork, prepared
+from detection.transformers.settings import TransformersSettings
+
+FIXED: dict[str, Any] = {
+    "anchor_image_size": None,  # places and positions follow the pictures' size
+    "eval_size": None,
+    "freeze_backbone_batch_norms": False,  # a frozen normalisation is not trained after pruning; its numbers are the same
+    "use_pretrained_backbone": False,  # weights come from the folder or nowhere
+    "disable_custom_kernels": True,
+}
+"""Settings of the library's configurations that are the same whatever a folder says -> why."""
+
+
+def build(spec: Spec) -> Adapted:
+    """The network of a spec, edits applied, with random weights."""
+    settings = cast(TransformersSettings, spec.settings)
+    return Adapted(spec, functions_of(settings, spec.input_size), prepared(library_network(spec)))
+
+
+def functions_of(settings: TransformersSettings, input_size: tuple[int, int]) -> QueryNetwork:
+    """What is known of its networks, for pictures of one (height, width)."""
+    return QueryNetwork(settings, input_size)
+
+
+def refuse_unknown(model_type: str, where: str) -> None:
+    """InputError where no such architecture can be compressed."""
+    if model_type not in MODEL_TYPES:
+        raise InputError(
+            f"detector.transformers: {where}: model_type is {model_type!r}; known are {', '.join(MODEL_TYPES)}. Export another as "
+            f"an ONNX file for int8, or write its functions yourself (docs/your-detector.md, A torch module)."
+        )
+
+
+def library_network(spec: Spec) -> nn.Module:
+    """The library's own network of a spec, with random weights, without edits."""
+    made = library().AutoModelForObjectDetection.from_config(config_of(spec), attn_implementation="eager")
+    return cast(nn.Module, made.float())
+
+
+def config_of(spec: Spec) -> Any:
+    """The library's configuration of a spec."""
+    settings = cast(TransformersSettings, spec.settings)
+    given = {name: own for name, own in settings.config.items() if name != "model_type"}
+    made = library().CONFIG_MAPPING[settings.model_type].from_dict(given)
+    for name, own in FIXED.items():
+        if hasattr(made, name):
+            setattr(made, name, own)
+    made.id2label = dict(enumerate(spec.classes))
+    made.label2id = {name: number for number, name in enumerate(spec.classes)}
+    made.num_queries = min(made.num_queries, places_of(made, spec.input_size))
+    return made
+
+
+def places_of(config: Any, input_size: tuple[int, int]) -> int:
+    """Of how many places of its maps such a network proposes boxes: it has no more queries."""
+    return sum((input_size[0] // stride) * (input_size[1] // stride) for stride in config.feat_strides)
