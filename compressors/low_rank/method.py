@@ -17,6 +17,7 @@ from compressors.low_rank.decompose import Form, decompose
 from compressors.low_rank.ranks import Choice, Decision
 from compressors.target import Target
 from detection.checkpoint import Detector
+from detection.costs import operator_costs
 from detection.frozen import InputError, Share
 from detection.spec import Factored
 from hardware_profiles.schema.profile import HardwareProfile
@@ -126,16 +127,18 @@ def refuse_out_of_reach(config: LowRank, detector: Detector, profile: HardwarePr
 
 
 def factorable(detector: Detector) -> dict[str, Tensor]:
-    """Name -> kernel of every plain convolution and fully connected layer but the last predictions.
+    """Name -> kernel of every plain convolution and fully connected layer but the last predictions, as far as predictions use it.
 
     Depthwise convolutions have nothing to factor; those in groups, dilated or padded with anything but zeros stay as they are.
     """
     network = detector.network()
     protected = set(detector.family.protected(network))
+    # A layer that runs in training alone, such as an auxiliary head, saves nothing and has no cost to compare.
+    used = {part for cost in operator_costs(detector.spec) for part in (cost.name, cost.name.rpartition(".")[0])}
     return {
         name: module.weight.detach()
         for name, module in network.named_modules()
-        if name not in protected and (isinstance(module, nn.Linear) or _is_plain(module))
+        if name in used - protected and (isinstance(module, nn.Linear) or _is_plain(module))
     }
 
 

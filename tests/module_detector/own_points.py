@@ -41,7 +41,10 @@ class Family:
     stride_px = STRIDE_PX
 
     def build(self, spec, classes, input_size):
-        return Points(len(classes), spec.get("width", 8), spec.get("repeats", 1), spec.get("brightness", 0.0))
+        network = Points(len(classes), spec.get("width", 8), spec.get("repeats", 1), spec.get("brightness", 0.0))
+        if spec.get("auxiliary", False):
+            network.auxiliary = unit(16, 16)  # as a head that only a training asks
+        return network
 
     def decode(self, network, raw):
         logits, sides = raw

@@ -26,6 +26,7 @@ from detection.evaluation import as_planes
 from detection.frozen import InputError
 from detection.spec import Factored, Ranks, Spec, full_ranks
 from hardware_profiles.schema.library import load_profile
+from tests.module_factory import module_detector
 
 TRUE_RANK = 4
 EVERYWHERE: dict[str, Any] = {"round_to": 1, "least_saving": 0.0, "only_if_faster": False}
@@ -360,3 +361,12 @@ def test_labels_tell_variants_apart() -> None:
         "tucker-0.75-everywhere",
         "tucker-0.75-int8",
     ]
+
+
+def test_a_layer_that_no_prediction_uses_is_left_alone(tiny_detector: Detector, workbench: Workbench) -> None:
+    """An auxiliary head of training, say: it has no cost, and factoring it would save nothing."""
+    detector = module_detector("own_points", tiny_detector, auxiliary=True)
+    assert "network.deep.0" in factorable(detector)
+    assert "network.auxiliary.0" not in factorable(detector)
+    factored, _ = factor(detector, LowRank(energy=0.4, only_if_faster=False), workbench)
+    assert count_macs(factored.spec) < count_macs(detector.spec)
