@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from detection.adapted.costs import costs_of
 from detection.adapted.light import NOTHING_TO_GAIN, light, light_layers, light_weights
 from detection.adapted.matching import matched_targets
-from detection.adapted.network import NETWORK, Adapted, AdaptedRaw, Deployed, Functions, as_float32, floats_of
+from detection.adapted.network import NETWORK, Adapted, AdaptedRaw, Deployed, as_float32, floats_of
 from detection.checkpoint import Detector
-from detection.family import Batch, Capability, Family, Points, Selection, TeacherTargets, family_of, random_start
+from detection.family import Augment, Batch, Capability, Family, Points, Selection, TeacherTargets, family_of, random_start
 from detection.frozen import Frozen
 from detection.spec import Spec
 from detection.tracing import why_untraceable
@@ -29,7 +29,6 @@ def adapted_family(
     settings: type[Frozen],
     *,
     build: Callable[[Spec], Adapted],
-    functions: Callable[[Frozen], Functions],
     label: Callable[[Frozen], str],
     stride_px: Callable[[Frozen], int],
     select: Callable[[Frozen], Selection],
@@ -37,6 +36,7 @@ def adapted_family(
     read_spec: Callable[[Any, Path, tuple[int, int], tuple[str, ...]], Spec],
     read_trained: Callable[[Any, Path, tuple[int, int], tuple[str, ...] | None, int], Detector | None],
     about: Callable[[Spec], Iterator[str]],
+    augment: Callable[[Spec], Augment | None] | None = None,
 ) -> Family:
     """A family whose networks are `Adapted`: everything by the functions of their author, and defaults for what these leave out."""
     return Family(
@@ -63,7 +63,7 @@ def adapted_family(
         read_spec=read_spec,
         read_trained=read_trained,
         learning_rates=lambda network: cast(Adapted, network).learning_rates(),
-        augment=lambda spec: getattr(functions(spec.settings), "augment", None),
+        augment=augment,
         unwrapped=lambda network: cast(Adapted, network).given_back(),
         about=about,
         light=partial(light, build, _protected),

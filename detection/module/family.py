@@ -26,7 +26,6 @@ FAMILY = adapted_family(
     "module",
     ModuleSettings,
     build=build,
-    functions=lambda settings: functions_of(cast(ModuleSettings, settings)),
     label=lambda settings: cast(ModuleSettings, settings).code.reference.partition(":")[2],
     stride_px=lambda settings: cast(ModuleSettings, settings).stride_px,
     select=lambda settings: cast(ModuleSettings, settings).select,
@@ -34,4 +33,5 @@ FAMILY = adapted_family(
     read_spec=spec_of,
     read_trained=trained_of,
     about=about,
+    augment=lambda spec: getattr(functions_of(cast(ModuleSettings, spec.settings)), "augment", None),
 )

@@ -26,12 +26,7 @@ FIXED: dict[str, Any] = {
 def build(spec: Spec) -> Adapted:
     """The network of a spec, edits applied, with random weights."""
     settings = cast(TransformersSettings, spec.settings)
-    return Adapted(spec, functions_of(settings, spec.input_size), prepared(library_network(spec)))
-
-
-def functions_of(settings: TransformersSettings, input_size: tuple[int, int]) -> QueryNetwork:
-    """What is known of its networks, for pictures of one (height, width)."""
-    return QueryNetwork(settings, input_size)
+    return Adapted(spec, QueryNetwork(settings, spec.input_size), prepared(library_network(spec)))
 
 
 def refuse_unknown(model_type: str, where: str) -> None:

@@ -6,7 +6,7 @@ from typing import cast
 
 from detection.adapted.family import adapted_family
 from detection.frozen import Frozen, InputError
-from detection.transformers.building import build, functions_of
+from detection.transformers.building import build
 from detection.transformers.reading import about, spec_of, trained_of
 from detection.transformers.settings import TransformersSettings
 
@@ -26,14 +26,15 @@ def _refuse_teacher(teacher: Frozen, student: Frozen, compares_boxes: bool) -> N
         config.get("feat_strides", STRIDES_PX) for config in (teacher.config, cast(TransformersSettings, student).config)
     )
     if theirs != own:
-        raise InputError(f"teacher: its maps have strides {theirs}, the student's {own}, and are compared one by one.")
+        raise InputError(
+            f"teacher: its maps have strides {theirs}, the student's {own}, compared one by one. Name one with equal strides."
+        )
 
 
 FAMILY = adapted_family(
     "transformers",
     TransformersSettings,
     build=build,
-    functions=lambda settings: functions_of(cast(TransformersSettings, settings), (STRIDE_PX, STRIDE_PX)),
     label=lambda settings: cast(TransformersSettings, settings).model_type,
     stride_px=lambda _settings: STRIDE_PX,
     select=lambda _settings: "best",

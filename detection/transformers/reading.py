@@ -72,8 +72,10 @@ def trained_of(
             f"detector.transformers: {asked.transformers}: no weights there ({WEIGHTS[0]}, say). Set detector.train to true, and "
             f"`teacher.training` trains it from random ones."
         )
-    found = cast(TransformersSettings, spec_of(asked, base, input_size, ("any",)).settings).found_classes
-    own = Detector(spec := spec_of(asked, base, input_size, found), MappingProxyType(_weights(spec, folder)))
+    described = spec_of(asked, base, input_size, ("any",))
+    found = cast(TransformersSettings, described.settings).found_classes
+    spec = described.model_copy(update={"classes": found})
+    own = Detector(spec, MappingProxyType(_weights(spec, folder)))
     wanted = found if classes is None else classes
     if wanted == found:
         return own

@@ -165,6 +165,24 @@ def run_grid(
     return code, said
 
 
+def expect_effects(made: Sweep, cells: int, lighter: tuple[str, ...]) -> None:
+    """All cells are ok; each of these methods alone leaves fewer multiply-adds, int8 files have fewer bytes everywhere."""
+    assert made.code == 0, made.said
+    assert (len(made.cells.cells), {cell.status for cell in made.cells.cells}) == (cells, {"ok"})
+    assert not [cell.cell for cell in made.cells.cells if cell.no_effect and len(cell.methods) == 1]
+    control = made.cells.cells[0]
+    assert control.macs is not None
+    for name in lighter:
+        cell = made.cells.cell(name)
+        assert cell is not None
+        assert cell.macs is not None
+        assert cell.macs < control.macs, name
+    packed = made.cells.cell("quantization")
+    assert packed is not None
+    for runtime, artifact in packed.artifacts.items():
+        assert artifact.size_bytes < control.artifacts[runtime].size_bytes, runtime
+
+
 def listing(folder: Path) -> dict[str, bytes]:
     """Relative path -> content of everything below a folder; folders have none."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
