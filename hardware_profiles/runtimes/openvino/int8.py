@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from hardware_profiles.runtimes.openvino.runtime import import_openvino
 from hardware_profiles.runtimes.ranges import Ranges
 from hardware_profiles.runtimes.writing import CHANNELS_FIRST, narrowest, quiet
 
+MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Convert"})
+"""Layers that leave numbers as they are."""
 ENDS = frozenset({"Parameter", "Result"})
 """Layers whose names callers use."""
 MODEL_NAME = "detector"
@@ -58,7 +60,8 @@ def quantized(model: Any, pictures: Sequence[Any], left_float: Iterable[str], *,
     The mean error of each layer is taken off its bias. Quantization-aware training has done that itself: there the quantized
     network is the one that was trained, and biases corrected towards the float one would undo it. Weights of the first
     convolution keep to 7 bits, NNCF's precaution for processors that add pairs of products in 16 bits (no VNNI): the picture
-    fills all 8 of its own.
+    fills all 8 of its own. A network that attends is quantized as NNCF does transformers: the shares that a softmax gives stay
+    float, and large channels are evened out before products with weights (SmoothQuant, arXiv:2211.10438).
     """
     import nncf
 
@@ -71,9 +74,32 @@ def quantized(model: Any, pictures: Sequence[Any], left_float: Iterable[str], *,
             nncf.Dataset(list(pictures)),
             subset_size=len(pictures),
             preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER if attends(model, kept) else None,
             ignored_scope=nncf.IgnoredScope(names=names, validate=False),
             advanced_parameters=None if corrects_biases else nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
         )
+
+
+def attends(model: Any, left_float: Collection[str]) -> bool:
+    """Whether what is quantized weighs values by a softmax that the picture decides: a product of two tensors, neither constant."""
+    for op in model.get_ops():
+        if op.get_type_name() == "ScaledDotProductAttention" and op.get_friendly_name() not in left_float:
+            return True
+        if op.get_type_name() != "MatMul" or op.get_friendly_name() in left_float:
+            continue
+        sources = [_source(op, place) for place in range(2)]
+        types = {own.get_type_name() for own in sources}
+        if "Softmax" in types and "Constant" not in types:
+            return True
+    return False
+
+
+def _source(op: Any, place: int) -> Any:
+    """What computes an input, past layers that move numbers alone."""
+    found = op.input_value(place).get_node()
+    while found.get_type_name() in MOVES:
+        found = found.input_value(0).get_node()
+    return found
 
 
 def with_ranges(model: Any, ranges: Ranges) -> Any:
