@@ -130,6 +130,17 @@ class SearchSpace(Protocol):
         ...
 
 
+class Reduction(NamedTuple):
+    """A number of a detector's settings that may be smaller: what is left has the weights that it had."""
+
+    options: tuple[int, ...]
+    """Ascending; the last is the detector's own."""
+    having: Callable[[Spec, int], Spec]
+    """The spec with another number, edits as they are."""
+    has: Callable[[str, int], bool]
+    """Whether the network with this number has a weight of this name; a weight that it has is as large as before."""
+
+
 class LightWeights(NamedTuple):
     """Weights for light blocks, fitted to the dense ones that they replace."""
 
@@ -210,6 +221,8 @@ class Family:
     """(spec, shares of its widths, multiple of widths, the family's own options); InputError where there is no such space."""
     skippable: Callable[[nn.Module], tuple[str, ...]] | None = None
     """Names of the blocks that may be left out: what comes out of each is as large as what goes in."""
+    reducible: Callable[[Spec, tuple[float, ...]], Mapping[str, Reduction]] | None = None
+    """(spec, shares of large numbers) -> numbers of its settings that a search may take smaller, by name."""
     narrowed: Callable[[Spec, float], Spec] | None = None
     """The detector with every width at this share of its own; None: narrow networks are made of its channel groups."""
     widths: Callable[[Spec], tuple[int, ...]] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
@@ -103,6 +103,22 @@ class Spec(Frozen):
     def having(self, settings: Frozen) -> Spec:
         """The same with other settings of its family; ValidationError where the input does not fit them."""
         return Spec(family=self.family, classes=self.classes, input_size=self.input_size, settings=settings, edits=self.edits)
+
+    def only(self, has: Callable[[str], bool]) -> Spec:
+        """The same with edits of those layers alone that there are: `has` is asked of a weight of each."""
+        kept = list[Edit]()
+        for edit in self.edits:
+            match edit:
+                case KeptChannels() | Factored():
+                    layers = {name: own for name, own in edit.layers.items() if has(f"{name}.weight")}
+                    kept.extend([edit.model_copy(update={"layers": layers})] if layers else [])
+                case Separated():
+                    names = tuple(name for name in edit.layers if has(f"{name}.weight"))
+                    kept.extend([Separated(layers=names)] if names else [])
+                case Skipped():
+                    blocks = tuple(name for name in edit.blocks if has(f"{name}.weight"))
+                    kept.extend([Skipped(blocks=blocks)] if blocks else [])
+        return self.model_copy(update={"edits": tuple(kept)})
 
     def edited(self, edit: Edit) -> Spec:
         """The same with one more edit."""

@@ -315,6 +315,21 @@ def blocks_can_be_left_out(subject: Subject) -> None:
         family.raw(family.build(subject.spec.edited(Skipped(blocks=names))).eval(), subject.batch(1).images)
 
 
+def smaller_numbers_keep_weights(subject: Subject) -> None:
+    """With less of what is `reducible`, the network has the weights that `has` says, as large as before, and predicts."""
+    family, spec = subject.family, subject.spec
+    reductions = {} if family.reducible is None else family.reducible(spec, (0.5,))
+    for name, own in reductions.items():
+        number = own.options[0]
+        assert own.options == tuple(sorted(set(own.options))), f"reducible[{name!r}]: options {own.options} do not ascend"
+        network = family.build(own.having(spec, number)).eval()
+        sizes = {(weight, tensor.shape) for weight, tensor in network.state_dict().items()}
+        kept = {(weight, tensor.shape) for weight, tensor in subject.detector.weights.items() if own.has(weight, number)}
+        assert sizes == kept, f"reducible[{name!r}]: with {number}, weights differ: {sorted(name for name, _ in sizes ^ kept)[:6]}"
+        with torch.no_grad():
+            family.raw(network, subject.batch(1).images)
+
+
 Claim = Callable[[Subject], None]
 CLAIMS: tuple[Claim, ...] = (
     spec_survives_json,
@@ -332,5 +347,6 @@ CLAIMS: tuple[Claim, ...] = (
     costs_count_the_layers,
     refusals_are_sentences,
     other_networks_build,
+    smaller_numbers_keep_weights,
     blocks_can_be_left_out,
 )

@@ -42,3 +42,13 @@ def first_version(folder: Path) -> TransformersDetector:
 def copied(name: str, folder: Path) -> Path:
     """A copy of one of SMALL in a folder, to be changed."""
     return Path(shutil.copytree(ROOT / "examples" / name, folder / name))
+
+
+def deeper(name: str, folder: Path) -> TransformersDetector:
+    """One of SMALL with three decoder layers and a second block in a stage of its backbone, to be trained, in a folder."""
+    own = copied(name, folder)
+    config = json.loads((own / "config.json").read_text())
+    depths = "stage_num_blocks" if name.startswith("d_fine") else "depths"
+    backbone = config["backbone_config"] | {depths: [1, 2, 1, 1]}
+    (own / "config.json").write_text(json.dumps(config | {"decoder_layers": 3, "backbone_config": backbone}))
+    return asked(str(own))

@@ -1,4 +1,5 @@
-"""The networks below any trained detector: how many units of each channel group stay, and which blocks are left out.
+"""The networks below any trained detector: how many units of each channel group stay, which blocks are left out, and what numbers
+of the family's settings are smaller.
 
 A narrower network has the most important units of a group, whatever their number, so all networks of the space share weights.
 """
@@ -6,10 +7,9 @@ A narrower network has the most important units of a group, whatever their numbe
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from compressors.channels.groups import ChannelGroup, kept_spec, without
 from compressors.channels.narrowable import narrowable
 from detection.checkpoint import Detector, fresh
-from detection.family import UnsetWeights, family_of
+from detection.family import Reduction, UnsetWeights, family_of
 from detection.frozen import InputError
 from detection.spec import Skipped, Spec
 from detection.widths import width_options
@@ -38,24 +38,38 @@ class GroupSpace:
     widths: Mapping[str, tuple[int, ...]]
     """Decision -> numbers of units that may stay, ascending; in the order of the groups."""
     blocks: tuple[str, ...]
+    reductions: Mapping[str, Reduction] = field(default_factory=dict)
+    """Decision -> a number of the settings."""
     given: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Edits -> the choice that they were made for: which channels stay is not in them, but how many."""
+    """Digest of a spec -> the choice that it was made for: which channels stay is not in it, but how many."""
 
     def options(self) -> dict[str, tuple[int, ...]]:
         """Name of each decision -> its options, ascending."""
-        return {**self.widths, **dict.fromkeys((BLOCK + name for name in self.blocks), (0, 1))}
+        blocks = dict.fromkeys((BLOCK + name for name in self.blocks), (0, 1))
+        return {**self.widths, **blocks, **{name: own.options for name, own in self.reductions.items()}}
 
     def spec(self, choice: Mapping[str, int]) -> Spec:
-        """The detector of one choice: blocks are left out of the narrower network."""
+        """The detector of one choice: blocks are left out of the narrower network, and what a smaller number leaves out."""
         spec = kept_spec(self._shapes, self.groups, self._kept(choice))
         if skipped := tuple(name for name in self.blocks if not choice[BLOCK + name]):
             spec = spec.edited(Skipped(blocks=skipped))
-        self.given[_edits(spec)] = dict(choice)
+        spec = self.reduced(spec, choice)
+        self.given[_digest(spec)] = dict(choice)
+        return spec
+
+    def reduced(self, spec: Spec, choice: Mapping[str, int]) -> Spec:
+        """A spec, widths as they are, with the smaller numbers of a choice."""
+        for name, own in self.reductions.items():
+            number = choice[name]
+            if number != own.options[-1]:
+                spec = own.having(spec.only(partial(_has, own, number)), number)
         return spec
 
     def choice_of(self, spec: Spec) -> dict[str, int]:
-        """The choice that gave this detector, which has to be one that `spec` gave."""
-        return self.given[_edits(spec)]
+        """The choice that gave this detector, which has to be the largest or one that `spec` gave."""
+        if spec == self.largest:
+            return {name: options[-1] for name, options in self.options().items()}
+        return self.given[_digest(spec)]
 
     def weights(self, spec: Spec, of: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The part of the largest network's weights that a detector of the space has; gradients reach the whole."""
@@ -63,19 +77,21 @@ class GroupSpace:
         skipped = tuple(f"{name}." for name in self.blocks if not choice[BLOCK + name])
         left = {name: tensor for name, tensor in of.items() if not name.startswith(skipped)} if skipped else of
         narrower = without(Detector(self.largest, of), self.groups, self._kept(choice)).weights
-        return {name: narrower[name] for name in left}
+        return {name: narrower[name] for name in left if all(own.has(name, choice[what]) for what, own in self.reductions.items())}
 
     def ordered(self, scores: Sequence[Tensor]) -> GroupSpace:
         """The same, with the units of each group by their importance."""
         return replace(self, order=tuple(own.sort(descending=True, stable=True).indices for own in scores), given={})
 
     def nearest(self, kept: Sequence[int], keep_blocks: bool) -> dict[str, int]:
-        """The choice with at most these numbers of units in the groups, or the least that there may be; with all blocks or none."""
+        """The choice with at most these numbers of units in the groups, or the least that there may be; with all blocks or
+        none, and no other number smaller."""
         widths = {
             name: max((own for own in options if own <= units), default=options[0])
             for (name, options), units in zip(self.widths.items(), kept, strict=True)
         }
-        return widths | dict.fromkeys((BLOCK + name for name in self.blocks), int(keep_blocks))
+        blocks = dict.fromkeys((BLOCK + name for name in self.blocks), int(keep_blocks))
+        return widths | blocks | {name: own.options[-1] for name, own in self.reductions.items()}
 
     @cached_property
     def _shapes(self) -> Detector:
@@ -96,13 +112,14 @@ def group_space(spec: Spec, width_shares: Sequence[float], round_to: int) -> Gro
     with UnsetWeights():
         blocks = () if family.skippable is None else family.skippable(family.build(spec))
     widths = {WIDTH + _name(group): width_options(group.units, width_shares, round_to) for group in groups}
-    if all(len(options) == 1 for options in widths.values()) and not blocks:
+    reductions = {} if family.reducible is None else dict(family.reducible(spec, tuple(width_shares)))
+    if all(len(options) == 1 for options in (*widths.values(), *(own.options for own in reductions.values()))) and not blocks:
         raise InputError(
             "nas: no layer of this network can be narrowed and no block left out, so there is nothing to search. "
             "`sixfold inspect` says why; name blocks in `skippable`, or leave the method out."
         )
     order = tuple(torch.arange(group.units) for group in groups)
-    return GroupSpace(spec, groups, order, MappingProxyType(widths), blocks)
+    return GroupSpace(spec, groups, order, MappingProxyType(widths), blocks, reductions)
 
 
 def _name(group: ChannelGroup) -> str:
@@ -110,6 +127,9 @@ def _name(group: ChannelGroup) -> str:
     return min(side.layer for side in group.sides if side.end == "outputs")
 
 
-def _edits(spec: Spec) -> str:
-    """A digest of a detector's edits, in which alone those of a space differ."""
-    return hashlib.sha256(json.dumps([edit.model_dump() for edit in spec.edits]).encode()).hexdigest()
+def _has(reduction: Reduction, number: int, weight: str) -> bool:
+    return reduction.has(weight, number)
+
+
+def _digest(spec: Spec) -> str:
+    return hashlib.sha256(spec.model_dump_json().encode()).hexdigest()

@@ -1,13 +1,15 @@
-"""The operators of every network of a group space, from one exported file: its weights take other shapes, its blocks are bridged.
+"""The operators of every network of a group space, from few exported files: weights take other shapes, blocks are bridged.
 
 An export takes most of a second, and a search asks for hundreds of networks. What comes of it is compared with real exports first.
+There is one file for each choice of the numbers of the family's settings, which change more than shapes.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -31,29 +33,50 @@ from hardware_profiles.schema.profile import DType
 
 PRODUCTS = {"Conv": nn.Conv2d, "ConvTranspose": nn.ConvTranspose2d, "Gemm": nn.Linear, "MatMul": nn.Linear}
 """Operators that multiply by weights, and the layers that are exported as them."""
+REPEATED = re.compile(r"_\d+$")
 COMPARED = 3
-"""Networks of the space that are exported to see whether the shared graph tells the same; the smallest is one of them."""
+"""Networks of the space that are exported to see whether the first graph tells the same; the smallest is one of them, and of graphs
+with other numbers the only one."""
+
+
+class SharedGraphs:
+    """What the latency of a space's networks is estimated from: one graph for each choice of numbers, or each network's export."""
+
+    def __init__(self, space: GroupSpace, seed: int) -> None:
+        self.space, self.seed, self.graphs = space, seed, dict[tuple[int, ...], SharedGraph | None]()
+
+    def operators(self, spec: Spec, dtype: DType) -> tuple[Operator, ...] | None:
+        """Of this network of the space; None where the shared graph does not tell what exports tell."""
+        choice = self.space.choice_of(spec)
+        numbers = {name: choice[name] for name in self.space.reductions}
+        key = tuple(numbers.values())
+        if key not in self.graphs:
+            made = SharedGraph(self.space, numbers)
+            self.graphs[key] = made if made.is_exact(self.seed, 1 if self.graphs else COMPARED) else None
+        graph = self.graphs[key]
+        return None if graph is None else graph.operators(spec, dtype)
 
 
 class SharedGraph:
-    """What any network of the space would be exported as."""
+    """What any network of the space with the same numbers would be exported as."""
 
-    def __init__(self, space: GroupSpace) -> None:
-        """Exports the largest network once."""
-        self.space = space
+    def __init__(self, space: GroupSpace, numbers: Mapping[str, int]) -> None:
+        """Exports the largest network with these numbers once."""
+        self.space, self.numbers = space, numbers
+        self.largest = space.reduced(space.largest, numbers)
         with tempfile.TemporaryDirectory(prefix="sixfold-graph-") as folder:
             path = Path(folder) / "model.onnx"
-            export_onnx(stirred(fresh(space.largest, 0)), path)  # equal weights of two layers would be stored once
+            export_onnx(stirred(fresh(self.largest, 0)), path)  # equal weights of two layers would be stored once
             self.stay_float, self.model = float_tensors(path), onnx.load(path)
         self.sizes = {own.name: own for own in self.model.graph.initializer}
-        self.layers = dict(_matched(space.largest, self.model.graph, self.sizes))
+        self.layers = dict(_matched(self.largest, self.model.graph, self.sizes))
         """Name of a node -> that of the layer which it is."""
 
     def operators(self, spec: Spec, dtype: DType) -> tuple[Operator, ...]:
         """As `latency.operators_of_graph` tells them of this network of the space."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
-        for edit in spec.edits[len(self.space.largest.edits) :]:
+        for edit in spec.edits[len(self.largest.edits) :]:
             if isinstance(edit, KeptChannels):
                 self._narrow(model.graph, edit.layers)
             elif isinstance(edit, Skipped):
@@ -64,10 +87,10 @@ class SharedGraph:
             onnx.save(model, path)
             return in_type(operators_of_file(path, self.stay_float), dtype == "int8")
 
-    def is_exact(self, seed: int) -> bool:
-        """Whether it tells what exports tell, of the smallest network and of some drawn at random."""
+    def is_exact(self, seed: int, networks: int = COMPARED) -> bool:
+        """Whether it tells what exports tell, of the smallest network and, to make this number, of some drawn at random."""
         rng = np.random.default_rng((seed, 6))
-        choices = [smallest(self.space), *(draw(self.space, rng) for _ in range(COMPARED - 1))]
+        choices = [{**own, **self.numbers} for own in (smallest(self.space), *(draw(self.space, rng) for _ in range(networks - 1)))]
         try:
             return all(
                 self.operators(spec, "fp32") == operators_of_graph(spec) for spec in (self.space.spec(own) for own in choices)
@@ -78,6 +101,10 @@ class SharedGraph:
     def _narrow(self, graph: onnx.GraphProto, layers: dict[str, LayerWidth]) -> None:
         initializers = {own.name: own for own in graph.initializer}
         of_names = {f"{name}.": width for name, width in layers.items()}
+        for own in graph.initializer:  # a bias that a node of its own adds
+            width = next((width for name, width in of_names.items() if own.name.endswith(f"{name}bias")), None)
+            if width is not None:
+                _set(own, (width.outputs,))
         for node in graph.node:
             width = layers.get(self.layers.get(node.name, ""))
             if width is not None:
@@ -117,18 +144,42 @@ class SharedGraph:
 
 
 def _matched(spec: Spec, graph: onnx.GraphProto, sizes: dict[str, onnx.TensorProto]) -> Iterator[tuple[str, str]]:
-    """Name of a node, name of its layer: both run in the same order, and what decodes multiplies in between."""
-    called = iter(_called(spec))
-    layer = next(called, None)
+    """Name of a node, name of its layer: by the exporter's names, which are those of modules.
+
+    Where a node's name leads nowhere, it is the next of the layers in the order in which they run; what decodes multiplies in
+    between.
+    """
+    called = _called(spec)
+    layers, waiting = dict(called), iter(called)
+    layer = next(waiting, None)
     for node in graph.node:
-        if layer is None:
-            return
-        name, module = layer
-        if isinstance(module, PRODUCTS.get(node.op_type, ())) and len(node.input) > 1 and node.input[1] in sizes:
-            found, weight = tuple(sizes[node.input[1]].dims), cast(Tensor, module.weight)
-            if math.prod(found) == weight.numel() and sorted(found) == sorted(weight.shape):
-                yield node.name, name
-                layer = next(called, None)
+        if node.op_type not in PRODUCTS or len(node.input) < 2 or node.input[1] not in sizes:
+            continue
+        found = tuple(sizes[node.input[1]].dims)
+        if (named := _named(node.name, layers)) is not None and _is_of(layers[named], node.op_type, found):
+            yield node.name, named
+        elif layer is not None and _is_of(layer[1], node.op_type, found):
+            yield node.name, layer[0]
+            layer = next(waiting, None)
+
+
+def _named(node: str, layers: Mapping[str, nn.Module]) -> str | None:
+    """The layer by whose name the exporter calls a node: `/stem/stem.0/Conv` is of `stem.0`; None where there is no such layer.
+
+    A layer that runs again has a number more, as in `/head/layers.0_1/MatMul`.
+    """
+    parts = [REPEATED.sub("", part) for part in node.split("/")[1:-1]]
+    of_modules = [part for part, inner in zip(parts, [*parts[1:], ""], strict=True) if not inner.startswith(f"{part}.")]
+    names = (".".join(of_modules[first:]) for first in range(len(of_modules)))  # the exported module has modules around the network
+    return next((name for name in names if name in layers), None)
+
+
+def _is_of(layer: nn.Module, op_type: str, found: tuple[int, ...]) -> bool:
+    """Whether a node of this type with weights of this shape can be the layer."""
+    if not isinstance(layer, PRODUCTS[op_type]):
+        return False
+    weight = cast(Tensor, layer.weight)
+    return math.prod(found) == weight.numel() and sorted(found) == sorted(weight.shape)
 
 
 def _called(spec: Spec) -> list[tuple[str, nn.Module]]:

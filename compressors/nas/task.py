@@ -18,7 +18,7 @@ from compressors.contract import Workbench
 from compressors.latency import latency_dtype
 from compressors.nas.candidates import Latency, latency_on
 from compressors.nas.group_space import GroupSpace, group_space
-from compressors.nas.shared_graph import SharedGraph
+from compressors.nas.shared_graph import SharedGraphs
 from compressors.nas.space import size_of, smallest
 from compressors.nas.supernet import Part, front_part, group_part
 from detection.checkpoint import Detector, fresh, inherit
@@ -117,10 +117,17 @@ def task_of(detector: Detector, config: Nas, workbench: Workbench) -> Task:
 
 
 def _latency_of_groups(space: GroupSpace, profile: HardwareProfile, dtype: DType, seed: int) -> Latency:
-    """From one graph where the exported graph is what a family's latency is estimated on, and where it tells what exports tell."""
-    if family_of(space.largest).costs_are_of_layers and (graph := SharedGraph(space)).is_exact(seed):
-        return lambda spec: estimate(graph.operators(spec, dtype), profile).point_s
-    return latency_on(profile, dtype)
+    """From few graphs where a family's latency is estimated on the exported graph, and where they tell what exports tell."""
+    of_export = latency_on(profile, dtype)
+    if not family_of(space.largest).costs_are_of_layers:
+        return of_export
+    graphs = SharedGraphs(space, seed)
+
+    def latency_s(spec: Spec) -> float:
+        operators = graphs.operators(spec, dtype)
+        return of_export(spec) if operators is None else estimate(operators, profile).point_s
+
+    return latency_s
 
 
 def _space(spec: Spec, config: Nas) -> SearchSpace:

@@ -10,7 +10,7 @@ NODE_SCHEMA = 2
 """Of what a node key is made from."""
 
 VERSIONS: dict[str, int] = {
-    "lightweight": 2, "nas": 8, "pruning": 5, "low_rank": 2, "distillation": 3, "quantization": 9,
+    "lightweight": 2, "nas": 9, "pruning": 5, "low_rank": 2, "distillation": 3, "quantization": 9,
     "training": 3, "export": 3, "estimate": 4, "evaluation": 1, "references": 3,
 }  # fmt: skip
 """The six methods, and what they work with: `training` makes every network, `export` writes the float file of every node but a

@@ -15,7 +15,18 @@ from detection.adapted.light import NOTHING_TO_GAIN, light, light_layers, light_
 from detection.adapted.matching import matched_targets
 from detection.adapted.network import NETWORK, Adapted, AdaptedRaw, Deployed, as_float32, floats_of
 from detection.checkpoint import Detector
-from detection.family import Augment, Batch, Capability, Family, Points, Selection, TeacherTargets, family_of, random_start
+from detection.family import (
+    Augment,
+    Batch,
+    Capability,
+    Family,
+    Points,
+    Reduction,
+    Selection,
+    TeacherTargets,
+    family_of,
+    random_start,
+)  # fmt: skip
 from detection.frozen import Frozen
 from detection.spec import Spec
 from detection.tracing import why_untraceable
@@ -37,6 +48,7 @@ def adapted_family(
     read_trained: Callable[[Any, Path, tuple[int, int], tuple[str, ...] | None, int], Detector | None],
     about: Callable[[Spec], Iterator[str]],
     augment: Callable[[Spec], Augment | None] | None = None,
+    reducible: Callable[[Spec, tuple[float, ...]], Mapping[str, Reduction]] | None = None,
 ) -> Family:
     """A family whose networks are `Adapted`: everything by the functions of their author, and defaults for what these leave out."""
     return Family(
@@ -64,6 +76,7 @@ def adapted_family(
         read_trained=read_trained,
         learning_rates=lambda network: cast(Adapted, network).learning_rates(),
         augment=augment,
+        reducible=reducible,
         unwrapped=lambda network: cast(Adapted, network).given_back(),
         about=about,
         light=partial(light, build, _protected),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from detection.edits import apply_edit
@@ -20,8 +21,8 @@ from detection.spec import Spec
 NETWORK = "network"
 """Attribute of `Adapted` that holds the author's network, and so what the names of its layers begin with."""
 GREATEST_PIXEL = 255
-FOLD_TOLERANCE = 1e-3
-"""Share of the largest output by which it may differ where the division by 255 is done in the first convolution's weights."""
+TELL_NO_PIXELS = frozenset({"__get__", "size", "dim", "stride", "numel", "is_contiguous", "is_floating_point"})
+"""Functions that tell of a picture, where they give no tensor, what it is like and not what is in it."""
 
 
 class Functions(Protocol):
@@ -207,30 +208,53 @@ def _layer(network: nn.Module, name: str, told_by: str) -> nn.Module:
 def _divides_in_weights(network: Adapted) -> bool:
     """Whether the convolutions that read the picture now divide it by 255 in their weights, so that it enters as bytes are.
 
-    Tried, and undone where it changes the predictions: a network that normalises pictures first has to see shares of 1.
+    Only where nothing else reads it: a network that normalises pictures first has to see shares of 1.
     """
-    picture = torch.rand(1, 3, *network.shared.input_size, generator=torch.Generator().manual_seed(0))
-    readers: list[nn.Conv2d] = []
-
-    def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if inputs and inputs[0] is picture:
-            readers.append(cast(nn.Conv2d, module))
-
-    hooks = [own.register_forward_pre_hook(note) for own in network.modules() if isinstance(own, nn.Conv2d)]
+    picture = torch.zeros(1, 3, *network.shared.input_size)
+    reading = _PictureReading(picture)
+    hooks = [own.register_forward_pre_hook(reading.begins) for own in network.modules() if type(own) is nn.Conv2d]
+    hooks += [own.register_forward_hook(reading.ends) for own in network.modules() if type(own) is nn.Conv2d]
+    with torch.no_grad(), reading:
+        network(picture)
+    for hook in hooks:
+        hook.remove()
+    if reading.otherwise or not reading.readers:
+        return False
     with torch.no_grad():
-        before = network.decode(network(picture))
-        for hook in hooks:
-            hook.remove()
-        kept = {conv: conv.weight.detach().clone() for conv in readers}
-        for conv in kept:
+        for conv in reading.readers:
             conv.weight /= GREATEST_PIXEL
-        after = network.decode(network(picture * GREATEST_PIXEL)) if kept else before
-        if kept and all(_alike(own, right) for own, right in zip(after, before, strict=True)):
-            return True
-        for conv, weight in kept.items():
-            conv.weight.copy_(weight)
-    return False
+    return True
 
 
-def _alike(own: Tensor, right: Tensor) -> bool:
-    return bool((own - right).abs().max() <= FOLD_TOLERANCE * right.abs().max().clamp(min=1e-6))
+class _PictureReading(TorchFunctionMode):
+    """While entered, notes who reads the picture: convolutions alone, or something else too."""
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__()
+        self.picture, self.otherwise = picture, False
+        self.readers, self.others = set[nn.Conv2d](), set[nn.Conv2d]()
+        self.inside = False
+
+    def begins(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """Before a convolution runs."""
+        conv = cast(nn.Conv2d, module)
+        self.inside = bool(inputs) and inputs[0] is self.picture
+        (self.readers if self.inside else self.others).add(conv)
+        # One that reads other maps as well would divide these; weights that are computed anew would not stay divided.
+        self.otherwise |= self.inside and not isinstance(conv.weight, nn.Parameter)
+        self.otherwise |= not self.readers.isdisjoint(self.others)
+
+    def ends(self, _module: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
+        """After it."""
+        self.inside = False
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """As without it."""
+        given = kwargs or {}
+        result = func(*args, **given)
+        looks = isinstance(result, Tensor) or getattr(func, "__name__", "") not in TELL_NO_PIXELS
+        if looks and result is not self.picture and not self.inside:
+            self.otherwise |= any(own is self.picture for own in pytree.tree_leaves((args, given)))
+        return result

@@ -40,7 +40,9 @@ def refuse_unknown(model_type: str, where: str) -> None:
 
 def library_network(spec: Spec) -> nn.Module:
     """The library's own network of a spec, with random weights, without edits."""
-    made = library().AutoModelForObjectDetection.from_config(config_of(spec), attn_implementation="eager")
+    config = config_of(spec)
+    config.tie_word_embeddings = False  # its heads, which `prepared` names once; with one decoder layer the library's tying fails
+    made = library().AutoModelForObjectDetection.from_config(config, attn_implementation="eager")
     return cast(nn.Module, made.float())
 
 

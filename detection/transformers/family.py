@@ -8,6 +8,7 @@ from detection.adapted.family import adapted_family
 from detection.frozen import Frozen, InputError
 from detection.transformers.building import build
 from detection.transformers.reading import about, spec_of, trained_of
+from detection.transformers.reductions import reducible
 from detection.transformers.settings import TransformersSettings
 
 STRIDES_PX = [8, 16, 32]
@@ -42,4 +43,5 @@ FAMILY = adapted_family(
     read_spec=spec_of,
     read_trained=trained_of,
     about=about,
+    reducible=reducible,
 )

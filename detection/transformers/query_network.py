@@ -6,11 +6,13 @@ A convolutional backbone and neck, then a decoder that refines the boxes of a fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from detection.family import Batch
 from detection.transformers.settings import TransformersSettings
@@ -26,8 +28,29 @@ READ_BY_MEANING = (
 """Parts of the names of layers whose outputs are boxes, scores, places or shares: they keep their width and precision.
 D-FINE's first boxes are not among them: no gradient goes through them, so nothing of them is followed or narrowed."""
 
+BLOCK = re.compile(r"model\.backbone\.model\.encoder\.stages\.\d+\.(?:layers|blocks)\.(\d+)")
+"""A block of a ResNet's or an HGNetV2's stage; the first of each changes the map's size or channels."""
+SHAPE = cast(Any, torch.Tensor.shape).__get__
 SCORES_OF_A_LAYER = re.compile(r"decoder\.(?:class_embed|lqe_layers)\.(\d+)")
 """In the name of a layer by which the scores of one decoder layer are told."""
+
+
+class FixedSizes(TorchFunctionMode):
+    """While entered, sizes of tensors are plain numbers: for tracing, where they would be tensors, and what follows from them would
+    be computed anew for each picture.
+
+    The library keeps places and positions by sizes that it has seen. By numbers it finds them, and they are constants of the file;
+    by tensors it finds them or not, so that equal detectors would give different files.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """What the function gives; sizes as numbers."""
+        given = func(*args, **(kwargs or {}))
+        if func == SHAPE:
+            return torch.Size(int(side) for side in given)
+        return int(given) if func == torch.Tensor.size and isinstance(given, Tensor) else given
 
 
 class QueryRaw(NamedTuple):
@@ -57,7 +80,8 @@ class QueryNetwork:
 
     def predict(self, network: nn.Module, images: Tensor) -> QueryRaw:
         """What is said of images (B, 3, height, width) in [0, 1]."""
-        return _raw(cast(Any, network).model(self._put(images)))
+        with FixedSizes() if cast(Any, torch.jit).is_tracing() else nullcontext():
+            return _raw(cast(Any, network).model(self._put(images)))
 
     def predict_labelled(self, network: nn.Module, batch: Batch) -> QueryRaw:
         """The same in training, where noised labels are queries too (DN-DETR, arXiv:2203.01305)."""
@@ -101,6 +125,10 @@ class QueryNetwork:
     def features(self, network: nn.Module) -> Iterable[str]:
         """Maps of the neck, fine to coarse, as the decoder reads them."""
         return [f"model.decoder_input_proj.{level}" for level in range(len(cast(Any, network).model.decoder_input_proj))]
+
+    def skippable(self, network: nn.Module) -> Iterable[str]:
+        """Blocks of the backbone that add to what goes into them: all but the first of each stage."""
+        return [name for name, _ in network.named_modules() if (found := BLOCK.fullmatch(name)) and int(found[1]) > 0]
 
     def learning_rates(self, _network: nn.Module) -> dict[str, float]:
         """The backbone's factor."""

@@ -104,7 +104,7 @@ def test_a_network_of_the_space_has_its_part_of_the_weights(space: GroupSpace, m
 
 def test_one_graph_tells_what_exports_tell(space: GroupSpace) -> None:
     """Twenty networks, float and int8: every operator with its multiply-adds, its elements and its channels."""
-    graph, rng = SharedGraph(space), np.random.default_rng(0)
+    graph, rng = SharedGraph(space, {}), np.random.default_rng(0)
     choices = [smallest(space), *(draw(space, rng) for _ in range(CANDIDATES - 1))]
     specs = [space.spec(choice) for choice in choices]
     assert len({spec.model_dump_json() for spec in specs}) > CANDIDATES / 2
@@ -116,7 +116,7 @@ def test_one_graph_tells_what_exports_tell(space: GroupSpace) -> None:
 
 def test_a_graph_that_tells_something_else_is_not_used(space: GroupSpace) -> None:
     """A layer taken for another one: the comparison with exports notices."""
-    graph = SharedGraph(space)
+    graph = SharedGraph(space, {})
     (first, second, *_) = graph.layers
     graph.layers[first], graph.layers[second] = graph.layers[second], graph.layers[first]
     assert not graph.is_exact(0)

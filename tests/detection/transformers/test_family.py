@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from detection.checkpoint import Detector, load, save
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
+from detection.export import export_onnx
 from detection.testing import CLAIMS, check_family
 from flows.sweep.given_network import network_spec
 from tests.transformers_factory import NEEDS_TRANSFORMERS, SMALL, first_version, small_detector
@@ -44,6 +46,16 @@ def test_a_saved_detector_is_the_same(small: Detector, tmp_path: Path) -> None:
         boxes, other = (own.family.decode(network := own.network(), own.family.raw(network, images))[0] for own in (small, again))
     assert again.digest == small.digest
     assert torch.equal(boxes, other)
+
+
+def test_equal_detectors_give_equal_files(small: Detector, tmp_path: Path) -> None:
+    """Whatever sizes the library has seen before: places and positions are constants of the file."""
+    height_px, width_px = small.spec.input_size
+    for number, detector in enumerate((small, small.at((2 * height_px, 2 * width_px)), small)):
+        export_onnx(detector, tmp_path / f"{number}.onnx")
+    assert (tmp_path / "0.onnx").read_bytes() == (tmp_path / "2.onnx").read_bytes()
+    operators = {node.op_type for node in onnx.load(tmp_path / "0.onnx").graph.node}
+    assert operators.isdisjoint({"Range", "Sin", "Cos"})
 
 
 def test_labels_are_queries_in_training(small: Detector, tiny_train: Images) -> None:
