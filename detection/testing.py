@@ -252,7 +252,7 @@ def costs_count_the_layers(subject: Subject) -> None:
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         transposed = isinstance(layer, nn.ConvTranspose2d)  # multiplies at each place that it reads
-        counted.append(cast(Tensor, layer.weight)[0].numel() * (inputs[0] if transposed else output)[0].numel())
+        counted.append(cast(Tensor, layer.weight)[0].numel() * (inputs[0] if transposed else output).numel())
 
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -318,16 +318,14 @@ def blocks_can_be_left_out(subject: Subject) -> None:
 def smaller_numbers_keep_weights(subject: Subject) -> None:
     """With less of what is `reducible`, the network has the weights that `has` says, as large as before, and predicts."""
     family, spec = subject.family, subject.spec
-    reductions = {} if family.reducible is None else family.reducible(spec, (0.5,))
-    for name, own in reductions.items():
-        number = own.options[0]
+    for name, own in ({} if family.reducible is None else family.reducible(spec, (0.5,))).items():
         assert own.options == tuple(sorted(set(own.options))), f"reducible[{name!r}]: options {own.options} do not ascend"
+        number = own.options[0]
         network = family.build(own.having(spec, number)).eval()
         sizes = {(weight, tensor.shape) for weight, tensor in network.state_dict().items()}
         kept = {(weight, tensor.shape) for weight, tensor in subject.detector.weights.items() if own.has(weight, number)}
         assert sizes == kept, f"reducible[{name!r}]: with {number}, weights differ: {sorted(name for name, _ in sizes ^ kept)[:6]}"
-        with torch.no_grad():
-            family.raw(network, subject.batch(1).images)
+        family.raw(network, subject.batch(1).images)
 
 
 Claim = Callable[[Subject], None]

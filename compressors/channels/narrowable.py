@@ -28,10 +28,7 @@ ROUNDING = 1e-5
 
 
 def narrowable(spec: Spec) -> Groups:
-    """What of a detector can be narrowed, tried out, and what has to stay with the reasons; found once per spec and process.
-
-    InputError where the dependencies between its layers cannot be followed.
-    """
+    """What of a detector can be narrowed, tried out, and what has to stay with the reasons; found once per spec and process."""
     return _narrowable(spec.model_dump_json(by_alias=True))
 
 

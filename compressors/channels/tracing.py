@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -20,14 +21,20 @@ from detection.spec import Spec
 def channel_groups(network: nn.Module, spec: Spec) -> Groups:
     """All groups of a detector's network; the outputs of the last prediction layers have a meaning and are in none."""
     family, graph = family_of(spec), _Graph()
-    graph.build_dependency(
-        network,
-        torch.zeros(1, 3, *spec.input_size),
-        output_transform=family.scalar,
-        customized_pruners={type(module): _FrozenNorm() for module in network.modules() if is_frozen_norm(module)},
-        verbose=False,  # it warns of parameters outside layers, which `whole` lists
-    )
     names = {module: name for name, module in network.named_modules()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parameters outside layers, which `whole` lists, and of long ways through it
+            graph.build_dependency(
+                network,
+                torch.zeros(1, 3, *spec.input_size),
+                output_transform=family.scalar,
+                customized_pruners={type(module): _FrozenNorm() for module in network.modules() if is_frozen_norm(module)},
+                verbose=False,
+            )
+    except Exception as error:  # of code that was not written for this network
+        layers = (name for module, name in names.items() if kind_of(module) not in (None, "norm"))
+        return Groups((), MappingProxyType(dict.fromkeys(layers, _cannot_follow(error))))
     parameters = {parameter: name for name, parameter in network.named_parameters()}
     protected = [network.get_submodule(name) for name in family.protected(network)]
     narrow: list[ChannelGroup] = []
@@ -57,8 +64,12 @@ class _Graph(tp.DependencyGraph):  # type: ignore[misc]
         try:
             return super().get_pruning_group(module, pruning_fn, idxs)
         except Exception as error:  # of code that was not written for this network
-            self.untraced[module] = f"torch-pruning cannot follow its channels ({type(error).__name__}: {error})"
+            self.untraced[module] = _cannot_follow(error)
             return ()
+
+
+def _cannot_follow(error: Exception) -> str:
+    return f"torch-pruning cannot follow its channels ({type(error).__name__}: {error})"
 
 
 class _FrozenNorm(tp.function.BasePruningFunc):  # type: ignore[misc]
@@ -106,6 +117,9 @@ def _group(
                 continue
             outputs = kind in ("norm", "depthwise") or graph.is_out_channel_pruning_fn(reached.handler)
             side = Side(names[module], kind, "outputs" if outputs else "inputs")
+            if max(rows, default=0) >= cast(Tensor, module.weight).shape[side.axis]:
+                reason = reason or f"{side.layer}: torch-pruning counts more channels than it has"
+                continue
             found[side].update(dict.fromkeys(rows, units))
             if side.layer == own and side.end == "outputs":
                 seen.update(rows)

@@ -9,8 +9,10 @@ from torch import nn
 from detection.adapted.network import Adapted
 from detection.frozen import InputError
 from detection.spec import Spec
+from detection.transformers import plain_network, query_network
 from detection.transformers.library import library
-from detection.transformers.query_network import MODEL_TYPES, QueryNetwork, prepared
+from detection.transformers.plain_network import PlainNetwork
+from detection.transformers.query_network import QueryNetwork, prepared
 from detection.transformers.settings import TransformersSettings
 
 FIXED: dict[str, Any] = {
@@ -23,25 +25,45 @@ FIXED: dict[str, Any] = {
 """Settings of the library's configurations that are the same whatever a folder says -> why."""
 
 
+MODEL_TYPES = (*query_network.MODEL_TYPES, *plain_network.MODEL_TYPES)
+"""Architectures of the library that can be compressed."""
+OTHER_TYPES = {
+    **dict.fromkeys(("pp_doclayout_v2", "pp_doclayout_v3", "pp_doclayout_v4"), "tells a reading order as well as boxes"),
+    **dict.fromkeys(
+        ("pp_ocrv5_mobile_det", "pp_ocrv5_server_det", "pp_ocrv6_medium_det", "pp_ocrv6_small_det"),
+        "finds text in maps, without classes",
+    ),
+}
+"""Those of the library that cannot -> what they do."""
+
+
 def build(spec: Spec) -> Adapted:
     """The network of a spec, edits applied, with random weights."""
     settings = cast(TransformersSettings, spec.settings)
-    return Adapted(spec, QueryNetwork(settings, spec.input_size), prepared(library_network(spec)))
+    functions = QueryNetwork if settings.model_type in query_network.MODEL_TYPES else PlainNetwork
+    return Adapted(spec, functions(settings, spec.input_size), named_once(library_network(spec), settings.model_type))
+
+
+def named_once(network: nn.Module, model_type: str) -> nn.Module:
+    """The library's network, heads that it names twice named once."""
+    return prepared(network) if model_type in query_network.MODEL_TYPES else network
 
 
 def refuse_unknown(model_type: str, where: str) -> None:
     """InputError where no such architecture can be compressed."""
     if model_type not in MODEL_TYPES:
+        reason, known = OTHER_TYPES.get(model_type, "is not known here"), ", ".join(MODEL_TYPES)
         raise InputError(
-            f"detector.transformers: {where}: model_type is {model_type!r}; known are {', '.join(MODEL_TYPES)}. Export another as "
-            f"an ONNX file for int8, or write its functions yourself (docs/your-detector.md, A torch module)."
+            f"detector.transformers: {where}: model_type {model_type!r} {reason}; known are {known}. Export it as an ONNX file for "
+            f"int8, or write its functions yourself (docs/your-detector.md, A torch module)."
         )
 
 
 def library_network(spec: Spec) -> nn.Module:
     """The library's own network of a spec, with random weights, without edits."""
     config = config_of(spec)
-    config.tie_word_embeddings = False  # its heads, which `prepared` names once; with one decoder layer the library's tying fails
+    if config.model_type in query_network.MODEL_TYPES:
+        config.tie_word_embeddings = False  # heads, which `prepared` names once; with one decoder layer the library's tying fails
     made = library().AutoModelForObjectDetection.from_config(config, attn_implementation="eager")
     return cast(nn.Module, made.float())
 
@@ -56,7 +78,8 @@ def config_of(spec: Spec) -> Any:
             setattr(made, name, own)
     made.id2label = dict(enumerate(spec.classes))
     made.label2id = {name: number for number, name in enumerate(spec.classes)}
-    made.num_queries = min(made.num_queries, places_of(made, spec.input_size))
+    if hasattr(made, "feat_strides"):
+        made.num_queries = min(made.num_queries, places_of(made, spec.input_size))
     return made
 
 

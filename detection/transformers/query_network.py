@@ -6,18 +6,18 @@ A convolutional backbone and neck, then a decoder that refines the boxes of a fi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from detection.family import Batch
+from detection.transformers.library_input import FixedSizes, backbone_rate, labels_of, put
 from detection.transformers.settings import TransformersSettings
 
-MODEL_TYPES = ("rt_detr", "rt_detr_v2", "d_fine")
+MODEL_TYPES = ("rt_detr", "rt_detr_v2", "d_fine", "deimv2")
 """Architectures of the library that have this form."""
 HEADS = ("class_embed", "bbox_embed")
 """Of the decoder, one for each of its layers."""
@@ -30,27 +30,8 @@ D-FINE's first boxes are not among them: no gradient goes through them, so nothi
 
 BLOCK = re.compile(r"model\.backbone\.model\.encoder\.stages\.\d+\.(?:layers|blocks)\.(\d+)")
 """A block of a ResNet's or an HGNetV2's stage; the first of each changes the map's size or channels."""
-SHAPE = cast(Any, torch.Tensor.shape).__get__
 SCORES_OF_A_LAYER = re.compile(r"decoder\.(?:class_embed|lqe_layers)\.(\d+)")
 """In the name of a layer by which the scores of one decoder layer are told."""
-
-
-class FixedSizes(TorchFunctionMode):
-    """While entered, sizes of tensors are plain numbers: for tracing, where they would be tensors, and what follows from them would
-    be computed anew for each picture.
-
-    The library keeps places and positions by sizes that it has seen. By numbers it finds them, and they are constants of the file;
-    by tensors it finds them or not, so that equal detectors would give different files.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """What the function gives; sizes as numbers."""
-        given = func(*args, **(kwargs or {}))
-        if func == SHAPE:
-            return torch.Size(int(side) for side in given)
-        return int(given) if func == torch.Tensor.size and isinstance(given, Tensor) else given
 
 
 class QueryRaw(NamedTuple):
@@ -81,12 +62,12 @@ class QueryNetwork:
     def predict(self, network: nn.Module, images: Tensor) -> QueryRaw:
         """What is said of images (B, 3, height, width) in [0, 1]."""
         with FixedSizes() if cast(Any, torch.jit).is_tracing() else nullcontext():
-            return _raw(cast(Any, network).model(self._put(images)))
+            return _raw(cast(Any, network).model(put(self.settings, images)))
 
     def predict_labelled(self, network: nn.Module, batch: Batch) -> QueryRaw:
         """The same in training, where noised labels are queries too (DN-DETR, arXiv:2203.01305)."""
-        labels = _labels(batch)
-        return _raw(cast(Any, network).model(self._put(batch.images), labels=labels))._replace(labels=labels)
+        labels = labels_of(batch)
+        return _raw(cast(Any, network).model(put(self.settings, batch.images), labels=labels))._replace(labels=labels)
 
     def decode(self, _network: nn.Module, own: QueryRaw) -> tuple[Tensor, Tensor]:
         """Boxes xyxy in pixels (B, queries, 4) and scores (B, queries, C), of the last layer."""
@@ -101,7 +82,7 @@ class QueryNetwork:
         library = cast(Any, network)
         loss, *_ = library.loss_function(
             own.logits[:, -1],
-            _labels(batch) if own.labels is None else own.labels,
+            labels_of(batch) if own.labels is None else own.labels,
             own.logits.device,
             own.boxes[:, -1],
             library.config,
@@ -130,23 +111,15 @@ class QueryNetwork:
         """Blocks of the backbone that add to what goes into them: all but the first of each stage."""
         return [name for name, _ in network.named_modules() if (found := BLOCK.fullmatch(name)) and int(found[1]) > 0]
 
-    def learning_rates(self, _network: nn.Module) -> dict[str, float]:
+    def learning_rates(self, network: nn.Module) -> dict[str, float]:
         """The backbone's factor."""
-        return {"model.backbone": self.settings.backbone_learning_rate}
+        return backbone_rate(network, self.settings)
 
     def restored(self, network: nn.Module) -> nn.Module:
         """The network with both names of its heads, as the library saves it."""
         for name in _second_names(network):
             network.add_module(name, getattr(cast(Any, network).model.decoder, name))
         return network
-
-    def _put(self, images: Tensor) -> Tensor:
-        """Images as the folder's preprocessing gives them."""
-        own = self.settings
-        if own.scale == 1 and not any(own.mean) and all(std == 1 for std in own.std):
-            return images
-        mean, std = (torch.tensor(values, dtype=images.dtype, device=images.device).view(3, 1, 1) for values in (own.mean, own.std))
-        return (images * own.scale - mean) / std
 
 
 def prepared(network: nn.Module) -> nn.Module:
@@ -178,20 +151,3 @@ def _raw(said: Any) -> QueryRaw:
         said.initial_reference_points,
         said.denoising_meta_values,
     )
-
-
-def _labels(batch: Batch) -> list[dict[str, Tensor]]:
-    """For each picture `class_labels` (n) and `boxes` (n, 4): centre, width and height as shares of the picture.
-
-    The library's losses know sure labels alone: a box of confidence p is one with probability p, which is the same on average.
-    """
-    taken = batch.present
-    if batch.confidence is not None:
-        taken = taken & (torch.rand(taken.shape).to(taken.device) < batch.confidence)
-    height_px, width_px = batch.images.shape[-2:]
-    px = torch.tensor([width_px, height_px] * 2, dtype=batch.boxes_xyxy_px.dtype, device=batch.boxes_xyxy_px.device)
-    found = []
-    for boxes, labels, own in zip(batch.boxes_xyxy_px / px, batch.labels, taken, strict=True):
-        first, last = boxes[own].chunk(2, -1)
-        found.append({"class_labels": labels[own].long(), "boxes": torch.cat([(first + last) / 2, last - first], -1)})
-    return found

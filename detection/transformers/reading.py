@@ -17,9 +17,8 @@ from detection.brought import TransformersDetector
 from detection.checkpoint import Detector, started
 from detection.frozen import InputError, some_of
 from detection.spec import Spec
-from detection.transformers.building import config_of, places_of, refuse_unknown
+from detection.transformers.building import config_of, named_once, places_of, refuse_unknown
 from detection.transformers.library import library, library_version
-from detection.transformers.query_network import prepared
 from detection.transformers.settings import Three, TransformersSettings
 
 FAMILY = "transformers"
@@ -30,6 +29,8 @@ NOT_KEPT = ("_name_or_path", "transformers_version", "architectures", "dtype", "
 """Entries of a configuration that say where it came from, name classes, or name code."""
 COUNTER = ".num_batches_tracked"
 """What an ordinary batch normalisation has and a frozen one, as in most folders, has not; it is read by no one."""
+CLASS_PARTS = {"class_embed", "enc_score_head", "class_labels_classifier", "enc_out_class_embed", "denoising_class_embed"}
+"""Parts of the names of weights that have a row for each class."""
 TRAINED_BACKBONE_RATE = 0.1
 SHARE_OF_255 = 1 / 255
 
@@ -82,7 +83,9 @@ def trained_of(
     asked_spec = spec.model_copy(update={"classes": wanted})
     if set(wanted) <= set(found):
         rows = torch.tensor([found.index(name) for name in wanted])
-        return Detector(asked_spec, MappingProxyType({name: _of_classes(name, old, rows) for name, old in own.weights.items()}))
+        return Detector(
+            asked_spec, MappingProxyType({name: _of_classes(name, old, rows, len(found)) for name, old in own.weights.items()})
+        )
     if not asked.train:
         raise InputError(
             f"detector.transformers: {asked.transformers} knows {some_of(found)}, the data has {some_of(wanted)}. Set "
@@ -105,7 +108,8 @@ def _weights(spec: Spec, folder: Path) -> dict[str, Tensor]:
     if wrong:
         lines = "; ".join(f"{what.replace('_', ' ')}: {some_of([str(name) for name in names])}" for what, names in wrong.items())
         raise InputError(f"detector.transformers: {folder}: weights do not fit {CONFIG}: {lines}. Save both by `save_pretrained`.")
-    state = {name: tensor.detach().contiguous() for name, tensor in prepared(network).state_dict().items()}
+    own = named_once(network, cast(TransformersSettings, spec.settings).model_type)
+    state = {name: tensor.detach().contiguous() for name, tensor in own.state_dict().items()}
     return {f"{NETWORK}.{name}": tensor for name, tensor in state.items()}
 
 
@@ -120,8 +124,8 @@ def about(spec: Spec) -> Iterator[str]:
         yield f"class heads keep the rows of {len(spec.classes)} of the folder's {len(found)} classes, by name"
     if settings.trained_size not in (None, spec.input_size):
         yield f"its preprocessing gives pictures of {settings.trained_size} (height, width), data.input_size is {spec.input_size}"
-    places, asked = places_of(config, spec.input_size), int(cast(Any, settings.config.get("num_queries", config.num_queries)))
-    if asked > places:
+    asked = int(cast(Any, settings.config.get("num_queries", 0)))
+    if hasattr(config, "feat_strides") and asked > (places := places_of(config, spec.input_size)):
         yield f"queries: {places} of {asked}, since pictures of {spec.input_size} have no more places"
 
 
@@ -182,9 +186,8 @@ def _preprocessing(found: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _of_classes(name: str, tensor: Tensor, rows: Tensor) -> Tensor:
-    """The rows of some classes where a tensor has one for each; that of denoising has one more, for none of them."""
-    parts = name.split(".")
-    if "denoising_class_embed" in parts:
-        return torch.cat([tensor[rows], tensor[-1:]]).contiguous()
-    return tensor[rows].contiguous() if {"class_embed", "enc_score_head"} & set(parts) else tensor
+def _of_classes(name: str, tensor: Tensor, rows: Tensor, classes: int) -> Tensor:
+    """The rows of some of the classes where a tensor has one for each; some tensors have one more at the end, for none of them."""
+    if not CLASS_PARTS & set(name.split(".")):
+        return tensor
+    return (torch.cat([tensor[rows], tensor[-1:]]) if len(tensor) > classes else tensor[rows]).contiguous()

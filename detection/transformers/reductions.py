@@ -15,6 +15,7 @@ from typing import cast
 from detection.family import Reduction
 from detection.spec import Spec
 from detection.transformers.building import config_of
+from detection.transformers.query_network import MODEL_TYPES
 from detection.transformers.settings import TransformersSettings
 
 OF_A_LAYER = re.compile(r"model\.decoder\.(?:layers|class_embed|bbox_embed|lqe_layers)\.(\d+)\.")
@@ -28,6 +29,8 @@ def reducible(spec: Spec, shares: Sequence[float]) -> dict[str, Reduction]:
     the configuration says which of them answers.
     """
     config, found = config_of(spec), dict[str, Reduction]()
+    if config.model_type not in MODEL_TYPES:
+        return found
     if getattr(config, "eval_idx", -1) == -1:
         layers = tuple(range(1, config.decoder_layers + 1))
         found["decoder_layers"] = Reduction(layers, partial(_having, "decoder_layers"), _has_with_layers)
