@@ -24,7 +24,7 @@ def channel_groups(network: nn.Module, spec: Spec) -> Groups:
     names = {module: name for name, module in network.named_modules()}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of parameters outside layers, which `whole` lists, and of long ways through it
+            warnings.simplefilter("ignore")  # of parameters outside layers, which `whole` lists
             graph.build_dependency(
                 network,
                 torch.zeros(1, 3, *spec.input_size),
@@ -62,7 +62,9 @@ class _Graph(tp.DependencyGraph):  # type: ignore[misc]
     def get_pruning_group(self, module: nn.Module, pruning_fn: Any, idxs: Any) -> Any:
         """What goes with these channels; nothing where that is not found."""
         try:
-            return super().get_pruning_group(module, pruning_fn, idxs)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of long ways through the network
+                return super().get_pruning_group(module, pruning_fn, idxs)
         except Exception as error:  # of code that was not written for this network
             self.untraced[module] = _cannot_follow(error)
             return ()
