@@ -67,7 +67,7 @@ test: $(STAMP) ## all tests, by TEST_WORKERS processes
 .PHONY: test-transformers
 test-transformers: $(STAMP) ## tests of detectors of the transformers library, which it installs
 	"$(BIN)/python" -m pip install --quiet --constraint requirements.lock "$$("$(BIN)/python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["transformers"])')"
-	"$(BIN)/python" -m pytest tests/detection/transformers tests/flows/grid/test_stage_transformers.py
+	"$(BIN)/python" -m pytest tests/detection/transformers tests/compressors/nas/test_nas_transformers.py tests/flows/grid/test_stage_transformers.py
 
 ONLY ?=
 planted-faults: $(STAMP) ## do the tests catch the faults of tests/planted_faults? about 20 minutes; ONLY="name name" for some

@@ -188,6 +188,6 @@ def _preprocessing(found: dict[str, Any]) -> dict[str, Any]:
 
 def _of_classes(name: str, tensor: Tensor, rows: Tensor, classes: int) -> Tensor:
     """The rows of some of the classes where a tensor has one for each; some tensors have one more at the end, for none of them."""
-    if not CLASS_PARTS & set(name.split(".")):
+    if not CLASS_PARTS & set(name.split(".")) or len(tensor) not in (classes, classes + 1):  # YOLOS has hidden layers before
         return tensor
     return (torch.cat([tensor[rows], tensor[-1:]]) if len(tensor) > classes else tensor[rows]).contiguous()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ import torch
 
 from compressors.channels.narrowable import narrowable
 from compressors.quantization.method import Quantization, pack
+from detection.brought import TransformersDetector
 from detection.checkpoint import Detector, fresh
 from detection.data.dataset import Images
 from detection.export import export_onnx
 from detection.frozen import InputError
 from detection.testing import CLAIMS, check_family
-from detection.transformers.building import MODEL_TYPES, OTHER_TYPES, refuse_unknown
+from detection.transformers.building import MODEL_TYPES, OTHER_TYPES, library_network, refuse_unknown
 from detection.transformers.library import library
-from flows.sweep.given_network import network_spec
+from detection.transformers.plain_network import SOFTMAX_TYPES
+from flows.sweep.given_network import network_spec, read_network
 from hardware_profiles.runtimes.table import open_session
 from tests.places import ROOT
 from tests.transformers_architectures import CONFIGURATIONS
@@ -31,6 +34,8 @@ TABLE = "| architecture | trains, predicts | float file as torch | int8 file run
 RUNTIMES = ("onnxruntime", "openvino")
 TOLERANCE_PX, TOLERANCE = 0.5, 1e-3
 NOISE = 0.2
+ALIKE = ("conditional_detr", "dab-detr", "deformable_detr")
+"""Architectures in which a class's score depends on no other class: neither in a softmax nor in the choice of queries."""
 SAME_QUERIES = 0.95
 """Rounding may choose another place for the last of them."""
 CALIBRATED = 8
@@ -106,3 +111,31 @@ def _int8(detector: Detector, images: Images, folder: Path) -> str:
         assert all(np.isfinite(own).all() for own in outputs)
         assert sum(part.stat().st_size for part in target.iterdir()) < (folder / "float.onnx").stat().st_size
     return "both runtimes"
+
+
+@pytest.mark.parametrize("model_type", CONFIGURATIONS)
+def test_a_folder_predicts_as_in_the_library(model_type: str, tiny_train: Images, tmp_path: Path) -> None:
+    """Weights that `save_pretrained` wrote; with some of its classes alone, the heads have their rows."""
+    network = cast(Any, library_network(detector_of(model_type, tmp_path, tiny_train).spec)).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(NOISE * torch.randn_like(parameter))
+    network.save_pretrained(saved := tmp_path / "saved")
+    asked_for = TransformersDetector(transformers=str(saved))
+    detector, two = (read_network(asked_for, tmp_path, SIZE, classes) for classes in (None, tiny_train.classes[3:1:-1]))
+    assert detector is not None
+    assert two is not None
+    pixels = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = network(pixels)
+        boxes, scores = detector.family.decode(own := detector.network(), detector.family.raw(own, pixels))
+        few = two.family.decode(own := two.network(), two.family.raw(own, pixels))[1]
+    shares = model_type in SOFTMAX_TYPES
+    right = expected.logits.softmax(-1)[..., :-1] if shares else expected.logits.sigmoid()
+    torch.testing.assert_close(scores, right, atol=1e-4, rtol=0)
+    sides = (boxes[..., 2:] - boxes[..., :2]) / torch.tensor([96, 64])
+    torch.testing.assert_close(sides, expected.pred_boxes[..., 2:], atol=1e-4, rtol=0)
+    assert few.shape[-1] == 2
+    if not shares and model_type in ALIKE:  # who is chosen depends on all scores
+        torch.testing.assert_close(few, right[..., [3, 2]], atol=1e-4, rtol=0)

@@ -181,7 +181,7 @@ def test_small_pictures_have_fewer_queries(tmp_path: Path) -> None:
     [
         ("{", r"config.json: not JSON"),
         ("[]", r"config.json: holds a list, not a mapping"),
-        ('{"model_type": "vit"}', r"model_type is 'vit'; known are rt_detr, rt_detr_v2, d_fine"),
+        ('{"model_type": "vit"}', r"model_type 'vit' is not known here; known are rt_detr, rt_detr_v2, d_fine"),
     ],
 )
 def test_a_broken_folder_is_named(content: str, message: str, tmp_path: Path) -> None:
