@@ -25,7 +25,9 @@ def inspect(
     plan = None if params is None else read_plan(params)
     if plan is not None and plan.params.network is not None:
         if file is not None or size is not None or write:
-            raise InputError("inspect: the plan's detector is code, which takes no file, size or --write. Leave them out.")
+            raise InputError(
+                "inspect: the plan's detector is a network, of code or a folder: it has no file, size or --write. Leave them out."
+            )
         inspect_network(plan, plan.params.network, say, table)
         return
     found = stage.inspect_file(_source(file, plan), size or _declared_size(plan))

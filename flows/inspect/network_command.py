@@ -47,7 +47,7 @@ def inspect_network(plan: Plan, asked: NetworkDetector, say: Say, table: PrintTa
     if read_network(asked, plan.base, size, images.classes) is not None:
         say("its trained weights fit")
     say(f"{count_params(spec) / 1e6:.2f} M parameters, {2 * count_macs(spec) / 1e9:.2f} GFLOP at {size[0]} x {size[1]}")
-    for line in _narrowing(spec):
+    for line in (*_narrowing(spec), *_reductions(spec)):
         say(line)
     with tempfile.TemporaryDirectory(prefix="sixfold-inspect-") as folder:
         path = Path(folder) / "model.onnx"
@@ -62,17 +62,26 @@ def inspect_network(plan: Plan, asked: NetworkDetector, say: Say, table: PrintTa
     say(f"Next: {plan.command('plan')} says what a run will make, and how long that takes.")
 
 
+def _reductions(spec: Spec) -> Iterator[str]:
+    """Which numbers of its settings a search may take smaller."""
+    reducible = family_of(spec).reducible
+    for name, own in () if reducible is None else reducible(spec, (1.0,)).items():
+        yield f"nas may give it fewer {name.replace('_', ' ')} than its {own.options[-1]}, with the weights that it has"
+
+
 def _narrowing(spec: Spec) -> Iterator[str]:
     """How many layers can be narrowed, and why the others stay."""
     network = fresh(spec, 0).network()
     groups = narrowable(spec)
     narrow = {side.layer for group in groups.narrow for side in group.sides if side.end == "outputs"}
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    known = {name for name, _ in (*network.named_modules(), *network.named_parameters())}
     protected = set(family_of(spec).protected(network))
     yield f"{len([name for name in layers if name in narrow])} of {len(layers)} convolutions and linear layers can be narrowed"
     whole: dict[str, list[str]] = {"`protected` names them": sorted(protected)}
     for name, reason in groups.whole.items():
         if name in layers:
-            whole.setdefault(reason.partition(": ")[2], []).append(name)
+            layer, _, rest = reason.partition(": ")
+            whole.setdefault(rest if layer in known else reason, []).append(name)
     for reason, names in whole.items():
         yield f"{len(names)} stay, {some_of(names)}: {reason}"
