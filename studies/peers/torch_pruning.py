@@ -75,6 +75,11 @@ def pruned(detector: Detector, config: Pruned, ratio: float, round_to: int, seen
     for name, activation in seen.activations.items():
         network.get_submodule(name)._importance = activation.clone()  # where the library keeps it
     is_global = config.scope == "isomorphic"
+    protected = {network.get_submodule(name) for name in family.protected(network)}
+    backbone = backbone_of(network)
+    ignored = [
+        own for own in network.modules() if own in protected or (backbone and kind_of(own) is not None and own not in backbone)
+    ]
     pruner = tp.pruner.BasePruner(
         network,
         torch.zeros(1, 3, *detector.spec.input_size),
@@ -82,7 +87,7 @@ def pruned(detector: Detector, config: Pruned, ratio: float, round_to: int, seen
         pruning_ratio=ratio,
         global_pruning=is_global,
         isomorphic=is_global,
-        ignored_layers=[network.get_submodule(name) for name in family.protected(network)],
+        ignored_layers=ignored,
         round_to=round_to,
         output_transform=family.scalar,
     )
@@ -90,6 +95,18 @@ def pruned(detector: Detector, config: Pruned, ratio: float, round_to: int, seen
         torch.manual_seed(seed)  # for random importance
         pruner.step()
     return freeze(narrowed(detector.spec, detector.network(), network), network)
+
+
+def backbone_of(network: nn.Module) -> set[nn.Module]:
+    """The layers of the backbone where the network attends, none where it is all convolutions.
+
+    The library prunes no detector with attention as a whole (its issue 307 says to ignore all but the backbone): attention reads
+    channels by heads of a fixed size, and the next forward would fail.
+    """
+    if not any(isinstance(own, nn.LayerNorm) for own in network.modules()):
+        return set()
+    parts = [own for name, own in network.named_modules() if name.split(".")[-1] == "backbone"]
+    return {own for part in parts[:1] for own in part.modules()}
 
 
 def narrowed(spec: Spec, before: nn.Module, after: nn.Module) -> Spec:
