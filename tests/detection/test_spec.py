@@ -9,7 +9,18 @@ from pydantic import ValidationError
 
 from detection.compact.architecture import Architecture
 from detection.frozen import Frozen, InputError
-from detection.spec import Ranks, Spec, input_shares, parse_settings, smaller_input
+from detection.spec import (
+    Factored,
+    KeptChannels,
+    LayerWidth,
+    Ranks,
+    Separated,
+    Skipped,
+    Spec,
+    input_shares,
+    parse_settings,
+    smaller_input,
+)  # fmt: skip
 from tests.detection.variants import NARROWER, PLAIN, THINNER, VARIANTS
 
 
@@ -28,6 +39,24 @@ def test_edits_keep_their_order() -> None:
     assert PLAIN.edited(NARROWER).edited(THINNER).edits == (NARROWER, THINNER)
     assert PLAIN.edited(THINNER).edited(NARROWER).edits == (THINNER, NARROWER)
     assert PLAIN.edits == ()
+
+
+def test_edits_of_layers_that_go_go_too() -> None:
+    """Of each edit the layers that stay, no edit without any; asked by the names of their weights."""
+    width, gone = LayerWidth(inputs=8, outputs=4), "head.2"
+    edits = (
+        KeptChannels(layers={"stem": width, "head.1": width, gone: width}),
+        Factored(layers={gone: Ranks(inputs=None, outputs=2)}),
+        Separated(layers=("stem", gone)),
+        Skipped(blocks=("head.1", gone)),
+    )
+    spec = PLAIN.model_copy(update={"edits": edits})
+    assert spec.only(lambda weight: weight != f"{gone}.weight").edits == (
+        KeptChannels(layers={"stem": width, "head.1": width}),
+        Separated(layers=("stem",)),
+        Skipped(blocks=("head.1",)),
+    )
+    assert spec.only(lambda _weight: True) == spec
 
 
 @pytest.mark.parametrize("input_size", [(64, 100), (100, 64), (48, 64), (64, 48)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from compressors.nas import Nas, search
 from compressors.nas.candidates import val_map_of
 from compressors.nas.group_space import BLOCK, WIDTH, GroupSpace, group_space
 from compressors.nas.ranking import check_ranking
-from compressors.nas.shared_graph import SharedGraph
+from compressors.nas.shared_graph import SharedGraph, SharedGraphs
 from compressors.nas.space import draw, size_of, smallest
 from compressors.nas.supernet import Supernet, group_part
 from compressors.nas.task import task_of
@@ -26,6 +27,7 @@ from detection.checkpoint import Detector, fresh
 from detection.costs import count_macs
 from detection.data.augmentation import make_batch
 from detection.data.dataset import Images
+from detection.family import Reduction
 from detection.frozen import InputError
 from detection.spec import Skipped, Spec
 from detection.training import Recipe, fit
@@ -112,6 +114,42 @@ def test_one_graph_tells_what_exports_tell(space: GroupSpace) -> None:
         dtype = "int8" if index % 2 else "fp32"
         assert graph.operators(spec, dtype) == operators_of_graph(spec, dtype), choices[index]
     assert graph.is_exact(0)
+
+
+def _of_runs(spec: Spec, runs: int) -> Spec:
+    """A user's network whose block runs as often."""
+    settings = cast(Any, spec.settings)
+    return spec.having(settings.model_copy(update={"spec": settings.spec | {"repeats": runs}}))
+
+
+def test_a_smaller_number_leaves_out_what_it_has_no_more(space: GroupSpace, module: Spec) -> None:
+    """A setting as a decision: its graphs are of their own, edits of layers that go go, and of the weights those that stay."""
+    reduction = Reduction((1, 2), _of_runs, lambda weight, runs: runs == 2 or not weight.startswith("network.middle"))
+    largest = _of_runs(module, 2)
+    reduced = replace(space, largest=largest, reductions={"runs": reduction}, given={})
+    whole = {name: options[-1] for name, options in reduced.options().items()}
+    assert reduced.options()["runs"] == (1, 2)
+    assert reduced.spec(whole) == largest
+    assert reduced.choice_of(largest) == whole
+    narrow = smallest(reduced)
+    less = reduced.spec(narrow)
+    assert cast(Any, less.settings).spec["repeats"] == 1
+    assert not [edit for edit in less.edits if "network.middle" in edit.model_dump_json()]
+    assert reduced.choice_of(less) == narrow
+    assert {name for name in reduced.weights(less, fresh(largest, 0).weights) if name.startswith("network.middle")} == set()
+    assert reduced.nearest([1, 1, 1], keep_blocks=True)["runs"] == 2
+
+
+def test_each_number_has_a_graph_of_its_own(space: GroupSpace, module: Spec) -> None:
+    """A block that runs twice is two nodes, as in an export."""
+    largest = _of_runs(module, 2)
+    reduced = replace(
+        space, largest=largest, blocks=(), reductions={"runs": Reduction((1, 2), _of_runs, lambda *_: True)}, given={}
+    )
+    graphs = SharedGraphs(reduced, 0)
+    for runs in (1, 2):
+        spec = reduced.spec(smallest(reduced) | {"runs": runs})
+        assert graphs.operators(spec, "fp32") == operators_of_graph(spec)
 
 
 def test_a_graph_that_tells_something_else_is_not_used(space: GroupSpace) -> None:
