@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compressors.quantization.float_tail import float_tail_of_graph
+from compressors.quantization.float_tail import PRODUCTS, float_tail_of_graph
 from detection.export import PREDICTIONS
 from hardware_profiles.runtimes.onnxruntime.int8 import write_int8
 from hardware_profiles.runtimes.ranges import Ranges
@@ -105,9 +105,10 @@ def with_activations(model: onnx.ModelProto, layers: Iterable[str]) -> list[str]
 
 
 def layers_of(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions before the float tail, in order: what int8 is for."""
-    tail = set(float_tail(model))
-    return [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in tail]
+    """Names of the products with trained weights before the float tail, in order: what int8 is for."""
+    tail, weights = set(float_tail(model)), {own.name for own in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type in PRODUCTS and weights.intersection(node.input[:2])]
+    return [node.name for node in products if node.name not in tail]
 
 
 def activations_of(model: onnx.ModelProto) -> list[str]:

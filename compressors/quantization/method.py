@@ -144,7 +144,7 @@ class QuantizationRecord(Frozen):
     val_map: dict[Origin, float] = Field(default_factory=dict)
     """Val mAP of each candidate's file in its runtime; empty where there was no choice."""
     float_layers: tuple[str, ...] = ()
-    """Convolutions that returned to float because rounding them harmed most."""
+    """Layers that returned to float because rounding them harmed most."""
     float_val_map: float | None = None
     """Val mAP of the float file in the same runtime; None where `max_drop` did not ask for it."""
     int8_val_map: float | None = None

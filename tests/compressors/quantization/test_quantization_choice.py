@@ -144,6 +144,24 @@ def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_trai
     assert sorted(ranked) == sorted(layers)
 
 
+def test_layers_are_all_products_with_weights() -> None:
+    """A convolution and a linear layer may return to float; what attends, a product of two activations, is none, nor is the tail."""
+    rng = np.random.default_rng(0)
+    sizes = {"kernel": (4, 3, 1, 1), "linear": (16, 16), "last": (16, 2)}
+    weights = [onnx.numpy_helper.from_array(rng.normal(size=size).astype(np.float32), name) for name, size in sizes.items()]
+    nodes = [
+        onnx.helper.make_node("Conv", ["images", "kernel"], ["maps"], "conv"),
+        onnx.helper.make_node("Flatten", ["maps"], ["rows"], "rows", axis=2),
+        onnx.helper.make_node("MatMul", ["rows", "linear"], ["mixed"], "mixing"),
+        onnx.helper.make_node("MatMul", ["mixed", "mixed"], ["attended"], "attending"),
+        onnx.helper.make_node("MatMul", ["attended", "last"], ["scores"], "predicting"),
+    ]
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, 4, 4])
+    scores = onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph(nodes, "detector", [images], [scores], weights)
+    assert float_parts.layers_of(onnx.helper.make_model(graph)) == ["conv", "mixing"]
+
+
 def test_learned_ranges_are_the_first_candidate(
     scripted: dict[str, float], tiny_detector: Detector, tiny_train: Images, tiny_val: Images, tmp_path: Path
 ) -> None:
