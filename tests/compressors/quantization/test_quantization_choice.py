@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from pydantic import ValidationError
@@ -145,7 +146,7 @@ def test_the_layer_that_is_clipped_harms_most(tiny_detector: Detector, tiny_trai
 
 
 def test_layers_are_all_products_with_weights() -> None:
-    """A convolution and a linear layer may return to float; what attends, a product of two activations, is none, nor is the tail."""
+    """A convolution and a linear layer may return to float; a product of two activations is none, nor is the tail."""
     rng = np.random.default_rng(0)
     sizes = {"kernel": (4, 3, 1, 1), "linear": (16, 16), "last": (16, 2)}
     weights = [onnx.numpy_helper.from_array(rng.normal(size=size).astype(np.float32), name) for name, size in sizes.items()]
