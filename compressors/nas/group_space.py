@@ -71,6 +71,11 @@ class GroupSpace:
             return {name: options[-1] for name, options in self.options().items()}
         return self.given[_digest(spec)]
 
+    def numbers_of(self, spec: Spec) -> dict[str, int]:
+        """The numbers of settings in the choice that gave this detector."""
+        choice = self.choice_of(spec)
+        return {name: choice[name] for name in self.reductions}
+
     def weights(self, spec: Spec, of: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The part of the largest network's weights that a detector of the space has; gradients reach the whole."""
         choice = self.choice_of(spec)

@@ -205,7 +205,10 @@ def search(detector: Detector, config: Nas, workbench: Workbench) -> tuple[Detec
         "ranking": ranking and ranking.model_dump(),
     }
     share, networks = best.latency_s / budget_s, size_of(explorer.space)
+    numbers = explorer.space.numbers_of(best.spec) if isinstance(explorer.space, GroupSpace) else {}
+    details |= {"numbers": numbers} if numbers else {}
     summary = f"{len(candidates)} of {networks:.4g} networks judged, chosen at {share:.0%} of the budget"
+    summary += "".join(f", {name.replace('_', ' ')} {number}" for name, number in numbers.items())
     summary += "" if ranking is None else f"; its ranking: {ranking.words()}"
     judged = len(candidates) + (len(ground.drawn) + 1 if config.random_baseline else 0) + config.checked
     final_images = config.final_images(training.recipe.epochs, len(train), len(val))

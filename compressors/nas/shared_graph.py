@@ -47,8 +47,7 @@ class SharedGraphs:
 
     def operators(self, spec: Spec, dtype: DType) -> tuple[Operator, ...] | None:
         """Of this network of the space; None where the shared graph does not tell what exports tell."""
-        choice = self.space.choice_of(spec)
-        numbers = {name: choice[name] for name in self.space.reductions}
+        numbers = self.space.numbers_of(spec)
         key = tuple(numbers.values())
         if key not in self.graphs:
             made = SharedGraph(self.space, numbers)

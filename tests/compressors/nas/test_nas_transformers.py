@@ -100,6 +100,8 @@ def test_a_search_chooses_among_them(start: Detector, workbench: Workbench) -> N
     bench = replace(workbench, teacher=start, design_profile=load_profile("zen4-onnxruntime-1t"), recipe=Recipe(batch_size=12))
     found, change = search(start, config, bench)
     assert found.spec != start.spec
+    assert change.details["numbers"].keys() == {"decoder_layers", "queries"}
+    assert f"decoder layers {change.details['numbers']['decoder_layers']}" in change.summary
     assert change.details["chosen"]["estimated_latency_s"] <= change.details["budget_s"]
     assert all(tensor.isfinite().all() for tensor in found.weights.values() if tensor.is_floating_point())
     assert found.weights.keys() <= start.weights.keys()
