@@ -20,6 +20,7 @@ from detection.frozen import InputError, some_of
 from detection.spec import Spec
 from detection.testing import check_family
 from flows.inspect import stage, tables
+from flows.inspect.int8_timing import int8_timings
 from flows.progress import PrintTable, Say
 from flows.sweep.given_network import network_spec, read_network
 from flows.sweep.params import Plan
@@ -54,6 +55,9 @@ def inspect_network(plan: Plan, asked: NetworkDetector, say: Say, table: PrintTa
         export_onnx(fresh(spec, 0), path)
         found = stage.inspect_file(path, size)
     say(tables.int8_answer(found))
+    shown = [images.pixels[row] for row in range(len(images))]
+    for timing in int8_timings(fresh(spec, 0), shown, plan.params.grid.runtimes, plan.params.threads):
+        say(timing.sentence())
     profiles = [load_profile(name, plan.profiles_folder) for name in plan.params.measure.profiles]
     for line in tables.int8_gains(found, profiles):
         say(line)

@@ -33,6 +33,7 @@ def test_promises_costs_and_what_can_be_narrowed(sixfold: Sixfold, tmp_path: Pat
         "4 of 6 convolutions and linear layers can be narrowed",
         "2 stay, network.score, network.sides: `protected` names them",
         "int8 reaches ",
+        "timed here, untrained: onnxruntime takes ",
         "raspberry-pi-5",
     ):
         assert said in ended.out, said
@@ -50,4 +51,4 @@ def test_a_broken_promise_is_named(sixfold: Sixfold, tmp_path: Path, sweep_prepa
 def test_a_file_or_a_size_does_not_go_with_code(sixfold: Sixfold, tmp_path: Path, sweep_prepared: Path) -> None:
     """The plan says what is inspected."""
     folder = made(tmp_path, sweep_prepared, CODE.read_text())
-    refused(sixfold(folder, "inspect", "--params", "params.yaml", "--write"), "takes no file, size or --write")
+    refused(sixfold(folder, "inspect", "--params", "params.yaml", "--write"), "has no file, size or --write")
