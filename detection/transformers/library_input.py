@@ -35,9 +35,9 @@ class FixedSizes(TorchFunctionMode):
         if func is nn.functional.interpolate and (kwargs or {}).get("antialias"):
             return _untraced(func, *args, **(kwargs or {}))
         given = func(*args, **(kwargs or {}))
-        if func == SHAPE:
-            return torch.Size(int(side) for side in given)
-        return int(given) if func == torch.Tensor.size and isinstance(given, Tensor) else given
+        if func not in (SHAPE, torch.Tensor.size):
+            return given
+        return torch.Size(int(side) for side in given) if isinstance(given, torch.Size) else int(given)
 
 
 def _untraced(func: Callable[..., Tensor], source: Tensor, **settings: Any) -> Tensor:
